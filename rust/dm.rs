@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe wrappers for writing device-mapper targets in Rust.
+//!
+//! C headers: `include/linux/device-mapper.h`, `include/linux/dm-io.h`.
+//!
+//! A target is a type that implements [`Target`], made known to device-mapper by a
+//! [`Registration`]. This is the only place of the module that says `unsafe`; it knows nothing of
+//! S-VOLs and any target could use it.
+//!
+//! # What keeps what alive
+//!
+//! Device-mapper creates one target instance per table line and destroys it together with its
+//! table. Two things outlive a simple borrow of the instance, and both hold an [`anchor`]: an open
+//! [`Device`] and a [`provider::Client`]. The destructor of an instance waits until the last of
+//! them is gone before it gives the devices back.
+//!
+//! I/O in flight is covered by device-mapper itself: it never destroys a table, nor calls
+//! [`Target::postsuspend`], while a bio of the table is in flight. [`Live`] and [`Quiesced`] are
+//! evidence of the one state and of the other.
+//!
+//! # Contexts
+//!
+//! | callback                                   | may sleep | serialised by                    |
+//! |--------------------------------------------|-----------|----------------------------------|
+//! | `new`, drop                                | yes       | nothing (one table at a time)    |
+//! | `map`                                      | no        | nothing: every CPU at once       |
+//! | `end_io`                                   | no        | nothing, may be in interrupt     |
+//! | `presuspend`, `presuspend_undo`            | yes       | the device's suspend lock        |
+//! | `postsuspend`, `preresume`, `resume`       | yes       | the device's suspend lock        |
+//! | `status`, `message`                        | yes       | nothing; table kept by SRCU      |
+//! | `iterate_devices`, `io_hints`              | yes       | nothing                          |
+//!
+//! `map` could sleep in most cases, but callers that set `REQ_NOWAIT` rely on it not to.
+
+mod anchor;
+mod args;
+mod bindings;
+mod bio;
+mod device;
+mod event;
+mod io;
+mod limits;
+mod live;
+mod mapped_device;
+pub(crate) mod provider;
+mod sys;
+mod target;
+mod vtable;
+mod writer;
+
+pub(crate) use args::Args;
+pub(crate) use bio::{
+    Bio,
+    BioInfo,
+    EndIo,
+    Mapped,
+    Op,
+    Status, //
+};
+pub(crate) use device::{
+    Device,
+    Mode, //
+};
+pub(crate) use event::Event;
+pub(crate) use io::IoClient;
+pub(crate) use limits::{
+    DeviceVisitor,
+    Limits,
+    Stop, //
+};
+pub(crate) use live::{
+    InUse,
+    Live,
+    Quiesced, //
+};
+pub(crate) use mapped_device::DeviceNumber;
+pub(crate) use sys::{
+    crc32c,
+    current_cpu,
+    random_bytes,
+    NoIo, //
+};
+pub(crate) use target::{
+    Features,
+    Setup,
+    SetupError,
+    StatusKind,
+    Target, //
+};
+pub(crate) use vtable::Registration;
+pub(crate) use writer::Writer;

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Queue limits and the devices that they come from.
+
+use super::{
+    bindings,
+    device::Device, //
+};
+use core::marker::PhantomData;
+use kernel::ffi::{
+    c_int,
+    c_void, //
+};
+
+/// Device-mapper wants to see no more devices.
+pub(crate) struct Stop(pub(super) c_int);
+
+/// Shows device-mapper the devices that a target uses.
+pub(crate) struct DeviceVisitor<'a> {
+    ti: *mut bindings::dm_target,
+    callout: bindings::iterate_devices_callout_fn,
+    data: *mut c_void,
+    _life: PhantomData<&'a mut ()>,
+}
+
+impl DeviceVisitor<'_> {
+    /// # Safety
+    ///
+    /// The arguments must be those of a running `iterate_devices` call.
+    pub(super) unsafe fn from_raw(
+        ti: *mut bindings::dm_target,
+        callout: bindings::iterate_devices_callout_fn,
+        data: *mut c_void,
+    ) -> Self {
+        Self {
+            ti,
+            callout,
+            data,
+            _life: PhantomData,
+        }
+    }
+
+    /// Shows one stretch of a device: `start` and `len` in sectors.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`]: to be handed on by [`super::Target::iterate_devices`].
+    pub(crate) fn visit(&mut self, device: &Device, start: u64, len: u64) -> Result<(), Stop> {
+        let Some(callout) = self.callout else {
+            return Ok(());
+        };
+        // SAFETY: The callout, its data and the target are those that dm passed, and the device is
+        // open.
+        match unsafe { callout(self.ti, device.as_raw(), start, len, self.data) } {
+            0 => Ok(()),
+            code => Err(Stop(code)),
+        }
+    }
+}
+
+/// The queue limits that the mapped device is about to get.
+pub(crate) struct Limits<'a> {
+    limits: *mut bindings::queue_limits,
+    _life: PhantomData<&'a mut ()>,
+}
+
+impl Limits<'_> {
+    /// # Safety
+    ///
+    /// `limits` must be those of a running `io_hints` call.
+    pub(super) unsafe fn from_raw(limits: *mut bindings::queue_limits) -> Self {
+        Self {
+            limits,
+            _life: PhantomData,
+        }
+    }
+
+    /// Makes the block sizes at least `bytes`.
+    pub(crate) fn raise_block_size(&mut self, bytes: u32) {
+        // SAFETY: The limits are valid and ours for the duration of the call.
+        unsafe { bindings::dmr_stack_block_size(self.limits, bytes) };
+    }
+}

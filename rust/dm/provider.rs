@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Targets whose bios go to devices of another target.
+//!
+//! As a thin volume sends its bios to the data device of its pool: the pool's table has the device
+//! open, the thin volume's has not. When the pool's table is exchanged, the bios of all its thin
+//! volumes must be gone first, and those don't pass through the pool.
+//!
+//! A [`Provider`] belongs to the mapped device that has the devices open, the owner. It publishes a
+//! value to the targets that are [`Client`]s. [`Provider::retract`] takes the value back after it
+//! suspended every client's mapped device inside the kernel (`dm_internal_suspend_noflush`), so
+//! that no bio is left that could use it. Until [`Provider::resume_clients`] the clients' bios
+//! wait.
+//!
+//! # Locks
+//!
+//! `clients` is a leaf: nothing sleeps for I/O and no other lock is taken under it. In particular
+//! it is not held while a client's mapped device is suspended, which takes that device's suspend
+//! lock and waits for its bios; an entry is marked busy instead.
+
+use super::{
+    anchor::Anchor,
+    bindings,
+    live::{
+        InUse,
+        Live,
+        Quiesced, //
+    },
+    mapped_device::MappedDevice,
+    target::Setup, //
+};
+use kernel::{
+    new_condvar,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full, //
+        },
+        Arc,
+        CondVar,
+        Mutex,
+        MutexGuard, //
+    }, //
+};
+
+/// A client's mapped device.
+struct Entry {
+    md: MappedDevice,
+    /// Targets of this device, in any of its tables, that are clients.
+    targets: usize,
+    /// We have suspended it.
+    suspended: bool,
+    /// It is being suspended or resumed; its targets' destructors must wait.
+    busy: bool,
+}
+
+/// What a [`Provider`] knows of its clients.
+struct Clients {
+    entries: KVec<Entry>,
+    /// New clients are refused.
+    suspended: bool,
+}
+
+/// Publishes a value of one target to others.
+///
+/// # Invariants
+///
+/// `published` is null or what `Arc::into_raw` returned, and then a reference is held for it. It is
+/// changed only while every client is suspended; from a value to null also only while the owner is
+/// suspended.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Provider<T: Send + Sync + 'static> {
+    owner: MappedDevice,
+    published: Atomic<*mut T>,
+    #[pin]
+    clients: Mutex<Clients>,
+    /// An entry is not busy any more.
+    #[pin]
+    idle: CondVar,
+}
+
+/// Whether clients are wanted suspended or running.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Suspended,
+    Running,
+}
+
+impl<T: Send + Sync + 'static> Provider<T> {
+    /// A provider of the mapped device whose target is under construction; nothing is published.
+    pub(crate) fn new(setup: &Setup<'_>) -> impl PinInit<Self> {
+        let owner = setup.mapped_device();
+        pin_init!(Self {
+            owner,
+            published: Atomic::new(core::ptr::null_mut()),
+            clients <- new_mutex!(Clients { entries: KVec::new(), suspended: true }),
+            idle <- new_condvar!(),
+        })
+    }
+
+    /// Publishes a value to the clients, which stay suspended.
+    ///
+    /// Suspends those that are not yet. May sleep. Call it from the owner's `preresume`.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a value is published, `EINVAL` if `live` is not the owner's.
+    pub(crate) fn publish(&self, live: &Live<'_>, value: Arc<T>) -> Result {
+        if live.md != self.owner {
+            return Err(EINVAL);
+        }
+        let _quiet = self.quiet();
+        if !self.published.load(Acquire).is_null() {
+            return Err(EBUSY);
+        }
+        // The order `Full` is more than the needed release.
+        // INVARIANT: All clients are suspended, and the reference is ours to give.
+        self.published.xchg(Arc::into_raw(value).cast_mut(), Full);
+        Ok(())
+    }
+
+    /// Takes the published value back. May sleep, as long as clients' bios need.
+    ///
+    /// Call it from the owner's `postsuspend`; clients are suspended afterwards.
+    pub(crate) fn retract(&self, quiesced: &Quiesced<'_>) -> Option<Arc<T>> {
+        if quiesced.md != self.owner {
+            return None;
+        }
+        let quiet = self.quiet();
+        // INVARIANT: All clients and the owner are suspended.
+        let old = self.published.xchg(core::ptr::null_mut(), Full);
+        drop(quiet);
+        if old.is_null() {
+            return None;
+        }
+        // SAFETY: It was made by `Arc::into_raw`, by the type invariants, and the reference that
+        // was held for it is handed on.
+        Some(unsafe { Arc::from_raw(old) })
+    }
+
+    /// Suspends all clients; returns when none of their bios is in flight. May sleep.
+    ///
+    /// For the owner's `presuspend`, so that clients' bios are gone before the owner's devices
+    /// are flushed; [`Provider::retract`] does it anyway.
+    pub(crate) fn suspend_clients(&self) {
+        self.turn_all(Wanted::Suspended);
+    }
+
+    /// Lets all clients run. May sleep. Clients' `preresume` and `resume` are called.
+    ///
+    /// For the owner's `resume`, or when the owner is gone for good.
+    pub(crate) fn resume_clients(&self) {
+        self.turn_all(Wanted::Running);
+    }
+
+    /// Suspends all clients and keeps them so as long as the guard is held.
+    fn quiet(&self) -> MutexGuard<'_, Clients> {
+        loop {
+            self.turn_all(Wanted::Suspended);
+            let clients = self.clients.lock();
+            // A resume that ran into us may have turned some of them again.
+            if clients.entries.iter().all(|e| e.suspended && !e.busy) {
+                return clients;
+            }
+        }
+    }
+
+    fn turn_all(&self, wanted: Wanted) {
+        let suspend = wanted == Wanted::Suspended;
+        self.clients.lock().suspended = suspend;
+        loop {
+            let mut clients = self.clients.lock();
+            let Some(entry) = clients
+                .entries
+                .iter_mut()
+                .find(|e| e.suspended != suspend && !e.busy)
+            else {
+                if clients.entries.iter().any(|e| e.busy) {
+                    self.idle.wait(&mut clients);
+                    continue;
+                }
+                break;
+            };
+            entry.busy = true;
+            entry.suspended = suspend;
+            let md = entry.md;
+            drop(clients);
+
+            // SAFETY: The device lives: it has a target that is a client, whose destructor waits
+            // while the entry is busy. Suspends and resumes are paired by `suspended`.
+            unsafe {
+                match wanted {
+                    Wanted::Suspended => bindings::dm_internal_suspend_noflush(md.0),
+                    Wanted::Running => bindings::dm_internal_resume(md.0),
+                }
+            }
+
+            let mut clients = self.clients.lock();
+            if let Some(entry) = clients.entries.iter_mut().find(|e| e.md == md) {
+                entry.busy = false;
+            }
+            drop(clients);
+            self.idle.notify_all();
+        }
+    }
+
+    /// The published value, as the owner's own bios may use it.
+    ///
+    /// Returns `None` for somebody else's evidence, too.
+    pub(crate) fn get<'a>(&'a self, live: &'a Live<'_>) -> Option<InUse<'a, T>> {
+        if live.md != self.owner {
+            return None;
+        }
+        // SAFETY: `live` shows that the owner is not suspended, and does so for `'a`.
+        unsafe { self.published() }
+    }
+
+    /// # Safety
+    ///
+    /// The owner or one of the clients must be live for `'a`.
+    unsafe fn published<'a>(&'a self) -> Option<InUse<'a, T>> {
+        // SAFETY: By the type invariants it is null or valid, and the value is retracted only when
+        // the owner and all clients are suspended: not within `'a`, nor before the last bio of the
+        // live one has ended.
+        unsafe {
+            self.published
+                .load(Acquire)
+                .as_ref()
+                .map(|value| InUse::new(value))
+        }
+    }
+}
+
+#[pinned_drop]
+impl<T: Send + Sync + 'static> PinnedDrop for Provider<T> {
+    fn drop(self: Pin<&mut Self>) {
+        let left = self.published.xchg(core::ptr::null_mut(), Full);
+        if !left.is_null() {
+            // SAFETY: By the type invariants a reference is held for it; clients hold references
+            // to the provider, so there are none.
+            drop(unsafe { Arc::from_raw(left) });
+        }
+    }
+}
+
+/// A target's membership in a provider. Dropping it, at the latest in the target's destructor,
+/// ends it.
+pub(crate) struct Client<T: Send + Sync + 'static> {
+    provider: Arc<Provider<T>>,
+    md: MappedDevice,
+    _anchor: Arc<Anchor>,
+}
+
+impl<T: Send + Sync + 'static> Client<T> {
+    /// Makes the target under construction a client. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` while the provider's clients are suspended; `ENOMEM`; `EINVAL` if it is the
+    /// owner's own target.
+    pub(crate) fn new(setup: &Setup<'_>, provider: Arc<Provider<T>>) -> Result<Self> {
+        let md = setup.mapped_device();
+        if md == provider.owner {
+            return Err(EINVAL);
+        }
+        let mut clients = provider.clients.lock();
+        if clients.suspended {
+            return Err(EAGAIN);
+        }
+        match clients.entries.iter_mut().find(|e| e.md == md) {
+            Some(entry) => entry.targets += 1,
+            None => clients.entries.push(
+                Entry {
+                    md,
+                    targets: 1,
+                    suspended: false,
+                    busy: false,
+                },
+                GFP_KERNEL,
+            )?,
+        }
+        drop(clients);
+        Ok(Self {
+            provider,
+            md,
+            _anchor: setup.anchor.hold(),
+        })
+    }
+
+    /// The published value, for the duration of the target's own evidence.
+    pub(crate) fn get<'a>(&'a self, live: &'a Live<'_>) -> Option<InUse<'a, T>> {
+        if live.md != self.md {
+            return None;
+        }
+        // SAFETY: `live` shows that this client is not suspended, and does so for `'a`.
+        unsafe { self.provider.published() }
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for Client<T> {
+    fn drop(&mut self) {
+        let mut clients = self.provider.clients.lock();
+        loop {
+            let Some(at) = clients.entries.iter().position(|e| e.md == self.md) else {
+                return;
+            };
+            let Some(entry) = clients.entries.get_mut(at) else {
+                return;
+            };
+            if entry.busy {
+                self.provider.idle.wait(&mut clients);
+                continue;
+            }
+            entry.targets -= 1;
+            if entry.targets > 0 {
+                return;
+            }
+            let suspended = entry.suspended;
+            // `at` is in range: it was found under this lock.
+            let _ = clients.entries.remove(at);
+            drop(clients);
+            if suspended {
+                // The device may go on without us, with another table.
+                // SAFETY: The device lives, since the destructor of one of its targets runs or is
+                // still to come; it was suspended by us, once.
+                unsafe { bindings::dm_internal_resume(self.md.0) };
+            }
+            return;
+        }
+    }
+}

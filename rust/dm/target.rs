@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a target is.
+
+use super::{
+    anchor::AnchorWait,
+    args::Args,
+    bindings,
+    bio::{
+        Bio,
+        BioInfo,
+        EndIo,
+        Mapped,
+        Status, //
+    },
+    device::{
+        Device,
+        Mode, //
+    },
+    event::Event,
+    limits::{
+        DeviceVisitor,
+        Limits,
+        Stop, //
+    },
+    live::{
+        Live,
+        Quiesced, //
+    },
+    mapped_device::{
+        DeviceNumber,
+        MappedDevice, //
+    },
+    writer::Writer,
+};
+use core::ptr::NonNull;
+use kernel::{
+    error::{
+        to_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    prelude::*,
+    str::CStrExt as _, //
+};
+
+/// Feature bits of a target type (`DM_TARGET_*`).
+#[derive(Clone, Copy)]
+pub(crate) struct Features(pub(super) u64);
+
+impl Features {
+    /// None.
+    pub(crate) const NONE: Self = Self(0);
+    /// The target must be alone in its table.
+    pub(crate) const SINGLETON: Self = Self(bindings::DM_TARGET_SINGLETON as u64);
+    /// `map` never sleeps, so that `REQ_NOWAIT` may be passed on.
+    pub(crate) const NOWAIT: Self = Self(bindings::DM_TARGET_NOWAIT as u64);
+
+    /// Both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Why a constructor failed.
+pub(crate) struct SetupError {
+    /// For the kernel log; names the argument.
+    pub(crate) reason: &'static CStr,
+    /// For the caller of the ioctl.
+    pub(crate) error: Error,
+}
+
+impl SetupError {
+    /// An error with its reason.
+    pub(crate) fn new(reason: &'static CStr, error: Error) -> Self {
+        Self { reason, error }
+    }
+}
+
+impl From<Error> for SetupError {
+    fn from(error: Error) -> Self {
+        Self::new(c"Out of memory or internal error", error)
+    }
+}
+
+impl From<kernel::alloc::AllocError> for SetupError {
+    fn from(_: kernel::alloc::AllocError) -> Self {
+        Self::new(c"Out of memory", ENOMEM)
+    }
+}
+
+/// Which status is wanted (`status_type_t`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StatusKind {
+    /// The state, as `dmsetup status` shows it.
+    Info,
+    /// The table line, which must load again.
+    Table,
+    /// For the measurement log of IMA: `key=value` pairs.
+    Ima,
+}
+
+/// A device-mapper target; one value is one line of a loaded table.
+///
+/// See [`super`] for the contexts of the callbacks.
+#[vtable]
+pub(crate) trait Target: Sized + Send + Sync + 'static {
+    /// Data kept with each bio in flight; starts as its default.
+    type PerBio: Copy + Default + Send;
+    /// What the module shares with its targets.
+    type Module: Send + Sync + 'static;
+
+    /// Name in table lines.
+    const NAME: &'static CStr;
+    /// Version, for `dmsetup targets`.
+    const VERSION: [u32; 3];
+    /// Feature bits.
+    const FEATURES: Features;
+
+    /// Constructor of a table line.
+    ///
+    /// - May sleep; the mapped device may be in use under another table.
+    /// - Has to leave the devices unchanged: it is not known yet whether the table becomes live.
+    fn new(
+        setup: &mut Setup<'_>,
+        module: &Self::Module,
+        args: Args<'_>,
+    ) -> Result<Self, SetupError>;
+
+    /// Says where a bio goes.
+    ///
+    /// - Runs in the submitter's context, on all CPUs at once; must not sleep.
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a>, data: &mut Self::PerBio) -> Mapped;
+
+    /// A remapped bio ended.
+    ///
+    /// - May run in interrupt context; must not sleep.
+    fn end_io(
+        &self,
+        _live: &Live<'_>,
+        _bio: BioInfo,
+        _data: &Self::PerBio,
+        _status: Status,
+    ) -> EndIo {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The mapped device is about to be suspended; bios still come.
+    ///
+    /// - May sleep; allocations must not start I/O.
+    fn presuspend(&self) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The suspend was broken off.
+    ///
+    /// - As [`Target::presuspend`].
+    fn presuspend_undo(&self) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The mapped device is suspended.
+    ///
+    /// - As [`Target::presuspend`].
+    fn postsuspend(&self, _quiesced: &Quiesced<'_>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The table is about to get bios.
+    ///
+    /// - As [`Target::presuspend`].
+    ///
+    /// # Errors
+    ///
+    /// Leave the device suspended, with this table.
+    fn preresume(&self, _live: &Live<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The table gets bios from now on.
+    ///
+    /// - As [`Target::presuspend`].
+    fn resume(&self, _live: &Live<'_>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes the status.
+    ///
+    /// - May sleep, but not for I/O: scripts poll it.
+    ///
+    /// # Errors
+    ///
+    /// Only those of the writer: the text did not fit.
+    fn status(&self, kind: StatusKind, out: &mut Writer<'_>) -> core::fmt::Result;
+
+    /// A message from user space; a reply that is not empty is handed to the sender.
+    ///
+    /// - May sleep. Any number of messages may run at once.
+    ///
+    /// # Errors
+    ///
+    /// Are the sender's ioctl's.
+    fn message(&self, _args: Args<'_>, _reply: &mut Writer<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Shows the devices that the target may send I/O to.
+    ///
+    /// - May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Those of the visitor, as they are.
+    fn iterate_devices(&self, visitor: &mut DeviceVisitor<'_>) -> Result<(), Stop>;
+
+    /// Last word on the queue limits.
+    ///
+    /// - May sleep.
+    fn io_hints(&self, _limits: &mut Limits<'_>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// A target under construction.
+///
+/// # Invariants
+///
+/// `ti` is the target whose constructor is running.
+pub(crate) struct Setup<'a> {
+    ti: NonNull<bindings::dm_target>,
+    pub(super) anchor: &'a AnchorWait,
+    /// All devices opened so far.
+    pub(super) devices: KVec<NonNull<bindings::dm_dev>>,
+}
+
+impl<'a> Setup<'a> {
+    /// # Safety
+    ///
+    /// `ti` must be the target whose constructor is running. The caller closes `devices` after the
+    /// target is gone and waits for `anchor` before it does.
+    pub(super) unsafe fn new(ti: NonNull<bindings::dm_target>, anchor: &'a AnchorWait) -> Self {
+        // INVARIANT: By the function's contract.
+        Self {
+            ti,
+            anchor,
+            devices: KVec::new(),
+        }
+    }
+
+    /// Length of the target in sectors.
+    pub(crate) fn sectors(&self) -> u64 {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.ti.as_ptr()).len }
+    }
+
+    /// Whether the table is loaded for writing.
+    pub(crate) fn is_writable(&self) -> bool {
+        // SAFETY: Valid by the type invariants, with a table.
+        let mode = unsafe { bindings::dm_table_get_mode((*self.ti.as_ptr()).table) };
+        mode & bindings::DMR_OPEN_WRITE != 0
+    }
+
+    /// Number of the mapped device that the table is for.
+    pub(crate) fn number(&self) -> DeviceNumber {
+        // SAFETY: Valid by the type invariants; the mapped device lives longer than its tables.
+        unsafe { self.mapped_device().number() }
+    }
+
+    pub(super) fn mapped_device(&self) -> MappedDevice {
+        // SAFETY: Valid by the type invariants, with a table.
+        unsafe { MappedDevice::of(self.ti.as_ptr()) }
+    }
+
+    /// Opens a device by its path or `major:minor`, and claims it for device-mapper. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if something else than device-mapper has claimed it; `EINVAL` if it is the mapped
+    /// device itself; `ENODEV`, `ENOENT`, `ENOTBLK` ... if there is no such device.
+    pub(crate) fn device(&mut self, path: &[u8], mode: Mode) -> Result<Device> {
+        let mut name = KVec::with_capacity(path.len() + 1, GFP_KERNEL)?;
+        name.extend_from_slice(path, GFP_KERNEL)?;
+        name.push(0, GFP_KERNEL)?;
+        let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
+        // First, so that nothing can fail once the device is open.
+        self.devices.reserve(1, GFP_KERNEL)?;
+
+        let mut dev = core::ptr::null_mut();
+        // SAFETY: The target is under construction by the type invariants, and the other
+        // arguments are valid for the call.
+        to_result(unsafe {
+            bindings::dm_get_device(self.ti.as_ptr(), name.as_char_ptr(), mode.bits(), &mut dev)
+        })?;
+        let dev = NonNull::new(dev).ok_or(ENODEV)?;
+        self.devices.push_within_capacity(dev).map_err(|_| ENOMEM)?;
+        // SAFETY: The device is closed only after the last holder of the anchor is gone.
+        Ok(unsafe { Device::from_raw(dev, self.anchor.hold()) })
+    }
+
+    /// Raises events of the table later on.
+    pub(crate) fn event(&self) -> Event {
+        // SAFETY: A table outlives its targets, and the destructor of this one waits for the
+        // anchor.
+        unsafe { Event::from_raw((*self.ti.as_ptr()).table, self.anchor.hold()) }
+    }
+
+    /// Asks for one bio per flush, even if no device below needs flushes.
+    pub(crate) fn take_flushes(&mut self) {
+        // SAFETY: Valid by the type invariants, and ours during construction.
+        unsafe {
+            (*self.ti.as_ptr()).num_flush_bios = 1;
+            (*self.ti.as_ptr()).set_flush_supported(true);
+        }
+    }
+
+    /// Asks for discards, if the devices below take them.
+    pub(crate) fn take_discards(&mut self) {
+        // SAFETY: Valid by the type invariants, and ours during construction.
+        unsafe { (*self.ti.as_ptr()).num_discard_bios = 1 };
+    }
+
+    /// Asks for writes of zeroes, if the devices below take them.
+    pub(crate) fn take_write_zeroes(&mut self) {
+        // SAFETY: Valid by the type invariants, and ours during construction.
+        unsafe { (*self.ti.as_ptr()).num_write_zeroes_bios = 1 };
+    }
+
+    pub(super) fn set_per_bio_size(&mut self, bytes: u32) {
+        // SAFETY: Valid by the type invariants, and ours during construction.
+        unsafe { (*self.ti.as_ptr()).per_io_data_size = bytes };
+    }
+}

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registration of a target, and the C callbacks that lead to its methods.
+
+use super::{
+    anchor::AnchorWait,
+    args::{
+        set_error,
+        Args, //
+    },
+    bindings,
+    bio::{
+        Bio,
+        BioInfo,
+        Status, //
+    },
+    limits::{
+        DeviceVisitor,
+        Limits,
+        Stop, //
+    },
+    live::{
+        Live,
+        Quiesced, //
+    },
+    mapped_device::MappedDevice,
+    sys::NoIo,
+    target::{
+        Setup,
+        SetupError,
+        StatusKind,
+        Target, //
+    },
+    writer::Writer,
+};
+use core::{
+    marker::PhantomPinned,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::to_result,
+    ffi::{
+        c_char,
+        c_int,
+        c_uint,
+        c_void, //
+    },
+    prelude::*,
+    str::CStrExt as _,
+    sync::Arc,
+    types::Opaque, //
+};
+
+/// A registered target type. Dropping it unregisters the type.
+///
+/// # Invariants
+///
+/// `kind` is registered with device-mapper, from [`Registration::new`] to drop.
+#[pin_data(PinnedDrop)]
+#[repr(C)]
+pub(crate) struct Registration<T: Target> {
+    /// First, so that `ti->type` points at the registration.
+    #[pin]
+    kind: Opaque<bindings::target_type>,
+    module: Arc<T::Module>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: A target type may be unregistered by another thread than the one that registered it.
+unsafe impl<T: Target> Send for Registration<T> {}
+// SAFETY: There are no methods on `&Registration`.
+unsafe impl<T: Target> Sync for Registration<T> {}
+
+impl<T: Target> Registration<T> {
+    /// Registers the target. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if there is a target of this name.
+    pub(crate) fn new(
+        this: &'static ThisModule,
+        module: Arc<T::Module>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            // Before `kind`: a constructor can run as soon as that is registered.
+            module,
+            kind <- Opaque::try_ffi_init(move |slot: *mut bindings::target_type| {
+                // SAFETY: The slot is ours to write.
+                unsafe { slot.write(Vtable::<T>::build(this)) };
+                // SAFETY: The target type is valid. It is pinned and stays registered no longer
+                // than it lives, since drop unregisters it.
+                to_result(unsafe { bindings::dm_register_target(slot) })
+            }),
+            _pin: PhantomPinned,
+        }? Error)
+    }
+}
+
+#[pinned_drop]
+impl<T: Target> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered by the type invariants. Tables hold a reference to the module, so
+        // that no target of this type is left.
+        unsafe { bindings::dm_unregister_target(self.kind.get()) };
+    }
+}
+
+/// What `dm_target::private` points to.
+struct Instance<T> {
+    target: T,
+    devices: KVec<NonNull<bindings::dm_dev>>,
+    anchor: AnchorWait,
+}
+
+/// Waits until nobody uses the devices, then closes them.
+///
+/// # Safety
+///
+/// `devices` must have been opened for `ti` by [`Setup::device`] with `anchor`, and not be closed
+/// yet.
+unsafe fn close(
+    ti: *mut bindings::dm_target,
+    anchor: AnchorWait,
+    devices: KVec<NonNull<bindings::dm_dev>>,
+) {
+    anchor.wait();
+    for dev in devices {
+        // SAFETY: Opened for this target, by the function's contract, and in use no more.
+        unsafe { bindings::dm_put_device(ti, dev.as_ptr()) };
+    }
+}
+
+struct Vtable<T: Target>(core::marker::PhantomData<T>);
+
+impl<T: Target> Vtable<T> {
+    const PER_BIO: usize = size_of::<T::PerBio>();
+
+    fn build(this: &'static ThisModule) -> bindings::target_type {
+        // dm lays per-bio data out behind a `struct dm_io`.
+        const { assert!(align_of::<T::PerBio>() <= align_of::<u64>()) };
+        let mut kind: bindings::target_type = pin_init::zeroed();
+        kind.features = T::FEATURES.0;
+        kind.name = T::NAME.as_char_ptr();
+        kind.module = this.as_ptr();
+        kind.version = T::VERSION;
+        kind.ctr = Some(Self::ctr);
+        kind.dtr = Some(Self::dtr);
+        kind.map = Some(Self::map);
+        kind.status = Some(Self::status);
+        kind.iterate_devices = Some(Self::iterate_devices);
+        if T::HAS_END_IO {
+            kind.end_io = Some(Self::end_io);
+        }
+        if T::HAS_PRESUSPEND {
+            kind.presuspend = Some(Self::presuspend);
+        }
+        if T::HAS_PRESUSPEND_UNDO {
+            kind.presuspend_undo = Some(Self::presuspend_undo);
+        }
+        if T::HAS_POSTSUSPEND {
+            kind.postsuspend = Some(Self::postsuspend);
+        }
+        if T::HAS_PRERESUME {
+            kind.preresume = Some(Self::preresume);
+        }
+        if T::HAS_RESUME {
+            kind.resume = Some(Self::resume);
+        }
+        if T::HAS_MESSAGE {
+            kind.message = Some(Self::message);
+        }
+        if T::HAS_IO_HINTS {
+            kind.io_hints = Some(Self::io_hints);
+        }
+        kind
+    }
+
+    /// # Safety
+    ///
+    /// `ti` must be a target that [`Self::ctr`] made, and its destructor not have run.
+    unsafe fn target<'a>(ti: *mut bindings::dm_target) -> &'a T {
+        // SAFETY: `ctr` stored an `Instance<T>`, which `dtr` frees.
+        unsafe { &(*(*ti).private.cast::<Instance<T>>()).target }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::target`].
+    unsafe fn md(ti: *mut bindings::dm_target) -> MappedDevice {
+        // SAFETY: A constructed target is in a table.
+        unsafe { MappedDevice::of(ti) }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core as a constructor of the type's targets.
+    unsafe extern "C" fn ctr(
+        ti: *mut bindings::dm_target,
+        argc: c_uint,
+        argv: *mut *mut c_char,
+    ) -> c_int {
+        // SAFETY: dm passes words that live as long as the call.
+        let args = unsafe { Args::from_raw(argc, argv) };
+        // SAFETY: `ti` is under construction.
+        match unsafe { Self::construct(ti, args) } {
+            Ok(()) => 0,
+            Err(failure) => {
+                set_error(ti, failure.reason);
+                failure.error.to_errno()
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `raw` must be a target under construction, of this type.
+    unsafe fn construct(raw: *mut bindings::dm_target, args: Args<'_>) -> Result<(), SetupError> {
+        let ti = NonNull::new(raw).ok_or(EINVAL)?;
+        // SAFETY: `type` points at the `kind` of a registration, its first field; the type stays
+        // registered while it has targets.
+        let registration = unsafe { &*(*raw).type_.cast::<Registration<T>>() };
+        let anchor = AnchorWait::new()?;
+        let slot = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
+
+        // SAFETY: `ti` is under construction; `close` below, or in `dtr`, closes the devices.
+        let mut setup = unsafe { Setup::new(ti, &anchor) };
+        setup.set_per_bio_size(u32::try_from(Self::PER_BIO).map_err(|_| EINVAL)?);
+        let result = T::new(&mut setup, &registration.module, args);
+        let devices = core::mem::take(&mut setup.devices);
+        match result {
+            Ok(target) => {
+                let instance = KBox::write(
+                    slot,
+                    Instance {
+                        target,
+                        devices,
+                        anchor,
+                    },
+                );
+                // SAFETY: `ti` is valid, and `private` is the target's own.
+                unsafe { (*raw).private = KBox::into_raw(instance).cast() };
+                Ok(())
+            }
+            Err(failure) => {
+                // SAFETY: The devices are those that this setup opened.
+                unsafe { close(raw, anchor, devices) };
+                Err(failure)
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core, once, for a target that [`Self::ctr`] made.
+    unsafe extern "C" fn dtr(ti: *mut bindings::dm_target) {
+        // SAFETY: `ctr` stored the box there, and nobody uses it any more.
+        let instance = unsafe { KBox::from_raw((*ti).private.cast::<Instance<T>>()) };
+        let Instance {
+            target,
+            devices,
+            anchor,
+        } = KBox::into_inner(instance);
+        drop(target);
+        // SAFETY: The devices are those that the constructor opened.
+        unsafe { close(ti, anchor, devices) };
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core with a live target and a clone for it.
+    unsafe extern "C" fn map(ti: *mut bindings::dm_target, raw: *mut bindings::bio) -> c_int {
+        // SAFETY: dm never passes a null bio.
+        let raw = unsafe { NonNull::new_unchecked(raw) };
+        // SAFETY: dm allocated `PER_BIO` bytes, aligned for a `dm_io`, for this target alone.
+        let data = unsafe {
+            let data = Self::per_bio(raw);
+            data.write(T::PerBio::default());
+            &mut *data
+        };
+        // SAFETY: A bio of the device is in flight until this returns.
+        let live = unsafe { Live::new(Self::md(ti)) };
+        // SAFETY: These are the callback's own arguments.
+        let bio = unsafe { Bio::from_raw(ti, raw) };
+        // SAFETY: `ti` is live.
+        unsafe { Self::target(ti) }.map(&live, bio, data).code()
+    }
+
+    /// # Safety
+    ///
+    /// `bio` must be a clone for a target of this type.
+    unsafe fn per_bio(bio: NonNull<bindings::bio>) -> *mut T::PerBio {
+        // SAFETY: The clone was made with room for `per_io_data_size` bytes, set at construction.
+        unsafe { bindings::dm_per_bio_data(bio.as_ptr(), Self::PER_BIO) }.cast()
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core with a clone that `map` remapped.
+    unsafe extern "C" fn end_io(
+        ti: *mut bindings::dm_target,
+        raw: *mut bindings::bio,
+        error: *mut bindings::blk_status_t,
+    ) -> c_int {
+        // SAFETY: dm never passes a null bio.
+        let raw = unsafe { NonNull::new_unchecked(raw) };
+        // SAFETY: `map` wrote the data of this clone.
+        let data = unsafe { &*Self::per_bio(raw) };
+        // SAFETY: A bio of the device is in flight until dm ends it, after this.
+        let live = unsafe { Live::new(Self::md(ti)) };
+        // SAFETY: The clone is valid until this returns.
+        let info = unsafe { BioInfo::read(ti, raw) };
+        // SAFETY: dm passes a valid status.
+        let status = Status(unsafe { *error });
+        // SAFETY: `ti` is live.
+        let target = unsafe { Self::target(ti) };
+        target.end_io(&live, info, data, status).code()
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core under the device's suspend lock.
+    unsafe extern "C" fn presuspend(ti: *mut bindings::dm_target) {
+        let _noio = NoIo::enter();
+        // SAFETY: `ti` is live.
+        unsafe { Self::target(ti) }.presuspend();
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::presuspend`].
+    unsafe extern "C" fn presuspend_undo(ti: *mut bindings::dm_target) {
+        let _noio = NoIo::enter();
+        // SAFETY: `ti` is live.
+        unsafe { Self::target(ti) }.presuspend_undo();
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::presuspend`].
+    unsafe extern "C" fn postsuspend(ti: *mut bindings::dm_target) {
+        let _noio = NoIo::enter();
+        // SAFETY: dm waited for all bios and holds new ones back until a resume, which needs the
+        // lock that the caller holds.
+        let quiesced = unsafe { Quiesced::new(Self::md(ti)) };
+        // SAFETY: `ti` is live.
+        unsafe { Self::target(ti) }.postsuspend(&quiesced);
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::presuspend`].
+    unsafe extern "C" fn preresume(ti: *mut bindings::dm_target) -> c_int {
+        let _noio = NoIo::enter();
+        // SAFETY: The caller resumes the device and holds the suspend lock.
+        let live = unsafe { Live::new(Self::md(ti)) };
+        // SAFETY: `ti` is live.
+        match unsafe { Self::target(ti) }.preresume(&live) {
+            Ok(()) => 0,
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::presuspend`].
+    unsafe extern "C" fn resume(ti: *mut bindings::dm_target) {
+        let _noio = NoIo::enter();
+        // SAFETY: The caller resumes the device and holds the suspend lock.
+        let live = unsafe { Live::new(Self::md(ti)) };
+        // SAFETY: `ti` is live.
+        unsafe { Self::target(ti) }.resume(&live);
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core with a constructed target and a buffer.
+    unsafe extern "C" fn status(
+        ti: *mut bindings::dm_target,
+        kind: bindings::status_type_t,
+        _flags: c_uint,
+        result: *mut c_char,
+        maxlen: c_uint,
+    ) {
+        let kind = match kind {
+            bindings::status_type_t_STATUSTYPE_INFO => StatusKind::Info,
+            bindings::status_type_t_STATUSTYPE_TABLE => StatusKind::Table,
+            _ => StatusKind::Ima,
+        };
+        // SAFETY: dm passes a buffer of that length, for this call alone.
+        let mut out = unsafe { Writer::from_raw(result, maxlen) };
+        // A text that does not fit fills the buffer, which dm notices.
+        // SAFETY: `ti` is constructed.
+        let _ = unsafe { Self::target(ti) }.status(kind, &mut out);
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core with a target of the live table.
+    unsafe extern "C" fn message(
+        ti: *mut bindings::dm_target,
+        argc: c_uint,
+        argv: *mut *mut c_char,
+        result: *mut c_char,
+        maxlen: c_uint,
+    ) -> c_int {
+        /// Return value of a message that has a reply.
+        const REPLY: c_int = 1;
+
+        // SAFETY: dm passes words that live as long as the call.
+        let args = unsafe { Args::from_raw(argc, argv) };
+        // SAFETY: dm passes a buffer of that length, for this call alone.
+        let mut reply = unsafe { Writer::from_raw(result, maxlen) };
+        // SAFETY: `ti` is constructed.
+        match unsafe { Self::target(ti) }.message(args, &mut reply) {
+            Ok(()) if reply.is_empty() => 0,
+            Ok(()) => REPLY,
+            Err(error) => error.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core with a constructed target.
+    unsafe extern "C" fn iterate_devices(
+        ti: *mut bindings::dm_target,
+        callout: bindings::iterate_devices_callout_fn,
+        data: *mut c_void,
+    ) -> c_int {
+        // SAFETY: These are the callback's own arguments.
+        let mut visitor = unsafe { DeviceVisitor::from_raw(ti, callout, data) };
+        // SAFETY: `ti` is constructed.
+        match unsafe { Self::target(ti) }.iterate_devices(&mut visitor) {
+            Ok(()) => 0,
+            Err(Stop(code)) => code,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by device-mapper's core with a constructed target and valid limits.
+    unsafe extern "C" fn io_hints(
+        ti: *mut bindings::dm_target,
+        limits: *mut bindings::queue_limits,
+    ) {
+        // SAFETY: These are the callback's own arguments.
+        let mut limits = unsafe { Limits::from_raw(limits) };
+        // SAFETY: `ti` is constructed.
+        unsafe { Self::target(ti) }.io_hints(&mut limits);
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C shims for rust/dm/, see helpers.h.
+ */
+#include <linux/bio.h>
+#include <linux/sched/mm.h>
+#include <linux/smp.h>
+
+#include "helpers.h"
+
+void dmr_bio_set_dev(struct bio *bio, struct block_device *bdev)
+{
+	bio_set_dev(bio, bdev);
+}
+
+sector_t dmr_bdev_nr_sectors(struct block_device *bdev)
+{
+	return bdev_nr_sectors(bdev);
+}
+
+unsigned int dmr_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+bool dmr_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+dev_t dmr_bdev_dev(struct block_device *bdev)
+{
+	return bdev->bd_dev;
+}
+
+dev_t dmr_md_dev(struct mapped_device *md)
+{
+	return disk_devt(dm_disk(md));
+}
+
+void dmr_stack_block_size(struct queue_limits *limits, unsigned int bytes)
+{
+	dm_stack_bs_limits(limits, bytes);
+}
+
+unsigned int dmr_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void dmr_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}
+
+unsigned int dmr_cpu(void)
+{
+	/* Only spreads counters over cache lines: migration does no harm. */
+	return raw_smp_processor_id();
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * C shims for rust/dm/: inline functions and macros that bindgen can't bind,
+ * and prototypes that the kernel exports without a public header.
+ *
+ * Nothing but rust/dm/ may use them.
+ */
+#ifndef DM_SVOL_HELPERS_H
+#define DM_SVOL_HELPERS_H
+
+#include <linux/blkdev.h>
+#include <linux/device-mapper.h>
+
+/*
+ * Exported by dm-mod for targets that suspend the devices on top of them
+ * (dm-thin does so), but declared only in drivers/md/dm.h.
+ */
+void dm_internal_suspend_noflush(struct mapped_device *md);
+void dm_internal_resume(struct mapped_device *md);
+
+/* Constants that are macros with casts, which bindgen skips. */
+static const u8 DMR_STS_OK = (__force u8)BLK_STS_OK;
+static const u8 DMR_STS_IOERR = (__force u8)BLK_STS_IOERR;
+static const u32 DMR_OPEN_READ = (__force u32)BLK_OPEN_READ;
+static const u32 DMR_OPEN_WRITE = (__force u32)BLK_OPEN_WRITE;
+
+void dmr_bio_set_dev(struct bio *bio, struct block_device *bdev);
+sector_t dmr_bdev_nr_sectors(struct block_device *bdev);
+unsigned int dmr_bdev_logical_block_size(struct block_device *bdev);
+bool dmr_bdev_read_only(struct block_device *bdev);
+dev_t dmr_bdev_dev(struct block_device *bdev);
+dev_t dmr_md_dev(struct mapped_device *md);
+void dmr_stack_block_size(struct queue_limits *limits, unsigned int bytes);
+unsigned int dmr_noio_save(void);
+void dmr_noio_restore(unsigned int flags);
+unsigned int dmr_cpu(void);
+
+#endif

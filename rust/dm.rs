@@ -49,7 +49,6 @@ mod target;
 mod vtable;
 mod writer;
 
-pub(crate) use args::Args;
 pub(crate) use bio::{
     Bio,
     BioInfo,
@@ -78,8 +77,7 @@ pub(crate) use mapped_device::DeviceNumber;
 pub(crate) use sys::{
     crc32c,
     current_cpu,
-    random_bytes,
-    NoIo, //
+    random_bytes, //
 };
 pub(crate) use target::{
     Features,

@@ -1,62 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Arguments of a table line or a message.
+//! Words of a table line or a message, as device-mapper split them at white space.
 
 use super::bindings;
-use core::marker::PhantomData;
 use kernel::{
     ffi::{
         c_char,
         c_uint, //
     },
-    prelude::*,
-    str::CStrExt as _, //
+    prelude::*, //
 };
 
-/// The words of a table line after the target's name, or of a message.
+/// The words as byte strings without their NUL; they need not be UTF-8.
 ///
-/// Words are what device-mapper split at white space; they are not empty and need not be UTF-8.
+/// # Errors
 ///
-/// # Invariants
+/// `ENOMEM`.
 ///
-/// `argv` points to `argc` pointers to NUL-terminated strings that live for `'a`; it may dangle if
-/// `argc` is 0.
-#[derive(Clone, Copy)]
-pub(crate) struct Args<'a> {
-    argc: usize,
-    argv: *mut *mut c_char,
-    _life: PhantomData<&'a CStr>,
+/// # Safety
+///
+/// `argv` must point to `argc` pointers to NUL-terminated strings, all valid and unchanged for
+/// `'a`.
+pub(super) unsafe fn words<'a>(argc: c_uint, argv: *mut *mut c_char) -> Result<KVec<&'a [u8]>> {
+    let argc = usize::try_from(argc)?;
+    let mut words = KVec::with_capacity(argc, GFP_KERNEL)?;
+    for i in 0..argc {
+        // SAFETY: By the function's contract there are `argc` valid pointers.
+        let word = unsafe { *argv.add(i) };
+        // SAFETY: By the function's contract `word` is a NUL-terminated string that lives for
+        // `'a`.
+        let word: &'a CStr = unsafe { CStr::from_char_ptr(word) };
+        words.push(word.to_bytes(), GFP_KERNEL)?;
+    }
+    Ok(words)
 }
 
-impl<'a> Args<'a> {
-    /// # Safety
-    ///
-    /// `argv` must point to `argc` pointers to NUL-terminated strings, all valid and unchanged for
-    /// `'a`.
-    pub(super) unsafe fn from_raw(argc: c_uint, argv: *mut *mut c_char) -> Self {
-        // INVARIANT: By the function's contract. On every architecture with a block layer `usize`
-        // holds a `c_uint`.
-        Self {
-            argc: argc as usize,
-            argv,
-            _life: PhantomData,
-        }
-    }
+/// Words in memory of their own.
+pub(super) struct OwnedWords(KVec<KVec<u8>>);
 
-    /// The words as byte strings without their NUL.
+impl OwnedWords {
+    /// Copies words.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn to_vec(self) -> Result<KVec<&'a [u8]>> {
-        let mut words = KVec::with_capacity(self.argc, GFP_KERNEL)?;
-        for i in 0..self.argc {
-            // SAFETY: By the type invariants there are `argc` valid pointers.
-            let word = unsafe { *self.argv.add(i) };
-            // SAFETY: By the type invariants `word` is a NUL-terminated string that lives for
-            // `'a`.
-            let word: &'a CStr = unsafe { CStr::from_char_ptr(word) };
-            words.push(word.to_bytes(), GFP_KERNEL)?;
+    pub(super) fn copy(words: &[&[u8]]) -> Result<Self> {
+        let mut copies = KVec::with_capacity(words.len(), GFP_KERNEL)?;
+        for word in words {
+            let mut copy = KVec::with_capacity(word.len(), GFP_KERNEL)?;
+            copy.extend_from_slice(word, GFP_KERNEL)?;
+            copies.push(copy, GFP_KERNEL)?;
+        }
+        Ok(Self(copies))
+    }
+
+    /// The words.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn words(&self) -> Result<KVec<&[u8]>> {
+        let mut words = KVec::with_capacity(self.0.len(), GFP_KERNEL)?;
+        for word in self.0.iter() {
+            words.push(word.as_slice(), GFP_KERNEL)?;
         }
         Ok(words)
     }

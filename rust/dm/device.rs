@@ -8,10 +8,7 @@ use super::{
     mapped_device::DeviceNumber, //
 };
 use core::ptr::NonNull;
-use kernel::{
-    prelude::*,
-    sync::Arc, //
-};
+use kernel::sync::Arc;
 
 /// How to open a device.
 #[derive(Clone, Copy, PartialEq, Eq)]

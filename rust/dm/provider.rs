@@ -314,7 +314,7 @@ impl<T: Send + Sync + 'static> Drop for Client<T> {
                 self.provider.idle.wait(&mut clients);
                 continue;
             }
-            entry.targets -= 1;
+            entry.targets = entry.targets.saturating_sub(1);
             if entry.targets > 0 {
                 return;
             }

@@ -4,7 +4,6 @@
 
 use super::{
     anchor::AnchorWait,
-    args::Args,
     bindings,
     bio::{
         Bio,
@@ -40,7 +39,7 @@ use kernel::{
         VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
-    str::CStrExt as _, //
+    sync::Arc, //
 };
 
 /// Feature bits of a target type (`DM_TARGET_*`).
@@ -48,8 +47,6 @@ use kernel::{
 pub(crate) struct Features(pub(super) u64);
 
 impl Features {
-    /// None.
-    pub(crate) const NONE: Self = Self(0);
     /// The target must be alone in its table.
     pub(crate) const SINGLETON: Self = Self(bindings::DM_TARGET_SINGLETON as u64);
     /// `map` never sleeps, so that `REQ_NOWAIT` may be passed on.
@@ -116,14 +113,15 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// Feature bits.
     const FEATURES: Features;
 
-    /// Constructor of a table line.
+    /// Constructor of a table line; `words` are what follows the target's name. They need not be
+    /// UTF-8.
     ///
     /// - May sleep; the mapped device may be in use under another table.
     /// - Has to leave the devices unchanged: it is not known yet whether the table becomes live.
     fn new(
         setup: &mut Setup<'_>,
-        module: &Self::Module,
-        args: Args<'_>,
+        module: &Arc<Self::Module>,
+        words: &[&[u8]],
     ) -> Result<Self, SetupError>;
 
     /// Says where a bio goes.
@@ -199,7 +197,7 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// # Errors
     ///
     /// Are the sender's ioctl's.
-    fn message(&self, _args: Args<'_>, _reply: &mut Writer<'_>) -> Result {
+    fn message(&self, _words: &[&[u8]], _reply: &mut Writer<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -277,7 +275,7 @@ impl<'a> Setup<'a> {
     /// `EBUSY` if something else than device-mapper has claimed it; `EINVAL` if it is the mapped
     /// device itself; `ENODEV`, `ENOENT`, `ENOTBLK` ... if there is no such device.
     pub(crate) fn device(&mut self, path: &[u8], mode: Mode) -> Result<Device> {
-        let mut name = KVec::with_capacity(path.len() + 1, GFP_KERNEL)?;
+        let mut name = KVec::with_capacity(path.len().saturating_add(1), GFP_KERNEL)?;
         name.extend_from_slice(path, GFP_KERNEL)?;
         name.push(0, GFP_KERNEL)?;
         let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;

@@ -6,7 +6,8 @@ use super::{
     anchor::AnchorWait,
     args::{
         set_error,
-        Args, //
+        words,
+        OwnedWords, //
     },
     bindings,
     bio::{
@@ -46,7 +47,6 @@ use kernel::{
         c_void, //
     },
     prelude::*,
-    str::CStrExt as _,
     sync::Arc,
     types::Opaque, //
 };
@@ -200,10 +200,8 @@ impl<T: Target> Vtable<T> {
         argc: c_uint,
         argv: *mut *mut c_char,
     ) -> c_int {
-        // SAFETY: dm passes words that live as long as the call.
-        let args = unsafe { Args::from_raw(argc, argv) };
-        // SAFETY: `ti` is under construction.
-        match unsafe { Self::construct(ti, args) } {
+        // SAFETY: `ti` is under construction; dm passes words that live as long as the call.
+        match unsafe { Self::construct(ti, argc, argv) } {
             Ok(()) => 0,
             Err(failure) => {
                 set_error(ti, failure.reason);
@@ -214,9 +212,15 @@ impl<T: Target> Vtable<T> {
 
     /// # Safety
     ///
-    /// `raw` must be a target under construction, of this type.
-    unsafe fn construct(raw: *mut bindings::dm_target, args: Args<'_>) -> Result<(), SetupError> {
+    /// `raw` must be a target under construction, of this type, and `argc` and `argv` its words.
+    unsafe fn construct(
+        raw: *mut bindings::dm_target,
+        argc: c_uint,
+        argv: *mut *mut c_char,
+    ) -> Result<(), SetupError> {
         let ti = NonNull::new(raw).ok_or(EINVAL)?;
+        // SAFETY: By the function's contract.
+        let words = unsafe { words(argc, argv) }?;
         // SAFETY: `type` points at the `kind` of a registration, its first field; the type stays
         // registered while it has targets.
         let registration = unsafe { &*(*raw).type_.cast::<Registration<T>>() };
@@ -226,7 +230,7 @@ impl<T: Target> Vtable<T> {
         // SAFETY: `ti` is under construction; `close` below, or in `dtr`, closes the devices.
         let mut setup = unsafe { Setup::new(ti, &anchor) };
         setup.set_per_bio_size(u32::try_from(Self::PER_BIO).map_err(|_| EINVAL)?);
-        let result = T::new(&mut setup, &registration.module, args);
+        let result = T::new(&mut setup, &registration.module, &words);
         let devices = core::mem::take(&mut setup.devices);
         match result {
             Ok(target) => {
@@ -407,12 +411,20 @@ impl<T: Target> Vtable<T> {
         /// Return value of a message that has a reply.
         const REPLY: c_int = 1;
 
-        // SAFETY: dm passes words that live as long as the call.
-        let args = unsafe { Args::from_raw(argc, argv) };
-        // SAFETY: dm passes a buffer of that length, for this call alone.
+        // The buffer for the reply is the one that the words are in: they move out first.
+        // SAFETY: dm passes words that live as long as nothing is written to the buffer.
+        let words = match unsafe { words(argc, argv) }.and_then(|words| OwnedWords::copy(&words)) {
+            Ok(words) => words,
+            Err(error) => return error.to_errno(),
+        };
+        // SAFETY: dm passes a buffer of that length, and the original words are used no more.
         let mut reply = unsafe { Writer::from_raw(result, maxlen) };
         // SAFETY: `ti` is constructed.
-        match unsafe { Self::target(ti) }.message(args, &mut reply) {
+        let target = unsafe { Self::target(ti) };
+        match words
+            .words()
+            .and_then(|words| target.message(&words, &mut reply))
+        {
             Ok(()) if reply.is_empty() => 0,
             Ok(()) => REPLY,
             Err(error) => error.to_errno(),

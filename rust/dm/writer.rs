@@ -51,7 +51,7 @@ impl fmt::Write for Writer<'_> {
         for (to, from) in free.iter_mut().zip(text.bytes()) {
             *to = from;
         }
-        self.used += n;
+        self.used = self.used.saturating_add(n);
         if n == text.len() {
             Ok(())
         } else {

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! dm-svol: groups of mirror volumes that protect each other.
+//!
+//! Documentation/dm-svol.rst says what it does, Documentation/architecture.rst how.
+
+use crate::{
+    dm::Registration,
+    group_target::GroupTarget,
+    registry::Registry,
+    svol_target::SvolTarget, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+mod base;
+mod bound;
+mod dm;
+pub mod env;
+mod group;
+mod group_target;
+mod log;
+mod members;
+mod metadata;
+mod probe;
+mod registry;
+mod start;
+mod stats;
+pub mod svol_core;
+mod svol_target;
+
+/// Version of both targets.
+const VERSION: [u32; 3] = [0, 1, 0];
+
+module! {
+    type: Module,
+    name: "dm_svol",
+    authors: ["The dm-svol authors"],
+    description: "device-mapper targets svol-group and svol",
+    license: "GPL v2",
+}
+
+/// The loaded module.
+///
+/// Fields are dropped in this order: `svol` targets go before the groups that they belong to.
+#[pin_data]
+struct Module {
+    #[pin]
+    svol: Registration<SvolTarget>,
+    #[pin]
+    group: Registration<GroupTarget>,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || {
+            let registry = Arc::pin_init(Registry::new(), GFP_KERNEL)?;
+            Ok(try_pin_init!(Self {
+                group <- Registration::new(module, registry.clone()),
+                svol <- Registration::new(module, registry),
+            }? Error))
+        })
+    }
+}

@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One group, over all tables of its mapped device.
+
+use crate::{
+    bound::{
+        Bound,
+        Volume, //
+    },
+    dm::{
+        provider::Provider,
+        DeviceNumber,
+        Live,
+        Setup,
+        Writer, //
+    },
+    log,
+    members::Members,
+    metadata::{
+        self,
+        Homes, //
+    },
+    start::{
+        self,
+        Started, //
+    },
+    stats::VolumeStats,
+    svol_core::{
+        attr::Attr,
+        group::{
+            Counters,
+            GroupTable, //
+        },
+        health::Health,
+        id::Id,
+        route::{
+            Home,
+            VolumeView, //
+        },
+        select::Selector,
+        table_line::TableLine, //
+    },
+};
+use core::fmt::{
+    self,
+    Write as _, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// One group.
+///
+/// # Locks
+///
+/// `commits` before `state`. `commits` is held across metadata I/O, so whatever must answer at once
+/// takes only `state`, under which nothing sleeps for I/O.
+#[pin_data]
+pub(crate) struct Group {
+    number: DeviceNumber,
+    provider: Arc<Provider<Bound>>,
+    /// Held by whoever changes the metadata.
+    #[pin]
+    commits: Mutex<()>,
+    #[pin]
+    state: Mutex<State>,
+}
+
+/// What is known of a group.
+struct State {
+    /// Number of `svol-group` tables, live or not.
+    tables: usize,
+    /// The live table, or the one that was live before a suspend.
+    bound: Option<Arc<Bound>>,
+    /// The group table that goes with it.
+    table: Option<GroupTable>,
+    /// Where its metadata copies are.
+    homes: Homes,
+    /// The last event count that was seen.
+    events: Option<u64>,
+    /// Counters of all entries that there ever were.
+    stats: KVec<(Id, Arc<VolumeStats>)>,
+    /// Volumes that are loaded.
+    claims: KVec<LidClaim>,
+}
+
+/// A volume that is loaded by a mapped device.
+struct LidClaim {
+    lid: Id,
+    number: DeviceNumber,
+    /// Tables, or lines of tables, of that device.
+    targets: usize,
+    /// One of them was loaded for writing.
+    writable: bool,
+}
+
+/// Why a volume can't be loaded.
+pub(crate) struct Refusal {
+    /// For the constructor's error.
+    pub(crate) reason: &'static CStr,
+    /// For the caller of the ioctl.
+    pub(crate) error: Error,
+    /// For the log.
+    pub(crate) detail: Detail,
+}
+
+/// The long form of a [`Refusal`].
+pub(crate) enum Detail {
+    /// The group is not live.
+    NotLive,
+    /// No such entry.
+    Unknown,
+    /// The entry is no volume.
+    NoVolume(Attr),
+    /// The target is longer than the group: target, group in sectors.
+    TooLong(u64, u64),
+    /// Loaded elsewhere.
+    Taken(DeviceNumber),
+    /// Not to be written, for this reason.
+    ReadOnly(&'static str),
+    /// Out of memory.
+    Memory,
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Detail::NotLive => f.write_str("the group is suspended or not live"),
+            Detail::Unknown => f.write_str("the group has no such entry"),
+            Detail::NoVolume(attr) => write!(f, "the entry is no volume, its attribute is {attr}"),
+            Detail::TooLong(target, group) => {
+                write!(f, "{target} sectors, but the group has {group}")
+            }
+            Detail::Taken(number) => write!(f, "already loaded by device {number}"),
+            Detail::ReadOnly(why) => write!(f, "needs a read-only table: {why}"),
+            Detail::Memory => f.write_str("out of memory"),
+        }
+    }
+}
+
+impl From<kernel::alloc::AllocError> for Refusal {
+    fn from(_: kernel::alloc::AllocError) -> Self {
+        Self::new(c"Out of memory", ENOMEM, Detail::Memory)
+    }
+}
+
+impl Refusal {
+    fn new(reason: &'static CStr, error: Error, detail: Detail) -> Self {
+        Self {
+            reason,
+            error,
+            detail,
+        }
+    }
+}
+
+/// A group's name for log lines.
+pub(crate) enum Name {
+    /// Its ID.
+    Known(Id),
+    /// It has none yet.
+    Unknown,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Known(id) => write!(f, "{id}"),
+            Name::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+impl Group {
+    /// The group of the mapped device that a table is loaded for.
+    pub(crate) fn new<'a>(setup: &'a Setup<'_>) -> impl PinInit<Self, Error> + 'a {
+        try_pin_init!(Self {
+            number: setup.number(),
+            provider: Arc::pin_init(Provider::new(setup), GFP_KERNEL)?,
+            commits <- new_mutex!(()),
+            state <- new_mutex!(State {
+                tables: 0,
+                bound: None,
+                table: None,
+                homes: Homes::fresh(0),
+                events: None,
+                stats: KVec::new(),
+                claims: KVec::new(),
+            }),
+        })
+    }
+
+    /// Number of its mapped device.
+    pub(crate) fn number(&self) -> DeviceNumber {
+        self.number
+    }
+
+    /// Publishes its live table to the volumes.
+    pub(crate) fn provider(&self) -> Arc<Provider<Bound>> {
+        self.provider.clone()
+    }
+
+    /// As [`Group::provider`], without a reference of its own.
+    pub(crate) fn provider_ref(&self) -> &Provider<Bound> {
+        &self.provider
+    }
+
+    /// Its live table, or the one that was live before a suspend.
+    pub(crate) fn bound(&self) -> Option<Arc<Bound>> {
+        self.state.lock().bound.clone()
+    }
+
+    /// The name for log lines.
+    pub(crate) fn name(&self) -> Name {
+        match &self.state.lock().table {
+            Some(table) => Name::Known(*table.id()),
+            None => Name::Unknown,
+        }
+    }
+
+    /// One more table.
+    pub(crate) fn table_made(&self) {
+        let mut state = self.state.lock();
+        state.tables = state.tables.saturating_add(1);
+    }
+
+    /// One table less: forgets it, and lets the volumes fail their I/O if it was the last one.
+    pub(crate) fn table_gone(&self, number: u64) {
+        let mut state = self.state.lock();
+        state.tables = state.tables.saturating_sub(1);
+        let last = state.tables == 0;
+        let bound = state.bound.take_if(|bound| bound.members.table == number);
+        let table = if bound.is_some() {
+            state.table.take()
+        } else {
+            None
+        };
+        drop(state);
+        drop((bound, table));
+        if last {
+            // They may wait for a group that is not there any more.
+            self.provider.resume_clients();
+        }
+    }
+
+    /// Makes a table live, up to its bios. Called by its `preresume`; sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log what is wrong; the volumes stay suspended then.
+    pub(crate) fn bind(
+        &self,
+        live: &Live<'_>,
+        line: &TableLine<DeviceNumber>,
+        members: &Arc<Members>,
+    ) -> Result {
+        let _commits = self.commits.lock();
+        let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
+        if let Some(bound) = known {
+            // The same table again, after a suspend: its devices were held all the time.
+            return self.provider.publish(live, bound);
+        }
+
+        let Started { table, homes } = start::start(line, members)?;
+        self.check_writers(&table)?;
+        let bound = Arc::new(self.make_bound(&table, line, members)?, GFP_KERNEL)?;
+        self.provider.publish(live, bound.clone())?;
+
+        let mut state = self.state.lock();
+        let events = table.head().events;
+        let news = state
+            .events
+            .replace(events)
+            .is_some_and(|before| before != events);
+        let old = state.bound.replace(bound);
+        let old_table = state.table.replace(table);
+        state.homes = homes;
+        drop(state);
+        drop((old, old_table));
+        if news {
+            members.event.raise();
+        }
+        Ok(())
+    }
+
+    /// A table must not take the leave to write from volumes that are loaded for writing.
+    fn check_writers(&self, table: &GroupTable) -> Result {
+        let state = self.state.lock();
+        for claim in state.claims.iter().filter(|claim| claim.writable) {
+            let view = table
+                .position(&claim.lid)
+                .and_then(|entry| table.view(entry));
+            if !view.is_some_and(|view| may_write(&view)) {
+                log::notice!(
+                    table.id(),
+                    "{}: loaded for writing by device {}, but this table does not let it write",
+                    claim.lid,
+                    claim.number
+                );
+                return Err(EBUSY);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_bound(
+        &self,
+        table: &GroupTable,
+        line: &TableLine<DeviceNumber>,
+        members: &Arc<Members>,
+    ) -> Result<Bound> {
+        let policy = line.features.read_policy;
+        let mut volumes = KVec::with_capacity(table.volumes().len(), GFP_KERNEL)?;
+        for (entry, record) in table.volumes().iter().enumerate() {
+            let volume = Volume {
+                lid: record.lid,
+                view: table.view(entry).ok_or(EINVAL)?,
+                stats: self.stats(&record.lid)?,
+                selector: Selector::new(policy),
+            };
+            volumes.push(volume, GFP_KERNEL)?;
+        }
+
+        // Disks of in-place volumes serve others only if there is nothing else: their first write
+        // would have to wait for reads of others.
+        let is_ro = |disk: &usize| table.volume(*disk).is_some_and(|v| v.attr == Attr::Ro);
+        let any_ro = table.sources().any(|disk| is_ro(&disk));
+        let mut sources = KVec::new();
+        for disk in table.sources().filter(|disk| !any_ro || is_ro(disk)) {
+            sources.push(disk, GFP_KERNEL)?;
+        }
+        Ok(Bound {
+            members: members.clone(),
+            volumes,
+            sources,
+            selector: Selector::new(policy),
+        })
+    }
+
+    /// The counters of an entry; made if there are none yet.
+    fn stats(&self, lid: &Id) -> Result<Arc<VolumeStats>> {
+        let mut state = self.state.lock();
+        if let Some((_, stats)) = state.stats.iter().find(|(known, _)| known == lid) {
+            return Ok(stats.clone());
+        }
+        let stats = Arc::pin_init(VolumeStats::new(), GFP_KERNEL)?;
+        state.stats.push((*lid, stats.clone()), GFP_KERNEL)?;
+        Ok(stats)
+    }
+
+    /// Makes it known, and durable, that a volume will be written without a log. Called by the
+    /// volume's `preresume`; sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if others read the base image from the volume's disk; those of the commit.
+    pub(crate) fn prepare_writes(&self, bound: &Bound, lid: &Id) -> Result {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let Some(table) = &state.table else {
+            return Err(ENXIO);
+        };
+        let Some(entry) = table.position(lid) else {
+            // It was removed from the group; its I/O fails.
+            return Ok(());
+        };
+        let serves_others = table
+            .disk_of(entry)
+            .is_some_and(|disk| bound.sources.contains(&disk));
+        let next = table.with_unprotected(entry)?;
+        let homes = state.homes;
+        drop(state);
+
+        let Some(mut next) = next else {
+            return Ok(());
+        };
+        if serves_others {
+            log::notice!(
+                next.id(),
+                "{lid}: can't be written, its disk is the only one that serves reads of the base"
+            );
+            return Err(EBUSY);
+        }
+        let committed = metadata::commit(&bound.members, &homes, next.metadata().try_clone()?)?;
+        next.set_metadata(committed);
+        log::notice!(
+            next.id(),
+            "{lid}: unprotected from now on, it is written without a log"
+        );
+
+        let mut state = self.state.lock();
+        state.events = Some(next.head().events);
+        let old = state.table.replace(next);
+        drop(state);
+        drop(old);
+        bound.members.event.raise();
+        Ok(())
+    }
+
+    /// Loads a volume for a mapped device.
+    ///
+    /// # Errors
+    ///
+    /// Say why not.
+    pub(crate) fn claim(
+        &self,
+        lid: &Id,
+        number: DeviceNumber,
+        sectors: u64,
+        writable: bool,
+    ) -> Result<Claimed, Refusal> {
+        let mut state = self.state.lock();
+        let Some(table) = &state.table else {
+            return Err(Refusal::new(
+                c"group dev: the group is not live",
+                EAGAIN,
+                Detail::NotLive,
+            ));
+        };
+        let found = table
+            .position(lid)
+            .and_then(|entry| Some((table.volume(entry)?, table.view(entry)?)));
+        let Some((volume, view)) = found else {
+            return Err(Refusal::new(c"LID: no such entry", ENODEV, Detail::Unknown));
+        };
+        if !volume.attr.is_volume() {
+            let detail = Detail::NoVolume(volume.attr);
+            return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
+        }
+        let group_sectors = table.head().sectors;
+        if sectors > group_sectors {
+            let detail = Detail::TooLong(sectors, group_sectors);
+            return Err(Refusal::new(
+                c"length: longer than the group",
+                EINVAL,
+                detail,
+            ));
+        }
+        let in_place = may_write(&view);
+        if writable && !in_place {
+            let why = match (volume.attr, volume.rlid) {
+                (Attr::Ro, None) => "it is a read-only volume",
+                (Attr::Ro, Some(_)) => "diverted writes are not available yet",
+                _ if volume.health == Health::Degraded => "its disk is gone",
+                _ => "logged writes are not available yet, and allow_unprotected is not given",
+            };
+            let detail = Detail::ReadOnly(why);
+            return Err(Refusal::new(c"LID: needs a read-only table", EROFS, detail));
+        }
+
+        if let Some(other) = state
+            .claims
+            .iter()
+            .find(|claim| claim.lid == *lid && claim.number != number)
+        {
+            let detail = Detail::Taken(other.number);
+            return Err(Refusal::new(c"LID: already loaded", EBUSY, detail));
+        }
+        match state.claims.iter_mut().find(|claim| claim.lid == *lid) {
+            Some(claim) => {
+                claim.targets = claim.targets.saturating_add(1);
+                claim.writable |= writable;
+            }
+            None => state.claims.push(
+                LidClaim {
+                    lid: *lid,
+                    number,
+                    targets: 1,
+                    writable,
+                },
+                GFP_KERNEL,
+            )?,
+        }
+        Ok(Claimed { in_place })
+    }
+
+    /// Gives up a claim.
+    pub(crate) fn unclaim(&self, lid: &Id, number: DeviceNumber) {
+        let mut state = self.state.lock();
+        let claim = |claim: &&mut LidClaim| claim.lid == *lid && claim.number == number;
+        if let Some(claim) = state.claims.iter_mut().find(claim) {
+            claim.targets = claim.targets.saturating_sub(1);
+        }
+        state.claims.retain(|claim| claim.targets > 0);
+    }
+
+    /// The logical block size of the group in bytes, once it is known.
+    pub(crate) fn logical_block_size(&self) -> Option<u32> {
+        let state = self.state.lock();
+        Some(state.table.as_ref()?.head().logical_block_bytes)
+    }
+
+    /// Writes the status of the group.
+    pub(crate) fn write_status(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        let (Some(table), Some(bound)) = (&state.table, &state.bound) else {
+            return Ok(());
+        };
+        table.write_status(out, |entry| match bound.volumes.get(entry) {
+            Some(volume) => Counters {
+                frequency: volume.stats.frequency(),
+                read_errors: volume.stats.read_errors(),
+                write_errors: volume.stats.write_errors(),
+                blocks: None,
+            },
+            None => Counters::default(),
+        })
+    }
+
+    /// Writes the group management table.
+    pub(crate) fn write_query(
+        &self,
+        line: &TableLine<DeviceNumber>,
+        out: &mut Writer<'_>,
+    ) -> fmt::Result {
+        let state = self.state.lock();
+        let Some(table) = &state.table else {
+            return Ok(());
+        };
+        table.write_query(out, |out, entry| {
+            match line.volumes.get(entry).and_then(|volume| volume.dev) {
+                Some(number) => write!(out, "{number}"),
+                None => out.write_str("-"),
+            }
+        })
+    }
+
+    /// Writes the status of a volume.
+    pub(crate) fn write_volume_status(&self, lid: &Id, out: &mut Writer<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        let found = state
+            .table
+            .as_ref()
+            .and_then(|table| Some((table, table.position(lid)?)));
+        match found.and_then(|(table, entry)| Some((table, entry, table.volume(entry)?))) {
+            Some((table, entry, volume)) => write!(
+                out,
+                "{lid} {} {} {}",
+                volume.attr,
+                volume.health,
+                table.protection(entry)
+            ),
+            None => write!(out, "{lid} - - -"),
+        }
+    }
+}
+
+/// Whether writes of such a volume go anywhere.
+fn may_write(view: &VolumeView) -> bool {
+    view.writes != Home::Nowhere
+}
+
+/// A volume that was claimed.
+pub(crate) struct Claimed {
+    /// Its writes go to its own disk.
+    pub(crate) in_place: bool,
+}

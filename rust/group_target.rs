@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The target `svol-group`: the group, and its own device with the base image.
+
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        Bio,
+        BioInfo,
+        DeviceNumber,
+        DeviceVisitor,
+        EndIo,
+        Features,
+        Limits,
+        Live,
+        Mapped,
+        Op,
+        Quiesced,
+        Setup,
+        SetupError,
+        Status,
+        StatusKind,
+        Stop,
+        Target,
+        Writer, //
+    },
+    log,
+    members::Members,
+    probe,
+    registry::{
+        Conflict,
+        GroupRef,
+        Registry, //
+    },
+    svol_core::{
+        message::Message,
+        table_line::TableLine, //
+    },
+};
+use core::fmt::Write as _;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// One loaded `svol-group` line.
+pub(crate) struct GroupTarget {
+    group: GroupRef,
+    line: TableLine<DeviceNumber>,
+    members: Arc<Members>,
+    /// All devices of the line.
+    devices: KVec<DeviceNumber>,
+}
+
+impl Drop for GroupTarget {
+    fn drop(&mut self) {
+        let table = self.members.table;
+        self.group.registry().release(self.group.number(), table);
+        self.group.table_gone(table);
+    }
+}
+
+#[vtable]
+impl Target for GroupTarget {
+    type PerBio = InFlight;
+    type Module = Registry;
+
+    const NAME: &'static CStr = c"svol-group";
+    const VERSION: [u32; 3] = crate::VERSION;
+    const FEATURES: Features = Features::SINGLETON.and(Features::NOWAIT);
+
+    fn new(
+        setup: &mut Setup<'_>,
+        registry: &Arc<Registry>,
+        words: &[&[u8]],
+    ) -> Result<Self, SetupError> {
+        let line = TableLine::parse(setup.sectors(), words.iter().copied()).map_err(|error| {
+            // The first word is the group's ID, if it is one.
+            match words
+                .first()
+                .map(|word| crate::svol_core::id::Id::parse(word))
+            {
+                Some(Ok(id)) => log::notice!(id, "{error}"),
+                _ => log::notice!("?", "svol-group: {error}"),
+            }
+            SetupError::new(error.reason(), EINVAL)
+        })?;
+        let (line, members) = probe::open(setup, &line)?;
+
+        let mut devices = KVec::new();
+        for number in line.meta.iter().flatten() {
+            devices.push(*number, GFP_KERNEL)?;
+        }
+        for number in line.volumes.iter().filter_map(|volume| volume.dev) {
+            devices.push(number, GFP_KERNEL)?;
+        }
+
+        let members = Arc::new(members, GFP_KERNEL)?;
+        let group = Registry::open(registry, setup)?;
+        group.table_made();
+        let target = Self {
+            group,
+            line,
+            members,
+            devices,
+        };
+        registry
+            .check(setup.number(), &target.line.group, &target.devices)
+            .map_err(|conflict| {
+                let error = target.report(&conflict);
+                let reason = match conflict {
+                    Conflict::Id(_) => c"GrpID: in use by another live group",
+                    Conflict::Device(..) => c"dev: in use by another live group",
+                    Conflict::Memory => c"Out of memory",
+                };
+                SetupError::new(reason, error)
+            })?;
+        Ok(target)
+    }
+
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a>, data: &mut InFlight) -> Mapped {
+        let provider = self.group.provider_ref();
+        match provider.get(live) {
+            Some(bound) if bio.info().op == Op::Read => Bound::map_base(bound, bio, data),
+            _ => bio.fail(),
+        }
+    }
+
+    fn end_io(&self, live: &Live<'_>, bio: BioInfo, data: &InFlight, status: Status) -> EndIo {
+        if let Some(bound) = self.group.provider_ref().get(live) {
+            bound.ended(bio, data, status);
+        }
+        EndIo::Done
+    }
+
+    fn presuspend(&self) {
+        self.group.provider_ref().suspend_clients();
+    }
+
+    fn presuspend_undo(&self) {
+        self.group.provider_ref().resume_clients();
+    }
+
+    fn postsuspend(&self, quiesced: &Quiesced<'_>) {
+        drop(self.group.provider_ref().retract(quiesced));
+    }
+
+    fn preresume(&self, live: &Live<'_>) -> Result {
+        let number = self.group.number();
+        self.group
+            .registry()
+            .claim(number, self.members.table, &self.line.group, &self.devices)
+            .map_err(|conflict| self.report(&conflict))?;
+        self.group.bind(live, &self.line, &self.members)
+    }
+
+    fn resume(&self, _live: &Live<'_>) {
+        self.group.provider_ref().resume_clients();
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut Writer<'_>) -> core::fmt::Result {
+        match kind {
+            StatusKind::Info => self.group.write_status(out),
+            StatusKind::Table => self.line.write(out, |out, number| write!(out, "{number}")),
+            StatusKind::Ima => {
+                let [major, minor, patch] = crate::VERSION;
+                write!(
+                    out,
+                    "target_name=svol-group,target_version={major}.{minor}.{patch},grp_id={},\
+                     entries={};",
+                    self.line.group,
+                    self.line.volumes.len()
+                )
+            }
+        }
+    }
+
+    fn message(&self, words: &[&[u8]], reply: &mut Writer<'_>) -> Result {
+        let message = Message::parse(words.iter().copied()).map_err(|error| {
+            log::notice!(self.line.group, "{error}");
+            EINVAL
+        })?;
+        match message {
+            Message::Query => {
+                // What does not fit makes user space come again with a larger buffer.
+                let _ = self.group.write_query(&self.line, reply);
+                Ok(())
+            }
+            _ => {
+                let word = words.first().copied().unwrap_or_default();
+                log::notice!(
+                    self.line.group,
+                    "message: {} is not available yet",
+                    crate::svol_core::text::Quoted(word)
+                );
+                Err(EOPNOTSUPP)
+            }
+        }
+    }
+
+    fn iterate_devices(&self, visitor: &mut DeviceVisitor<'_>) -> Result<(), Stop> {
+        self.members.show_disks(visitor, self.members.sectors)
+    }
+
+    fn io_hints(&self, limits: &mut Limits<'_>) {
+        if let Some(bytes) = self.group.logical_block_size() {
+            limits.raise_block_size(bytes);
+        }
+    }
+}
+
+impl GroupTarget {
+    fn report(&self, conflict: &Conflict) -> Error {
+        match conflict {
+            Conflict::Id(number) => {
+                log::notice!(
+                    self.line.group,
+                    "GrpID: device {number} is a live group of this ID"
+                );
+                EBUSY
+            }
+            Conflict::Device(device, id) => {
+                log::notice!(self.line.group, "device {device}: in use by the group {id}");
+                EBUSY
+            }
+            Conflict::Memory => ENOMEM,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lines in the kernel log.
+//!
+//! A line starts with `dm_svol:`, then the group's ID (or `?` where there is none yet). What a user
+//! did wrong is a notice; warnings and errors are for what went wrong with a device.
+
+/// Something that the administrator should know, or did wrong.
+macro_rules! notice {
+    ($who:expr, $($text:tt)*) => {
+        kernel::pr_notice!(
+            "{}: {}\n",
+            core::format_args!("{}", $who),
+            core::format_args!($($text)*)
+        )
+    };
+}
+
+/// Something failed, the group goes on.
+macro_rules! warning {
+    ($who:expr, $($text:tt)*) => {
+        kernel::pr_warn!(
+            "{}: {}\n",
+            core::format_args!("{}", $who),
+            core::format_args!($($text)*)
+        )
+    };
+}
+
+/// The ordinary course of things.
+macro_rules! info {
+    ($who:expr, $($text:tt)*) => {
+        kernel::pr_info!(
+            "{}: {}\n",
+            core::format_args!("{}", $who),
+            core::format_args!($($text)*)
+        )
+    };
+}
+
+pub(crate) use {
+    info,
+    notice,
+    warning, //
+};

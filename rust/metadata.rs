@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads and writes the metadata copies of a group. What is in them is the core's business.
+
+use crate::{
+    dm::Device,
+    env::AllocError,
+    log,
+    members::Members,
+    svol_core::{
+        meta::{
+            choose::CopyPlan,
+            probe::CopyProbe,
+            slot_of,
+            slot_offset,
+            BodyError,
+            CopyState,
+            Metadata,
+            BODY_OFFSET,
+            HEADER_BYTES, //
+        },
+        table_line::MAX_META_COPIES, //
+    },
+};
+use kernel::prelude::*;
+
+/// Bytes of one read or write; small enough for an allocation that is never refused for its size.
+const CHUNK_BYTES: usize = 32 << 10;
+
+/// Which device of the line has which copy; devices may have changed places.
+#[derive(Clone, Copy)]
+pub(crate) struct Homes([Option<usize>; MAX_META_COPIES]);
+
+impl Homes {
+    /// Of a new group: copies are numbered as the devices of the line.
+    pub(crate) fn fresh(count: usize) -> Self {
+        let mut homes = [None; MAX_META_COPIES];
+        for (device, home) in homes.iter_mut().take(count).enumerate() {
+            *home = Some(device);
+        }
+        Self(homes)
+    }
+
+    /// Of a group that resumes.
+    pub(crate) fn planned(plans: &[Option<CopyPlan>; MAX_META_COPIES]) -> Self {
+        let mut homes = [None; MAX_META_COPIES];
+        for (device, plan) in plans.iter().enumerate() {
+            if let Some(home) = plan.and_then(|plan| homes.get_mut(plan.copy)) {
+                *home = Some(device);
+            }
+        }
+        Self(homes)
+    }
+
+    fn device<'a>(&self, members: &'a Members, copy: usize) -> Option<&'a Device> {
+        members.meta_device(self.0.get(copy).copied().flatten()?)
+    }
+}
+
+/// Looks at a metadata device, counting from 0 in the line; [`CopyProbe::Missing`] if that says
+/// `-`. Sleeps for I/O.
+///
+/// # Errors
+///
+/// Memory ran out. That the device can't be read is not an error but what was found.
+pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe, AllocError> {
+    let Some(device) = members.meta_device(device) else {
+        return Ok(CopyProbe::Missing);
+    };
+    CopyProbe::probe(|position, buffer: &mut [u8]| -> Result {
+        let mut position = position;
+        for part in buffer.chunks_mut(CHUNK_BYTES) {
+            let mut bounce = KVec::from_elem(0u8, part.len(), GFP_KERNEL)?;
+            members.io.read(device, position >> 9, &mut bounce)?;
+            part.copy_from_slice(&bounce);
+            position = position.saturating_add(u64::try_from(part.len())?);
+        }
+        Ok(())
+    })
+}
+
+/// Writes a generation to all live copies; returns it as it is on disk then. Sleeps for I/O.
+///
+/// A copy that fails is recorded as lost in the others, twice, so that both slots say so.
+///
+/// # Errors
+///
+/// `EIO` if no live copy is left; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be written down.
+pub(crate) fn commit(members: &Members, homes: &Homes, mut metadata: Metadata) -> Result<Metadata> {
+    let group = metadata.head.group;
+    // The state is to be written once more, as the next generation.
+    let mut again = false;
+    loop {
+        let body = body(&metadata)?;
+        let mut written = false;
+        let mut lost = None;
+        for copy in 0..metadata.head.copies.count() {
+            if metadata.head.copies.state(copy) != Some(CopyState::Live) {
+                continue;
+            }
+            match write(members, homes, copy, &metadata, &body) {
+                Ok(()) => written = true,
+                Err(error) => {
+                    let errno = error.to_errno();
+                    log::warning!(group, "metadata copy {copy}: write failed: error {errno}");
+                    lost = Some(copy);
+                }
+            }
+        }
+        match lost {
+            Some(copy) => {
+                let copies = metadata.head.copies.with(copy, CopyState::Lost);
+                if copies.live_count() == 0 {
+                    return Err(EIO);
+                }
+                if written {
+                    // Otherwise the sequence stays: the next one would overwrite the last good
+                    // generation of the other copy.
+                    metadata.head.sequence = metadata.head.sequence.saturating_add(1);
+                }
+                metadata.head.copies = copies;
+                metadata.head.events = metadata.head.events.saturating_add(1);
+                again = true;
+            }
+            None if again => {
+                again = false;
+                metadata.head.sequence = metadata.head.sequence.saturating_add(1);
+            }
+            None => return Ok(metadata),
+        }
+    }
+}
+
+/// Writes a generation to one copy, although others may have it already. Sleeps for I/O.
+///
+/// # Errors
+///
+/// As [`commit`], without its second chance.
+pub(crate) fn write_copy(
+    members: &Members,
+    homes: &Homes,
+    copy: usize,
+    metadata: &Metadata,
+) -> Result {
+    write(members, homes, copy, metadata, &body(metadata)?)
+}
+
+fn body(metadata: &Metadata) -> Result<KVec<u8>> {
+    let body = metadata.encode_body().map_err(|error| match error {
+        BodyError::NoMemory => ENOMEM,
+        BodyError::TooLarge => E2BIG,
+        _ => EINVAL,
+    })?;
+    let mut bytes = KVec::with_capacity(body.len(), GFP_KERNEL)?;
+    bytes.extend_from_slice(&body, GFP_KERNEL)?;
+    Ok(bytes)
+}
+
+/// The order is what makes a crash harmless: body, flush, header as one block with FUA.
+fn write(
+    members: &Members,
+    homes: &Homes,
+    copy: usize,
+    metadata: &Metadata,
+    body: &KVec<u8>,
+) -> Result {
+    let device = homes.device(members, copy).ok_or(ENXIO)?;
+    let start = slot_offset(slot_of(metadata.head.sequence));
+
+    let mut position = start.saturating_add(u64::try_from(BODY_OFFSET)?);
+    // Whole 4 KiB blocks, which every logical block size divides.
+    for part in body.chunks(CHUNK_BYTES) {
+        let padded = part.len().next_multiple_of(BODY_OFFSET);
+        let mut bounce = KVec::with_capacity(padded, GFP_KERNEL)?;
+        bounce.extend_from_slice(part, GFP_KERNEL)?;
+        bounce.resize(padded, 0, GFP_KERNEL)?;
+        members.io.write(device, position >> 9, &bounce)?;
+        position = position.saturating_add(u64::try_from(padded)?);
+    }
+
+    let mut sector = [0; HEADER_BYTES];
+    if !metadata.encode_header(copy, body, &mut sector) {
+        return Err(EINVAL);
+    }
+    let block = usize::try_from(device.logical_block_size())?.max(HEADER_BYTES);
+    let mut header = KVec::with_capacity(block, GFP_KERNEL)?;
+    header.extend_from_slice(&sector, GFP_KERNEL)?;
+    header.resize(block, 0, GFP_KERNEL)?;
+    members.io.write_durable(device, start >> 9, &header)
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Opens the devices of a group's table line and looks whether they fit.
+//!
+//! Reads nothing from them and writes nothing to them: it is not known yet whether the table will
+//! ever be live.
+
+use crate::{
+    dm::{
+        DeviceNumber,
+        IoClient,
+        Mode,
+        Setup,
+        SetupError, //
+    },
+    log,
+    members::{
+        Disk,
+        Members, //
+    },
+    svol_core::{
+        attr::Attr,
+        meta,
+        table_line::{
+            DeviceRole,
+            TableLine, //
+        },
+        text::Quoted, //
+    },
+};
+use core::fmt;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+/// Smallest increments volume in sectors (4 MiB).
+const MIN_INCREMENTS_SECTORS: u64 = 8192;
+
+/// Largest logical block that the format of the metadata copes with, in bytes.
+const MAX_LOGICAL_BLOCK: u32 = 4096;
+
+/// The next table's number.
+static TABLES: Atomic<u64> = Atomic::new(0);
+
+/// Which device of the line, as the user knows it.
+struct Which<'a> {
+    line: &'a TableLine<&'a [u8]>,
+    role: DeviceRole,
+}
+
+impl fmt::Display for Which<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.role {
+            DeviceRole::Meta(i) => write!(f, "metadata device {i}"),
+            DeviceRole::Volume(i) => match self.line.volumes.get(i) {
+                Some(volume) => write!(f, "disk of {}", volume.lid),
+                None => write!(f, "disk of entry {i}"),
+            },
+        }
+    }
+}
+
+/// Opens and checks all devices that the line names.
+///
+/// # Errors
+///
+/// Name the device; the detail goes to the log.
+pub(crate) fn open(
+    setup: &mut Setup<'_>,
+    line: &TableLine<&[u8]>,
+) -> Result<(TableLine<DeviceNumber>, Members), SetupError> {
+    let mut members = Members {
+        table: TABLES.fetch_add(1, Relaxed),
+        sectors: line.sectors,
+        meta: KVec::with_capacity(line.meta.len(), GFP_KERNEL)?,
+        disks: KVec::with_capacity(line.volumes.len(), GFP_KERNEL)?,
+        io: IoClient::new()?,
+        event: setup.event(),
+    };
+    for _ in line.meta.iter() {
+        members.meta.push(None, GFP_KERNEL)?;
+    }
+    for _ in line.volumes.iter() {
+        members.disks.push(None, GFP_KERNEL)?;
+    }
+
+    let mut seen: KVec<(DeviceNumber, DeviceRole)> = KVec::new();
+    let opened = line.map_devices(|path, role| -> Result<DeviceNumber, SetupError> {
+        let which = Which { line, role };
+        let refuse = |reason, error, detail: fmt::Arguments<'_>| {
+            log::notice!(line.group, "{which}: {}: {detail}", Quoted(path));
+            Err(SetupError::new(reason, error))
+        };
+        let attr = match role {
+            DeviceRole::Meta(_) => None,
+            DeviceRole::Volume(i) => line.volumes.get(i).map(|v| v.attr),
+        };
+
+        // Only repair and rebuild will ever write to the disk of a volume that is only read.
+        let mode = match attr {
+            Some(Attr::Ro) => Mode::Read,
+            _ => Mode::ReadWrite,
+        };
+        let device = match setup.device(path, mode) {
+            Ok(device) => device,
+            Err(EBUSY) => return refuse(busy(attr), EBUSY, format_args!("in use")),
+            Err(error) => {
+                let errno = error.to_errno();
+                return refuse(
+                    unusable(attr),
+                    error,
+                    format_args!("can't open: error {errno}"),
+                );
+            }
+        };
+
+        let number = device.number();
+        if let Some((_, other)) = seen.iter().find(|(n, _)| *n == number) {
+            let other = Which { line, role: *other };
+            return refuse(
+                c"dev: named before",
+                EINVAL,
+                format_args!("the same device as the {other}"),
+            );
+        }
+        seen.push((number, role), GFP_KERNEL)?;
+
+        let needed = match attr {
+            None => meta::MIN_DEVICE_SECTORS,
+            Some(Attr::Increments) => MIN_INCREMENTS_SECTORS,
+            Some(_) => line.sectors,
+        };
+        if device.sectors() < needed {
+            return refuse(
+                too_small(attr),
+                EINVAL,
+                format_args!("{} sectors, needs {needed}", device.sectors()),
+            );
+        }
+        let block = device.logical_block_size();
+        if block > MAX_LOGICAL_BLOCK || needed.checked_rem(u64::from(block >> 9)) != Some(0) {
+            return refuse(
+                c"dev: logical block size does not fit the group",
+                EINVAL,
+                format_args!("logical blocks of {block} bytes"),
+            );
+        }
+        if mode == Mode::ReadWrite && device.is_read_only() {
+            return refuse(unusable(attr), EACCES, format_args!("read-only"));
+        }
+
+        match role {
+            DeviceRole::Meta(i) => {
+                if let Some(slot) = members.meta.get_mut(i) {
+                    *slot = Some(device);
+                }
+            }
+            DeviceRole::Volume(i) => {
+                if let Some(slot) = members.disks.get_mut(i) {
+                    *slot = Some(Disk::new(device, attr != Some(Attr::Increments)));
+                }
+            }
+        }
+        Ok(number)
+    })?;
+    Ok((opened, members))
+}
+
+fn busy(attr: Option<Attr>) -> &'static CStr {
+    match attr {
+        None => c"meta dev: in use",
+        Some(Attr::Increments) => c"dev: increments device in use",
+        Some(_) => c"dev: in use",
+    }
+}
+
+fn unusable(attr: Option<Attr>) -> &'static CStr {
+    match attr {
+        None => c"meta dev: can't be opened for writing",
+        Some(Attr::Increments) => c"dev: increments device can't be opened for writing",
+        Some(_) => c"dev: can't be opened",
+    }
+}
+
+fn too_small(attr: Option<Attr>) -> &'static CStr {
+    match attr {
+        None => c"meta dev: too small",
+        Some(Attr::Increments) => c"dev: increments device too small",
+        Some(_) => c"dev: smaller than the group",
+    }
+}

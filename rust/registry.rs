@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All groups that the module knows, and which devices they use.
+//!
+//! The block layer lets two device-mapper tables share a device. For a group that would mean wrong
+//! data sooner or later, so that the registry refuses a second use. It is the owner of the rule "one
+//! live group per group ID and per device".
+//!
+//! # Locks
+//!
+//! `groups` is a leaf and is never held across I/O.
+
+use crate::{
+    dm::{
+        self,
+        DeviceNumber, //
+    },
+    group::Group,
+    svol_core::id::Id, //
+};
+use core::ops::Deref;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// A group and the handles to it.
+struct Entry {
+    group: Arc<Group>,
+    handles: usize,
+    /// What its live tables use; more than one only while a table is exchanged.
+    claims: KVec<Claim>,
+}
+
+/// What one table of a group uses.
+struct Claim {
+    table: u64,
+    id: Id,
+    devices: KVec<DeviceNumber>,
+}
+
+/// All groups of the module.
+#[pin_data]
+pub(crate) struct Registry {
+    #[pin]
+    groups: Mutex<KVec<Entry>>,
+}
+
+/// Why a claim was refused.
+pub(crate) enum Conflict {
+    /// A live group on another mapped device has this group ID.
+    Id(DeviceNumber),
+    /// A live group on another mapped device uses this device.
+    Device(DeviceNumber, Id),
+    /// Out of memory.
+    Memory,
+}
+
+impl From<kernel::alloc::AllocError> for Conflict {
+    fn from(_: kernel::alloc::AllocError) -> Self {
+        Conflict::Memory
+    }
+}
+
+impl Registry {
+    /// An empty one.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            groups <- new_mutex!(KVec::new()),
+        })
+    }
+
+    /// The group of the mapped device that a table is loaded for; made if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn open(this: &Arc<Self>, setup: &dm::Setup<'_>) -> Result<GroupRef> {
+        if let Some(found) = Self::find(this, setup.number()) {
+            return Ok(found);
+        }
+        // Without the lock, since it allocates.
+        let group = Arc::pin_init(Group::new(setup), GFP_KERNEL)?;
+
+        let mut groups = this.groups.lock();
+        // Two tables of one mapped device may be under construction at once.
+        let group = match groups
+            .iter_mut()
+            .find(|e| e.group.number() == group.number())
+        {
+            Some(entry) => {
+                entry.handles = entry.handles.saturating_add(1);
+                entry.group.clone()
+            }
+            None => {
+                groups.push(
+                    Entry {
+                        group: group.clone(),
+                        handles: 1,
+                        claims: KVec::new(),
+                    },
+                    GFP_KERNEL,
+                )?;
+                group
+            }
+        };
+        drop(groups);
+        Ok(GroupRef {
+            registry: this.clone(),
+            group,
+        })
+    }
+
+    /// The group of a mapped device.
+    pub(crate) fn find(this: &Arc<Self>, number: DeviceNumber) -> Option<GroupRef> {
+        let mut groups = this.groups.lock();
+        let entry = groups.iter_mut().find(|e| e.group.number() == number)?;
+        entry.handles = entry.handles.saturating_add(1);
+        Some(GroupRef {
+            registry: this.clone(),
+            group: entry.group.clone(),
+        })
+    }
+
+    /// Whether a table of the group on `number` could be live: its ID and its devices are used by
+    /// no live group on another mapped device.
+    pub(crate) fn check(
+        &self,
+        number: DeviceNumber,
+        id: &Id,
+        devices: &[DeviceNumber],
+    ) -> Result<(), Conflict> {
+        Self::check_locked(&self.groups.lock(), number, id, devices)
+    }
+
+    fn check_locked(
+        groups: &[Entry],
+        number: DeviceNumber,
+        id: &Id,
+        devices: &[DeviceNumber],
+    ) -> Result<(), Conflict> {
+        let others = groups.iter().filter(|e| e.group.number() != number);
+        for (entry, claim) in others.flat_map(|e| e.claims.iter().map(move |c| (e, c))) {
+            if claim.id == *id {
+                return Err(Conflict::Id(entry.group.number()));
+            }
+            if let Some(device) = devices.iter().find(|&d| claim.devices.contains(d)) {
+                return Err(Conflict::Device(*device, claim.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims them for a table, until [`Registry::release`]. Claiming again changes nothing.
+    pub(crate) fn claim(
+        &self,
+        number: DeviceNumber,
+        table: u64,
+        id: &Id,
+        devices: &[DeviceNumber],
+    ) -> Result<(), Conflict> {
+        let mut owned = KVec::with_capacity(devices.len(), GFP_KERNEL)?;
+        owned.extend_from_slice(devices, GFP_KERNEL)?;
+
+        let mut groups = self.groups.lock();
+        Self::check_locked(&groups, number, id, devices)?;
+        let Some(entry) = groups.iter_mut().find(|e| e.group.number() == number) else {
+            return Ok(());
+        };
+        if entry.claims.iter().all(|c| c.table != table) {
+            entry.claims.push(
+                Claim {
+                    table,
+                    id: *id,
+                    devices: owned,
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what a table claimed.
+    pub(crate) fn release(&self, number: DeviceNumber, table: u64) {
+        let mut groups = self.groups.lock();
+        if let Some(entry) = groups.iter_mut().find(|e| e.group.number() == number) {
+            entry.claims.retain(|c| c.table != table);
+        }
+    }
+}
+
+/// A handle to a group; the registry forgets a group with its last handle.
+pub(crate) struct GroupRef {
+    registry: Arc<Registry>,
+    group: Arc<Group>,
+}
+
+impl GroupRef {
+    /// The registry that the group is in.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+impl Deref for GroupRef {
+    type Target = Group;
+
+    fn deref(&self) -> &Group {
+        &self.group
+    }
+}
+
+impl Drop for GroupRef {
+    fn drop(&mut self) {
+        let mut groups = self.registry.groups.lock();
+        let Some(at) = groups
+            .iter()
+            .position(|e| Arc::ptr_eq(&e.group, &self.group))
+        else {
+            return;
+        };
+        let last = groups.get_mut(at).is_some_and(|entry| {
+            entry.handles = entry.handles.saturating_sub(1);
+            entry.handles == 0
+        });
+        // Dropped after the lock.
+        let _entry = last.then(|| groups.remove(at));
+        drop(groups);
+    }
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a table line becomes a live group.
+//!
+//! All of it runs in `preresume`. Nothing is written before everything was looked at; what is
+//! written then, in which order, is in the rules of [`crate::svol_core::meta`].
+
+use crate::{
+    base::{
+        self,
+        Comparison, //
+    },
+    dm::{
+        random_bytes,
+        DeviceNumber, //
+    },
+    env, log,
+    members::Members,
+    metadata::{
+        self,
+        Homes, //
+    },
+    svol_core::{
+        attr::Attr,
+        group::{
+            BindError,
+            GroupTable, //
+        },
+        health::Health,
+        meta::{
+            choose::{
+                choose,
+                CopyAction,
+                Resume,
+                Start, //
+            },
+            probe::CopyProbe,
+            Identity,
+            Metadata, //
+        },
+        samples,
+        table_line::{
+            Init,
+            TableLine, //
+        }, //
+    },
+};
+use kernel::prelude::*;
+
+/// The smallest logical block in bytes.
+const SECTOR_BYTES: u32 = 512;
+
+/// A table that may become live.
+pub(crate) struct Started {
+    /// The group table, as it is on the metadata devices.
+    pub(crate) table: GroupTable,
+    /// Where the metadata copies are.
+    pub(crate) homes: Homes,
+}
+
+/// Reads the metadata, checks the devices against it, and makes durable what changed. Sleeps for
+/// I/O.
+///
+/// # Errors
+///
+/// Say in the log what is wrong; then nothing was written, unless writing itself failed.
+pub(crate) fn start(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Started> {
+    let mut probes = KVec::with_capacity(line.meta.len(), GFP_KERNEL)?;
+    for device in 0..line.meta.len() {
+        let probe = metadata::probe(members, device)?;
+        report_damage(line, device, &probe);
+        probes.push(probe, GFP_KERNEL)?;
+    }
+    let start = choose(&line.group, &probes, None, line.features.force_metadata);
+    match start {
+        Ok(Start::Fresh) => initialise(line, members),
+        Ok(Start::Resume(plan)) => resume(line, members, &mut probes, &plan),
+        Err(refusal) => {
+            log::notice!(line.group, "{refusal}");
+            Err(EINVAL)
+        }
+    }
+}
+
+fn report_damage(line: &TableLine<DeviceNumber>, device: usize, probe: &CopyProbe) {
+    if let CopyProbe::Present(slots) = probe {
+        for (slot, state) in slots.iter().enumerate().filter(|(_, s)| s.is_damage()) {
+            log::notice!(line.group, "metadata device {device}, slot {slot}: {state}");
+        }
+    }
+}
+
+/// A group that is loaded for the first time.
+fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Started> {
+    check_init(line)?;
+    for (entry, volume) in line.volumes.iter().enumerate() {
+        let (Attr::Increments, Some(disk)) = (volume.attr, members.disk(entry)) else {
+            continue;
+        };
+        if !base::is_blank(members, disk)? {
+            log::notice!(
+                line.group,
+                "increments device of {}: not blank, but the group is new",
+                volume.lid
+            );
+            return Err(EINVAL);
+        }
+    }
+
+    let mut identity = Identity {
+        uuid: [0; 16],
+        group: line.group,
+        sectors: line.sectors,
+        block_sectors: line.block_sectors,
+        logical_block_bytes: volumes_block_size(line, members),
+        copies: line.meta.len(),
+    };
+    random_bytes(&mut identity.uuid);
+    let table = GroupTable::new(&identity, line, disk_sectors(members)).map_err(report(line))?;
+    check_block_sizes(&table, members)?;
+    let samples = take_samples(&table, members)?;
+
+    let homes = Homes::fresh(line.meta.len());
+    let claim = Metadata::claim(&identity);
+    for copy in 0..line.meta.len() {
+        metadata::write_copy(members, &homes, copy, &claim)?;
+    }
+    let table = commit(members, &homes, table)?;
+    let table = commit(members, &homes, table.activated(samples)?)?;
+    log::info!(line.group, "new group of {} entries", line.volumes.len());
+    Ok(Started { table, homes })
+}
+
+/// A group that exists.
+fn resume(
+    line: &TableLine<DeviceNumber>,
+    members: &Members,
+    probes: &mut [CopyProbe],
+    plan: &Resume,
+) -> Result<Started> {
+    let chosen = probes
+        .get_mut(plan.device)
+        .and_then(|probe| probe.take(plan.slot))
+        .ok_or(EINVAL)?;
+    let before = chosen.try_clone()?;
+    let bound = GroupTable::bind(line, chosen, disk_sectors(members)).map_err(report(line))?;
+    let mut table = bound.table;
+    check_block_sizes(&table, members)?;
+
+    let samples = if table.is_initialising() {
+        // A crash came between the two commits of a new group.
+        check_init(line)?;
+        Some(take_samples(&table, members)?)
+    } else {
+        check_samples(&table, members)?;
+        None
+    };
+
+    // From here on it is written.
+    let homes = Homes::planned(&plan.plans);
+    let mut lost = None;
+    for action in plan.plans.iter().flatten() {
+        match action.action {
+            CopyAction::Rewrite => {
+                log::notice!(
+                    line.group,
+                    "metadata copy {}: brought up to date",
+                    action.copy
+                );
+                metadata::write_copy(members, &homes, action.copy, &before)?;
+            }
+            CopyAction::Lose => lost = Some(action.copy),
+            CopyAction::Keep | CopyAction::Ignore => (),
+        }
+    }
+    if let Some(copy) = lost {
+        log::warning!(
+            line.group,
+            "metadata copy {copy}: lost, going on without it"
+        );
+        if let Some(mut next) = table.with_lost_copy(copy)? {
+            // One commit for this and what else changed: to skip a generation would overwrite the
+            // newest one that is on disk.
+            let mut metadata = next.metadata().try_clone()?;
+            metadata.head.sequence = before.head.sequence.saturating_add(1);
+            next.set_metadata(metadata);
+            // Twice, so that no single damaged sector can make it look live again.
+            table = commit(members, &homes, next)?;
+            table = commit(members, &homes, table.recommitted()?)?;
+        }
+    } else if bound.changed {
+        table = commit(members, &homes, table)?;
+    } else if plan.heal {
+        table = commit(members, &homes, table.recommitted()?)?;
+    }
+    if let Some(samples) = samples {
+        table = commit(members, &homes, table.activated(samples)?)?;
+    }
+    for volume in table.volumes().iter().filter(|v| v.state.failed) {
+        log::warning!(
+            line.group,
+            "disk of {}: missing or failed before",
+            volume.lid
+        );
+    }
+    Ok(Started { table, homes })
+}
+
+fn commit(members: &Members, homes: &Homes, mut table: GroupTable) -> Result<GroupTable> {
+    let committed = metadata::commit(members, homes, table.metadata().try_clone()?)?;
+    table.set_metadata(committed);
+    Ok(table)
+}
+
+fn report(line: &TableLine<DeviceNumber>) -> impl Fn(BindError) -> Error + '_ {
+    move |error| match error {
+        BindError::NoMemory => ENOMEM,
+        _ => {
+            log::notice!(line.group, "{error}");
+            EINVAL
+        }
+    }
+}
+
+fn check_init(line: &TableLine<DeviceNumber>) -> Result {
+    match line.features.init {
+        Init::AssumeIdentical => Ok(()),
+        Init::Verify | Init::CopyFrom(_) => {
+            log::notice!(
+                line.group,
+                "init: the group is new, and only \"init assume_identical\" is available yet"
+            );
+            Err(EOPNOTSUPP)
+        }
+    }
+}
+
+fn disk_sectors(members: &Members) -> impl Fn(usize) -> u64 + '_ {
+    |entry| members.disk(entry).map_or(0, |disk| disk.device.sectors())
+}
+
+/// The largest logical block of the volumes' disks in bytes; a new group's from then on.
+fn volumes_block_size(line: &TableLine<DeviceNumber>, members: &Members) -> u32 {
+    line.volumes
+        .iter()
+        .enumerate()
+        .filter(|(_, volume)| volume.attr.is_volume())
+        .filter_map(|(entry, _)| members.disk(entry))
+        .fold(SECTOR_BYTES, |largest, disk| {
+            largest.max(disk.device.logical_block_size())
+        })
+}
+
+/// A volume's logical block must not grow when it moves to another disk.
+fn check_block_sizes(table: &GroupTable, members: &Members) -> Result {
+    let group = table.head().logical_block_bytes;
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        let Some(disk) = members.disk(entry) else {
+            continue;
+        };
+        let bytes = disk.device.logical_block_size();
+        if volume.attr != Attr::Increments && bytes > group {
+            log::notice!(
+                table.id(),
+                "disk of {}: logical blocks of {bytes} bytes, the group's are of {group}",
+                volume.lid
+            );
+            return Err(EINVAL);
+        }
+    }
+    Ok(())
+}
+
+/// Takes samples of the base image, and makes sure that all volumes have the same.
+fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<samples::Sample>> {
+    let head = table.head();
+    let positions = samples::positions(&head.uuid, head.sectors)?;
+    let mut first: Option<(usize, env::Vec<samples::Sample>)> = None;
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        let in_sync = volume.attr.is_volume() && volume.health == Health::InSync;
+        let Some(disk) = members.disk(entry).filter(|_| in_sync) else {
+            continue;
+        };
+        let Some((_, samples)) = &first else {
+            let taken = base::take(members, disk, &positions).inspect_err(|error| {
+                let errno = error.to_errno();
+                log::notice!(table.id(), "disk of {}: can't be read: {errno}", volume.lid);
+            })?;
+            first = Some((entry, taken));
+            continue;
+        };
+        expect_same(table, entry, base::compare(members, disk, samples)?)?;
+    }
+    first.map(|(_, samples)| samples).ok_or(EINVAL)
+}
+
+/// Makes sure that every pristine disk holds the base image.
+fn check_samples(table: &GroupTable, members: &Members) -> Result {
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        let Some(disk) = members.disk(entry).filter(|_| volume.state.pristine) else {
+            continue;
+        };
+        let samples = &table.metadata().samples;
+        expect_same(table, entry, base::compare(members, disk, samples)?)?;
+    }
+    Ok(())
+}
+
+fn expect_same(table: &GroupTable, entry: usize, found: Comparison) -> Result {
+    let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
+    match found {
+        Comparison::Same => Ok(()),
+        Comparison::Differs(sector) => {
+            log::notice!(
+                table.id(),
+                "disk of {lid}: does not hold the base image, see sector {sector}: wrong disk?"
+            );
+            Err(EINVAL)
+        }
+        Comparison::Unreadable(error) => {
+            let errno = error.to_errno();
+            log::notice!(
+                table.id(),
+                "disk of {lid}: can't be read: error {errno}; give \"-\" to start without it"
+            );
+            Err(error)
+        }
+    }
+}

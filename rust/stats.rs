@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is counted of each entry; kept as long as the group is, over reloads.
+
+use crate::{
+    env::AtomicU64,
+    svol_core::{
+        counter::Counter,
+        freq::Frequency, //
+    },
+};
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::SpinLock,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// Counters of one entry.
+#[pin_data]
+pub(crate) struct VolumeStats {
+    /// I/Os of the volume.
+    ios: Counter,
+    /// Failed reads of the entry's disk.
+    read_errors: AtomicU64,
+    /// Other failed I/Os of the entry's disk.
+    write_errors: AtomicU64,
+    /// When counting began.
+    start: Instant<Monotonic>,
+    #[pin]
+    frequency: SpinLock<Frequency>,
+}
+
+impl VolumeStats {
+    /// Nothing counted yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            ios: Counter::new(),
+            read_errors: AtomicU64::new(0),
+            write_errors: AtomicU64::new(0),
+            start: Instant::now(),
+            frequency <- new_spinlock!(Frequency::new()),
+        })
+    }
+
+    /// The volume had an I/O, on `cpu`.
+    pub(crate) fn count_io(&self, cpu: u32) {
+        self.ios.count(cpu);
+    }
+
+    /// The disk answered with an error.
+    pub(crate) fn count_error(&self, read: bool) {
+        if read {
+            self.read_errors.add(1);
+        } else {
+            self.write_errors.add(1);
+        }
+    }
+
+    /// Failed reads so far.
+    pub(crate) fn read_errors(&self) -> u64 {
+        self.read_errors.load()
+    }
+
+    /// Failed writes, flushes and discards so far.
+    pub(crate) fn write_errors(&self) -> u64 {
+        self.write_errors.load()
+    }
+
+    /// I/Os per second of the volume, a decaying average.
+    pub(crate) fn frequency(&self) -> u64 {
+        let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0);
+        self.frequency.lock().update(now_ms, self.ios.total())
+    }
+}

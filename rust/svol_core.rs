@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pure core: what a group is, how it is written down, where its I/O goes.
+//!
+//! Nothing here knows the kernel: no kernel types, no I/O, no locks. The same files are built as
+//! a part of the module and, on the host, for tools and tests. From its surroundings the core
+//! takes only `crate::env`: a vector whose growth can fail, and CRC-32C.
+//!
+//! Rules of the house: nothing panics, every allocation can fail, arithmetic is checked or
+//! saturates, stack frames stay small.
+//!
+//! Units: a *sector* is 512 bytes; a *block* is the unit of the increments map, 8 to 128 sectors;
+//! a *sub-block* is 4 KiB.
+
+pub mod attr;
+pub mod counter;
+pub mod freq;
+pub mod group;
+pub mod hash;
+pub mod health;
+pub mod id;
+pub mod message;
+pub mod meta;
+pub mod route;
+pub mod samples;
+pub mod select;
+pub mod table_line;
+pub mod text;
+
+mod args;
+mod words;

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The group table: every entry of a group, how it fares, and what follows from that.
+//!
+//! A [`GroupTable`] is a snapshot. What changes the group gives a new one, with the metadata of
+//! the next generation in it. The caller commits that metadata and only then puts the new table
+//! in the place of the old one, so nothing takes effect before it is durable.
+//!
+//! Entries are known by their index in the table line.
+
+mod bind;
+mod change;
+mod judge;
+mod report;
+#[cfg(any(test, CONFIG_KUNIT))]
+mod table_tests;
+
+pub use bind::{
+    BindError,
+    Bound, //
+};
+pub use report::Counters;
+
+use super::{
+    id::Id,
+    meta::{
+        Head,
+        Metadata,
+        Phase,
+        VolumeRecord, //
+    },
+    route::VolumeView, //
+};
+
+/// A group table.
+#[derive(Debug, PartialEq)]
+pub struct GroupTable {
+    /// What is, or is to be, on the metadata devices; its records are in the order of the table
+    /// line.
+    metadata: Metadata,
+    /// Whether in-place volumes may be written without a log.
+    allow_unprotected: bool,
+}
+
+impl GroupTable {
+    /// The ID of the group.
+    pub fn id(&self) -> &Id {
+        &self.metadata.head.group
+    }
+
+    /// The group as a whole.
+    pub fn head(&self) -> &Head {
+        &self.metadata.head
+    }
+
+    /// What to commit before this table takes effect.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Takes over the metadata as it was committed: the commit itself may have found that a copy
+    /// is lost, and have needed another generation.
+    pub fn set_metadata(&mut self, committed: Metadata) {
+        self.metadata = committed;
+    }
+
+    /// Whether the making of the group is not complete yet; see [`GroupTable::activated`].
+    pub fn is_initialising(&self) -> bool {
+        self.metadata.head.phase == Phase::Initialising
+    }
+
+    /// All entries, in the order of the table line.
+    pub fn volumes(&self) -> &[VolumeRecord] {
+        &self.metadata.volumes
+    }
+
+    /// The entry with this index.
+    pub fn volume(&self, entry: usize) -> Option<&VolumeRecord> {
+        self.metadata.volumes.get(entry)
+    }
+
+    /// The index of the entry `lid`.
+    pub fn position(&self, lid: &Id) -> Option<usize> {
+        self.metadata.position(lid)
+    }
+
+    /// The index of the entry whose disk serves this entry's LID.
+    pub fn disk_of(&self, entry: usize) -> Option<usize> {
+        let volume = self.volume(entry)?;
+        match volume.disk? {
+            // Mostly it is its own, and there is nothing to look for.
+            disk if disk == volume.lid => Some(entry),
+            disk => self.position(&disk),
+        }
+    }
+
+    /// What of this entry matters to its I/O. `None` if there is no such entry.
+    ///
+    /// Whoever lets a write through to a disk has made it known before, and durable, that it may
+    /// come: see [`GroupTable::with_unprotected`].
+    pub fn view(&self, entry: usize) -> Option<VolumeView> {
+        let volume = self.volume(entry)?;
+        let disk = self.disk_of(entry);
+        Some(VolumeView::new(
+            volume.attr,
+            volume.health,
+            disk,
+            self.allow_unprotected,
+        ))
+    }
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A table line and metadata become a group table.
+
+use super::{
+    change,
+    GroupTable, //
+};
+use crate::{
+    env::{
+        AllocError,
+        Vec, //
+    },
+    svol_core::{
+        attr::Attr,
+        health::Health,
+        id::Id,
+        meta::{
+            DiskState,
+            Identity,
+            Metadata,
+            VolumeRecord, //
+        },
+        table_line::{
+            Init,
+            TableLine, //
+        }, //
+    },
+};
+use core::fmt;
+
+/// A group table that fits a line.
+#[derive(Debug, PartialEq)]
+pub struct Bound {
+    /// The group table.
+    pub table: GroupTable,
+    /// Whether it differs from what the metadata remembered, so that it has to be committed
+    /// before the group starts.
+    pub changed: bool,
+}
+
+/// Why a line and metadata do not go together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BindError {
+    /// Memory ran out.
+    NoMemory,
+    /// The line has another length.
+    Sectors {
+        /// The length that the metadata knows, in sectors.
+        known: u64,
+        /// The length of the line, in sectors.
+        line: u64,
+    },
+    /// The line has another block size.
+    BlockSectors {
+        /// The size that the metadata knows, in sectors.
+        known: u32,
+        /// The size in the line, in sectors.
+        line: u32,
+    },
+    /// The group has no such entry, or has it no more.
+    Unknown(Id),
+    /// The line lacks this entry.
+    Unlisted(Id),
+    /// A new group needs this disk.
+    NotHere(Id),
+    /// The increments device is smaller than it was.
+    Shrunk {
+        /// The entry.
+        lid: Id,
+        /// Its size before, in sectors.
+        known: u64,
+        /// Its size now, in sectors.
+        found: u64,
+    },
+    /// What is left cannot serve this volume.
+    NotServed(Id),
+}
+
+impl From<AllocError> for BindError {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::Sectors { known, line } => {
+                write!(f, "length: {line} sectors, but the group has {known}")
+            }
+            Self::BlockSectors { known, line } => {
+                write!(f, "block sectors: {line}, but the group has {known}")
+            }
+            Self::Unknown(lid) => write!(f, "LID {lid}: unknown to the group, or removed from it"),
+            Self::Unlisted(lid) => write!(f, "LID {lid}: in the group, but not in the line"),
+            Self::NotHere(lid) => write!(f, "LID {lid}: a new group needs its device"),
+            Self::Shrunk { lid, known, found } => {
+                write!(f, "LID {lid}: device had {known} sectors, has {found} now")
+            }
+            Self::NotServed(lid) => write!(f, "LID {lid}: no disk is left that can serve it"),
+        }
+    }
+}
+
+impl GroupTable {
+    /// A new group, as generation 1, `initialising`. `disk_sectors` tells the size of an entry's
+    /// disk, in sectors.
+    ///
+    /// How the group comes to have identical disks shows in the health of its volumes; see
+    /// [`Init`].
+    ///
+    /// # Errors
+    ///
+    /// A disk is not here, or memory ran out.
+    pub fn new<D>(
+        identity: &Identity,
+        line: &TableLine<D>,
+        disk_sectors: impl Fn(usize) -> u64,
+    ) -> Result<Self, BindError> {
+        let mut metadata = Metadata::claim(identity);
+        metadata.head.sequence = 1;
+        metadata.head.events = 1;
+        metadata.volumes = Vec::try_with_capacity(line.volumes.len())?;
+        for (entry, volume) in line.volumes.iter().enumerate() {
+            if volume.dev.is_none() {
+                return Err(BindError::NotHere(volume.lid));
+            }
+            metadata.volumes.try_push(VolumeRecord {
+                lid: volume.lid,
+                attr: volume.attr,
+                rlid: volume.rlid,
+                disk: Some(volume.lid),
+                health: first_health(volume.attr, &volume.lid, &line.features.init),
+                state: DiskState::default(),
+                disk_sectors: disk_sectors(entry),
+            })?;
+        }
+        Ok(Self {
+            metadata,
+            allow_unprotected: line.features.allow_unprotected,
+        })
+    }
+
+    /// The group that `metadata` remembers, with the disks of a line. `disk_sectors` tells the
+    /// size of the disk of an entry that is here, in sectors.
+    ///
+    /// Attributes, roles and health come from the metadata. Disks that are not here count as
+    /// failed from now on.
+    ///
+    /// # Errors
+    ///
+    /// See [`BindError`].
+    pub fn bind<D>(
+        line: &TableLine<D>,
+        mut metadata: Metadata,
+        disk_sectors: impl Fn(usize) -> u64,
+    ) -> Result<Bound, BindError> {
+        check_shape(line, &metadata)?;
+        metadata.volumes = in_line_order(line, &metadata)?;
+
+        let resized = note_sizes(line, &mut metadata, disk_sectors)?;
+        let mut failed = false;
+        for (entry, volume) in line.volumes.iter().enumerate() {
+            failed |= volume.dev.is_none() && change::fail_disk(&mut metadata, entry);
+        }
+        let changed = resized || failed;
+        if changed {
+            metadata.head.sequence = metadata.head.sequence.saturating_add(1);
+        }
+        if failed {
+            metadata.head.events = metadata.head.events.saturating_add(1);
+        }
+
+        let table = Self {
+            metadata,
+            allow_unprotected: line.features.allow_unprotected,
+        };
+        // While the group is being made there is no base yet to be served from.
+        if !table.is_initialising() || failed {
+            if let Some(entry) = table.first_not_served() {
+                let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
+                return Err(BindError::NotServed(lid));
+            }
+        }
+        Ok(Bound { table, changed })
+    }
+}
+
+fn first_health(attr: Attr, lid: &Id, init: &Init) -> Health {
+    match (attr, init) {
+        (Attr::Increments, _) => Health::InSync,
+        (Attr::Spare, _) => Health::Spare,
+        (_, Init::AssumeIdentical) => Health::InSync,
+        (_, Init::Verify) => Health::Verifying,
+        (_, Init::CopyFrom(source)) if source == lid => Health::InSync,
+        (_, Init::CopyFrom(_)) => Health::Rebuilding,
+    }
+}
+
+/// Checks that line and metadata speak of the same group with the same entries.
+fn check_shape<D>(line: &TableLine<D>, metadata: &Metadata) -> Result<(), BindError> {
+    let head = &metadata.head;
+    if line.sectors != head.sectors {
+        return Err(BindError::Sectors {
+            known: head.sectors,
+            line: line.sectors,
+        });
+    }
+    if line.block_sectors != head.block_sectors {
+        return Err(BindError::BlockSectors {
+            known: head.block_sectors,
+            line: line.block_sectors,
+        });
+    }
+    for volume in line.volumes.iter() {
+        if metadata.position(&volume.lid).is_none() {
+            return Err(BindError::Unknown(volume.lid));
+        }
+    }
+    for record in metadata.volumes.iter() {
+        if line.position(&record.lid).is_none() {
+            return Err(BindError::Unlisted(record.lid));
+        }
+    }
+    Ok(())
+}
+
+/// The records in the order of the line, which has the same entries.
+fn in_line_order<D>(
+    line: &TableLine<D>,
+    metadata: &Metadata,
+) -> Result<Vec<VolumeRecord>, BindError> {
+    let mut records = Vec::try_with_capacity(line.volumes.len())?;
+    for volume in line.volumes.iter() {
+        let record = metadata
+            .volumes
+            .iter()
+            .find(|record| record.lid == volume.lid)
+            .ok_or(BindError::Unknown(volume.lid))?;
+        records.try_push(*record)?;
+    }
+    Ok(records)
+}
+
+/// Notes the sizes of the disks that are here; returns whether some size is new.
+fn note_sizes<D>(
+    line: &TableLine<D>,
+    metadata: &mut Metadata,
+    disk_sectors: impl Fn(usize) -> u64,
+) -> Result<bool, BindError> {
+    let mut changed = false;
+    let records = metadata.volumes.iter_mut();
+    for (entry, (record, volume)) in records.zip(line.volumes.iter()).enumerate() {
+        if volume.dev.is_none() {
+            continue;
+        }
+        let found = disk_sectors(entry);
+        if record.attr == Attr::Increments && found < record.disk_sectors {
+            return Err(BindError::Shrunk {
+                lid: record.lid,
+                known: record.disk_sectors,
+                found,
+            });
+        }
+        changed |= record.disk_sectors != found;
+        record.disk_sectors = found;
+    }
+    Ok(changed)
+}

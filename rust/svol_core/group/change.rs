@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changes of a group: each gives a new table, to be committed before it takes effect.
+
+use super::GroupTable;
+use crate::{
+    env::{
+        AllocError,
+        Vec, //
+    },
+    svol_core::{
+        attr::Attr,
+        health::Health,
+        id::Id,
+        meta::{
+            CopyState,
+            Metadata,
+            Phase,
+            VolumeRecord, //
+        },
+        samples::Sample, //
+    },
+};
+
+impl GroupTable {
+    /// The group after it was made: `active`, with `samples` of its base image.
+    ///
+    /// The disks of all volumes that are in sync hold the base image from now on.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn activated(&self, samples: Vec<Sample>) -> Result<Self, AllocError> {
+        let mut next = self.next_state()?;
+        next.metadata.head.phase = Phase::Active;
+        next.metadata.samples = samples;
+        for volume in next.metadata.volumes.iter_mut() {
+            let own = volume.disk == Some(volume.lid);
+            volume.state.pristine =
+                own && volume.attr.is_volume() && volume.health == Health::InSync;
+        }
+        Ok(next)
+    }
+
+    /// The group after the disk that is listed for `entry` failed. `None` if that is known, or
+    /// there is no such entry.
+    ///
+    /// What the disk served is served by others from then on, or, if there are none, is lost:
+    /// see [`GroupTable::state`] of the new table.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_failed_disk(&self, entry: usize) -> Result<Option<Self>, AllocError> {
+        self.changed(|metadata| fail_disk(metadata, entry))
+    }
+
+    /// The group after the disk that serves `entry` may have been written without a log. `None`
+    /// if that is known, or no disk serves it.
+    ///
+    /// Such a disk holds the base image no more and never serves others.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_unprotected(&self, entry: usize) -> Result<Option<Self>, AllocError> {
+        let Some(disk) = self.disk_of(entry) else {
+            return Ok(None);
+        };
+        self.changed(|metadata| match metadata.volumes.get_mut(disk) {
+            Some(volume) if !volume.state.unprotected => {
+                volume.state.unprotected = true;
+                volume.state.pristine = false;
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// The group after it lost metadata copy `copy`, counting from 0. `None` if that is known, or
+    /// there is no such copy, or it is the last one.
+    ///
+    /// To be committed twice: see [writing](super::super::meta#writing).
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_lost_copy(&self, copy: usize) -> Result<Option<Self>, AllocError> {
+        self.changed(|metadata| {
+            let copies = metadata.head.copies.with(copy, CopyState::Lost);
+            let change = copies != metadata.head.copies && copies.live_count() > 0;
+            if change {
+                metadata.head.copies = copies;
+            }
+            change
+        })
+    }
+
+    /// The same state as the next generation: for a second commit of it.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn recommitted(&self) -> Result<Self, AllocError> {
+        Ok(Self {
+            metadata: self.metadata.try_next()?,
+            allow_unprotected: self.allow_unprotected,
+        })
+    }
+
+    /// The next generation, after a change of state.
+    fn next_state(&self) -> Result<Self, AllocError> {
+        let mut next = self.recommitted()?;
+        let events = &mut next.metadata.head.events;
+        *events = events.saturating_add(1);
+        Ok(next)
+    }
+
+    fn changed(
+        &self,
+        change: impl FnOnce(&mut Metadata) -> bool,
+    ) -> Result<Option<Self>, AllocError> {
+        let mut next = self.next_state()?;
+        Ok(change(&mut next.metadata).then_some(next))
+    }
+}
+
+/// Records that the disk of `entry` failed; returns whether that is news.
+pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize) -> bool {
+    let Some(disk) = metadata.volumes.get_mut(entry) else {
+        return false;
+    };
+    if disk.state.failed {
+        return false;
+    }
+    let before = disk.state;
+    let lid = disk.lid;
+    // Nobody knows what becomes of it from now on.
+    disk.state.failed = true;
+    disk.state.pristine = false;
+
+    let Some(served) = metadata
+        .volumes
+        .iter()
+        .position(|volume| volume.disk == Some(lid))
+    else {
+        return true;
+    };
+    let logged = metadata
+        .volumes
+        .get(served)
+        .is_some_and(|volume| has_usable_log(volume, &metadata.volumes));
+    if let Some(volume) = metadata.volumes.get_mut(served) {
+        // Nothing is lost if nothing was ever written, or all of it is in the log.
+        let kept = before.pristine || (logged && !before.unprotected);
+        volume.disk = None;
+        volume.health = match volume.attr {
+            Attr::Rw if kept => Health::Degraded,
+            _ => Health::Failed,
+        };
+    }
+    true
+}
+
+/// Whether all that was ever written to `volume` is in its increments volume.
+fn has_usable_log(volume: &VolumeRecord, volumes: &[VolumeRecord]) -> bool {
+    store_of(volume, volumes).is_some_and(|store| store.state.formatted)
+}
+
+/// The increments entry of `volume`, if its device works.
+pub(super) fn store_of<'a>(
+    volume: &VolumeRecord,
+    volumes: &'a [VolumeRecord],
+) -> Option<&'a VolumeRecord> {
+    let rlid: Id = volume.rlid?;
+    volumes
+        .iter()
+        .find(|store| store.lid == rlid)
+        .filter(|store| store.health == Health::InSync && store.disk.is_some())
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What follows from the health of the entries: who serves whom, and how much may still fail.
+
+use super::{
+    change::store_of,
+    GroupTable, //
+};
+use crate::svol_core::{
+    attr::Attr,
+    health::{
+        GroupState,
+        Health,
+        Protection, //
+    },
+    meta::VolumeRecord, //
+};
+
+impl GroupTable {
+    /// The entries whose disks serve reads of the base image, in the order of the table line.
+    ///
+    /// Those are the disks of volumes in sync that hold exactly the base image.
+    pub fn sources(&self) -> impl Iterator<Item = usize> + '_ {
+        self.volumes()
+            .iter()
+            .enumerate()
+            .filter(|(_, volume)| volume.attr.is_volume() && volume.health == Health::InSync)
+            .filter_map(|(entry, _)| self.disk_of(entry))
+            .filter(|disk| self.volume(*disk).is_some_and(is_pristine))
+    }
+
+    /// Whether the I/O of `entry` finds all its data. Entries that are no volumes have none.
+    pub fn is_served(&self, entry: usize) -> bool {
+        let Some(volume) = self.volume(entry) else {
+            return false;
+        };
+        let by_others = || self.sources().next().is_some();
+        match (volume.attr, volume.health) {
+            (Attr::Spare | Attr::Increments, _) => true,
+            // Its own disk is the only one that has its data.
+            (_, Health::Verifying | Health::Diverged) => volume.disk.is_some(),
+            (Attr::Ro, _) => by_others() && !self.lacks_diverted(volume),
+            (Attr::Rw, Health::Degraded) => by_others(),
+            (Attr::Rw, _) => volume.disk.is_some(),
+        }
+    }
+
+    /// The first volume whose I/O does not find all its data.
+    pub(super) fn first_not_served(&self) -> Option<usize> {
+        (0..self.volumes().len()).find(|entry| !self.is_served(*entry))
+    }
+
+    /// Whether writes of this volume were diverted to where they cannot be read.
+    fn lacks_diverted(&self, volume: &VolumeRecord) -> bool {
+        let Some(rlid) = &volume.rlid else {
+            return false;
+        };
+        let was_used = self
+            .position(rlid)
+            .and_then(|store| self.volume(store))
+            .is_some_and(|store| store.state.formatted);
+        was_used && store_of(volume, self.volumes()).is_none()
+    }
+
+    /// Whether `entry` could be rebuilt if its disk died now.
+    ///
+    /// That takes another source of the base image, and, where a volume differs from that, its
+    /// increments volume and no write past it.
+    pub fn protection(&self, entry: usize) -> Protection {
+        let Some(volume) = self.volume(entry).filter(|volume| volume.attr.is_volume()) else {
+            return Protection::None;
+        };
+        let own = self.disk_of(entry);
+        let others = self.sources().any(|source| Some(source) != own);
+        let has_store = store_of(volume, self.volumes()).is_some();
+        let unlogged = own
+            .and_then(|disk| self.volume(disk))
+            .is_some_and(|disk| disk.state.unprotected);
+        let logged = match volume.attr {
+            Attr::Rw => has_store && !unlogged,
+            _ => has_store || volume.rlid.is_none(),
+        };
+        let own_content = volume.health == Health::Diverged || !self.is_served(entry);
+        if others && logged && !own_content {
+            Protection::Protected
+        } else {
+            Protection::Unprotected
+        }
+    }
+
+    /// The redundancy of the group: so many devices, of whatever role, may be lost without losing
+    /// acknowledged data. This counts on the safe side:
+    ///
+    /// It is 0 with less than two live metadata copies, with less than two disks that hold
+    /// exactly the base image, and while any volume
+    ///
+    /// - is diverted (`ro` with RLID): what it wrote is on the increments volume only;
+    /// - is `degraded`, `verifying` or `diverged`: some of its data is on one device only;
+    /// - is in place and has failed or is being rebuilt;
+    /// - is in place and unprotected.
+    ///
+    /// Otherwise it is 1. A group has two metadata copies at most, so it is never 2.
+    pub fn redundancy(&self) -> u32 {
+        let weak = |entry: usize, volume: &VolumeRecord| match (volume.attr, volume.health) {
+            (Attr::Spare | Attr::Increments, _) => false,
+            (_, Health::Degraded | Health::Verifying | Health::Diverged) => true,
+            (Attr::Ro, _) => volume.rlid.is_some(),
+            (Attr::Rw, Health::InSync) => self.protection(entry) != Protection::Protected,
+            (Attr::Rw, _) => true,
+        };
+        let any_weak = self
+            .volumes()
+            .iter()
+            .enumerate()
+            .any(|(entry, volume)| weak(entry, volume));
+        let enough = self.head().copies.live_count() >= 2 && self.sources().count() >= 2;
+        u32::from(enough && !any_weak)
+    }
+
+    /// The state of the group.
+    pub fn state(&self) -> GroupState {
+        let hurt = |volume: &VolumeRecord| {
+            volume.state.failed
+                || matches!(
+                    volume.health,
+                    Health::Failed | Health::Degraded | Health::Rebuilding | Health::Diverged
+                )
+        };
+        let copies = &self.head().copies;
+        if !self.is_initialising() && self.first_not_served().is_some() {
+            GroupState::Failed
+        } else if copies.live_count() < copies.count() || self.volumes().iter().any(hurt) {
+            GroupState::Degraded
+        } else {
+            GroupState::Clean
+        }
+    }
+}
+
+fn is_pristine(disk: &VolumeRecord) -> bool {
+    disk.state.pristine && !disk.state.failed
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of the group table, with the group of the patent's figure 9 and others.
+
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_group))]
+mod tests {
+    use super::super::{
+        BindError,
+        Counters,
+        GroupTable, //
+    };
+    use crate::{
+        env::{
+            AllocError,
+            Vec, //
+        },
+        svol_core::{
+            health::{
+                GroupState,
+                Health,
+                Protection, //
+            },
+            id::Id,
+            meta::{
+                Identity,
+                Metadata, //
+            },
+            route::Home,
+            samples::Sample,
+            table_line::TableLine, //
+        },
+    };
+    use core::fmt;
+
+    const FIGURE_9: &str = "G0 128 2 /m0 /m1 5 LV0 ro /sda - LV1 ro /sdb - \
+        LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments /sde - 2 init assume_identical";
+    const WITHOUT_LV0: &str = "G0 128 2 /m0 /m1 5 LV0 ro - - LV1 ro /sdb - \
+        LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments /sde -";
+    const IN_PLACE: &str = "G0 128 1 /m0 2 LV0 ro /sda - LV1 rw /sdb - \
+        3 allow_unprotected init assume_identical";
+    const SECTORS: u64 = 1000;
+
+    /// Why a test could not be carried out.
+    #[derive(Debug)]
+    struct Failed;
+
+    impl From<AllocError> for Failed {
+        fn from(_: AllocError) -> Self {
+            Self
+        }
+    }
+
+    impl From<BindError> for Failed {
+        fn from(_: BindError) -> Self {
+            Self
+        }
+    }
+
+    type Test = Result<(), Failed>;
+
+    fn line(text: &str) -> Result<TableLine<&[u8]>, Failed> {
+        TableLine::parse(SECTORS, text.split(' ').map(str::as_bytes)).map_err(|_| Failed)
+    }
+
+    fn active(text: &str) -> Result<GroupTable, Failed> {
+        let line = line(text)?;
+        let identity = Identity {
+            uuid: [1; 16],
+            group: line.group,
+            sectors: line.sectors,
+            block_sectors: line.block_sectors,
+            logical_block_bytes: 512,
+            copies: line.meta.len(),
+        };
+        let table = GroupTable::new(&identity, &line, |_| 2 * SECTORS)?;
+        let mut samples = Vec::new();
+        samples.try_push(Sample::take(0, b"base"))?;
+        Ok(table.activated(samples)?)
+    }
+
+    fn metadata(text: &str) -> Result<Metadata, Failed> {
+        Ok(active(text)?.metadata().try_clone()?)
+    }
+
+    fn bind(text: &str, metadata: Metadata) -> Result<(GroupTable, bool), BindError> {
+        let line = line(text).map_err(|_| BindError::NoMemory)?;
+        let bound = GroupTable::bind(&line, metadata, |_| 2 * SECTORS)?;
+        Ok((bound.table, bound.changed))
+    }
+
+    fn failed(table: &GroupTable, entry: usize) -> Result<GroupTable, Failed> {
+        let failed = table.with_failed_disk(entry)?.ok_or(Failed)?;
+        failed.metadata().check().map_err(|_| Failed)?;
+        Ok(failed)
+    }
+
+    fn health(table: &GroupTable, entry: usize) -> Option<Health> {
+        table.volume(entry).map(|volume| volume.health)
+    }
+
+    fn sources(table: &GroupTable) -> u32 {
+        table.sources().fold(0, |set, source| set | (1 << source))
+    }
+
+    /// Compares what is written with what should be.
+    struct Expect<'a>(&'a str);
+
+    impl fmt::Write for Expect<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+
+    fn id(text: &str) -> Result<Id, Failed> {
+        Id::parse(text.as_bytes()).map_err(|_| Failed)
+    }
+
+    #[test]
+    fn a_new_group() -> Test {
+        let line = line(FIGURE_9)?;
+        let identity = Identity {
+            uuid: [1; 16],
+            group: line.group,
+            sectors: line.sectors,
+            block_sectors: line.block_sectors,
+            logical_block_bytes: 512,
+            copies: 2,
+        };
+        let table = GroupTable::new(&identity, &line, |_| SECTORS)?;
+        assert!(table.is_initialising());
+        assert_eq!(table.head().sequence, 1);
+        assert!(table.metadata().check().is_ok());
+        // There is no base image yet.
+        assert_eq!(sources(&table), 0);
+
+        let table = table.activated(Vec::new())?;
+        assert!(!table.is_initialising());
+        assert_eq!(table.head().sequence, 2);
+        assert!(table.metadata().check().is_ok());
+        assert_eq!(sources(&table), 0b111);
+        Ok(())
+    }
+
+    #[test]
+    fn a_new_group_needs_all_disks() -> Test {
+        let line = line(WITHOUT_LV0)?;
+        let identity = Identity {
+            uuid: [1; 16],
+            group: line.group,
+            sectors: line.sectors,
+            block_sectors: line.block_sectors,
+            logical_block_bytes: 512,
+            copies: 2,
+        };
+        let refused = GroupTable::new(&identity, &line, |_| SECTORS).err();
+        assert_eq!(refused, Some(BindError::NotHere(id("LV0")?)));
+        Ok(())
+    }
+
+    #[test]
+    fn figure_9_is_clean() -> Test {
+        let table = active(FIGURE_9)?;
+        assert_eq!(table.state(), GroupState::Clean);
+        assert_eq!(table.redundancy(), 1);
+        for entry in 0..3 {
+            assert_eq!(table.protection(entry), Protection::Protected);
+        }
+        for entry in 3..5 {
+            assert_eq!(table.protection(entry), Protection::None);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn lines_that_do_not_fit() -> Test {
+        let lv9 = id("LV9")?;
+        for (text, error) in [
+            (
+                "G0 64 2 /m0 /m1 2 LV0 ro /a - LV1 ro /b -",
+                BindError::BlockSectors {
+                    known: 128,
+                    line: 64,
+                },
+            ),
+            ("G0 128 2 /m0 /m1 1 LV9 ro /a -", BindError::Unknown(lv9)),
+            (
+                "G0 128 2 /m0 /m1 1 LV0 ro /a -",
+                BindError::Unlisted(id("LV1")?),
+            ),
+        ] {
+            assert_eq!(bind(text, metadata(FIGURE_9)?).err(), Some(error));
+        }
+        let mut longer = line(FIGURE_9)?;
+        longer.sectors = SECTORS + 1;
+        let (known, line) = (SECTORS, SECTORS + 1);
+        let error = GroupTable::bind(&longer, metadata(FIGURE_9)?, |_| 2 * SECTORS).err();
+        assert_eq!(error, Some(BindError::Sectors { known, line }));
+        Ok(())
+    }
+
+    #[test]
+    fn a_line_in_another_order() -> Test {
+        let text = "G0 128 2 /m0 /m1 5 DLV2 increments /e - LV1 ro /b - \
+            LV0 ro /a - S0 spare /d - LV2 rw /c DLV2";
+        let (table, changed) = bind(text, metadata(FIGURE_9)?)?;
+        assert!(!changed);
+        assert_eq!(table.position(&id("LV2")?), Some(4));
+        assert_eq!(table.disk_of(4), Some(4));
+        assert_eq!(sources(&table), 0b10110);
+        Ok(())
+    }
+
+    #[test]
+    fn the_metadata_knows_better() -> Test {
+        // Roles in the line are those of the first day; here somebody wrote them down wrong.
+        let text = "G0 128 2 /m0 /m1 5 LV0 ro /a - LV1 ro /b - LV2 ro /c - \
+            S0 increments /d - DLV2 spare /e -";
+        let (table, changed) = bind(text, metadata(FIGURE_9)?)?;
+        assert!(!changed);
+        assert!(*table.metadata() == metadata(FIGURE_9)?);
+        Ok(())
+    }
+
+    #[test]
+    fn sizes_of_devices() -> Test {
+        let line = line(FIGURE_9)?;
+        let bound = GroupTable::bind(&line, metadata(FIGURE_9)?, |_| 3 * SECTORS)?;
+        assert!(bound.changed);
+        assert_eq!(bound.table.head().events, metadata(FIGURE_9)?.head.events);
+        // Disks may be replaced by smaller ones, a store may not lose its end.
+        let error = GroupTable::bind(&line, metadata(FIGURE_9)?, |_| SECTORS).err();
+        let (lid, known, found) = (id("DLV2")?, 2 * SECTORS, SECTORS);
+        assert_eq!(error, Some(BindError::Shrunk { lid, known, found }));
+        Ok(())
+    }
+
+    #[test]
+    fn a_missing_read_only_disk() -> Test {
+        let (table, changed) = bind(WITHOUT_LV0, metadata(FIGURE_9)?)?;
+        assert!(changed);
+        assert_eq!(table.head().sequence, 3);
+        assert_eq!(table.head().events, 3);
+        assert_eq!(health(&table, 0), Some(Health::Failed));
+        assert_eq!(table.disk_of(0), None);
+        assert_eq!(sources(&table), 0b110);
+        assert_eq!(table.state(), GroupState::Degraded);
+        assert_eq!(table.redundancy(), 1);
+        assert!(table.view(0).is_some_and(|view| view.reads == Home::Base));
+
+        // It comes back, and is stale.
+        let (again, changed) = bind(FIGURE_9, table.metadata().try_clone()?)?;
+        assert!(!changed);
+        assert_eq!(sources(&again), 0b110);
+        assert_eq!(health(&again, 0), Some(Health::Failed));
+        Ok(())
+    }
+
+    #[test]
+    fn disk_after_disk_fails() -> Test {
+        let table = failed(&active(FIGURE_9)?, 0)?;
+        assert!(table.with_failed_disk(0)?.is_none());
+        assert!(table.with_failed_disk(9)?.is_none());
+        let table = failed(&table, 2)?;
+        assert_eq!(health(&table, 2), Some(Health::Degraded));
+        assert!(table.view(2).is_some_and(|view| view.reads == Home::Base));
+        assert_eq!(table.state(), GroupState::Degraded);
+        assert_eq!(table.redundancy(), 0);
+        assert_eq!(table.protection(1), Protection::Unprotected);
+        let table = failed(&table, 1)?;
+        assert_eq!(table.state(), GroupState::Failed);
+        assert_eq!(sources(&table), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn spare_and_increments_fail() -> Test {
+        let table = failed(&active(FIGURE_9)?, 3)?;
+        assert_eq!(health(&table, 3), Some(Health::Failed));
+        assert_eq!(table.state(), GroupState::Degraded);
+        assert_eq!(table.redundancy(), 1);
+        let table = failed(&table, 4)?;
+        assert_eq!(health(&table, 4), Some(Health::Failed));
+        assert_eq!(table.protection(2), Protection::Unprotected);
+        assert_eq!(table.redundancy(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn unlogged_writes() -> Test {
+        let table = active(IN_PLACE)?;
+        assert_eq!(table.protection(1), Protection::Unprotected);
+        assert_eq!(sources(&table), 0b11);
+        let table = table.with_unprotected(1)?.ok_or(Failed)?;
+        assert!(table
+            .view(1)
+            .is_some_and(|view| view.writes == Home::Disk(1)));
+        assert!(table.metadata().check().is_ok());
+        assert!(table.with_unprotected(1)?.is_none());
+        assert_eq!(sources(&table), 0b1);
+
+        // The user does not allow it any more.
+        let text = "G0 128 1 /m0 2 LV0 ro /sda - LV1 ro /sdb -";
+        let (bound, _) = bind(text, table.metadata().try_clone()?)?;
+        assert!(bound
+            .view(1)
+            .is_some_and(|view| view.writes == Home::Nowhere));
+
+        // What is only there cannot be served without it.
+        let text = "G0 128 1 /m0 2 LV0 ro /sda - LV1 ro - -";
+        let error = bind(text, table.metadata().try_clone()?).err();
+        assert_eq!(error, Some(BindError::NotServed(id("LV1")?)));
+        assert_eq!(failed(&table, 1)?.state(), GroupState::Failed);
+        let text = "G0 128 1 /m0 2 LV0 ro - - LV1 ro /sdb -";
+        let error = bind(text, table.metadata().try_clone()?).err();
+        assert_eq!(error, Some(BindError::NotServed(id("LV0")?)));
+        Ok(())
+    }
+
+    #[test]
+    fn lost_metadata_copies() -> Test {
+        let table = active(FIGURE_9)?;
+        assert!(table.with_lost_copy(2)?.is_none());
+        let table = table.with_lost_copy(0)?.ok_or(Failed)?;
+        assert_eq!(table.state(), GroupState::Degraded);
+        assert_eq!(table.redundancy(), 0);
+        assert!(table.with_lost_copy(0)?.is_none());
+        assert!(table.with_lost_copy(1)?.is_none());
+
+        let second = table.recommitted()?;
+        assert_eq!(second.head().sequence, table.head().sequence + 1);
+        assert_eq!(second.head().events, table.head().events);
+        Ok(())
+    }
+
+    #[test]
+    fn diverted_volumes_have_no_second_home() -> Test {
+        let text = "G0 128 2 /m0 /m1 3 LV0 ro /a I0 LV1 ro /b - I0 increments /i - \
+            2 init assume_identical";
+        let table = active(text)?;
+        assert_eq!(table.redundancy(), 0);
+        assert_eq!(table.protection(0), Protection::Protected);
+        Ok(())
+    }
+
+    #[test]
+    fn status_line() -> Test {
+        let mut expected = Expect(
+            "G0 clean 1 2 AA 5 10 \
+            LV0 ro in-sync protected LV0 - 7 0 0 - \
+            LV1 ro in-sync protected LV1 - 7 0 0 - \
+            LV2 rw in-sync protected LV2 DLV2 7 1 2 - \
+            S0 spare spare - S0 - 7 0 0 - \
+            DLV2 increments in-sync - DLV2 - 7 0 0 3/9",
+        );
+        let written = active(FIGURE_9)?.write_status(&mut expected, |entry| Counters {
+            frequency: 7,
+            read_errors: u64::from(entry == 2),
+            write_errors: if entry == 2 { 2 } else { 0 },
+            blocks: (entry == 4).then_some((3, 9)),
+        });
+        assert!(written.is_ok() && expected.0.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn management_table() -> Test {
+        let mut expected = Expect(
+            "GrpID G0, degraded, redundancy 1, metadata AA, event count 3\n\
+            LID   attribute   disk  PID  recovery LID  health   protection\n\
+            LV0   ro          -     -    -             failed   protected\n\
+            LV1   ro          LV1   8:1  -             in-sync  protected\n\
+            LV2   rw          LV2   8:2  DLV2          in-sync  protected\n\
+            S0    spare       S0    8:3  -             spare    -\n\
+            DLV2  increments  DLV2  8:4  -             in-sync  -",
+        );
+        let table = failed(&active(FIGURE_9)?, 0)?;
+        let written = table.write_query(&mut expected, |out, disk| write!(out, "8:{disk}"));
+        assert!(written.is_ok() && expected.0.is_empty());
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Group metadata: what a group remembers of itself, on one or two devices.
+//!
+//! Documentation/on-disk-format.rst describes the format field by field. In short: a device holds
+//! one *copy*. A copy has two *slots*, and a slot holds one *generation*: a body of records, and
+//! a header sector that names the body by length and checksum. Generation `n` lives in slot
+//! `n % 2` of each copy.
+//!
+//! # Writing
+//!
+//! The caller does the I/O. These rules make every crash harmless; [`choose`] relies on them.
+//!
+//! 1. A commit writes, to each live copy, the body, then a flush, then the header as one sector
+//!    with FUA. So a valid header means that its body was durable, and what a crash cuts off is
+//!    only the older one of two generations.
+//! 2. A generation is complete on every live copy before the next one begins, and before the
+//!    change that it records takes effect. A commit that failed on every copy is tried again as
+//!    it is, with the same sequence: the next one would overwrite the last good generation.
+//! 3. The loss of a copy is committed twice, so that both slots of the survivor record it. Only
+//!    then does anything rely on it: no single damaged sector can make a lost copy look live.
+//! 4. A new group first *claims* each copy (see [`Metadata::claim`]), then commits generation 1,
+//!    `initialising`, and, when all is done, generation 2, `active`. Any other new copy is
+//!    claimed too, and then both its slots are written before it counts as a copy.
+//! 5. After a start that rewrites copies, the chosen generation itself is written to them before
+//!    a new one begins.
+
+mod body;
+mod check;
+pub mod choose;
+#[cfg(any(test, CONFIG_KUNIT))]
+mod choose_tests;
+mod fields;
+#[cfg(any(test, CONFIG_KUNIT))]
+mod format_tests;
+mod header;
+pub mod probe;
+
+pub use body::BodyError;
+pub use check::Invalid;
+pub use header::{
+    Header,
+    HeaderError, //
+};
+
+use super::{
+    attr::Attr,
+    health::Health,
+    id::Id,
+    samples::Sample,
+    table_line::MAX_META_COPIES,
+    words::word_enum, //
+};
+use crate::env::{
+    self,
+    AllocError,
+    Vec, //
+};
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// The slots of a copy.
+pub const SLOTS: usize = 2;
+
+/// The distance of the slots of a copy, in bytes; the first one is at the beginning.
+pub const SLOT_DISTANCE: u64 = 1 << 20;
+
+/// The size of a slot, in bytes.
+pub const SLOT_BYTES: usize = 512 << 10;
+
+/// The size of a header, in bytes: one sector, so that it is written as a whole or not at all.
+pub const HEADER_BYTES: usize = 512;
+
+/// Where the body begins, in bytes from the beginning of its slot.
+pub const BODY_OFFSET: usize = 4096;
+
+/// The largest body, in bytes.
+pub const MAX_BODY_BYTES: usize = SLOT_BYTES - BODY_OFFSET;
+
+/// The smallest metadata device, in sectors: 4 MiB.
+pub const MIN_DEVICE_SECTORS: u64 = 8192;
+
+/// The most base samples.
+pub const MAX_SAMPLES: usize = 16;
+
+/// The slot of generation `sequence`.
+pub const fn slot_of(sequence: u64) -> usize {
+    if sequence % 2 == 0 {
+        0
+    } else {
+        1
+    }
+}
+
+/// The position of a slot on its device, in bytes.
+pub const fn slot_offset(slot: usize) -> u64 {
+    if slot == 0 {
+        0
+    } else {
+        SLOT_DISTANCE
+    }
+}
+
+word_enum! {
+    /// How far a group has come.
+    pub enum Phase {
+        /// It is being made; its members may still be blank.
+        Initialising = 1, "initialising";
+        /// It is in use.
+        Active = 2, "active";
+    }
+}
+
+word_enum! {
+    /// The state of a metadata copy; its word is its letter in the status line.
+    pub enum CopyState {
+        /// It gets every commit.
+        Live = 1, "A";
+        /// It failed, or was not there, and is out of date.
+        Lost = 2, "F";
+    }
+}
+
+/// The metadata copies of a group and their states.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Copies([Option<CopyState>; MAX_META_COPIES]);
+
+impl Copies {
+    /// `count` live copies; at least one, at most [`MAX_META_COPIES`].
+    pub fn live(count: usize) -> Self {
+        let mut copies = Self([None; MAX_META_COPIES]);
+        for state in copies.0.iter_mut().take(count.max(1)) {
+            *state = Some(CopyState::Live);
+        }
+        copies
+    }
+
+    /// The number of copies, live or lost.
+    pub fn count(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+
+    /// The number of live copies.
+    pub fn live_count(&self) -> usize {
+        self.states()
+            .filter(|state| *state == CopyState::Live)
+            .count()
+    }
+
+    /// The state of copy `index`, counting from 0.
+    pub fn state(&self, index: usize) -> Option<CopyState> {
+        self.0.get(index).copied().flatten()
+    }
+
+    /// The states, in the order of the copies.
+    pub fn states(&self) -> impl Iterator<Item = CopyState> + '_ {
+        self.0.iter().copied().flatten()
+    }
+
+    /// The same copies, with copy `index` in another state. A copy that there is not stays so.
+    pub fn with(mut self, index: usize, state: CopyState) -> Self {
+        if let Some(slot @ Some(_)) = self.0.get_mut(index) {
+            *slot = Some(state);
+        }
+        self
+    }
+}
+
+/// What the header says of a generation as a whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Head {
+    /// Tells this group from all others, also of the same GrpID.
+    pub uuid: [u8; 16],
+    /// The GrpID.
+    pub group: Id,
+    /// The generation: rises by one with every commit; 0 is a claim.
+    pub sequence: u64,
+    /// The event count: rises by one with every change of state.
+    pub events: u64,
+    /// The split that the base image comes from.
+    pub base_generation: u64,
+    /// The length of the group, in sectors.
+    pub sectors: u64,
+    /// The size of a block, in sectors.
+    pub block_sectors: u32,
+    /// The logical block size of the group, in bytes: a power of two, at least 512.
+    pub logical_block_bytes: u32,
+    /// How far the group has come.
+    pub phase: Phase,
+    /// The metadata copies.
+    pub copies: Copies,
+}
+
+/// What a new group is given once and for all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// Random bytes: they tell this group from all others.
+    pub uuid: [u8; 16],
+    /// The GrpID.
+    pub group: Id,
+    /// The length of the group, in sectors.
+    pub sectors: u64,
+    /// The size of a block, in sectors.
+    pub block_sectors: u32,
+    /// The logical block size of the group, in bytes.
+    pub logical_block_bytes: u32,
+    /// The number of metadata copies.
+    pub copies: usize,
+}
+
+/// What the metadata knows of one table entry: of its LID, and of the disk that the table lists
+/// for it. After a failover that disk need not be the one that serves the LID.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct VolumeRecord {
+    /// The LID.
+    pub lid: Id,
+    /// The part that the entry plays.
+    pub attr: Attr,
+    /// The increments entry where its changes go.
+    pub rlid: Option<Id>,
+    /// The entry whose disk serves this LID; `None` if others have to serve it, or if its own
+    /// disk serves another LID.
+    pub disk: Option<Id>,
+    /// The health of the LID.
+    pub health: Health,
+    /// What is known of the disk that is listed for this entry.
+    pub state: DiskState,
+    /// The size of that disk when it was last bound, in sectors.
+    pub disk_sectors: u64,
+}
+
+/// What is known of a disk.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct DiskState {
+    /// It holds exactly the base image.
+    pub pristine: bool,
+    /// It was, or may have been, written without a log.
+    pub unprotected: bool,
+    /// It holds an increments store.
+    pub formatted: bool,
+    /// It failed or was missing; its content is stale until it is added again.
+    pub failed: bool,
+}
+
+/// A range of a volume that has an attribute of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RegionRecord {
+    /// The volume.
+    pub lid: Id,
+    /// The first sector; a multiple of the block size.
+    pub start: u64,
+    /// The number of sectors; a multiple of the block size, or up to the end of the group.
+    pub len: u64,
+    /// [`Attr::Ro`] or [`Attr::Rw`].
+    pub attr: Attr,
+}
+
+/// One generation of the metadata.
+#[derive(Debug, PartialEq)]
+pub struct Metadata {
+    /// The group as a whole.
+    pub head: Head,
+    /// The entries of the table.
+    pub volumes: Vec<VolumeRecord>,
+    /// The ranges with an attribute of their own, ordered by LID and first sector.
+    pub regions: Vec<RegionRecord>,
+    /// Samples of the base image, in ascending order.
+    pub samples: Vec<Sample>,
+}
+
+impl Metadata {
+    /// The generation that claims a blank copy for a group: generation 0, without a body.
+    ///
+    /// Only its header is written, to slot 0: one sector, so the device is either blank or
+    /// claimed. From then on a torn first commit is known to be this group's own.
+    pub fn claim(identity: &Identity) -> Self {
+        Self {
+            head: Head {
+                uuid: identity.uuid,
+                group: identity.group,
+                sequence: 0,
+                events: 0,
+                base_generation: 1,
+                sectors: identity.sectors,
+                block_sectors: identity.block_sectors,
+                logical_block_bytes: identity.logical_block_bytes,
+                phase: Phase::Initialising,
+                copies: Copies::live(identity.copies),
+            },
+            volumes: Vec::new(),
+            regions: Vec::new(),
+            samples: Vec::new(),
+        }
+    }
+
+    /// A copy of its own.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn try_clone(&self) -> Result<Self, AllocError> {
+        Ok(Self {
+            head: self.head,
+            volumes: try_clone(&self.volumes)?,
+            regions: try_clone(&self.regions)?,
+            samples: try_clone(&self.samples)?,
+        })
+    }
+
+    /// The same state as the next generation: for a second commit of it.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn try_next(&self) -> Result<Self, AllocError> {
+        let mut next = self.try_clone()?;
+        next.head.sequence = next.head.sequence.saturating_add(1);
+        Ok(next)
+    }
+
+    /// The index of the entry `lid`.
+    pub fn position(&self, lid: &Id) -> Option<usize> {
+        self.volumes.iter().position(|volume| volume.lid == *lid)
+    }
+}
+
+fn try_clone<T: Copy>(values: &[T]) -> Result<Vec<T>, AllocError> {
+    let mut copy = Vec::try_with_capacity(values.len())?;
+    for value in values {
+        copy.try_push(*value)?;
+    }
+    Ok(copy)
+}
+
+/// The checksum of the format: CRC-32C in its usual form, inverted before and after.
+pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
+    !parts.iter().fold(!0, |sum, part| env::crc32c(sum, part))
+}

@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Every cell of the tables in [`choose`](super::choose).
+
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_meta_choose))]
+mod tests {
+    use super::super::{
+        choose::{
+            choose,
+            CopyAction,
+            CopyPlan,
+            Gone,
+            Refusal,
+            Resume,
+            Start, //
+        },
+        probe::{
+            CopyProbe,
+            SlotState, //
+        },
+        slot_of,
+        BodyError,
+        CopyState,
+        DiskState,
+        Identity,
+        Metadata,
+        Phase,
+        VolumeRecord, //
+    };
+    use crate::{
+        env::AllocError,
+        svol_core::{
+            attr::Attr,
+            health::Health,
+            id::Id, //
+        },
+    };
+    use CopyAction::{
+        Ignore,
+        Keep,
+        Lose,
+        Rewrite, //
+    };
+
+    type Test = Result<(), AllocError>;
+
+    const UUID: [u8; 16] = [7; 16];
+    const EVENTS: u64 = 50;
+
+    fn id(text: &str) -> Result<Id, AllocError> {
+        // No test has such an ID; only the type of the error matters.
+        Id::parse(text.as_bytes()).map_err(|_| AllocError)
+    }
+
+    fn claim(group: &str, copies: usize) -> Result<Metadata, AllocError> {
+        Ok(Metadata::claim(&Identity {
+            uuid: UUID,
+            group: id(group)?,
+            sectors: 1000,
+            block_sectors: 8,
+            logical_block_bytes: 512,
+            copies,
+        }))
+    }
+
+    /// Generation `sequence` of a group with `copies` copies.
+    fn generation(sequence: u64, copies: usize) -> Result<Metadata, AllocError> {
+        let mut metadata = claim("G0", copies)?;
+        metadata.head.sequence = sequence;
+        metadata.head.events = EVENTS;
+        metadata.head.phase = Phase::Active;
+        let lid = id("A")?;
+        metadata.volumes.try_push(VolumeRecord {
+            lid,
+            attr: Attr::Ro,
+            rlid: None,
+            disk: Some(lid),
+            health: Health::InSync,
+            state: DiskState::default(),
+            disk_sectors: 1000,
+        })?;
+        Ok(metadata)
+    }
+
+    fn valid(copy: usize, metadata: Metadata) -> SlotState {
+        SlotState::Valid { copy, metadata }
+    }
+
+    fn damaged_body(sequence: u64) -> SlotState {
+        SlotState::DamagedBody {
+            sequence,
+            error: BodyError::Checksum,
+        }
+    }
+
+    /// A copy with a newest generation in its slot, and something else in the other slot.
+    fn copy_with(copy: usize, newest: Metadata, other: SlotState) -> CopyProbe {
+        let slot = slot_of(newest.head.sequence);
+        let newest = valid(copy, newest);
+        CopyProbe::Present(if slot == 0 {
+            [newest, other]
+        } else {
+            [other, newest]
+        })
+    }
+
+    /// A whole copy of a group of two, changed in some way.
+    fn changed(
+        copy: usize,
+        sequence: u64,
+        change: impl Fn(&mut Metadata),
+    ) -> Result<CopyProbe, AllocError> {
+        let mut newest = generation(sequence, 2)?;
+        change(&mut newest);
+        let mut before = generation(sequence.saturating_sub(1), 2)?;
+        change(&mut before);
+        Ok(copy_with(copy, newest, valid(copy, before)))
+    }
+
+    fn whole(copy: usize, sequence: u64) -> Result<CopyProbe, AllocError> {
+        changed(copy, sequence, |_| ())
+    }
+
+    /// A copy whose other slot holds `other`.
+    fn partly(copy: usize, sequence: u64, other: SlotState) -> Result<CopyProbe, AllocError> {
+        Ok(copy_with(copy, generation(sequence, 2)?, other))
+    }
+
+    /// A whole copy that says that copy `lost` is lost.
+    fn alone(copy: usize, sequence: u64, lost: usize) -> Result<CopyProbe, AllocError> {
+        changed(copy, sequence, |metadata| {
+            metadata.head.copies = metadata.head.copies.with(lost, CopyState::Lost);
+        })
+    }
+
+    fn claimed(copy: usize, uuid: u8, other: SlotState) -> Result<CopyProbe, AllocError> {
+        let mut claim = claim("G0", 2)?;
+        claim.head.uuid = [uuid; 16];
+        Ok(copy_with(copy, claim, other))
+    }
+
+    const fn blank() -> CopyProbe {
+        CopyProbe::Present([SlotState::Blank, SlotState::Blank])
+    }
+
+    const fn foreign() -> CopyProbe {
+        CopyProbe::Present([SlotState::Foreign, SlotState::Blank])
+    }
+
+    const fn broken() -> CopyProbe {
+        CopyProbe::Present([SlotState::DamagedHeader, SlotState::DamagedHeader])
+    }
+
+    const fn unreadable() -> CopyProbe {
+        CopyProbe::Present([SlotState::Unreadable, SlotState::Unreadable])
+    }
+
+    const fn other_version() -> CopyProbe {
+        CopyProbe::Present([SlotState::Version(9), SlotState::Blank])
+    }
+
+    fn start(probes: &[CopyProbe]) -> Result<Start, Refusal> {
+        start_if(probes, None, false)
+    }
+
+    fn forced(probes: &[CopyProbe]) -> Result<Start, Refusal> {
+        start_if(probes, None, true)
+    }
+
+    fn start_if(probes: &[CopyProbe], seen: Option<u64>, force: bool) -> Result<Start, Refusal> {
+        match Id::parse(b"G0") {
+            Ok(group) => choose(&group, probes, seen, force),
+            Err(_) => Err(Refusal::Clones),
+        }
+    }
+
+    /// A start with two devices that hold copy 0 and 1.
+    fn resume(device: usize, slot: usize, actions: [CopyAction; 2], heal: bool) -> Start {
+        let [first, second] = actions;
+        Start::Resume(Resume {
+            device,
+            slot,
+            plans: [
+                Some(CopyPlan {
+                    copy: 0,
+                    action: first,
+                }),
+                Some(CopyPlan {
+                    copy: 1,
+                    action: second,
+                }),
+            ],
+            heal,
+        })
+    }
+
+    #[test]
+    fn new_groups() -> Test {
+        assert_eq!(start(&[blank()]), Ok(Start::Fresh));
+        assert_eq!(start(&[blank(), blank()]), Ok(Start::Fresh));
+        // A first start that was cut off after some claims, or in its first body.
+        let torn = claimed(0, 7, SlotState::Foreign)?;
+        assert_eq!(start(&[torn, blank()]), Ok(Start::Fresh));
+        let probes = [
+            claimed(0, 7, SlotState::Blank)?,
+            claimed(1, 8, SlotState::Blank)?,
+        ];
+        assert_eq!(start(&probes), Ok(Start::Fresh));
+        Ok(())
+    }
+
+    #[test]
+    fn not_so_new_groups() -> Test {
+        for force in [false, true] {
+            let start = |probes: &[CopyProbe]| start_if(probes, None, force);
+            let missing = CopyProbe::Missing;
+            assert_eq!(start(&[blank(), missing]), Err(Refusal::Missing(1)));
+            assert_eq!(start(&[blank(), foreign()]), Err(Refusal::Foreign(1)));
+            assert_eq!(start(&[broken(), blank()]), Err(Refusal::Damaged(0)));
+            assert_eq!(start(&[broken(), foreign()]), Err(Refusal::Foreign(1)));
+            assert_eq!(start(&[unreadable()]), Err(Refusal::Unreadable(0)));
+            let (device, version) = (0, 9);
+            let refusal = Refusal::Version { device, version };
+            assert_eq!(start(&[other_version(), blank()]), Err(refusal));
+
+            let mut other = claim("G1", 1)?;
+            let (device, found) = (0, id("G1")?);
+            let refusal = Refusal::WrongGroup { device, found };
+            let claimed = copy_with(0, other.try_clone()?, SlotState::Blank);
+            assert_eq!(start(&[claimed]), Err(refusal));
+            other.volumes = generation(1, 1)?.volumes;
+            other.head.sequence = 1;
+            let good = copy_with(0, other, SlotState::Blank);
+            assert_eq!(start(&[good]), Err(refusal));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn slots_without_header() -> Test {
+        use SlotState::*;
+
+        for (slots, refusal) in [
+            ([Foreign, Unreadable], Refusal::Foreign(0)),
+            ([Unreadable, Blank], Refusal::Unreadable(0)),
+            ([DamagedHeader, Foreign], Refusal::Damaged(0)),
+            ([Blank, damaged_body(1)], Refusal::Damaged(0)),
+        ] {
+            assert_eq!(start(&[CopyProbe::Present(slots)]), Err(refusal));
+        }
+        // The first generation of a group was there, but its body is not.
+        let probe = copy_with(0, claim("G0", 1)?, damaged_body(1));
+        assert_eq!(start(&[probe]), Err(Refusal::Damaged(0)));
+        Ok(())
+    }
+
+    /// What becomes of one copy by itself whose other slot holds `other`.
+    fn single(sequence: u64, other: SlotState, force: bool) -> Result<bool, AllocError> {
+        let probe = copy_with(0, generation(sequence, 1)?, other);
+        match start_if(&[probe], None, force) {
+            Ok(Start::Resume(resume)) => Ok(resume.slot == slot_of(sequence)),
+            Err(Refusal::NewestDamaged(0)) => Ok(false),
+            _ => Err(AllocError),
+        }
+    }
+
+    #[test]
+    fn one_copy() -> Test {
+        assert_eq!(single(1, valid(0, claim("G0", 1)?), false), Ok(true));
+        assert_eq!(single(6, valid(0, generation(5, 1)?), false), Ok(true));
+        assert_eq!(single(6, damaged_body(5), false), Ok(true));
+        for other in [
+            SlotState::DamagedHeader,
+            SlotState::Blank,
+            SlotState::Foreign,
+            SlotState::Unreadable,
+            damaged_body(7),
+        ] {
+            let probe = copy_with(0, generation(6, 1)?, other);
+            assert_eq!(start(&[probe]), Err(Refusal::NewestDamaged(0)));
+        }
+        assert_eq!(single(6, SlotState::DamagedHeader, true), Ok(true));
+        assert_eq!(single(6, damaged_body(7), true), Ok(true));
+        Ok(())
+    }
+
+    #[test]
+    fn number_of_copies() -> Test {
+        let two = whole(0, 6)?;
+        assert_eq!(start(&[two]), Err(Refusal::CopyCount { known: 2 }));
+        let one = copy_with(0, generation(6, 1)?, valid(0, generation(5, 1)?));
+        let refusal = Refusal::CopyCount { known: 1 };
+        assert_eq!(start(&[one, blank()]), Err(refusal));
+        Ok(())
+    }
+
+    #[test]
+    fn good_copies() -> Test {
+        let same = [whole(0, 6)?, whole(1, 6)?];
+        assert_eq!(start(&same), Ok(resume(0, 0, [Keep, Keep], false)));
+        let behind = [whole(0, 6)?, whole(1, 7)?];
+        assert_eq!(start(&behind), Ok(resume(1, 1, [Rewrite, Keep], true)));
+
+        let older = [whole(0, 8)?, whole(1, 6)?];
+        let (device, sequence, newest) = (1, 6, 8);
+        let refusal = Refusal::Older {
+            device,
+            sequence,
+            newest,
+        };
+        assert_eq!(start(&older), Err(refusal));
+        // That a member has seen this very state says nothing of the other copy's age.
+        assert_eq!(start_if(&older, Some(EVENTS), false), Err(refusal));
+        assert_eq!(forced(&older), Ok(resume(0, 0, [Keep, Rewrite], true)));
+        Ok(())
+    }
+
+    #[test]
+    fn swapped_devices() -> Test {
+        let swapped = [whole(1, 6)?, whole(0, 7)?];
+        let plans = [
+            Some(CopyPlan {
+                copy: 1,
+                action: Rewrite,
+            }),
+            Some(CopyPlan {
+                copy: 0,
+                action: Keep,
+            }),
+        ];
+        let expected = Resume {
+            device: 1,
+            slot: 1,
+            plans,
+            heal: true,
+        };
+        assert_eq!(start(&swapped), Ok(Start::Resume(expected)));
+        Ok(())
+    }
+
+    #[test]
+    fn copies_that_do_not_belong_together() -> Test {
+        for force in [false, true] {
+            let start = |probes: &[CopyProbe]| start_if(probes, None, force);
+            let clones = [whole(0, 6)?, whole(0, 6)?];
+            assert_eq!(start(&clones), Err(Refusal::Clones));
+            let uuid = changed(1, 5, |metadata| metadata.head.uuid = [9; 16])?;
+            let refusal = Refusal::DifferentGroups;
+            assert_eq!(start(&[whole(0, 6)?, uuid]), Err(refusal));
+            let events = changed(1, 6, |metadata| metadata.head.events = 3)?;
+            let refusal = Refusal::Contradiction;
+            assert_eq!(start(&[whole(0, 6)?, events]), Err(refusal));
+
+            let (device, found) = (1, id("G1")?);
+            let wrong = changed(1, 9, |metadata| metadata.head.group = found)?;
+            let refusal = Refusal::WrongGroup { device, found };
+            assert_eq!(start(&[whole(0, 6)?, wrong]), Err(refusal));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_lost_copy_is_not_looked_at() -> Test {
+        let found = id("G1")?;
+        for other in [
+            whole(1, 5)?,
+            whole(1, 2)?,
+            partly(1, 5, damaged_body(9))?,
+            changed(1, 9, |metadata| metadata.head.group = found)?,
+            claimed(1, 7, SlotState::Blank)?,
+            blank(),
+            foreign(),
+            other_version(),
+            broken(),
+            unreadable(),
+            CopyProbe::Missing,
+        ] {
+            let probes = [alone(0, 6, 1)?, other];
+            assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Ignore], false)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn split_brain() -> Test {
+        for force in [false, true] {
+            let start = |probes: &[CopyProbe]| start_if(probes, None, force);
+            let refused = Err(Refusal::SplitBrain);
+            assert_eq!(start(&[alone(0, 6, 1)?, alone(1, 6, 0)?]), refused);
+            assert_eq!(start(&[alone(0, 6, 1)?, alone(1, 5, 0)?]), refused);
+            assert_eq!(start(&[whole(0, 8)?, alone(1, 6, 0)?]), refused);
+        }
+        // Copy 0 was being made whole again.
+        let probes = [whole(0, 7)?, alone(1, 6, 0)?];
+        assert_eq!(start(&probes), Ok(resume(0, 1, [Keep, Rewrite], true)));
+        Ok(())
+    }
+
+    fn initialising(copy: usize) -> Result<CopyProbe, AllocError> {
+        let mut newest = generation(1, 2)?;
+        newest.head.phase = Phase::Initialising;
+        Ok(copy_with(copy, newest, valid(copy, claim("G0", 2)?)))
+    }
+
+    #[test]
+    fn blank_copies() -> Test {
+        for force in [false, true] {
+            let start = |probes: &[CopyProbe]| start_if(probes, None, force);
+            assert_eq!(start(&[blank(), whole(1, 6)?]), Err(Refusal::Blank(0)));
+            let claim = claimed(1, 7, SlotState::Blank)?;
+            assert_eq!(start(&[whole(0, 6)?, claim]), Err(Refusal::Blank(1)));
+
+            let expected = resume(0, 1, [Keep, Rewrite], true);
+            assert_eq!(start(&[initialising(0)?, blank()]), Ok(expected));
+            let claim = claimed(1, 7, SlotState::Foreign)?;
+            assert_eq!(start(&[initialising(0)?, claim]), Ok(expected));
+            let claim = claimed(1, 8, SlotState::Blank)?;
+            let refused = Err(Refusal::Blank(1));
+            assert_eq!(start(&[initialising(0)?, claim]), refused);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn other_devices() -> Test {
+        for force in [false, true] {
+            let start = |probes: &[CopyProbe]| start_if(probes, None, force);
+            let refused = Err(Refusal::Foreign(1));
+            assert_eq!(start(&[whole(0, 6)?, foreign()]), refused);
+            let (device, version) = (0, 9);
+            let refused = Err(Refusal::Version { device, version });
+            assert_eq!(start(&[other_version(), whole(1, 6)?]), refused);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn copies_that_are_gone() -> Test {
+        for (gone, why) in [
+            (CopyProbe::Missing, Gone::Missing),
+            (unreadable(), Gone::Unreadable),
+            (broken(), Gone::Damaged),
+        ] {
+            let probes = [whole(0, 6)?, gone];
+            let unconfirmed = Err(Refusal::Unconfirmed { device: 1, why });
+            let lose = Ok(resume(0, 0, [Keep, Lose], false));
+            assert_eq!(start(&probes), unconfirmed);
+            assert_eq!(forced(&probes), lose);
+            assert_eq!(start_if(&probes, Some(EVENTS), false), lose);
+            assert_eq!(start_if(&probes, Some(EVENTS - 1), false), lose);
+            assert_eq!(start_if(&probes, Some(EVENTS - 2), false), unconfirmed);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn stale_metadata() -> Test {
+        let probes = [whole(0, 6)?, whole(1, 6)?];
+        let (events, seen) = (EVENTS, EVENTS + 1);
+        let stale = Err(Refusal::Stale { events, seen });
+        assert_eq!(start_if(&probes, Some(seen), false), stale);
+        let used = Ok(resume(0, 0, [Keep, Keep], false));
+        assert_eq!(start_if(&probes, Some(seen), true), used);
+        assert_eq!(start_if(&probes, Some(EVENTS), false), used);
+        assert_eq!(start_if(&probes, Some(0), false), used);
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_header_with_a_whole_copy_beside_it() -> Test {
+        // The good copy vouches, whichever is the newest.
+        let damaged = || partly(0, 6, SlotState::DamagedHeader);
+        let probes = [damaged()?, whole(1, 6)?];
+        assert_eq!(start(&probes), Ok(resume(1, 0, [Keep, Keep], true)));
+        let probes = [damaged()?, whole(1, 5)?];
+        assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Rewrite], true)));
+        let probes = [damaged()?, whole(1, 7)?];
+        assert_eq!(start(&probes), Ok(resume(1, 1, [Rewrite, Keep], true)));
+        let probes = [damaged()?, whole(1, 8)?];
+        assert_eq!(start(&probes), Ok(resume(1, 0, [Rewrite, Keep], true)));
+        let probes = [damaged()?, whole(1, 9)?];
+        assert!(matches!(start(&probes), Err(Refusal::Older { .. })));
+
+        // A copy in doubt vouches for nothing, a lost one neither.
+        let probes = [damaged()?, partly(1, 6, SlotState::Blank)?];
+        assert_eq!(start(&probes), Err(Refusal::NewestDamaged(0)));
+        assert_eq!(
+            start_if(&probes, Some(EVENTS), false),
+            Ok(resume(0, 0, [Keep, Keep], true))
+        );
+        let mut newest = generation(6, 2)?;
+        newest.head.copies = newest.head.copies.with(1, CopyState::Lost);
+        let lonely = copy_with(0, newest, SlotState::DamagedHeader);
+        let probes = [lonely, whole(1, 5)?];
+        assert_eq!(start(&probes), Err(Refusal::NewestDamaged(0)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_newest_generation() -> Test {
+        let damaged = || partly(0, 6, damaged_body(7));
+        // Only who has that generation, or a newer one, vouches.
+        let probes = [damaged()?, whole(1, 7)?];
+        assert_eq!(start(&probes), Ok(resume(1, 1, [Rewrite, Keep], true)));
+        let probes = [damaged()?, whole(1, 8)?];
+        assert_eq!(start(&probes), Ok(resume(1, 0, [Rewrite, Keep], true)));
+        for sequence in [5, 6] {
+            let probes = [damaged()?, whole(1, sequence)?];
+            assert!(matches!(start(&probes), Err(Refusal::NewestDamaged(_))));
+            assert!(matches!(forced(&probes), Ok(Start::Resume(_))));
+        }
+        // A commit that was cut off is no damage.
+        let probes = [partly(0, 6, damaged_body(5))?, whole(1, 6)?];
+        assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Keep], false)));
+        Ok(())
+    }
+}

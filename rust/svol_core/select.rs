@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which disk serves a read that several could serve.
+//!
+//! Nothing here waits or allocates, and CPUs share only what tells them that they follow the same
+//! stream. The cost does not depend on the number of sources: of many, two are looked at.
+
+use super::{
+    hash::mix,
+    table_line::ReadPolicy, //
+};
+use crate::env::AtomicU64;
+
+/// Streams that are remembered at once, by CPU.
+const STREAMS: usize = 16;
+
+/// So many sources are compared with each other; of more, two are picked.
+const COMPARE_ALL: usize = 4;
+
+/// The unit that is hashed, in sectors (64 KiB): reads near each other meet the same disk's cache.
+const GRANULE_SHIFT: u32 = 7;
+
+/// Where the end of a stream stands in a stream's word; the disk stands below.
+const END_SHIFT: u32 = 16;
+
+/// A disk that could serve the read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Source {
+    /// The entry that it belongs to.
+    pub entry: usize,
+    /// The number of I/Os that it has now.
+    pub in_flight: u32,
+}
+
+/// One stream, alone in its cache line.
+#[repr(align(64))]
+struct Stream(AtomicU64);
+
+/// Chooses for the reads of one volume.
+pub struct Selector {
+    policy: ReadPolicy,
+    /// Per CPU: the sector behind the last read, and the index of its source plus 1; 0 for none.
+    streams: [Stream; STREAMS],
+}
+
+impl Selector {
+    /// A selector that has seen no reads.
+    pub const fn new(policy: ReadPolicy) -> Self {
+        Self {
+            policy,
+            streams: [const { Stream(AtomicU64::new(0)) }; STREAMS],
+        }
+    }
+
+    /// Chooses one of `count` sources for a read of `len` sectors from `sector` on, by `cpu`.
+    ///
+    /// `source` tells about the source of an index below `count`; it says `None` for one that is
+    /// not to be used. Returns the entry of the source.
+    pub fn choose(
+        &self,
+        cpu: u32,
+        sector: u64,
+        len: u32,
+        count: usize,
+        source: impl Fn(usize) -> Option<Source>,
+    ) -> Option<usize> {
+        let stream = self
+            .streams
+            .get(usize::try_from(cpu).map_or(0, |cpu| cpu % STREAMS))?;
+        let before = stream.0.load();
+        let last = usize::from(low_16_bits(before)).checked_sub(1);
+
+        let (index, entry) = match self.policy {
+            ReadPolicy::Adaptive => {
+                let same = last
+                    .filter(|_| before >> END_SHIFT == stream_end(sector))
+                    .filter(|index| *index < count)
+                    .and_then(|index| source(index).map(|s| (index, s.entry)));
+                match same {
+                    Some(same) => same,
+                    None => least_busy(sector, count, &source)?,
+                }
+            }
+            ReadPolicy::RoundRobin => {
+                let next = last.map_or(0, |last| last.saturating_add(1));
+                // The first that can be used, from the next one on.
+                (0..count).find_map(|step| {
+                    let index = next.saturating_add(step).checked_rem(count)?;
+                    source(index).map(|s| (index, s.entry))
+                })?
+            }
+        };
+
+        let end = stream_end(sector.saturating_add(u64::from(len)));
+        // An index that does not fit is not remembered.
+        let number = u16::try_from(index.saturating_add(1)).unwrap_or(0);
+        stream.0.store((end << END_SHIFT) | u64::from(number));
+        Some(entry)
+    }
+}
+
+/// A sector as it is kept in a stream's word: 48 bits reach for 128 PiB; beyond, streams may be
+/// taken for each other, which does no harm.
+fn stream_end(sector: u64) -> u64 {
+    sector & ((1 << (u64::BITS - END_SHIFT)) - 1)
+}
+
+fn low_16_bits(word: u64) -> u16 {
+    let [a, b, ..] = word.to_le_bytes();
+    u16::from_le_bytes([a, b])
+}
+
+/// The source with the fewest I/Os; among equals the sector decides, so that reads spread evenly.
+fn least_busy(
+    sector: u64,
+    count: usize,
+    source: &impl Fn(usize) -> Option<Source>,
+) -> Option<(usize, usize)> {
+    // Mixed, so that neither strides nor neighbours favour a disk.
+    let hash = mix(sector >> GRANULE_SHIFT);
+    let first = scale(hash, count)?;
+    let candidate = |step: usize| {
+        let index = first.saturating_add(step).checked_rem(count)?;
+        source(index).map(|s| (index, s))
+    };
+    let best = if count <= COMPARE_ALL {
+        least((0..count).filter_map(candidate))
+    } else {
+        // "The power of two choices": nearly as even as comparing all.
+        let others = count.checked_sub(1)?;
+        let second = scale(hash.rotate_left(32), others)?.saturating_add(1);
+        least([0, second].into_iter().filter_map(candidate))
+    };
+    // Both of them may be unusable while others are not.
+    best.or_else(|| (0..count).find_map(candidate))
+        .map(|(index, source)| (index, source.entry))
+}
+
+/// The first of those with the fewest I/Os.
+fn least(sources: impl Iterator<Item = (usize, Source)>) -> Option<(usize, Source)> {
+    sources.reduce(|best, next| {
+        if next.1.in_flight < best.1.in_flight {
+            next
+        } else {
+            best
+        }
+    })
+}
+
+/// Maps the upper half of a hash evenly to the numbers below `count`; `None` if there are none.
+fn scale(hash: u64, count: usize) -> Option<usize> {
+    if count == 0 {
+        return None;
+    }
+    let count = u64::try_from(count).ok()?;
+    usize::try_from((hash >> 32).saturating_mul(count) >> 32).ok()
+}
+
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_select))]
+mod tests {
+    use super::*;
+
+    fn idle(index: usize) -> Option<Source> {
+        Some(Source {
+            entry: index * 10,
+            in_flight: 0,
+        })
+    }
+
+    fn busy_first(index: usize) -> Option<Source> {
+        Some(Source {
+            entry: index,
+            in_flight: if index == 0 { 5 } else { 1 },
+        })
+    }
+
+    #[test]
+    fn no_source() {
+        static SELECTOR: Selector = Selector::new(ReadPolicy::Adaptive);
+        assert_eq!(SELECTOR.choose(0, 0, 8, 0, idle), None);
+        assert_eq!(SELECTOR.choose(0, 0, 8, 3, |_| None), None);
+    }
+
+    #[test]
+    fn a_stream_stays() {
+        static SELECTOR: Selector = Selector::new(ReadPolicy::Adaptive);
+        let first = SELECTOR.choose(1, 1000, 8, 4, idle);
+        for step in 1..100u64 {
+            assert_eq!(SELECTOR.choose(1, 1000 + 8 * step, 8, 4, idle), first);
+        }
+        // The disk of the stream went away.
+        assert!(SELECTOR.choose(1, 1800, 8, 1, idle).is_some());
+    }
+
+    #[test]
+    fn the_busy_one_is_left_alone() {
+        static SELECTOR: Selector = Selector::new(ReadPolicy::Adaptive);
+        for i in 0..100u64 {
+            let chosen = SELECTOR.choose(0, i * 1_000_003, 8, 3, busy_first);
+            assert!(matches!(chosen, Some(1 | 2)));
+        }
+    }
+
+    #[test]
+    fn all_get_their_share() {
+        static SELECTOR: Selector = Selector::new(ReadPolicy::Adaptive);
+        for count in 1..=6usize {
+            // Strides are the worst case of a bad hash.
+            for stride in [8u64, 128, 2048, 1 << 20] {
+                let mut got = [0u32; 6];
+                for i in 0..4000u64 {
+                    let chosen = SELECTOR.choose(2, 3 + 2 * i * stride, 8, count, idle);
+                    if let Some(n) = chosen.and_then(|entry| got.get_mut(entry / 10)) {
+                        *n += 1;
+                    }
+                }
+                if stride >= 128 {
+                    let fair = 4000 / count as u32;
+                    for n in got.iter().take(count) {
+                        assert!(n.abs_diff(fair) * 10 <= fair * 2);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn in_turn() {
+        static SELECTOR: Selector = Selector::new(ReadPolicy::RoundRobin);
+        for i in 0..9usize {
+            assert_eq!(SELECTOR.choose(0, 0, 8, 3, idle), Some(i % 3 * 10));
+        }
+        let not_the_second = |i: usize| if i == 1 { None } else { idle(i) };
+        for expected in [0, 20, 0, 20] {
+            assert_eq!(SELECTOR.choose(0, 0, 8, 3, not_the_second), Some(expected));
+        }
+    }
+}

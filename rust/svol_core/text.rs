@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Small helpers for text that comes from users.
+
+use core::fmt;
+
+/// Reads a decimal number: digits only, no sign, no spaces.
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |value, byte| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        value.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// As [`parse_u64`], for numbers that fit into 32 bits.
+pub fn parse_u32(text: &[u8]) -> Option<u32> {
+    parse_u64(text).and_then(|value| u32::try_from(value).ok())
+}
+
+/// A word of the user's, in quotes, fit for a log line: what is not printable is escaped and
+/// what is too long is cut.
+pub struct Quoted<'a>(pub &'a [u8]);
+
+/// So much of a word is shown, in bytes.
+const SHOWN_BYTES: usize = 80;
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shown, cut) = match self.0.split_at_checked(SHOWN_BYTES) {
+            Some((shown, rest)) => (shown, !rest.is_empty()),
+            None => (self.0, false),
+        };
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        if cut {
+            f.write_str("...")?;
+        }
+        Ok(())
+    }
+}
+
+/// Counts what is written, to find out how wide a text is.
+#[derive(Default)]
+pub struct Width(usize);
+
+impl Width {
+    /// The number of characters written so far.
+    pub fn chars(&self) -> usize {
+        self.0
+    }
+}
+
+impl fmt::Write for Width {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.chars().count());
+        Ok(())
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_text))]
+mod tests {
+    use super::*;
+    use core::fmt::Write;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(parse_u64(b"0"), Some(0));
+        assert_eq!(parse_u64(b"007"), Some(7));
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u32(b"4294967295"), Some(u32::MAX));
+    }
+
+    #[test]
+    fn no_numbers() {
+        for text in [
+            &b""[..],
+            b"+1",
+            b"-1",
+            b" 1",
+            b"1 ",
+            b"0x1",
+            b"1.0",
+            b"a",
+            b"/",
+            b":",
+        ] {
+            assert_eq!(parse_u64(text), None);
+        }
+        assert_eq!(parse_u64(b"18446744073709551616"), None);
+        assert_eq!(parse_u32(b"4294967296"), None);
+    }
+
+    #[test]
+    fn widths() {
+        let mut width = Width::default();
+        assert!(write!(width, "{}", Quoted(b"a\n\xff")).is_ok());
+        // Quotes, `a`, `\n` and `\xff`.
+        assert_eq!(width.chars(), 9);
+
+        let mut width = Width::default();
+        assert!(write!(width, "{}", Quoted(&[b'x'; 81])).is_ok());
+        assert_eq!(width.chars(), 85);
+    }
+}

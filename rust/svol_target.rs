@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The target `svol`: one secondary volume of a group.
+
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        provider::Client,
+        Bio,
+        BioInfo,
+        Device,
+        DeviceVisitor,
+        EndIo,
+        Features,
+        Limits,
+        Live,
+        Mapped,
+        Mode,
+        Op,
+        Setup,
+        SetupError,
+        Status,
+        StatusKind,
+        Stop,
+        Target,
+        Writer, //
+    },
+    group::Refusal,
+    log,
+    registry::{
+        GroupRef,
+        Registry, //
+    },
+    svol_core::{
+        id::Id,
+        table_line::SvolLine,
+        text::Quoted, //
+    },
+};
+use core::fmt::Write as _;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// No entry of the live group table.
+const NO_ENTRY: u32 = u32::MAX;
+
+/// One loaded `svol` line.
+///
+/// Fields are dropped in this order: the volume stops being a client before it gives up its claim.
+pub(crate) struct SvolTarget {
+    client: Client<Bound>,
+    /// Index of the volume in the live group table. Written by `preresume`, while no bio is mapped.
+    entry: Atomic<u32>,
+    lid: Id,
+    /// The table is loaded for writing.
+    writable: bool,
+    /// Length of this target in sectors.
+    sectors: u64,
+    group_device: Device,
+    _claim: Claim,
+}
+
+/// The claim of a mapped device on an LID; an LID is loaded on one mapped device at a time.
+struct Claim {
+    group: GroupRef,
+    lid: Id,
+    number: crate::dm::DeviceNumber,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.group.unclaim(&self.lid, self.number);
+    }
+}
+
+impl SvolTarget {
+    fn group(&self) -> &GroupRef {
+        &self._claim.group
+    }
+}
+
+#[vtable]
+impl Target for SvolTarget {
+    type PerBio = InFlight;
+    type Module = Registry;
+
+    const NAME: &'static CStr = c"svol";
+    const VERSION: [u32; 3] = crate::VERSION;
+    const FEATURES: Features = Features::NOWAIT;
+
+    fn new(
+        setup: &mut Setup<'_>,
+        registry: &Arc<Registry>,
+        words: &[&[u8]],
+    ) -> Result<Self, SetupError> {
+        let line = SvolLine::parse(words.iter().copied()).map_err(|error| {
+            log::notice!("?", "svol: {error}");
+            SetupError::new(error.reason(), EINVAL)
+        })?;
+        let lid = line.lid;
+        let refuse =
+            |who: &dyn core::fmt::Display, reason, error, detail: core::fmt::Arguments<'_>| {
+                log::notice!(who, "svol {lid}: {detail}");
+                SetupError::new(reason, error)
+            };
+
+        let group_device = setup.device(line.group_dev, Mode::Read).map_err(|error| {
+            let errno = error.to_errno();
+            let path = Quoted(line.group_dev);
+            refuse(
+                &"?",
+                c"group dev: can't be opened",
+                error,
+                format_args!("group device {path}: can't open: error {errno}"),
+            )
+        })?;
+        let group = Registry::find(registry, group_device.number()).ok_or_else(|| {
+            let path = Quoted(line.group_dev);
+            refuse(
+                &"?",
+                c"group dev: not an svol-group",
+                EINVAL,
+                format_args!("group device {path}: not an svol-group"),
+            )
+        })?;
+
+        let sectors = setup.sectors();
+        let writable = setup.is_writable();
+        let volume = group
+            .claim(&lid, setup.number(), sectors, writable)
+            .map_err(|refusal| {
+                let Refusal {
+                    reason,
+                    error,
+                    detail,
+                } = refusal;
+                refuse(&group.name(), reason, error, format_args!("{detail}"))
+            })?;
+        let claim = Claim {
+            group,
+            lid,
+            number: setup.number(),
+        };
+        let client = Client::new(setup, claim.group.provider()).map_err(|error| {
+            refuse(
+                &claim.group.name(),
+                c"group dev: the group is suspended",
+                error,
+                format_args!("the group is suspended or not live"),
+            )
+        })?;
+
+        // With disks that write through, too: later they are what commits the block map.
+        setup.take_flushes();
+        if writable && volume.in_place {
+            setup.take_discards();
+            setup.take_write_zeroes();
+        }
+        Ok(Self {
+            client,
+            entry: Atomic::new(NO_ENTRY),
+            lid,
+            writable,
+            sectors,
+            group_device,
+            _claim: claim,
+        })
+    }
+
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a>, data: &mut InFlight) -> Mapped {
+        let Some(bound) = self.client.get(live) else {
+            // The group is gone: its table was exchanged for another target's.
+            return bio.fail();
+        };
+        if !self.writable {
+            match bio.info().op {
+                Op::Read => (),
+                // Nothing was written.
+                Op::Flush => return bio.complete(),
+                _ => return bio.fail(),
+            }
+        }
+        let entry = self.entry.load(Relaxed);
+        match usize::try_from(entry) {
+            Ok(entry) => Bound::map_volume(bound, entry, bio, data),
+            Err(_) => bio.fail(),
+        }
+    }
+
+    fn end_io(&self, live: &Live<'_>, bio: BioInfo, data: &InFlight, status: Status) -> EndIo {
+        if let Some(bound) = self.client.get(live) {
+            bound.ended(bio, data, status);
+        }
+        EndIo::Done
+    }
+
+    fn preresume(&self, live: &Live<'_>) -> Result {
+        let entry = match self.client.get(live) {
+            Some(bound) => {
+                if self.writable {
+                    self.group().prepare_writes(&bound, &self.lid)?;
+                }
+                bound.position(&self.lid, self.sectors)
+            }
+            None => None,
+        };
+        if entry.is_none() {
+            // An error would leave the volume suspended, and its users waiting for ever.
+            log::warning!(
+                self.group().name(),
+                "{}: no longer in the group, all its I/O fails",
+                self.lid
+            );
+        }
+        let entry = entry.and_then(|e| u32::try_from(e).ok());
+        self.entry.store(entry.unwrap_or(NO_ENTRY), Relaxed);
+        Ok(())
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut Writer<'_>) -> core::fmt::Result {
+        match kind {
+            StatusKind::Info => self.group().write_volume_status(&self.lid, out),
+            StatusKind::Table => write!(out, "{} {}", self.group_device.number(), self.lid),
+            StatusKind::Ima => {
+                let [major, minor, patch] = crate::VERSION;
+                write!(
+                    out,
+                    "target_name=svol,target_version={major}.{minor}.{patch},group_dev={},lid={};",
+                    self.group_device.number(),
+                    self.lid
+                )
+            }
+        }
+    }
+
+    fn iterate_devices(&self, visitor: &mut DeviceVisitor<'_>) -> Result<(), Stop> {
+        match self.group().bound() {
+            Some(bound) => bound.members.show_disks(visitor, self.sectors),
+            None => visitor.visit(&self.group_device, 0, self.sectors),
+        }
+    }
+
+    fn io_hints(&self, limits: &mut Limits<'_>) {
+        if let Some(bytes) = self.group().logical_block_size() {
+            limits.raise_block_size(bytes);
+        }
+    }
+}

@@ -48,7 +48,7 @@ pub(crate) struct Volume {
     /// Its counters, kept over reloads.
     pub(crate) stats: Arc<VolumeStats>,
     /// Where its sequential reads stand.
-    pub(crate) selector: Selector,
+    pub(crate) selector: KBox<Selector>,
 }
 
 /// A live group table.
@@ -60,7 +60,7 @@ pub(crate) struct Bound {
     /// Entries whose disks serve reads of the base image.
     pub(crate) sources: KVec<usize>,
     /// For reads of the group's own device.
-    pub(crate) selector: Selector,
+    pub(crate) selector: KBox<Selector>,
 }
 
 impl Bound {

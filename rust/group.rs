@@ -38,7 +38,10 @@ use crate::{
             VolumeView, //
         },
         select::Selector,
-        table_line::TableLine, //
+        table_line::{
+            ReadPolicy,
+            TableLine, //
+        }, //
     },
 };
 use core::fmt::{
@@ -78,7 +81,7 @@ struct State {
     /// The live table, or the one that was live before a suspend.
     bound: Option<Arc<Bound>>,
     /// The group table that goes with it.
-    table: Option<GroupTable>,
+    table: Option<KBox<GroupTable>>,
     /// Where its metadata copies are.
     homes: Homes,
     /// The last event count that was seen.
@@ -308,6 +311,7 @@ impl Group {
         Ok(())
     }
 
+    #[inline(never)]
     fn make_bound(
         &self,
         table: &GroupTable,
@@ -321,7 +325,7 @@ impl Group {
                 lid: record.lid,
                 view: table.view(entry).ok_or(EINVAL)?,
                 stats: self.stats(&record.lid)?,
-                selector: Selector::new(policy),
+                selector: new_selector(policy)?,
             };
             volumes.push(volume, GFP_KERNEL)?;
         }
@@ -338,11 +342,12 @@ impl Group {
             members: members.clone(),
             volumes,
             sources,
-            selector: Selector::new(policy),
+            selector: new_selector(policy)?,
         })
     }
 
     /// The counters of an entry; made if there are none yet.
+    #[inline(never)]
     fn stats(&self, lid: &Id) -> Result<Arc<VolumeStats>> {
         let mut state = self.state.lock();
         if let Some((_, stats)) = state.stats.iter().find(|(known, _)| known == lid) {
@@ -359,6 +364,7 @@ impl Group {
     /// # Errors
     ///
     /// `EBUSY` if others read the base image from the volume's disk; those of the commit.
+    #[inline(never)]
     pub(crate) fn prepare_writes(&self, bound: &Bound, lid: &Id) -> Result {
         let _commits = self.commits.lock();
         let state = self.state.lock();
@@ -372,7 +378,10 @@ impl Group {
         let serves_others = table
             .disk_of(entry)
             .is_some_and(|disk| bound.sources.contains(&disk));
-        let next = table.with_unprotected(entry)?;
+        let next = match table.with_unprotected(entry)? {
+            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
+            None => None,
+        };
         let homes = state.homes;
         drop(state);
 
@@ -548,6 +557,12 @@ impl Group {
             None => write!(out, "{lid} - - -"),
         }
     }
+}
+
+/// A selector; apart, since it is large for a stack.
+#[inline(never)]
+fn new_selector(policy: ReadPolicy) -> Result<KBox<Selector>> {
+    Ok(KBox::new(Selector::new(policy), GFP_KERNEL)?)
 }
 
 /// Whether writes of such a volume go anywhere.

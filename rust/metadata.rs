@@ -100,6 +100,8 @@ pub(crate) fn commit(members: &Members, homes: &Homes, mut metadata: Metadata) -
             }
             match write(members, homes, copy, &metadata, &body) {
                 Ok(()) => written = true,
+                // Says nothing of the copy.
+                Err(ENOMEM) => return Err(ENOMEM),
                 Err(error) => {
                     let errno = error.to_errno();
                     log::warning!(group, "metadata copy {copy}: write failed: error {errno}");
@@ -157,6 +159,7 @@ fn body(metadata: &Metadata) -> Result<KVec<u8>> {
 }
 
 /// The order is what makes a crash harmless: body, flush, header as one block with FUA.
+#[inline(never)]
 fn write(
     members: &Members,
     homes: &Homes,

@@ -53,7 +53,7 @@ const SECTOR_BYTES: u32 = 512;
 /// A table that may become live.
 pub(crate) struct Started {
     /// The group table, as it is on the metadata devices.
-    pub(crate) table: GroupTable,
+    pub(crate) table: KBox<GroupTable>,
     /// Where the metadata copies are.
     pub(crate) homes: Homes,
 }
@@ -64,6 +64,7 @@ pub(crate) struct Started {
 /// # Errors
 ///
 /// Say in the log what is wrong; then nothing was written, unless writing itself failed.
+#[inline(never)]
 pub(crate) fn start(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Started> {
     let mut probes = KVec::with_capacity(line.meta.len(), GFP_KERNEL)?;
     for device in 0..line.meta.len() {
@@ -91,6 +92,8 @@ fn report_damage(line: &TableLine<DeviceNumber>, device: usize, probe: &CopyProb
 }
 
 /// A group that is loaded for the first time.
+// Its stack frame is not to add to those of its callers; likewise below.
+#[inline(never)]
 fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Started> {
     check_init(line)?;
     for (entry, volume) in line.volumes.iter().enumerate() {
@@ -125,26 +128,22 @@ fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Start
     for copy in 0..line.meta.len() {
         metadata::write_copy(members, &homes, copy, &claim)?;
     }
-    let table = commit(members, &homes, table)?;
-    let table = commit(members, &homes, table.activated(samples)?)?;
+    let table = commit(members, &homes, boxed(table)?)?;
+    let table = commit(members, &homes, boxed(table.activated(samples)?)?)?;
     log::info!(line.group, "new group of {} entries", line.volumes.len());
     Ok(Started { table, homes })
 }
 
 /// A group that exists.
+#[inline(never)]
 fn resume(
     line: &TableLine<DeviceNumber>,
     members: &Members,
     probes: &mut [CopyProbe],
     plan: &Resume,
 ) -> Result<Started> {
-    let chosen = probes
-        .get_mut(plan.device)
-        .and_then(|probe| probe.take(plan.slot))
-        .ok_or(EINVAL)?;
-    let before = chosen.try_clone()?;
-    let bound = GroupTable::bind(line, chosen, disk_sectors(members)).map_err(report(line))?;
-    let mut table = bound.table;
+    let chosen = take_chosen(probes, plan)?;
+    let (mut table, changed) = bind(line, members, &chosen)?;
     check_block_sizes(&table, members)?;
 
     let samples = if table.is_initialising() {
@@ -160,44 +159,34 @@ fn resume(
     let homes = Homes::planned(&plan.plans);
     let mut lost = None;
     for action in plan.plans.iter().flatten() {
+        let copy = action.copy;
         match action.action {
             CopyAction::Rewrite => {
+                log::notice!(line.group, "metadata copy {copy}: brought up to date");
+                metadata::write_copy(members, &homes, copy, &chosen)?;
+            }
+            CopyAction::Lose => {
                 log::notice!(
                     line.group,
-                    "metadata copy {}: brought up to date",
-                    action.copy
+                    "metadata copy {copy}: lost, going on without it"
                 );
-                metadata::write_copy(members, &homes, action.copy, &before)?;
+                lost = Some(copy);
             }
-            CopyAction::Lose => lost = Some(action.copy),
             CopyAction::Keep | CopyAction::Ignore => (),
         }
     }
     if let Some(copy) = lost {
-        log::warning!(
-            line.group,
-            "metadata copy {copy}: lost, going on without it"
-        );
-        if let Some(mut next) = table.with_lost_copy(copy)? {
-            // One commit for this and what else changed: to skip a generation would overwrite the
-            // newest one that is on disk.
-            let mut metadata = next.metadata().try_clone()?;
-            metadata.head.sequence = before.head.sequence.saturating_add(1);
-            next.set_metadata(metadata);
-            // Twice, so that no single damaged sector can make it look live again.
-            table = commit(members, &homes, next)?;
-            table = commit(members, &homes, table.recommitted()?)?;
-        }
-    } else if bound.changed {
+        table = record_loss(members, &homes, table, &chosen, copy)?;
+    } else if changed {
         table = commit(members, &homes, table)?;
     } else if plan.heal {
-        table = commit(members, &homes, table.recommitted()?)?;
+        table = commit(members, &homes, boxed(table.recommitted()?)?)?;
     }
     if let Some(samples) = samples {
-        table = commit(members, &homes, table.activated(samples)?)?;
+        table = commit(members, &homes, boxed(table.activated(samples)?)?)?;
     }
     for volume in table.volumes().iter().filter(|v| v.state.failed) {
-        log::warning!(
+        log::notice!(
             line.group,
             "disk of {}: missing or failed before",
             volume.lid
@@ -206,7 +195,60 @@ fn resume(
     Ok(Started { table, homes })
 }
 
-fn commit(members: &Members, homes: &Homes, mut table: GroupTable) -> Result<GroupTable> {
+#[inline(never)]
+fn take_chosen(probes: &mut [CopyProbe], plan: &Resume) -> Result<KBox<Metadata>> {
+    let chosen = probes
+        .get_mut(plan.device)
+        .and_then(|probe| probe.take(plan.slot))
+        .ok_or(EINVAL)?;
+    Ok(KBox::new(chosen, GFP_KERNEL)?)
+}
+
+/// The group table for a line, and whether it is news to the metadata.
+#[inline(never)]
+fn bind(
+    line: &TableLine<DeviceNumber>,
+    members: &Members,
+    chosen: &Metadata,
+) -> Result<(KBox<GroupTable>, bool)> {
+    let bound =
+        GroupTable::bind(line, chosen.try_clone()?, disk_sectors(members)).map_err(report(line))?;
+    Ok((boxed(bound.table)?, bound.changed))
+}
+
+/// Records the loss of a copy in the other one, together with what else changed.
+#[inline(never)]
+fn record_loss(
+    members: &Members,
+    homes: &Homes,
+    table: KBox<GroupTable>,
+    chosen: &Metadata,
+    copy: usize,
+) -> Result<KBox<GroupTable>> {
+    let Some(mut next) = table.with_lost_copy(copy)? else {
+        return Ok(table);
+    };
+    // To skip a generation would overwrite the newest one that is on disk.
+    let mut metadata = next.metadata().try_clone()?;
+    metadata.head.sequence = chosen.head.sequence.saturating_add(1);
+    next.set_metadata(metadata);
+    // Twice, so that no single damaged sector can make it look live again.
+    let next = commit(members, homes, boxed(next)?)?;
+    commit(members, homes, boxed(next.recommitted()?)?)
+}
+
+/// Moves a table off the stack, where there is little room.
+#[inline(never)]
+fn boxed(table: GroupTable) -> Result<KBox<GroupTable>> {
+    Ok(KBox::new(table, GFP_KERNEL)?)
+}
+
+#[inline(never)]
+fn commit(
+    members: &Members,
+    homes: &Homes,
+    mut table: KBox<GroupTable>,
+) -> Result<KBox<GroupTable>> {
     let committed = metadata::commit(members, homes, table.metadata().try_clone()?)?;
     table.set_metadata(committed);
     Ok(table)
@@ -272,6 +314,7 @@ fn check_block_sizes(table: &GroupTable, members: &Members) -> Result {
 }
 
 /// Takes samples of the base image, and makes sure that all volumes have the same.
+#[inline(never)]
 fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<samples::Sample>> {
     let head = table.head();
     let positions = samples::positions(&head.uuid, head.sectors)?;

@@ -7,7 +7,8 @@
 //! takes only `crate::env`: a vector whose growth can fail, and CRC-32C.
 //!
 //! Rules of the house: nothing panics, every allocation can fail, arithmetic is checked or
-//! saturates, stack frames stay small.
+//! saturates, stack frames stay small: what moves whole lines or tables about is not inlined, so
+//! that its frame does not add to that of its caller.
 //!
 //! Units: a *sector* is 512 bytes; a *block* is the unit of the increments map, 8 to 128 sectors;
 //! a *sub-block* is 4 KiB.

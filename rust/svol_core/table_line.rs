@@ -98,6 +98,7 @@ impl<D> TableLine<D> {
     /// # Errors
     ///
     /// The first error of `open`; what was opened before is dropped.
+    #[inline(never)]
     pub fn map_devices<E, Error>(
         &self,
         mut open: impl FnMut(&D, DeviceRole) -> Result<E, Error>,

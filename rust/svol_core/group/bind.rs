@@ -114,6 +114,7 @@ impl GroupTable {
     /// # Errors
     ///
     /// A disk is not here, or memory ran out.
+    #[inline(never)]
     pub fn new<D>(
         identity: &Identity,
         line: &TableLine<D>,
@@ -152,6 +153,7 @@ impl GroupTable {
     /// # Errors
     ///
     /// See [`BindError`].
+    #[inline(never)]
     pub fn bind<D>(
         line: &TableLine<D>,
         mut metadata: Metadata,

@@ -275,6 +275,7 @@ impl fmt::Display for Refusal {
 /// # Errors
 ///
 /// The reason why it does not start.
+#[inline(never)]
 pub fn choose(
     group: &Id,
     probes: &[CopyProbe],

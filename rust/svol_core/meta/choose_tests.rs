@@ -28,13 +28,17 @@ mod tests {
         VolumeRecord, //
     };
     use crate::{
-        env::AllocError,
+        env::{
+            AllocError,
+            Vec, //
+        },
         svol_core::{
             attr::Attr,
             health::Health,
             id::Id, //
         },
     };
+    use core::mem::replace;
     use CopyAction::{
         Ignore,
         Keep,
@@ -93,70 +97,101 @@ mod tests {
         }
     }
 
+    /// What is found on devices; on the heap, since a kernel's stack is small.
+    type Probes = Vec<CopyProbe>;
+
+    fn one(probe: CopyProbe) -> Result<Probes, AllocError> {
+        let mut probes = Vec::try_with_capacity(1)?;
+        probes.try_push(probe)?;
+        Ok(probes)
+    }
+
+    /// The devices of `first`, then those of `second`.
+    fn pair(mut first: Probes, mut second: Probes) -> Result<Probes, AllocError> {
+        for probe in second.iter_mut() {
+            first.try_push(replace(probe, CopyProbe::Missing))?;
+        }
+        Ok(first)
+    }
+
     /// A copy with a newest generation in its slot, and something else in the other slot.
-    fn copy_with(copy: usize, newest: Metadata, other: SlotState) -> CopyProbe {
+    #[inline(never)]
+    fn copy_with(copy: usize, newest: Metadata, other: SlotState) -> Result<Probes, AllocError> {
         let slot = slot_of(newest.head.sequence);
         let newest = valid(copy, newest);
-        CopyProbe::Present(if slot == 0 {
+        one(CopyProbe::Present(if slot == 0 {
             [newest, other]
         } else {
             [other, newest]
-        })
+        }))
     }
 
     /// A whole copy of a group of two, changed in some way.
+    #[inline(never)]
     fn changed(
         copy: usize,
         sequence: u64,
-        change: impl Fn(&mut Metadata),
-    ) -> Result<CopyProbe, AllocError> {
+        change: &dyn Fn(&mut Metadata),
+    ) -> Result<Probes, AllocError> {
         let mut newest = generation(sequence, 2)?;
         change(&mut newest);
         let mut before = generation(sequence.saturating_sub(1), 2)?;
         change(&mut before);
-        Ok(copy_with(copy, newest, valid(copy, before)))
+        copy_with(copy, newest, valid(copy, before))
     }
 
-    fn whole(copy: usize, sequence: u64) -> Result<CopyProbe, AllocError> {
-        changed(copy, sequence, |_| ())
+    fn whole(copy: usize, sequence: u64) -> Result<Probes, AllocError> {
+        changed(copy, sequence, &|_| ())
     }
 
     /// A copy whose other slot holds `other`.
-    fn partly(copy: usize, sequence: u64, other: SlotState) -> Result<CopyProbe, AllocError> {
-        Ok(copy_with(copy, generation(sequence, 2)?, other))
+    #[inline(never)]
+    fn partly(copy: usize, sequence: u64, other: SlotState) -> Result<Probes, AllocError> {
+        copy_with(copy, generation(sequence, 2)?, other)
     }
 
     /// A whole copy that says that copy `lost` is lost.
-    fn alone(copy: usize, sequence: u64, lost: usize) -> Result<CopyProbe, AllocError> {
-        changed(copy, sequence, |metadata| {
+    fn alone(copy: usize, sequence: u64, lost: usize) -> Result<Probes, AllocError> {
+        changed(copy, sequence, &|metadata| {
             metadata.head.copies = metadata.head.copies.with(lost, CopyState::Lost);
         })
     }
 
-    fn claimed(copy: usize, uuid: u8, other: SlotState) -> Result<CopyProbe, AllocError> {
+    #[inline(never)]
+    fn claimed(copy: usize, uuid: u8, other: SlotState) -> Result<Probes, AllocError> {
         let mut claim = claim("G0", 2)?;
         claim.head.uuid = [uuid; 16];
-        Ok(copy_with(copy, claim, other))
+        copy_with(copy, claim, other)
     }
 
-    const fn blank() -> CopyProbe {
-        CopyProbe::Present([SlotState::Blank, SlotState::Blank])
+    #[inline(never)]
+    fn slots(first: SlotState, second: SlotState) -> Result<Probes, AllocError> {
+        one(CopyProbe::Present([first, second]))
     }
 
-    const fn foreign() -> CopyProbe {
-        CopyProbe::Present([SlotState::Foreign, SlotState::Blank])
+    fn blank() -> Result<Probes, AllocError> {
+        slots(SlotState::Blank, SlotState::Blank)
     }
 
-    const fn broken() -> CopyProbe {
-        CopyProbe::Present([SlotState::DamagedHeader, SlotState::DamagedHeader])
+    fn foreign() -> Result<Probes, AllocError> {
+        slots(SlotState::Foreign, SlotState::Blank)
     }
 
-    const fn unreadable() -> CopyProbe {
-        CopyProbe::Present([SlotState::Unreadable, SlotState::Unreadable])
+    fn broken() -> Result<Probes, AllocError> {
+        slots(SlotState::DamagedHeader, SlotState::DamagedHeader)
     }
 
-    const fn other_version() -> CopyProbe {
-        CopyProbe::Present([SlotState::Version(9), SlotState::Blank])
+    fn unreadable() -> Result<Probes, AllocError> {
+        slots(SlotState::Unreadable, SlotState::Unreadable)
+    }
+
+    fn other_version() -> Result<Probes, AllocError> {
+        slots(SlotState::Version(9), SlotState::Blank)
+    }
+
+    #[inline(never)]
+    fn missing() -> Result<Probes, AllocError> {
+        one(CopyProbe::Missing)
     }
 
     fn start(probes: &[CopyProbe]) -> Result<Start, Refusal> {
@@ -196,15 +231,15 @@ mod tests {
 
     #[test]
     fn new_groups() -> Test {
-        assert_eq!(start(&[blank()]), Ok(Start::Fresh));
-        assert_eq!(start(&[blank(), blank()]), Ok(Start::Fresh));
+        assert_eq!(start(&blank()?), Ok(Start::Fresh));
+        assert_eq!(start(&pair(blank()?, blank()?)?), Ok(Start::Fresh));
         // A first start that was cut off after some claims, or in its first body.
         let torn = claimed(0, 7, SlotState::Foreign)?;
-        assert_eq!(start(&[torn, blank()]), Ok(Start::Fresh));
-        let probes = [
+        assert_eq!(start(&pair(torn, blank()?)?), Ok(Start::Fresh));
+        let probes = pair(
             claimed(0, 7, SlotState::Blank)?,
             claimed(1, 8, SlotState::Blank)?,
-        ];
+        )?;
         assert_eq!(start(&probes), Ok(Start::Fresh));
         Ok(())
     }
@@ -213,25 +248,33 @@ mod tests {
     fn not_so_new_groups() -> Test {
         for force in [false, true] {
             let start = |probes: &[CopyProbe]| start_if(probes, None, force);
-            let missing = CopyProbe::Missing;
-            assert_eq!(start(&[blank(), missing]), Err(Refusal::Missing(1)));
-            assert_eq!(start(&[blank(), foreign()]), Err(Refusal::Foreign(1)));
-            assert_eq!(start(&[broken(), blank()]), Err(Refusal::Damaged(0)));
-            assert_eq!(start(&[broken(), foreign()]), Err(Refusal::Foreign(1)));
-            assert_eq!(start(&[unreadable()]), Err(Refusal::Unreadable(0)));
+            assert_eq!(
+                start(&pair(blank()?, missing()?)?),
+                Err(Refusal::Missing(1))
+            );
+            assert_eq!(
+                start(&pair(blank()?, foreign()?)?),
+                Err(Refusal::Foreign(1))
+            );
+            assert_eq!(start(&pair(broken()?, blank()?)?), Err(Refusal::Damaged(0)));
+            assert_eq!(
+                start(&pair(broken()?, foreign()?)?),
+                Err(Refusal::Foreign(1))
+            );
+            assert_eq!(start(&unreadable()?), Err(Refusal::Unreadable(0)));
             let (device, version) = (0, 9);
             let refusal = Refusal::Version { device, version };
-            assert_eq!(start(&[other_version(), blank()]), Err(refusal));
+            assert_eq!(start(&pair(other_version()?, blank()?)?), Err(refusal));
 
             let mut other = claim("G1", 1)?;
             let (device, found) = (0, id("G1")?);
             let refusal = Refusal::WrongGroup { device, found };
-            let claimed = copy_with(0, other.try_clone()?, SlotState::Blank);
-            assert_eq!(start(&[claimed]), Err(refusal));
+            let claimed = copy_with(0, other.try_clone()?, SlotState::Blank)?;
+            assert_eq!(start(&claimed), Err(refusal));
             other.volumes = generation(1, 1)?.volumes;
             other.head.sequence = 1;
-            let good = copy_with(0, other, SlotState::Blank);
-            assert_eq!(start(&[good]), Err(refusal));
+            let good = copy_with(0, other, SlotState::Blank)?;
+            assert_eq!(start(&good), Err(refusal));
         }
         Ok(())
     }
@@ -240,24 +283,25 @@ mod tests {
     fn slots_without_header() -> Test {
         use SlotState::*;
 
-        for (slots, refusal) in [
-            ([Foreign, Unreadable], Refusal::Foreign(0)),
-            ([Unreadable, Blank], Refusal::Unreadable(0)),
-            ([DamagedHeader, Foreign], Refusal::Damaged(0)),
-            ([Blank, damaged_body(1)], Refusal::Damaged(0)),
+        for (probe, refusal) in [
+            (slots(Foreign, Unreadable)?, Refusal::Foreign(0)),
+            (slots(Unreadable, Blank)?, Refusal::Unreadable(0)),
+            (slots(DamagedHeader, Foreign)?, Refusal::Damaged(0)),
+            (slots(Blank, damaged_body(1))?, Refusal::Damaged(0)),
         ] {
-            assert_eq!(start(&[CopyProbe::Present(slots)]), Err(refusal));
+            assert_eq!(start(&probe), Err(refusal));
         }
         // The first generation of a group was there, but its body is not.
-        let probe = copy_with(0, claim("G0", 1)?, damaged_body(1));
-        assert_eq!(start(&[probe]), Err(Refusal::Damaged(0)));
+        let probe = copy_with(0, claim("G0", 1)?, damaged_body(1))?;
+        assert_eq!(start(&probe), Err(Refusal::Damaged(0)));
         Ok(())
     }
 
-    /// What becomes of one copy by itself whose other slot holds `other`.
+    /// Whether a group of one copy starts whose other slot holds `other`.
+    #[inline(never)]
     fn single(sequence: u64, other: SlotState, force: bool) -> Result<bool, AllocError> {
-        let probe = copy_with(0, generation(sequence, 1)?, other);
-        match start_if(&[probe], None, force) {
+        let probe = copy_with(0, generation(sequence, 1)?, other)?;
+        match start_if(&probe, None, force) {
             Ok(Start::Resume(resume)) => Ok(resume.slot == slot_of(sequence)),
             Err(Refusal::NewestDamaged(0)) => Ok(false),
             _ => Err(AllocError),
@@ -269,16 +313,11 @@ mod tests {
         assert_eq!(single(1, valid(0, claim("G0", 1)?), false), Ok(true));
         assert_eq!(single(6, valid(0, generation(5, 1)?), false), Ok(true));
         assert_eq!(single(6, damaged_body(5), false), Ok(true));
-        for other in [
-            SlotState::DamagedHeader,
-            SlotState::Blank,
-            SlotState::Foreign,
-            SlotState::Unreadable,
-            damaged_body(7),
-        ] {
-            let probe = copy_with(0, generation(6, 1)?, other);
-            assert_eq!(start(&[probe]), Err(Refusal::NewestDamaged(0)));
-        }
+        assert_eq!(single(6, SlotState::DamagedHeader, false), Ok(false));
+        assert_eq!(single(6, SlotState::Blank, false), Ok(false));
+        assert_eq!(single(6, SlotState::Foreign, false), Ok(false));
+        assert_eq!(single(6, SlotState::Unreadable, false), Ok(false));
+        assert_eq!(single(6, damaged_body(7), false), Ok(false));
         assert_eq!(single(6, SlotState::DamagedHeader, true), Ok(true));
         assert_eq!(single(6, damaged_body(7), true), Ok(true));
         Ok(())
@@ -287,21 +326,21 @@ mod tests {
     #[test]
     fn number_of_copies() -> Test {
         let two = whole(0, 6)?;
-        assert_eq!(start(&[two]), Err(Refusal::CopyCount { known: 2 }));
-        let one = copy_with(0, generation(6, 1)?, valid(0, generation(5, 1)?));
+        assert_eq!(start(&two), Err(Refusal::CopyCount { known: 2 }));
+        let one = copy_with(0, generation(6, 1)?, valid(0, generation(5, 1)?))?;
         let refusal = Refusal::CopyCount { known: 1 };
-        assert_eq!(start(&[one, blank()]), Err(refusal));
+        assert_eq!(start(&pair(one, blank()?)?), Err(refusal));
         Ok(())
     }
 
     #[test]
     fn good_copies() -> Test {
-        let same = [whole(0, 6)?, whole(1, 6)?];
+        let same = pair(whole(0, 6)?, whole(1, 6)?)?;
         assert_eq!(start(&same), Ok(resume(0, 0, [Keep, Keep], false)));
-        let behind = [whole(0, 6)?, whole(1, 7)?];
+        let behind = pair(whole(0, 6)?, whole(1, 7)?)?;
         assert_eq!(start(&behind), Ok(resume(1, 1, [Rewrite, Keep], true)));
 
-        let older = [whole(0, 8)?, whole(1, 6)?];
+        let older = pair(whole(0, 8)?, whole(1, 6)?)?;
         let (device, sequence, newest) = (1, 6, 8);
         let refusal = Refusal::Older {
             device,
@@ -317,7 +356,7 @@ mod tests {
 
     #[test]
     fn swapped_devices() -> Test {
-        let swapped = [whole(1, 6)?, whole(0, 7)?];
+        let swapped = pair(whole(1, 6)?, whole(0, 7)?)?;
         let plans = [
             Some(CopyPlan {
                 copy: 1,
@@ -342,19 +381,19 @@ mod tests {
     fn copies_that_do_not_belong_together() -> Test {
         for force in [false, true] {
             let start = |probes: &[CopyProbe]| start_if(probes, None, force);
-            let clones = [whole(0, 6)?, whole(0, 6)?];
+            let clones = pair(whole(0, 6)?, whole(0, 6)?)?;
             assert_eq!(start(&clones), Err(Refusal::Clones));
-            let uuid = changed(1, 5, |metadata| metadata.head.uuid = [9; 16])?;
+            let uuid = changed(1, 5, &|metadata| metadata.head.uuid = [9; 16])?;
             let refusal = Refusal::DifferentGroups;
-            assert_eq!(start(&[whole(0, 6)?, uuid]), Err(refusal));
-            let events = changed(1, 6, |metadata| metadata.head.events = 3)?;
+            assert_eq!(start(&pair(whole(0, 6)?, uuid)?), Err(refusal));
+            let events = changed(1, 6, &|metadata| metadata.head.events = 3)?;
             let refusal = Refusal::Contradiction;
-            assert_eq!(start(&[whole(0, 6)?, events]), Err(refusal));
+            assert_eq!(start(&pair(whole(0, 6)?, events)?), Err(refusal));
 
             let (device, found) = (1, id("G1")?);
-            let wrong = changed(1, 9, |metadata| metadata.head.group = found)?;
+            let wrong = changed(1, 9, &|metadata| metadata.head.group = found)?;
             let refusal = Refusal::WrongGroup { device, found };
-            assert_eq!(start(&[whole(0, 6)?, wrong]), Err(refusal));
+            assert_eq!(start(&pair(whole(0, 6)?, wrong)?), Err(refusal));
         }
         Ok(())
     }
@@ -366,16 +405,16 @@ mod tests {
             whole(1, 5)?,
             whole(1, 2)?,
             partly(1, 5, damaged_body(9))?,
-            changed(1, 9, |metadata| metadata.head.group = found)?,
+            changed(1, 9, &|metadata| metadata.head.group = found)?,
             claimed(1, 7, SlotState::Blank)?,
-            blank(),
-            foreign(),
-            other_version(),
-            broken(),
-            unreadable(),
-            CopyProbe::Missing,
+            blank()?,
+            foreign()?,
+            other_version()?,
+            broken()?,
+            unreadable()?,
+            missing()?,
         ] {
-            let probes = [alone(0, 6, 1)?, other];
+            let probes = pair(alone(0, 6, 1)?, other)?;
             assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Ignore], false)));
         }
         Ok(())
@@ -386,37 +425,40 @@ mod tests {
         for force in [false, true] {
             let start = |probes: &[CopyProbe]| start_if(probes, None, force);
             let refused = Err(Refusal::SplitBrain);
-            assert_eq!(start(&[alone(0, 6, 1)?, alone(1, 6, 0)?]), refused);
-            assert_eq!(start(&[alone(0, 6, 1)?, alone(1, 5, 0)?]), refused);
-            assert_eq!(start(&[whole(0, 8)?, alone(1, 6, 0)?]), refused);
+            assert_eq!(start(&pair(alone(0, 6, 1)?, alone(1, 6, 0)?)?), refused);
+            assert_eq!(start(&pair(alone(0, 6, 1)?, alone(1, 5, 0)?)?), refused);
+            assert_eq!(start(&pair(whole(0, 8)?, alone(1, 6, 0)?)?), refused);
         }
         // Copy 0 was being made whole again.
-        let probes = [whole(0, 7)?, alone(1, 6, 0)?];
+        let probes = pair(whole(0, 7)?, alone(1, 6, 0)?)?;
         assert_eq!(start(&probes), Ok(resume(0, 1, [Keep, Rewrite], true)));
         Ok(())
     }
 
-    fn initialising(copy: usize) -> Result<CopyProbe, AllocError> {
+    fn initialising(copy: usize) -> Result<Probes, AllocError> {
         let mut newest = generation(1, 2)?;
         newest.head.phase = Phase::Initialising;
-        Ok(copy_with(copy, newest, valid(copy, claim("G0", 2)?)))
+        copy_with(copy, newest, valid(copy, claim("G0", 2)?))
     }
 
     #[test]
     fn blank_copies() -> Test {
         for force in [false, true] {
             let start = |probes: &[CopyProbe]| start_if(probes, None, force);
-            assert_eq!(start(&[blank(), whole(1, 6)?]), Err(Refusal::Blank(0)));
+            assert_eq!(
+                start(&pair(blank()?, whole(1, 6)?)?),
+                Err(Refusal::Blank(0))
+            );
             let claim = claimed(1, 7, SlotState::Blank)?;
-            assert_eq!(start(&[whole(0, 6)?, claim]), Err(Refusal::Blank(1)));
+            assert_eq!(start(&pair(whole(0, 6)?, claim)?), Err(Refusal::Blank(1)));
 
             let expected = resume(0, 1, [Keep, Rewrite], true);
-            assert_eq!(start(&[initialising(0)?, blank()]), Ok(expected));
+            assert_eq!(start(&pair(initialising(0)?, blank()?)?), Ok(expected));
             let claim = claimed(1, 7, SlotState::Foreign)?;
-            assert_eq!(start(&[initialising(0)?, claim]), Ok(expected));
+            assert_eq!(start(&pair(initialising(0)?, claim)?), Ok(expected));
             let claim = claimed(1, 8, SlotState::Blank)?;
             let refused = Err(Refusal::Blank(1));
-            assert_eq!(start(&[initialising(0)?, claim]), refused);
+            assert_eq!(start(&pair(initialising(0)?, claim)?), refused);
         }
         Ok(())
     }
@@ -426,10 +468,10 @@ mod tests {
         for force in [false, true] {
             let start = |probes: &[CopyProbe]| start_if(probes, None, force);
             let refused = Err(Refusal::Foreign(1));
-            assert_eq!(start(&[whole(0, 6)?, foreign()]), refused);
+            assert_eq!(start(&pair(whole(0, 6)?, foreign()?)?), refused);
             let (device, version) = (0, 9);
             let refused = Err(Refusal::Version { device, version });
-            assert_eq!(start(&[other_version(), whole(1, 6)?]), refused);
+            assert_eq!(start(&pair(other_version()?, whole(1, 6)?)?), refused);
         }
         Ok(())
     }
@@ -437,11 +479,11 @@ mod tests {
     #[test]
     fn copies_that_are_gone() -> Test {
         for (gone, why) in [
-            (CopyProbe::Missing, Gone::Missing),
-            (unreadable(), Gone::Unreadable),
-            (broken(), Gone::Damaged),
+            (missing()?, Gone::Missing),
+            (unreadable()?, Gone::Unreadable),
+            (broken()?, Gone::Damaged),
         ] {
-            let probes = [whole(0, 6)?, gone];
+            let probes = pair(whole(0, 6)?, gone)?;
             let unconfirmed = Err(Refusal::Unconfirmed { device: 1, why });
             let lose = Ok(resume(0, 0, [Keep, Lose], false));
             assert_eq!(start(&probes), unconfirmed);
@@ -455,7 +497,7 @@ mod tests {
 
     #[test]
     fn stale_metadata() -> Test {
-        let probes = [whole(0, 6)?, whole(1, 6)?];
+        let probes = pair(whole(0, 6)?, whole(1, 6)?)?;
         let (events, seen) = (EVENTS, EVENTS + 1);
         let stale = Err(Refusal::Stale { events, seen });
         assert_eq!(start_if(&probes, Some(seen), false), stale);
@@ -470,19 +512,19 @@ mod tests {
     fn a_damaged_header_with_a_whole_copy_beside_it() -> Test {
         // The good copy vouches, whichever is the newest.
         let damaged = || partly(0, 6, SlotState::DamagedHeader);
-        let probes = [damaged()?, whole(1, 6)?];
+        let probes = pair(damaged()?, whole(1, 6)?)?;
         assert_eq!(start(&probes), Ok(resume(1, 0, [Keep, Keep], true)));
-        let probes = [damaged()?, whole(1, 5)?];
+        let probes = pair(damaged()?, whole(1, 5)?)?;
         assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Rewrite], true)));
-        let probes = [damaged()?, whole(1, 7)?];
+        let probes = pair(damaged()?, whole(1, 7)?)?;
         assert_eq!(start(&probes), Ok(resume(1, 1, [Rewrite, Keep], true)));
-        let probes = [damaged()?, whole(1, 8)?];
+        let probes = pair(damaged()?, whole(1, 8)?)?;
         assert_eq!(start(&probes), Ok(resume(1, 0, [Rewrite, Keep], true)));
-        let probes = [damaged()?, whole(1, 9)?];
+        let probes = pair(damaged()?, whole(1, 9)?)?;
         assert!(matches!(start(&probes), Err(Refusal::Older { .. })));
 
         // A copy in doubt vouches for nothing, a lost one neither.
-        let probes = [damaged()?, partly(1, 6, SlotState::Blank)?];
+        let probes = pair(damaged()?, partly(1, 6, SlotState::Blank)?)?;
         assert_eq!(start(&probes), Err(Refusal::NewestDamaged(0)));
         assert_eq!(
             start_if(&probes, Some(EVENTS), false),
@@ -490,8 +532,8 @@ mod tests {
         );
         let mut newest = generation(6, 2)?;
         newest.head.copies = newest.head.copies.with(1, CopyState::Lost);
-        let lonely = copy_with(0, newest, SlotState::DamagedHeader);
-        let probes = [lonely, whole(1, 5)?];
+        let lonely = copy_with(0, newest, SlotState::DamagedHeader)?;
+        let probes = pair(lonely, whole(1, 5)?)?;
         assert_eq!(start(&probes), Err(Refusal::NewestDamaged(0)));
         Ok(())
     }
@@ -500,17 +542,17 @@ mod tests {
     fn a_damaged_newest_generation() -> Test {
         let damaged = || partly(0, 6, damaged_body(7));
         // Only who has that generation, or a newer one, vouches.
-        let probes = [damaged()?, whole(1, 7)?];
+        let probes = pair(damaged()?, whole(1, 7)?)?;
         assert_eq!(start(&probes), Ok(resume(1, 1, [Rewrite, Keep], true)));
-        let probes = [damaged()?, whole(1, 8)?];
+        let probes = pair(damaged()?, whole(1, 8)?)?;
         assert_eq!(start(&probes), Ok(resume(1, 0, [Rewrite, Keep], true)));
         for sequence in [5, 6] {
-            let probes = [damaged()?, whole(1, sequence)?];
+            let probes = pair(damaged()?, whole(1, sequence)?)?;
             assert!(matches!(start(&probes), Err(Refusal::NewestDamaged(_))));
             assert!(matches!(forced(&probes), Ok(Start::Resume(_))));
         }
         // A commit that was cut off is no damage.
-        let probes = [partly(0, 6, damaged_body(5))?, whole(1, 6)?];
+        let probes = pair(partly(0, 6, damaged_body(5))?, whole(1, 6)?)?;
         assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Keep], false)));
         Ok(())
     }

@@ -279,7 +279,6 @@ mod tests {
     #[test]
     fn volumes_that_make_no_sense() -> Test {
         let (a, i, x) = (Id::parse(b"A")?, Id::parse(b"I")?, Id::parse(b"X")?);
-        assert_eq!(invalid_volume(|v| v.lid = i)?, Some(Invalid::Disk));
         assert_eq!(invalid_volume(|v| v.rlid = Some(a))?, Some(Invalid::Rlid));
         assert_eq!(invalid_volume(|v| v.rlid = Some(x))?, Some(Invalid::Rlid));
         assert_eq!(invalid_volume(|v| v.disk = Some(i))?, Some(Invalid::Disk));

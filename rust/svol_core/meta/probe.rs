@@ -59,9 +59,9 @@ pub enum CopyProbe {
     Present([SlotState; SLOTS]),
 }
 
-/// Whether something is found that should not be there; it is worth a line in the log.
 impl SlotState {
-    /// Whether this is damage, as opposed to blank, whole or somebody else's.
+    /// Whether this is damage, as opposed to blank, whole or somebody else's: worth a line in the
+    /// log.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -100,6 +100,7 @@ impl CopyProbe {
     /// # Errors
     ///
     /// Memory ran out.
+    #[inline(never)]
     pub fn probe<E>(
         mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
     ) -> Result<Self, AllocError> {
@@ -141,6 +142,7 @@ impl Buffer {
     }
 }
 
+#[inline(never)]
 fn probe_slot<E>(
     slot: usize,
     buffer: &mut Buffer,

@@ -98,6 +98,7 @@ where
 }
 
 /// Adds to a flaw what a user wants to know about it.
+#[inline(never)]
 fn explain<'a, I>(flaw: Flaw<LineProblem>, words: I) -> LineError<'a>
 where
     I: Iterator<Item = &'a [u8]> + Clone,
@@ -129,6 +130,7 @@ fn parse_count(text: &[u8]) -> Option<usize> {
     parse_u64(text).and_then(|count| usize::try_from(count).ok())
 }
 
+#[inline(never)]
 fn parse_line<'a, I>(
     sectors: u64,
     mut words: Words<'a, I>,
@@ -270,6 +272,7 @@ where
     }
 }
 
+#[inline(never)]
 fn parse_features<'a, I>(words: &mut Words<'a, I>) -> Result<Given, Flaw<LineProblem>>
 where
     I: Iterator<Item = &'a [u8]> + Clone,

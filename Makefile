@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What people type. Kbuild has the rules for the module; scripts/ does the work.
+
+KERNEL ?= stock
+export KERNEL KDIR KERNEL_VERSION DEBIAN_MIRROR DM_SVOL_CACHE V
+export VM_CPUS VM_MEM VM_TIMEOUT VM_ACCEL DM_SVOL_SHARE TEST CHECK_JOBS
+
+.DEFAULT_GOAL := module
+.PHONY: module install clean help vm demo check lint update provision FORCE
+
+module:
+	@ko=$$(scripts/build-module) && cp "$$ko" dm-svol.ko && echo "built dm-svol.ko ($$ko)"
+
+# Installs for the kernel that the module was built for, by default the running one.
+install:
+	@scripts/install-module
+
+clean:
+	rm -rf build dm-svol.ko
+
+# The guest gets RUN as it was written: make does not expand it.
+vm: export DM_SVOL_RUN = $(value RUN)
+vm:
+	@scripts/build-module > /dev/null && scripts/vm
+
+demo:
+	@scripts/demo
+
+# Tests run on the plain kernel unless another one is asked for.
+check: KERNEL := $(if $(filter file,$(origin KERNEL)),plain,$(KERNEL))
+check:
+	@scripts/check
+
+lint:
+	@scripts/lint
+
+update:
+	@scripts/update
+
+provision:
+	@scripts/provision module=$(KERNEL) boot=$(KERNEL)
+
+help:
+	@scripts/help

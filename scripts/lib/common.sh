@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What every script here shares: where things are, and how they talk to the user.
+# Results go to standard output; everything else goes to standard error.
+
+set -euo pipefail
+umask 022
+
+project=$(realpath -- "$(dirname -- "${BASH_SOURCE[0]}")/../..")
+scripts=$project/scripts
+cache=$(realpath -m -- "${DM_SVOL_CACHE:-/var/cache/dm-svol}")
+# shellcheck source=SCRIPTDIR/../kernel-support
+. "$scripts/kernel-support"
+
+# The clock of the progress lines starts with the outermost script.
+export DM_SVOL_STARTED=${DM_SVOL_STARTED:-$EPOCHSECONDS}
+
+note() {
+	local t=$((EPOCHSECONDS - DM_SVOL_STARTED))
+	printf '[%2d:%02d] %s\n' $((t / 60)) $((t % 60)) "$*" >&2
+}
+
+die() {
+	printf 'dm-svol: %s\n' "$@" >&2
+	exit 1
+}
+
+# owned <command>...: runs the command so that it does not outlive this shell, whatever ends it.
+owned() {
+	setpriv --pdeathsig TERM -- "$@"
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The commands, one file each.
+
+pub(crate) mod claim;
+pub(crate) mod corrupt;
+pub(crate) mod digest;
+pub(crate) mod fill;
+pub(crate) mod fuzz_message;
+pub(crate) mod fuzz_table;
+pub(crate) mod hold;
+pub(crate) mod klog;
+pub(crate) mod log_writes;
+pub(crate) mod nowait;
+pub(crate) mod random_io;
+pub(crate) mod sectors;
+pub(crate) mod tally;
+pub(crate) mod verify;
+pub(crate) mod write_error;

@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# I/O in the background that checks everything it reads.
+
+declare -gA LOAD_PIDS
+
+# Starts a load that goes on until stop_load. More options as of
+# `svol-test random-io`.
+start_load() { # name device [options...]
+	"$SVOL_TEST" random-io "$2" --until-signal --seed "$SEED" --threads 2 \
+		--max 65536 --rng "$SVOL_SEED" "${@:3}" >"load.$1" 2>&1 &
+	LOAD_PIDS[$1]=$!
+	# A device only counts as busy once the load has opened it.
+	wait_until 20 load_runs "$2" || fail "the load $1 does not start: $(cat "load.$1")"
+}
+
+load_runs() { # device
+	[ "$(disk_stat "$1" reads)" -gt 3 ] || [ "$(disk_stat "$1" writes)" -gt 3 ]
+}
+
+# Ends a load; fails if it met a wrong sector or an error that was not allowed.
+stop_load() { # name
+	kill -TERM "${LOAD_PIDS[$1]}" 2>/dev/null || :
+	wait "${LOAD_PIDS[$1]}" || fail "the load $1 failed: $(cat "load.$1")"
+	unset "LOAD_PIDS[$1]"
+	cat "load.$1"
+}
+
+stop_loads() {
+	local name
+	for name in "${!LOAD_PIDS[@]}"; do
+		stop_load "$name"
+	done
+}
+
+# How many I/Os a device has finished.
+io_count() { # device
+	echo $(($(disk_stat "$1" reads) + $(disk_stat "$1" writes)))
+}
+
+io_count_above() { # device count
+	[ "$(io_count "$1")" -gt "$2" ]
+}
+
+# I/O on the device goes on.
+assert_io_flows() { # device
+	local before
+	before=$(io_count "$1")
+	wait_until 20 io_count_above "$1" $((before + 2)) || fail "no I/O on $1 any more"
+}

@@ -1,0 +1,24 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Sleeping without a process: starting `sleep` costs more than it sleeps on an
+# emulated CPU. $NAP_FIFO is a FIFO that nobody ever writes to.
+
+nap_init() {
+	exec {NAP_FD}<>"$NAP_FIFO"
+}
+
+# Sleeps this many seconds (a fraction is fine).
+nap() { # seconds
+	read -rt "$1" -u "$NAP_FD" _ || :
+}
+
+# Waits until a command succeeds, at most this many seconds.
+wait_until() { # seconds command...
+	local until=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$until" ] || return 1
+		nap 0.05
+	done
+}

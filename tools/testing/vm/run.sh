@@ -1,0 +1,236 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the tests of dm-svol inside the test VM, as root, and prints TAP.
+#
+#   run.sh [--smoke] [--suite NAME] [--list] [PATTERN]
+#
+# PATTERN is a shell pattern that may match anywhere in "suite.test".
+# Environment:
+#   DM_SVOL_KO    the module
+#   DM_SVOL_BIN   folder of the test binaries (svol-test)
+#   SVOL_SEED     seed of everything random (default: from the clock, printed)
+#
+# The plan ("1..N") comes last: without it the run did not come to its end.
+
+set -uo pipefail
+
+TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export TESTS
+# shellcheck source=lib/nap.sh
+. "$TESTS/lib/nap.sh"
+# shellcheck source=lib/mark.sh
+. "$TESTS/lib/mark.sh"
+# shellcheck source=lib/hot.sh
+. "$TESTS/lib/hot.sh"
+# shellcheck source=lib/module.sh
+. "$TESTS/lib/module.sh"
+# shellcheck source=lib/verdict.sh
+. "$TESTS/lib/verdict.sh"
+# shellcheck source=lib/clean.sh
+. "$TESTS/lib/clean.sh"
+# shellcheck source=lib/suite.sh
+. "$TESTS/lib/suite.sh"
+# shellcheck source=lib/tap.sh
+. "$TESTS/lib/tap.sh"
+
+usage() {
+	sed -n '3,8s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+}
+
+smoke=no only_suite='' list=no pattern=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--smoke) smoke=yes ;;
+	--list) list=yes ;;
+	--suite)
+		[ $# -gt 1 ] || usage
+		only_suite=$2
+		shift
+		;;
+	-*) usage ;;
+	*)
+		[ -z "$pattern" ] || usage
+		pattern=$1
+		;;
+	esac
+	shift
+done
+
+if [ "$list" = yes ]; then
+	suite_select "$only_suite" "$smoke" "$pattern" | cut -d ' ' -f 1
+	exit 0
+fi
+
+# --- Preparation of the machine ------------------------------------------------
+
+die() {
+	printf 'Bail out! %s\n' "$*"
+	exit 1
+}
+
+[ "$(id -u)" = 0 ] || die 'the tests need root (in a virtual machine)'
+[ -f "${DM_SVOL_KO:-}" ] || die "no module at DM_SVOL_KO=${DM_SVOL_KO:-}"
+SVOL_TEST=${DM_SVOL_BIN:-}/svol-test
+[ -x "$SVOL_TEST" ] || die "no svol-test in DM_SVOL_BIN=${DM_SVOL_BIN:-}"
+
+RUN_DIR=$(mktemp -d) || die 'no place for temporary files'
+# A copy in memory: the tests load the module hundreds of times.
+MODULE=$RUN_DIR/dm-svol.ko
+cp "$DM_SVOL_KO" "$MODULE" || die "cannot copy $DM_SVOL_KO"
+cp "$SVOL_TEST" "$RUN_DIR/svol-test" || die "cannot copy $SVOL_TEST"
+SVOL_TEST=$RUN_DIR/svol-test
+SVOL_SEED=${SVOL_SEED:-$(date +%s)}
+KLOG=$RUN_DIR/klog
+export RUN_DIR MODULE SVOL_TEST SVOL_SEED KLOG DM_DISABLE_UDEV=1 LC_ALL=C
+KMEMLEAK=/sys/kernel/debug/kmemleak
+NAP_FIFO=$RUN_DIR/nap
+export NAP_FIFO
+mkfifo "$NAP_FIFO"
+nap_init
+
+# Every step may be done already; what is really missing shows in the tests.
+prepare_machine() {
+	modprobe -a configfs dm-mod loop
+	modprobe null_blk nr_devices=0
+	mountpoint -q /sys/kernel/config ||
+		mount -t configfs configfs /sys/kernel/config
+	mountpoint -q /sys/kernel/debug ||
+		mount -t debugfs debugfs /sys/kernel/debug
+	mkdir -p /dev/mapper
+	hot_programs "$RUN_DIR/hot"
+	# udev opens every new device for a moment, which makes it busy at random.
+	if [ -e /run/udev/control ]; then
+		udevadm control --exit
+		rm -f /run/udev/control
+	fi
+} >"$RUN_DIR/prepare" 2>&1
+prepare_machine
+
+# The console is slow and the tests make the kernel talk: only what announces
+# the end of the world goes there. The follower below reads everything.
+read -r console_level _ </proc/sys/kernel/printk
+echo 3 >/proc/sys/kernel/printk
+
+"$SVOL_TEST" klog "$KLOG" &
+klog_pid=$!
+finish() {
+	kill "$klog_pid" 2>/dev/null
+	echo "$console_level" >/proc/sys/kernel/printk
+	hot_end
+	rm -rf "$RUN_DIR"
+}
+trap finish EXIT
+for ((i = 0; i < 100; i++)); do
+	[ -s "$KLOG" ] && break
+	nap 0.1
+done
+[ -s "$KLOG" ] || die 'the kernel log cannot be followed'
+
+
+load_dependencies
+if ! why=$(load_module 2>&1); then
+	die "the module does not load: $why: $(tail -n 1 "$KLOG")"
+fi
+unload_module
+
+# --- One test ------------------------------------------------------------------
+
+# Starts a test in a session of its own and waits for it, at most its limit.
+# Sets STATUS to its exit status, or to "hung".
+start_and_wait() { # suite test limit
+	local began=$SECONDS step=0.02
+	setsid bash "$TESTS/one.sh" "$1" "$2" >"$OUT" 2>&1 </dev/null &
+	TEST_PID=$!
+	while [ $((SECONDS - began)) -lt "$3" ]; do
+		if [ -s "$TEST_DIR/status" ] && read -r STATUS <"$TEST_DIR/status"; then
+			wait "$TEST_PID" 2>/dev/null
+			return
+		fi
+		if ! kill -0 "$TEST_PID" 2>/dev/null; then
+			wait "$TEST_PID" 2>/dev/null
+			STATUS=$?
+			[ "$STATUS" != 0 ] || STATUS='none: it died'
+			return
+		fi
+		nap "$step"
+		[ $((SECONDS - began)) -lt 5 ] || step=0.2
+	done
+	STATUS=hung
+	# What everybody waits for, in the kernel log, while it can still be seen.
+	echo w >/proc/sysrq-trigger
+	nap 0.5
+}
+
+run_test() { # suite test limit
+	local suite=$1 test=$2 limit=$3 name=$1.$2 began=$EPOCHREALTIME
+	local problems=() well=yes
+	TEST_DIR=$RUN_DIR/test
+	OUT=$RUN_DIR/out
+	export TEST_DIR
+	rm -rf "$TEST_DIR"
+	mkdir "$TEST_DIR"
+	: >"$TEST_DIR/expected_log"
+	clean_remember
+	# A log of its own for each test: the follower appends.
+	: >"$KLOG"
+	echo "<6>svol-test: begin $name" >/dev/kmsg
+
+	start_and_wait "$suite" "$test" "$limit"
+	case $STATUS in
+	0 | 77) ;;
+	hung) problems+=("no end within $limit s") ;;
+	*) problems+=("exit status $STATUS") ;;
+	esac
+
+	[ "${#problems[@]}" = 0 ] || well=no
+	CLEAN_FATAL=''
+	clean_up "$TEST_PID" "$well" >"$RUN_DIR/clean" 2>&1
+	[ ! -s "$RUN_DIR/clean" ] || problems+=("clean-up: $(cat "$RUN_DIR/clean")")
+
+	mark_and_wait "end $name" || problems+=('the kernel log follower is stuck')
+	verdict_log "$TEST_DIR/expected_log" >"$RUN_DIR/verdict" ||
+		problems+=("the kernel log has lines that must not be there:" "$(cat "$RUN_DIR/verdict")")
+
+	tap_seconds "$began"
+	if [ "${#problems[@]}" = 0 ] && [ "$STATUS" = 77 ]; then
+		tap_skip "$name" "$(cat "$TEST_DIR/skip" 2>/dev/null)"
+	elif [ "${#problems[@]}" = 0 ] && [ -s "$TEST_DIR/cases" ]; then
+		tap_cases "$suite" "$TEST_DIR/cases" "$pattern"
+	elif [ "${#problems[@]}" = 0 ]; then
+		tap_notes "$TEST_DIR/notes"
+		tap_ok "$name"
+	else
+		[ ! -s "$TEST_DIR/cases" ] || tap_cases "$suite" "$TEST_DIR/cases" "$pattern"
+		tap_not_ok "$name" "${problems[@]}"
+		tap_notes "$TEST_DIR/notes"
+		tap_output 'output' "$OUT"
+		tap_output 'kernel log' "$KLOG"
+	fi
+	if [ -n "$CLEAN_FATAL" ]; then
+		tap_plan
+		die "$CLEAN_FATAL after $name: the machine is not fit for more tests"
+	fi
+}
+
+# --- The loop --------------------------------------------------------------------
+
+tap_begin
+printf '# kernel %s, seed SVOL_SEED=%s\n' "$(uname -r)" "$SVOL_SEED"
+# What the machine leaked before is not ours.
+[ ! -w "$KMEMLEAK" ] || printf 'scan\nclear\n' | while read -r command; do
+	echo "$command" >"$KMEMLEAK"
+done
+while read -r name limit; do
+	run_test "${name%%.*}" "${name#*.}" "$limit"
+done < <(suite_select "$only_suite" "$smoke" "$pattern")
+if [ -w "$KMEMLEAK" ] && [ "$TAP_COUNT" -gt 0 ]; then
+	run_test kmemleak scan 300
+fi
+tap_plan
+if [ "$TAP_COUNT" = 0 ]; then
+	echo '# no test matches' >&2
+	exit 3
+fi
+[ "$TAP_FAILED" = 0 ]

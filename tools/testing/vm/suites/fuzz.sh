@@ -1,0 +1,143 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Random and mutated table lines and messages, straight through the ioctl: each
+# gives an error or a correct group, never a warning, never a leak.
+#
+# FUZZ_COUNT sets how many of each (default 10000). A failure names its seed and
+# number; `svol-test fuzz-table ... --rng SEED --start NUMBER --count 1` repeats it.
+# Limits: group_lines=300 svol_lines=300 messages=300
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+FUZZ_COUNT=${FUZZ_COUNT:-10000}
+
+# Memory that a leak would show in, in KiB.
+kernel_memory() {
+	awk '/^(SUnreclaim|VmallocUsed|Percpu|PageTables):/ { sum += $2 } END { print sum }' \
+		/proc/meminfo
+}
+
+# Runs a fuzzer: first a short warm-up, which fills the kernel's caches, then
+# the rest, which must not need more memory. A leak of 100 bytes on each line
+# would come to 1000 KiB.
+fuzz() { # command arguments...
+	local before grown warm=$((FUZZ_COUNT / 10))
+	"$SVOL_TEST" "$@" --rng "$SVOL_SEED" --count "$warm"
+	before=$(kernel_memory)
+	note "$("$SVOL_TEST" "$@" --rng "$SVOL_SEED" --start "$warm" \
+		--count $((FUZZ_COUNT - warm)))"
+	# What waits for a grace period is no leak.
+	nap 2
+	grown=$(($(kernel_memory) - before))
+	note "kernel memory grew by $grown KiB"
+	# The checking kernels keep what was freed for a while.
+	[ -e /proc/lockdep ] || [ "$grown" -lt 1000 ] ||
+		fail "kernel memory grew by $grown KiB over $FUZZ_COUNT lines"
+}
+
+# What the device-mapper core says about lines that the fuzzer makes.
+expect_fuzz() {
+	expect_refused_tables
+	expect_refused_resumes
+	expect_log '^device-mapper: table: [0-9:]+: (zero-length target|too large device)$' \
+		'^device-mapper: table: [0-9:]+: svol(-group)?: .*' \
+		'^device-mapper: table: [0-9:]+: .* too small for target: ' \
+		'^device-mapper: table: [0-9:]+: (start|len)=[0-9]+ not aligned to h/w logical block' \
+		'^device-mapper: ioctl: (unable to set up device queue for new table|Target message|Empty message)'
+}
+
+# Correct lines of all kinds, as material for the fuzzer.
+group_samples() {
+	local m="1 $META" mm="2 $META $META2"
+	cat <<-END
+		svol-group $G_LEN $(group_params)
+		svol-group $G_LEN G0 128 $m 1 LV0 ro $D0 -
+		svol-group $G_LEN G0 8 $m 2 LV0 ro $D0 - LV1 ro $D1 - 2 init assume_identical
+		svol-group $G_LEN G0 64 $mm 3 A ro $D0 DL B ro $D1 DL DL increments $DI - 2 init assume_identical
+		svol-group $G_LEN G1 128 $m 2 LV2 rw $D2 - S0 spare $DS - 3 init assume_identical allow_unprotected
+		svol-group $G_LEN G1 128 $mm 4 LV0 ro $D0 - LV1 ro - - LV2 rw $D2 DLV2 DLV2 increments $DI -
+		svol-group $G_LEN G2 32 $m 1 LV0 ro $D0 - 4 on_full queue 30 force_metadata
+		svol-group $G_LEN G2 32 $m 1 LV0 ro $D0 - 6 on_full queue failover manual init verify
+		svol-group $G_LEN G2 16 $m 1 LV0 ro $D0 - 10 low_water_mark 10 max_errors 3 rebuild_rate 0 slow_after 100 read_policy adaptive
+		svol-group $G_LEN G2 16 $m 2 LV0 ro $D0 - LV1 ro $D1 - 3 init copy_from LV0
+		svol-group $G_LEN G2 128 2 $META - 1 LV0 ro $D0 - 3 init assume_identical force_metadata
+	END
+}
+
+test_group_lines() {
+	load_module
+	figure9_disks 4
+	group_samples >samples
+	expect_fuzz
+	fuzz fuzz-table fuzz --lines samples --wipe "$META" --wipe "$META2"
+	assert_unused "${G_DISKS[@]}"
+	blank_disk "$META" "$META2"
+	"$SVOL_TEST" fill --seed "$SEED" "$D0" "$D1" "$D2"
+	group_create
+	svol_create LV0 --readonly
+	assert_base /dev/mapper/LV0
+	dmsetup remove LV0
+	dmsetup remove G0
+	unload_module
+}
+
+test_svol_lines() {
+	figure9 4
+	cat >samples <<-END
+		svol $G_LEN /dev/mapper/G0 LV0
+		svol $G_LEN /dev/mapper/G0 LV1
+		svol $G_LEN /dev/mapper/G0 LV2
+		svol $G_LEN $(disk_number /dev/mapper/G0) LV2
+		svol $G_LEN /dev/mapper/G0 S0
+		svol $G_LEN $D0 DLV2
+	END
+	expect_fuzz
+	fuzz fuzz-table fuzz --lines samples
+	assert_eq 'the open count of the group' "$(dm_info G0 open)" 0
+	svol_create LV2
+	assert_base /dev/mapper/LV2
+	dmsetup remove LV2
+	dmsetup remove G0
+	assert_unused "${G_DISKS[@]}"
+}
+
+test_messages() {
+	local base
+	figure9 4
+	svol_create LV0 --readonly
+	cat >samples <<-END
+		query
+		restore LV2
+		restore LV2 onto S0
+		fail LV0
+		readd LV0
+		rollback LV2
+		set_attr LV2 ro
+		set_attr LV2 rw 0 2048
+		add LV9 ro $DS -
+		add LV9 rw $DS DLV2
+		remove LV1
+		replace_meta 2 $DS
+		scrub start
+		scrub start repair
+		scrub stop
+		rebuild_rate 1024
+		pair_create LV0 LV1
+		pair_split all
+		pair_split LV0
+		pair_resync LV0 LV1 reverse
+	END
+	expect_fuzz
+	start_load LV0 /dev/mapper/LV0
+	fuzz fuzz-message G0 --lines samples
+	stop_load LV0
+	for base in /dev/mapper/LV0 /dev/mapper/G0; do
+		assert_base "$base"
+	done
+	dmsetup remove LV0
+	group_restart
+	read_status
+	assert_status state=clean volumes=5
+}

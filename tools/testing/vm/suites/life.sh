@@ -1,0 +1,348 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Reload, suspend, removal and unloading at any moment and in any order.
+# Smoke: reload_under_load unload_in_use
+# Limits: insmod_rmmod_200_times=300 forced_removal_in_every_order=180
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+ROUNDS=8
+
+# Figure 9 with a load on each of its volumes.
+busy_figure9() {
+	figure9 16
+	figure9_volumes
+	start_load LV0 /dev/mapper/LV0
+	start_load LV1 /dev/mapper/LV1
+	start_load LV2 /dev/mapper/LV2 --write 50 --state lv2
+}
+
+# The loads end well, and the disks hold what they have to.
+quiet_figure9() {
+	stop_loads
+	assert_state /dev/mapper/LV2 lv2
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1 "$D0" "$D1"
+}
+
+test_reload_under_load() {
+	local i lid table
+	busy_figure9
+	table=$(dmsetup table G0)
+	for ((i = 0; i < ROUNDS; i++)); do
+		dm_change G0 "$table"
+		assert_io_flows /dev/mapper/LV0
+		for lid in LV0 LV2; do
+			dmsetup table "$lid" >line
+			[ "$lid" = LV2 ] || dmsetup load --readonly "$lid" line
+			[ "$lid" = LV0 ] || dmsetup load "$lid" line
+			dmsetup suspend "$lid"
+			dmsetup resume "$lid"
+		done
+		assert_io_flows /dev/mapper/LV2
+	done
+	quiet_figure9
+	assert_eq 'the table' "$(dmsetup table G0)" "$table"
+}
+
+test_reload_with_other_features() {
+	busy_figure9
+	G_FEATURES=(max_errors 3 read_policy round-robin allow_unprotected)
+	dm_change G0 "$(group_table)"
+	assert_match 'the table' "$(dmsetup table G0)" 'max_errors 3'
+	assert_io_flows /dev/mapper/LV1
+	quiet_figure9
+}
+
+# A table that cannot become live leaves the old one in place.
+test_refused_reload_under_load() {
+	local table
+	busy_figure9
+	expect_refused_tables
+	expect_refused_resumes
+	table=$(dmsetup table G0)
+	must_fail dmsetup load G0 --table "0 $G_LEN svol-group G0 128 1 $META 1 LV0 rx $D0 -"
+	must_fail dmsetup load G0 --table "0 $G_LEN nonsense" || :
+	assert_io_flows /dev/mapper/LV0
+	# The loaded table is dropped again: nothing has happened.
+	dmsetup load G0 --table "$table"
+	dmsetup clear G0
+	assert_io_flows /dev/mapper/LV2
+	assert_eq 'the table' "$(dmsetup table G0)" "$table"
+	quiet_figure9
+}
+
+test_suspend_under_load() {
+	local i how dev
+	busy_figure9
+	for ((i = 0; i < ROUNDS; i++)); do
+		for how in '' --noflush '--noflush --nolockfs'; do
+			for dev in LV0 LV2 G0; do
+				# shellcheck disable=SC2086 # options
+				dmsetup suspend $how "$dev"
+				dmsetup resume "$dev"
+			done
+		done
+	done
+	for dev in LV0 LV1 LV2; do
+		assert_io_flows "/dev/mapper/$dev"
+	done
+	quiet_figure9
+}
+
+# While the group is suspended, its volumes wait; questions are answered.
+test_suspended_group() {
+	local how before
+	busy_figure9
+	for how in --noflush ''; do
+		# shellcheck disable=SC2086 # an option or none
+		dmsetup suspend $how G0
+		assert_eq 'whether G0 is suspended' \
+			"$(cat "$(disk_sys /dev/mapper/G0)/dm/suspended")" 1
+		nap 0.3
+		before=$(disk_stat "$D2" writes)
+		nap 0.5
+		assert_eq 'the writes of the disk' "$(disk_stat "$D2" writes)" "$before"
+		timeout 10 dmsetup status G0 >/dev/null
+		timeout 10 dmsetup table G0 >/dev/null
+		timeout 10 dmsetup message G0 0 query >/dev/null
+		timeout 10 dmsetup status LV0 >/dev/null
+		timeout 10 dmsetup table LV0 >/dev/null
+		dmsetup resume G0
+		assert_io_flows /dev/mapper/LV2
+		assert_io_flows /dev/mapper/LV0
+	done
+	quiet_figure9
+}
+
+# A volume is made, and idle ones go, while the group is suspended.
+test_changes_while_the_group_is_suspended() {
+	figure9 4
+	svol_create LV0 --readonly
+	svol_create LV2
+	dmsetup suspend --noflush G0
+	timeout 20 dmsetup remove LV0
+	must_fail timeout 20 dmsetup remove G0
+	# A new volume may be refused until the group goes on, but must not hang.
+	expect_refused_tables
+	expect_log '^device-mapper: table: [0-9:]+: svol: preresume failed, error = -[0-9]+$'
+	timeout 20 dmsetup create LV1 --readonly --table "0 $G_LEN svol /dev/mapper/G0 LV1" || :
+	dmsetup resume G0
+	! dm_exists LV1 || assert_base /dev/mapper/LV1
+	svol_create LV0 --readonly
+	assert_base /dev/mapper/LV0 /dev/mapper/LV2
+}
+
+# A user's suspend of a volume, before, during and after one of the group.
+test_nested_suspends() {
+	figure9 4
+	figure9_volumes
+	dmsetup suspend LV0
+	dmsetup suspend G0
+	dmsetup resume G0
+	# The volume was suspended by the user, so it still is.
+	assert_match 'LV0' "$(dm_info LV0 suspended)" -i
+	dmsetup resume LV0
+	assert_base /dev/mapper/LV0
+	dmsetup suspend G0
+	# This one may wait for the group's resume.
+	dmsetup suspend --noflush LV1 &
+	nap 0.5
+	dmsetup resume G0
+	wait $!
+	dmsetup resume LV1
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1 /dev/mapper/LV2
+}
+
+permute() { # done-so-far rest...
+	local so_far=$1 i rest
+	shift
+	if [ $# = 0 ]; then
+		echo "$so_far"
+		return
+	fi
+	for ((i = 1; i <= $#; i++)); do
+		rest=("${@:1:i-1}" "${@:i+1}")
+		permute "$so_far ${!i}" "${rest[@]}"
+	done
+}
+
+# Idle devices, removed in every order: the group stays as long as a volume
+# needs it.
+test_removal_in_every_order() {
+	local order name volumes
+	load_module
+	figure9_disks 4
+	while read -r order; do
+		group_create
+		svol_create LV0 --readonly
+		svol_create LV2
+		volumes=2
+		for name in $order; do
+			if [ "$name" = G0 ] && [ "$volumes" -gt 0 ]; then
+				must_fail_with 'busy' dmsetup remove G0
+				continue
+			fi
+			dmsetup remove "$name"
+			[ "$name" = G0 ] || volumes=$((volumes - 1))
+		done
+		! dm_exists G0 || dmsetup remove G0
+		assert_no_dm LV0 LV2 G0
+		assert_unused "${G_DISKS[@]}"
+	done < <(permute '' LV0 LV2 G0)
+}
+
+# Devices in use: a plain removal is refused, a forced one puts an error table
+# in place, in every order. Then the loads end and everything can go.
+test_forced_removal_in_every_order() {
+	local order name
+	load_module
+	figure9_disks 4
+	expect_warnings
+	expect_log '^(Buffer I/O error|I/O error)'
+	while read -r order; do
+		group_create
+		svol_create LV0 --readonly
+		svol_create LV2
+		start_load LV0 /dev/mapper/LV0 --allow-errors
+		start_load LV2 /dev/mapper/LV2 --write 50 --allow-errors
+		for name in $order; do
+			must_fail_with 'busy' dmsetup remove "$name"
+			# An open device cannot go, but it has its error table now.
+			dmsetup remove --force "$name" 2>/dev/null || :
+		done
+		stop_loads >/dev/null
+		for name in LV0 LV2 G0; do
+			! dm_exists "$name" || dmsetup remove "$name"
+		done
+		assert_unused "${G_DISKS[@]}"
+		blank_disk "$META" "$META2"
+		"$SVOL_TEST" fill --seed "$SEED" "$D2"
+	done < <(permute '' LV0 LV2 G0)
+}
+
+# The group's table is replaced by an error table while its volumes live: they
+# fail their I/O and can be removed; the group can come back.
+test_error_table_under_the_group() {
+	local table
+	figure9 4
+	table=$(dmsetup table G0)
+	svol_create LV0 --readonly
+	svol_create LV2
+	expect_warnings
+	expect_log '^(Buffer I/O error|I/O error)' '^device-mapper: table: .*'
+	start_load LV0 /dev/mapper/LV0 --allow-errors
+	dmsetup wipe_table G0
+	nap 0.3
+	stop_load LV0 >said
+	timeout 10 dmsetup status LV0 >/dev/null
+	timeout 10 dmsetup table LV0 >/dev/null
+	dmsetup remove LV0
+	dmsetup remove LV2
+	dmsetup load G0 --table "$table"
+	dmsetup suspend G0
+	dmsetup resume G0
+	svol_create LV0 --readonly
+	assert_base /dev/mapper/LV0
+}
+
+test_error_table_under_a_volume() {
+	figure9 4
+	svol_create LV0 --readonly
+	expect_log '^(Buffer I/O error|I/O error)'
+	start_load LV0 /dev/mapper/LV0 --allow-errors
+	dmsetup wipe_table LV0
+	nap 0.3
+	stop_load LV0
+	dmsetup remove LV0
+	svol_create LV0 --readonly
+	assert_base /dev/mapper/LV0
+}
+
+test_deferred_removal() {
+	busy_figure9
+	dmsetup remove --deferred G0
+	dmsetup remove --deferred LV0
+	assert_io_flows /dev/mapper/LV0
+	assert_io_flows /dev/mapper/LV2
+	stop_loads
+	dmsetup remove LV1
+	dmsetup remove LV2
+	wait_until 10 group_is_gone || fail 'G0 is still there'
+}
+
+group_is_gone() {
+	! dm_exists G0
+}
+
+# The volumes hold the group, the targets hold the module.
+test_unload_in_use() {
+	load_module
+	figure9_disks 4
+	dmsetup create G0 --notable
+	dmsetup load G0 --table "$(group_table)"
+	must_fail_with 'in use' rmmod dm_svol
+	dmsetup resume G0
+	must_fail_with 'in use' rmmod dm_svol
+	svol_create LV0 --readonly
+	assert_eq 'the open count of the group' "$(dm_info G0 open)" 1
+	start_load LV0 /dev/mapper/LV0
+	must_fail_with 'in use' rmmod dm_svol
+	stop_load LV0
+	dmsetup remove LV0
+	dmsetup remove G0
+	unload_module
+	! dmsetup targets | grep -q svol || fail 'a target is still registered'
+	assert_unused "${G_DISKS[@]}"
+}
+
+test_insmod_rmmod_200_times() {
+	local i
+	load_module
+	figure9_disks 4
+	for ((i = 1; i <= 200; i++)); do
+		if ((i % 50 == 0)); then
+			group_create
+			svol_create LV0 --readonly
+			dmsetup remove LV0
+			dmsetup remove G0
+		fi
+		unload_module
+		load_module
+	done
+}
+
+test_create_and_remove_many_times() {
+	local i
+	load_module
+	figure9_disks 4
+	for ((i = 0; i < 15; i++)); do
+		group_create
+		svol_create LV0 --readonly
+		start_load LV0 /dev/mapper/LV0
+		stop_load LV0 >/dev/null
+		dmsetup remove LV0
+		dmsetup remove G0
+	done
+	assert_unused "${G_DISKS[@]}"
+}
+
+# A disk loses its power under load. Nothing hangs, and all can be removed.
+test_disk_dies_under_load() {
+	figure9 4
+	svol_create LV0 --readonly
+	svol_create LV2
+	expect_warnings
+	expect_log '^(I/O error|Buffer I/O error|critical )'
+	start_load LV0 /dev/mapper/LV0 --allow-errors
+	start_load LV2 /dev/mapper/LV2 --write 50 --allow-errors
+	disk_set "$D2" power 0
+	nap 0.5
+	timeout 10 dmsetup status G0
+	timeout 10 dmsetup message G0 0 query
+	stop_loads
+	timeout 20 dmsetup remove LV2
+	timeout 20 dmsetup remove LV0
+	timeout 20 dmsetup remove G0
+}

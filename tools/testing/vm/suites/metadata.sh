@@ -1,0 +1,491 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Group metadata: what survives, and what is refused rather than guessed.
+# Smoke: survives_a_reload_of_the_module foreign_disk
+# Limits: damaged_sectors_of_one_copy=180 damaged_sectors_of_the_only_copy=180
+# Limits: interrupted_init=180 interrupted_change=180
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+# The group comes up refused for this reason, and nothing was written anywhere.
+refused_unchanged() { # regex
+	local before
+	before=$(digest "${G_DISKS[@]}")
+	group_refused "$1"
+	assert_eq 'what the disks hold' "$(digest "${G_DISKS[@]}")" "$before"
+	assert_unused "${G_DISKS[@]}"
+}
+
+# A group with a history: LV1 has failed. Before that, the metadata is kept in
+# the files old.1 and old.2; afterwards in new.1 and new.2. LV1's disk is back
+# in the description at the end, and the group is down.
+group_with_history() {
+	expect_warnings
+	figure9 4
+	dmsetup remove G0
+	save_disk "$META" old.1
+	save_disk "$META2" old.2
+	group_move LV1 -
+	group_create
+	dmsetup remove G0
+	save_disk "$META" new.1
+	save_disk "$META2" new.2
+	group_move LV1 "$D1"
+}
+
+assert_history() {
+	read_status
+	assert_status state=degraded LV0.health=in-sync LV1.health=failed LV2.health=in-sync
+	assert_base /dev/mapper/G0
+}
+
+test_survives_a_restart() {
+	local events
+	group_with_history
+	group_create
+	assert_history
+	events=${ST[events]}
+	group_restart
+	assert_history
+	assert_eq 'the event count, when nothing happened' "${ST[events]}" "$events"
+	# How to initialise is of no interest any more.
+	G_FEATURES=(init verify allow_unprotected)
+	group_restart
+	assert_history
+	G_FEATURES=(allow_unprotected)
+	group_restart
+	assert_history
+}
+
+test_survives_a_reload_of_the_module() {
+	group_with_history
+	unload_module
+	load_module
+	group_create
+	assert_history
+}
+
+test_reload_keeps_the_state() {
+	group_with_history
+	group_create
+	dm_change G0 "$(group_table)"
+	assert_history
+	dm_change G0 "$(group_table)" --noflush
+	assert_history
+}
+
+# That a volume was written without a log is never forgotten.
+test_unprotected_survives() {
+	figure9 4
+	svol_create LV2
+	"$SVOL_TEST" random-io /dev/mapper/LV2 --ops 20 --write 100 --state lv2 --rng "$SVOL_SEED"
+	dmsetup remove LV2
+	dmsetup remove G0
+	unload_module
+	load_module
+	group_create
+	read_status
+	assert_status LV2.protection=unprotected LV2.health=in-sync redundancy=0
+	svol_create LV2
+	assert_state /dev/mapper/LV2 lv2
+	assert_base /dev/mapper/G0
+}
+
+# The same after the power went in the midst of it: the mark is made before the
+# first write, not at the end.
+test_unprotected_survives_a_crash() {
+	figure9 4
+	svol_create LV2
+	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2)" none
+	save_disk "$META" crash.1
+	save_disk "$META2" crash.2
+	dmsetup remove LV2
+	dmsetup remove G0
+	load_disk "$META" crash.1
+	load_disk "$META2" crash.2
+	group_create
+	read_status
+	assert_status LV2.protection=unprotected
+	assert_base /dev/mapper/G0
+}
+
+test_first_start_forms() {
+	load_module
+	figure9_disks 4
+	# The other forms come later; they must not pretend.
+	for how in verify 'copy_from LV0'; do
+		# shellcheck disable=SC2206 # words
+		G_FEATURES=(init $how allow_unprotected)
+		refused_unchanged 'init|verify|copy_from|supported'
+	done
+	# The default is verify.
+	G_FEATURES=(allow_unprotected)
+	refused_unchanged 'init|verify|supported'
+	G_FEATURES=(init assume_identical allow_unprotected)
+	group_create
+	read_status
+	assert_status state=clean
+}
+
+# What holds something else is not taken for blank.
+test_foreign_data_on_a_metadata_device() {
+	load_module
+	figure9_disks 4
+	mkfs.ext4 -q -F "$META2"
+	refused_unchanged 'meta'
+	blank_disk "$META2"
+	"$SVOL_TEST" fill "$META"
+	refused_unchanged 'meta'
+	G_META=("$META2")
+	group_create
+}
+
+test_wrong_group() {
+	group_with_history
+	G_NAME=G1
+	refused_unchanged 'G0'
+	G_NAME=G0
+	group_create
+	assert_history
+}
+
+# One copy of this group, the other one of another group.
+test_copies_of_two_groups() {
+	local first
+	group_with_history
+	first=$META
+	figure9_disks 4
+	G_NAME=G1
+	group_create
+	dmsetup remove G1
+	G_META=("$META" "$first")
+	refused_unchanged 'G0|G1|meta'
+	# Two groups of the same name are two groups all the same.
+	blank_disk "$META" "$META2"
+	G_NAME=G0
+	G_META=("$META" "$META2")
+	group_create
+	dmsetup remove G0
+	G_META=("$META" "$first")
+	refused_unchanged 'meta|uuid'
+}
+
+test_wrong_shape() {
+	local len
+	group_with_history
+	G_BLOCK=64
+	refused_unchanged 'block'
+	G_BLOCK=128
+	len=$G_LEN
+	G_LEN=$((len - 128))
+	refused_unchanged 'len|size|sectors'
+	G_LEN=$len
+	group_create
+	assert_history
+}
+
+test_unknown_and_missing_lids() {
+	local saved
+	group_with_history
+	saved=("${G_VOLUMES[@]}")
+	new_disk extra 4
+	G_VOLUMES+=("LV9 ro $extra -")
+	refused_unchanged 'LV9'
+	G_VOLUMES=("${saved[@]}")
+	group_drop S0
+	refused_unchanged 'S0'
+	# A volume under another name is one unknown and one missing.
+	G_VOLUMES=("${saved[@]}")
+	G_VOLUMES[0]="LVX ro $D0 -"
+	refused_unchanged 'LVX|LV0'
+	# The order of the line says nothing.
+	G_VOLUMES=("${saved[1]}" "${saved[4]}" "${saved[0]}" "${saved[3]}" "${saved[2]}")
+	group_create
+	assert_history
+}
+
+test_stale_copy() {
+	group_with_history
+	load_disk "$META2" old.2
+	group_create
+	assert_history
+	# The newer copy went to both, so either one may be the stale one now.
+	group_restart
+	assert_history
+	dmsetup remove G0
+	load_disk "$META" old.1
+	load_disk "$META2" new.2
+	group_create
+	assert_history
+}
+
+# A stale copy alone cannot know that it is one, but it knows of its sister.
+test_stale_copy_alone() {
+	group_with_history
+	load_disk "$META2" old.2
+	G_META=(- "$META2")
+	refused_unchanged 'meta'
+	G_META=("$META" "$META2")
+	group_create
+	assert_history
+}
+
+test_fewer_copies_than_known() {
+	group_with_history
+	G_META=("$META")
+	refused_unchanged 'meta'
+	G_META=("$META" "$META2")
+	group_create
+	assert_history
+}
+
+test_blank_copy() {
+	group_with_history
+	blank_disk "$META2"
+	refused_unchanged 'meta.*2|2.*meta|blank'
+	load_disk "$META2" new.2
+	blank_disk "$META"
+	refused_unchanged 'meta.*1|1.*meta|blank'
+	load_disk "$META" new.1
+	group_create
+	assert_history
+}
+
+# One copy is gone altogether: no start without a word from the user.
+test_destroyed_copy() {
+	group_with_history
+	"$SVOL_TEST" fill "$META2"
+	refused_unchanged 'meta'
+	G_FEATURES+=(force_metadata)
+	group_create
+	assert_history
+	assert_status metadata=AF
+}
+
+test_destroyed_copies() {
+	group_with_history
+	"$SVOL_TEST" fill "$META" "$META2"
+	refused_unchanged 'meta'
+	# Force chooses between copies; it makes none.
+	G_FEATURES+=(force_metadata)
+	refused_unchanged 'meta'
+}
+
+test_swapped_copies() {
+	group_with_history
+	G_META=("$META2" "$META")
+	group_create
+	assert_history
+	dmsetup remove G0
+	G_META=("$META" "$META2")
+	group_create
+	assert_history
+}
+
+test_swapped_readonly_disks() {
+	figure9 4
+	dmsetup remove G0
+	group_move LV0 "$D1"
+	group_move LV1 "$D0"
+	group_create
+	read_status
+	assert_status state=clean LV0.health=in-sync LV1.health=in-sync
+	svol_create LV0 --readonly
+	assert_base /dev/mapper/LV0
+}
+
+# A disk that does not hold what its LID says is refused by name.
+test_foreign_disk() {
+	figure9 4
+	dmsetup remove G0
+	"$SVOL_TEST" fill --seed 77 "$D1"
+	refused_unchanged 'LV1'
+	# A blank one, too.
+	blank_disk "$D1"
+	refused_unchanged 'LV1'
+	"$SVOL_TEST" fill --seed "$SEED" "$D1"
+	group_create
+	read_status
+	assert_status state=clean
+	dmsetup remove G0
+	"$SVOL_TEST" fill --seed 77 "$D2"
+	refused_unchanged 'LV2'
+}
+
+# The spare where a volume should be, and the other way round.
+test_swapped_disk_and_spare() {
+	figure9 4
+	dmsetup remove G0
+	group_move LV0 "$DS"
+	group_move S0 "$D0"
+	refused_unchanged 'LV0'
+}
+
+test_metadata_on_4k_sectors() {
+	load_module
+	figure9_disks 4 blocksize=4096
+	new_disk META 8 blocksize=4096
+	new_disk META2 8 blocksize=4096
+	G_META=("$META" "$META2")
+	G_DISKS[0]=$META
+	G_DISKS[1]=$META2
+	group_create
+	group_move LV1 -
+	group_restart
+	group_move LV1 "$D1"
+	group_restart
+	assert_history
+}
+
+test_smallest_metadata_device() {
+	load_module
+	figure9_disks 4
+	new_disk META 4
+	G_META=("$META" "$META2")
+	group_create
+	group_move LV1 -
+	group_restart
+	group_move LV1 "$D1"
+	group_restart
+	assert_history
+}
+
+# Some of the sectors of a device that hold anything, spread over it.
+some_sectors() { # device number
+	"$SVOL_TEST" sectors "$1" >all_sectors
+	local all
+	mapfile -t all <all_sectors
+	local step=$(((${#all[@]} + $2 - 1) / $2)) i
+	[ "${#all[@]}" -gt 0 ] || fail "$1 holds nothing"
+	for ((i = 0; i < ${#all[@]}; i += step)); do
+		echo "${all[i]}"
+	done
+}
+
+# One bit of one sector of the second copy: the first copy has everything.
+test_damaged_sectors_of_one_copy() {
+	local sector
+	group_with_history
+	expect_warnings
+	some_sectors "$META2" 12 >sectors
+	while read -r sector; do
+		load_disk "$META" new.1
+		load_disk "$META2" new.2
+		"$SVOL_TEST" corrupt "$META2" --sector "$sector" --byte $((RANDOM % 512))
+		group_create || fail "no start with damage in sector $sector"
+		assert_history
+		dmsetup remove G0
+	done <sectors
+	note "$(wc -l <sectors) of $(wc -l <all_sectors) sectors damaged"
+}
+
+# With one copy only, the newest state is used or none: never an older one.
+test_damaged_sectors_of_the_only_copy() {
+	local sector refused=0
+	load_module
+	figure9_disks 4
+	G_META=("$META")
+	group_create
+	group_move LV1 -
+	group_restart
+	dmsetup remove G0
+	group_move LV1 "$D1"
+	save_disk "$META" good
+	expect_refused_resumes
+	expect_warnings
+	some_sectors "$META" 12 >sectors
+	while read -r sector; do
+		load_disk "$META" good
+		"$SVOL_TEST" corrupt "$META" --sector "$sector" --byte $((RANDOM % 512))
+		log_mark
+		if group_create 2>/dev/null; then
+			assert_history
+			dmsetup remove G0
+		else
+			refused=$((refused + 1))
+			assert_logged '^dm_svol: .*meta'
+		fi
+	done <sectors
+	note "$refused of $(wc -l <sectors) starts refused"
+	load_disk "$META" good
+	group_create
+	assert_history
+}
+
+# Records every write to the metadata device in $LOG while a command runs.
+logged() { # command...
+	dmsetup create logged \
+		--table "0 $(blockdev --getsz "$META") log-writes $META $LOG"
+	G_META=(/dev/mapper/logged)
+	"$@"
+	dmsetup remove G0
+	dmsetup remove logged
+	G_META=("$META")
+	"$SVOL_TEST" log-writes "$LOG" --count-only
+}
+
+# A volatile cache makes the order of writes and flushes count.
+start_logged() {
+	need_target log-writes
+	load_module
+	figure9_disks 4
+	new_disk META 4 cache_size=8
+	new_disk LOG 64
+}
+
+# The power may go at any write of the first start: the next start completes it.
+test_interrupted_init() {
+	local entries n
+	start_logged
+	entries=$(logged group_create)
+	note "$entries entries in the log"
+	for ((n = 0; n <= entries; n++)); do
+		blank_disk "$META"
+		"$SVOL_TEST" log-writes "$LOG" --entries "$n" --to "$META"
+		group_create || fail "no start after $n of $entries writes"
+		read_status
+		assert_status state=clean
+		dmsetup remove G0
+	done
+	assert_at_least 'the number of entries' "$entries" 2
+}
+
+# The same for a change of state: it is there or it is not.
+test_interrupted_change() {
+	local entries n
+	start_logged
+	G_META=("$META")
+	group_create
+	dmsetup remove G0
+	save_disk "$META" before
+	group_move LV1 -
+	entries=$(logged group_create)
+	note "$entries entries in the log"
+	group_move LV1 "$D1"
+	for ((n = 0; n <= entries; n++)); do
+		load_disk "$META" before
+		"$SVOL_TEST" log-writes "$LOG" --entries "$n" --to "$META"
+		group_create || fail "no start after $n of $entries writes"
+		read_status
+		assert_match "the health of LV1 after $n writes" "${ST[LV1.health]}" \
+			'^(in-sync|failed)$'
+		dmsetup remove G0
+	done
+	assert_status LV1.health=failed state=degraded
+	assert_at_least 'the number of entries' "$entries" 2
+}
+
+# The metadata device goes away under a running group.
+test_lost_metadata_device() {
+	figure9 4
+	svol_create LV0 --readonly
+	expect_log '^dm_svol: ' '^(I/O error|Buffer I/O error|critical )'
+	disk_set "$META2" power 0
+	assert_base /dev/mapper/LV0
+	dmsetup message G0 0 query >/dev/null
+	dmsetup status G0 >/dev/null
+	svol_create LV1 --readonly
+	assert_base /dev/mapper/LV1
+}

@@ -58,6 +58,7 @@ pub(crate) use bio::{
     Status, //
 };
 pub(crate) use device::{
+    device_number,
     Device,
     Mode, //
 };

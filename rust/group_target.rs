@@ -36,8 +36,10 @@ use crate::{
         Registry, //
     },
     svol_core::{
+        id::Id,
         message::Message,
-        table_line::TableLine, //
+        table_line::TableLine,
+        text::Quoted, //
     },
 };
 use core::fmt::Write as _;
@@ -79,16 +81,17 @@ impl Target for GroupTarget {
     ) -> Result<Self, SetupError> {
         let line = TableLine::parse(setup.sectors(), words.iter().copied()).map_err(|error| {
             // The first word is the group's ID, if it is one.
-            match words
-                .first()
-                .map(|word| crate::svol_core::id::Id::parse(word))
-            {
+            match words.first().map(|word| Id::parse(word)) {
                 Some(Ok(id)) => log::notice!(id, "{error}"),
                 _ => log::notice!("?", "svol-group: {error}"),
             }
             SetupError::new(error.reason(), EINVAL)
         })?;
-        let (line, members) = probe::open(setup, &line)?;
+        if let Err(number) = registry.check_id(setup.number(), &line.group) {
+            let reason = c"GrpID: in use by another live group";
+            return Err(SetupError::new(reason, report_id(&line.group, number)));
+        }
+        let (line, members) = probe::open(setup, registry, &line)?;
 
         let mut devices = KVec::new();
         for number in line.meta.iter().flatten() {
@@ -97,28 +100,15 @@ impl Target for GroupTarget {
         for number in line.volumes.iter().filter_map(|volume| volume.dev) {
             devices.push(number, GFP_KERNEL)?;
         }
-
         let members = Arc::new(members, GFP_KERNEL)?;
         let group = Registry::open(registry, setup)?;
         group.table_made();
-        let target = Self {
+        Ok(Self {
             group,
             line,
             members,
             devices,
-        };
-        registry
-            .check(setup.number(), &target.line.group, &target.devices)
-            .map_err(|conflict| {
-                let error = target.report(&conflict);
-                let reason = match conflict {
-                    Conflict::Id(_) => c"GrpID: in use by another live group",
-                    Conflict::Device(..) => c"dev: in use by another live group",
-                    Conflict::Memory => c"Out of memory",
-                };
-                SetupError::new(reason, error)
-            })?;
-        Ok(target)
+        })
     }
 
     fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a>, data: &mut InFlight) -> Mapped {
@@ -194,7 +184,7 @@ impl Target for GroupTarget {
                 log::notice!(
                     self.line.group,
                     "message: {} is not available yet",
-                    crate::svol_core::text::Quoted(word)
+                    Quoted(word)
                 );
                 Err(EOPNOTSUPP)
             }
@@ -215,13 +205,7 @@ impl Target for GroupTarget {
 impl GroupTarget {
     fn report(&self, conflict: &Conflict) -> Error {
         match conflict {
-            Conflict::Id(number) => {
-                log::notice!(
-                    self.line.group,
-                    "GrpID: device {number} is a live group of this ID"
-                );
-                EBUSY
-            }
+            Conflict::Id(number) => report_id(&self.line.group, *number),
             Conflict::Device(device, id) => {
                 log::notice!(self.line.group, "device {device}: in use by the group {id}");
                 EBUSY
@@ -229,4 +213,12 @@ impl GroupTarget {
             Conflict::Memory => ENOMEM,
         }
     }
+}
+
+fn report_id(id: &Id, number: DeviceNumber) -> Error {
+    log::notice!(
+        id,
+        "GrpID: {id}: device {number} is a live group of this ID"
+    );
+    EBUSY
 }

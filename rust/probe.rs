@@ -7,6 +7,7 @@
 
 use crate::{
     dm::{
+        device_number,
         DeviceNumber,
         IoClient,
         Mode,
@@ -18,6 +19,7 @@ use crate::{
         Disk,
         Members, //
     },
+    registry::Registry,
     svol_core::{
         attr::Attr,
         meta,
@@ -46,7 +48,7 @@ const MAX_LOGICAL_BLOCK: u32 = 4096;
 /// The next table's number.
 static TABLES: Atomic<u64> = Atomic::new(0);
 
-/// Which device of the line, as the user knows it.
+/// Which device of the line, as the user knows it; people count from one.
 struct Which<'a> {
     line: &'a TableLine<&'a [u8]>,
     role: DeviceRole,
@@ -55,11 +57,14 @@ struct Which<'a> {
 impl fmt::Display for Which<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.role {
-            DeviceRole::Meta(i) => write!(f, "metadata device {i}"),
-            DeviceRole::Volume(i) => match self.line.volumes.get(i) {
-                Some(volume) => write!(f, "disk of {}", volume.lid),
-                None => write!(f, "disk of entry {i}"),
-            },
+            DeviceRole::Meta(i) => write!(f, "meta dev {}", i.saturating_add(1)),
+            DeviceRole::Volume(i) => {
+                write!(f, "volume {}", i.saturating_add(1))?;
+                match self.line.volumes.get(i) {
+                    Some(volume) => write!(f, " ({}): dev", volume.lid),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -71,6 +76,7 @@ impl fmt::Display for Which<'_> {
 /// Name the device; the detail goes to the log.
 pub(crate) fn open(
     setup: &mut Setup<'_>,
+    registry: &Registry,
     line: &TableLine<&[u8]>,
 ) -> Result<(TableLine<DeviceNumber>, Members), SetupError> {
     let mut members = Members {
@@ -100,6 +106,36 @@ pub(crate) fn open(
             DeviceRole::Volume(i) => line.volumes.get(i).map(|v| v.attr),
         };
 
+        let cant_open = |error: Error| {
+            let errno = error.to_errno();
+            refuse(
+                unusable(attr),
+                error,
+                format_args!("can't open: error {errno}"),
+            )
+        };
+
+        let number = match device_number(path) {
+            Ok(number) => number,
+            Err(error) => return cant_open(error),
+        };
+        if let Some((_, other)) = seen.iter().find(|(n, _)| *n == number) {
+            let other = Which { line, role: *other };
+            return refuse(
+                c"dev: named before",
+                EINVAL,
+                format_args!("the same device as {other}"),
+            );
+        }
+        seen.push((number, role), GFP_KERNEL)?;
+        if let Err(group) = registry.check_device(setup.number(), number) {
+            return refuse(
+                busy(attr),
+                EBUSY,
+                format_args!("in use by the group {group}"),
+            );
+        }
+
         // Only repair and rebuild will ever write to the disk of a volume that is only read.
         let mode = match attr {
             Some(Attr::Ro) => Mode::Read,
@@ -108,26 +144,8 @@ pub(crate) fn open(
         let device = match setup.device(path, mode) {
             Ok(device) => device,
             Err(EBUSY) => return refuse(busy(attr), EBUSY, format_args!("in use")),
-            Err(error) => {
-                let errno = error.to_errno();
-                return refuse(
-                    unusable(attr),
-                    error,
-                    format_args!("can't open: error {errno}"),
-                );
-            }
+            Err(error) => return cant_open(error),
         };
-
-        let number = device.number();
-        if let Some((_, other)) = seen.iter().find(|(n, _)| *n == number) {
-            let other = Which { line, role: *other };
-            return refuse(
-                c"dev: named before",
-                EINVAL,
-                format_args!("the same device as the {other}"),
-            );
-        }
-        seen.push((number, role), GFP_KERNEL)?;
 
         let needed = match attr {
             None => meta::MIN_DEVICE_SECTORS,

@@ -126,15 +126,44 @@ impl Registry {
         })
     }
 
-    /// Whether a table of the group on `number` could be live: its ID and its devices are used by
-    /// no live group on another mapped device.
-    pub(crate) fn check(
+    /// Whether a table of the group on `number` could use a device: no live group on another
+    /// mapped device does.
+    ///
+    /// # Errors
+    ///
+    /// The ID of the group that uses it.
+    pub(crate) fn check_device(
         &self,
         number: DeviceNumber,
-        id: &Id,
-        devices: &[DeviceNumber],
-    ) -> Result<(), Conflict> {
-        Self::check_locked(&self.groups.lock(), number, id, devices)
+        device: DeviceNumber,
+    ) -> Result<(), Id> {
+        let groups = self.groups.lock();
+        let user = groups
+            .iter()
+            .filter(|entry| entry.group.number() != number)
+            .flat_map(|entry| entry.claims.iter())
+            .find(|claim| claim.devices.contains(&device));
+        match user {
+            Some(claim) => Err(claim.id),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a table of the group on `number` could have this ID: no live group on another
+    /// mapped device has.
+    ///
+    /// # Errors
+    ///
+    /// The mapped device of the group that has it.
+    pub(crate) fn check_id(&self, number: DeviceNumber, id: &Id) -> Result<(), DeviceNumber> {
+        let groups = self.groups.lock();
+        let other = groups
+            .iter()
+            .find(|e| e.group.number() != number && e.claims.iter().any(|c| c.id == *id));
+        match other {
+            Some(entry) => Err(entry.group.number()),
+            None => Ok(()),
+        }
     }
 
     fn check_locked(

@@ -115,7 +115,7 @@ impl Target for SvolTarget {
                 SetupError::new(reason, error)
             };
 
-        let group_device = setup.device(line.group_dev, Mode::Read).map_err(|error| {
+        let group_device = setup.device(line.group_dev, Mode::Table).map_err(|error| {
             let errno = error.to_errno();
             let path = Quoted(line.group_dev);
             refuse(

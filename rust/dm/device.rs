@@ -8,7 +8,11 @@ use super::{
     mapped_device::DeviceNumber, //
 };
 use core::ptr::NonNull;
-use kernel::sync::Arc;
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::Arc, //
+};
 
 /// How to open a device.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,15 +21,43 @@ pub(crate) enum Mode {
     Read,
     /// For reading and writing.
     ReadWrite,
+    /// As the table is loaded. What most targets do, and what one has to do that may share a table
+    /// with others: see [`super::Setup::device`].
+    Table,
 }
 
-impl Mode {
-    pub(super) fn bits(self) -> bindings::blk_mode_t {
-        match self {
-            Mode::Read => bindings::DMR_OPEN_READ,
-            Mode::ReadWrite => bindings::DMR_OPEN_READ | bindings::DMR_OPEN_WRITE,
-        }
+/// A device's path, or `major:minor`, as C wants it.
+pub(super) struct DevicePath(KVec<u8>);
+
+impl DevicePath {
+    /// # Errors
+    ///
+    /// `ENOMEM`, or `EINVAL` for a NUL in the path.
+    pub(super) fn new(path: &[u8]) -> Result<Self> {
+        let mut name = KVec::with_capacity(path.len().saturating_add(1), GFP_KERNEL)?;
+        name.extend_from_slice(path, GFP_KERNEL)?;
+        name.push(0, GFP_KERNEL)?;
+        let name = Self(name);
+        name.as_c_str()?;
+        Ok(name)
     }
+
+    pub(super) fn as_c_str(&self) -> Result<&CStr> {
+        CStr::from_bytes_with_nul(&self.0).map_err(|_| EINVAL)
+    }
+}
+
+/// The number of the device at a path, which is not opened. May sleep.
+///
+/// # Errors
+///
+/// `ENODEV`, `ENOENT`, `ENOTBLK` ... if there is no such block device; `ENOMEM`.
+pub(crate) fn device_number(path: &[u8]) -> Result<DeviceNumber> {
+    let path = DevicePath::new(path)?;
+    let mut number = 0;
+    // SAFETY: The string and the number are valid for the call.
+    to_result(unsafe { bindings::dm_devt_from_path(path.as_c_str()?.as_char_ptr(), &mut number) })?;
+    Ok(DeviceNumber(number))
 }
 
 /// A device that a target's constructor opened with [`super::Setup::device`].

@@ -13,6 +13,7 @@ use super::{
         Status, //
     },
     device::{
+        device_number,
         Device,
         Mode, //
     },
@@ -32,15 +33,22 @@ use super::{
     },
     writer::Writer,
 };
-use core::ptr::NonNull;
+use core::{
+    fmt::Write as _,
+    ptr::NonNull, //
+};
 use kernel::{
     error::{
         to_result,
         VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
+    str::NullTerminatedFormatter,
     sync::Arc, //
 };
+
+/// Room for a device number as text, with its NUL.
+const NUMBER_BYTES: usize = 24;
 
 /// Feature bits of a target type (`DM_TARGET_*`).
 #[derive(Clone, Copy)]
@@ -270,27 +278,51 @@ impl<'a> Setup<'a> {
 
     /// Opens a device by its path or `major:minor`, and claims it for device-mapper. May sleep.
     ///
+    /// A device can be opened once by a target. When a table opens a device again with more
+    /// rights, device-mapper puts a new `dm_dev` in the place of the old one and frees that, while
+    /// whoever opened the device first still has it. So a target that is not alone in its table
+    /// has to open with [`Mode::Table`], which leaves nothing to add.
+    ///
     /// # Errors
     ///
-    /// `EBUSY` if something else than device-mapper has claimed it; `EINVAL` if it is the mapped
-    /// device itself; `ENODEV`, `ENOENT`, `ENOTBLK` ... if there is no such device.
+    /// `EBUSY` if something else than device-mapper has claimed it; `EEXIST` if this target has
+    /// opened it; `EINVAL` if it is the mapped device itself; `ENODEV`, `ENOENT`, `ENOTBLK` ... if
+    /// there is no such device.
     pub(crate) fn device(&mut self, path: &[u8], mode: Mode) -> Result<Device> {
-        let mut name = KVec::with_capacity(path.len().saturating_add(1), GFP_KERNEL)?;
-        name.extend_from_slice(path, GFP_KERNEL)?;
-        name.push(0, GFP_KERNEL)?;
-        let name = CStr::from_bytes_with_nul(&name).map_err(|_| EINVAL)?;
+        let number = device_number(path)?;
+        let is_open = |dev: &NonNull<bindings::dm_dev>| {
+            // SAFETY: All of `devices` are open.
+            let bdev = unsafe { dev.as_ref() }.bdev;
+            // SAFETY: An open device's `block_device` is valid.
+            DeviceNumber(unsafe { bindings::dmr_bdev_dev(bdev) }) == number
+        };
+        if self.devices.iter().any(is_open) {
+            return Err(EEXIST);
+        }
+        let mode = match mode {
+            Mode::Read => bindings::DMR_OPEN_READ,
+            Mode::ReadWrite => bindings::DMR_OPEN_READ | bindings::DMR_OPEN_WRITE,
+            // SAFETY: Valid by the type invariants, with a table.
+            Mode::Table => unsafe { bindings::dm_table_get_mode((*self.ti.as_ptr()).table) },
+        };
+        // By its number: a path may lead elsewhere by now.
+        let mut name = KVec::with_capacity(NUMBER_BYTES, GFP_KERNEL)?;
+        name.resize(NUMBER_BYTES, 0, GFP_KERNEL)?;
+        let mut text = NullTerminatedFormatter::new(&mut name).ok_or(EINVAL)?;
+        write!(text, "{number}").map_err(|_| EINVAL)?;
         // First, so that nothing can fail once the device is open.
         self.devices.reserve(1, GFP_KERNEL)?;
 
         let mut dev = core::ptr::null_mut();
-        // SAFETY: The target is under construction by the type invariants, and the other
-        // arguments are valid for the call.
+        // SAFETY: The target is under construction by the type invariants, the name ends with a
+        // NUL, and the other arguments are valid for the call.
         to_result(unsafe {
-            bindings::dm_get_device(self.ti.as_ptr(), name.as_char_ptr(), mode.bits(), &mut dev)
+            bindings::dm_get_device(self.ti.as_ptr(), name.as_ptr().cast(), mode, &mut dev)
         })?;
         let dev = NonNull::new(dev).ok_or(ENODEV)?;
         self.devices.push_within_capacity(dev).map_err(|_| ENOMEM)?;
-        // SAFETY: The device is closed only after the last holder of the anchor is gone.
+        // SAFETY: The device is closed only after the last holder of the anchor is gone. The
+        // `dm_dev` stays: this target opens it once, and others in the table with no more rights.
         Ok(unsafe { Device::from_raw(dev, self.anchor.hold()) })
     }
 

@@ -27,18 +27,15 @@ pub struct Frequency {
     count: u64,
     /// Events per second, with [`FRACTION_BITS`].
     average: u64,
-    /// Whether there was a first update.
-    started: bool,
 }
 
 impl Frequency {
-    /// A rate of zero, to be measured from the first update on.
+    /// A rate of zero at the time 0, when nothing had been counted yet.
     pub const fn new() -> Self {
         Self {
             at_ms: 0,
             count: 0,
             average: 0,
-            started: false,
         }
     }
 
@@ -46,15 +43,6 @@ impl Frequency {
     ///
     /// `now_ms` is a clock that does not go back, `count` the number of events so far.
     pub fn update(&mut self, now_ms: u64, count: u64) -> u64 {
-        if !self.started {
-            *self = Self {
-                at_ms: now_ms,
-                count,
-                average: 0,
-                started: true,
-            };
-            return 0;
-        }
         let elapsed = now_ms.saturating_sub(self.at_ms);
         if elapsed >= MIN_INTERVAL_MS {
             let events = count.wrapping_sub(self.count);

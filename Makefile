@@ -3,11 +3,11 @@
 # What people type. Kbuild has the rules for the module; scripts/ does the work.
 
 KERNEL ?= stock
-export KERNEL KDIR KERNEL_VERSION DEBIAN_MIRROR DM_SVOL_CACHE V
-export VM_CPUS VM_MEM VM_TIMEOUT VM_ACCEL DM_SVOL_SHARE TEST CHECK_JOBS
+export KERNEL KDIR INSTALL_MOD_PATH KERNEL_VERSION DEBIAN_MIRROR DM_SVOL_CACHE V
+export VM_CPUS VM_MEM VM_TIMEOUT VM_ACCEL VM_DISKS DM_SVOL_SHARE TEST CHECK_JOBS
 
 .DEFAULT_GOAL := module
-.PHONY: module install clean help vm demo check lint update provision FORCE
+.PHONY: module install clean help vm demo check lint update provision
 
 module:
 	@ko=$$(scripts/build-module) && cp "$$ko" dm-svol.ko && echo "built dm-svol.ko ($$ko)"

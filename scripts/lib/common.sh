@@ -26,7 +26,7 @@ die() {
 	exit 1
 }
 
-# owned <command>...: runs the command so that it does not outlive this shell, whatever ends it.
+# owned <command>...: runs a program so that it does not outlive this shell, whatever ends it.
 owned() {
 	setpriv --pdeathsig TERM -- "$@"
 }

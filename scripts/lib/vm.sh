@@ -68,10 +68,14 @@ new_run() {
 # run_machine: boots `image`, runs the file command of the folder `run` in it, and returns its
 # status; 124 after `time_limit`, 125 if the machine ended before the command did. Expects
 # `tree`, `image`, `release`, `accel`, `rootfs`, `run` and `share`; `guest_env` has more
-# variables for the guest, `guest_dirs` more folders of the host that it can see.
+# variables for the guest, `guest_dirs` more folders of the host that it can see, `guest_disks`
+# files of the host that it gets as /dev/vda, /dev/vdb ...
 run_machine() {
 	# The root is read-only; what is written in these is gone with the machine.
-	local options=(--overlay-rwdir=/etc --overlay-rwdir=/var --overlay-rwdir=/tmp) dir status=0
+	local options=() dir status=0
+	for dir in /etc /var /tmp /mnt /root; do
+		options+=("--overlay-rwdir=$dir")
+	done
 	if [[ $accel == tcg ]]; then
 		# SSE4 speeds up checksums; more than that costs more in emulation than it gives.
 		options+=(--disable-kvm --qemu-opt=-cpu --qemu-opt=Nehalem)
@@ -83,6 +87,13 @@ run_machine() {
 	for dir in ${guest_dirs[@]+"${guest_dirs[@]}"}; do
 		binds+=(--bind "$dir" "$dir")
 		options+=("--rodir=$dir")
+	done
+	local disk number=0
+	for disk in ${guest_disks[@]+"${guest_disks[@]}"}; do
+		binds+=(--bind "$disk" "$disk")
+		options+=(--qemu-opt=-drive "--qemu-opt=if=none,id=svol_disk$number,format=raw,file=$disk"
+			--qemu-opt=-device "--qemu-opt=virtio-blk-pci,drive=svol_disk$number")
+		number=$((number + 1))
 	done
 	printf '%s\n' "DM_SVOL_SHARE=$share" "DM_SVOL_PROJECT=$project" \
 		${guest_env[@]+"${guest_env[@]}"} > "$run/environment"

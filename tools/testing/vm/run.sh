@@ -158,9 +158,9 @@ start_and_wait() { # suite test limit
 		[ $((SECONDS - began)) -lt 5 ] || step=0.2
 	done
 	STATUS=hung
-	# What everybody waits for, in the kernel log, while it can still be seen.
-	echo w >/proc/sysrq-trigger
-	nap 0.5
+	show_blocked
+	# It gets killed; bash has nothing to say about that.
+	disown "$TEST_PID"
 }
 
 run_test() { # suite test limit
@@ -187,7 +187,8 @@ run_test() { # suite test limit
 	[ "${#problems[@]}" = 0 ] || well=no
 	CLEAN_FATAL=''
 	clean_up "$TEST_PID" "$well" >"$RUN_DIR/clean" 2>&1
-	[ ! -s "$RUN_DIR/clean" ] || problems+=("clean-up: $(cat "$RUN_DIR/clean")")
+	[ ! -s "$RUN_DIR/clean" ] || problems+=("clean-up: $(<"$RUN_DIR/clean")")
+	[ -z "$CLEAN_FATAL" ] || problems+=("clean-up: $CLEAN_FATAL")
 
 	mark_and_wait "end $name" || problems+=('the kernel log follower is stuck')
 	verdict_log "$TEST_DIR/expected_log" >"$RUN_DIR/verdict" ||

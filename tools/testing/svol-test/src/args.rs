@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 /// Options that stand alone; every other option takes one value.
-const FLAGS: &[&str] = &["allow-errors", "until-signal", "count-only"];
+const FLAGS: &[&str] = &["allow-errors", "count-only", "messages", "until-signal"];
 
 /// The arguments of one command. Every option must be taken by the command:
 /// what is left over at [`Args::finish`] is an error.

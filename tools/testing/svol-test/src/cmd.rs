@@ -15,5 +15,6 @@ pub(crate) mod nowait;
 pub(crate) mod random_io;
 pub(crate) mod sectors;
 pub(crate) mod tally;
+pub(crate) mod try_lines;
 pub(crate) mod verify;
 pub(crate) mod write_error;

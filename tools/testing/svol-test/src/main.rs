@@ -106,6 +106,12 @@ const COMMANDS: &[Command] = &[
         run: cmd::log_writes::run,
     },
     Command {
+        name: "try-lines",
+        synopsis: "<dm name> --lines FILE [--messages]",
+        purpose: "load each table line (or send each message) and print \"ok\" or its error",
+        run: cmd::try_lines::run,
+    },
+    Command {
         name: "fuzz-table",
         synopsis: "<dm name> --lines FILE [--count N] [--rng N] [--start N] [--wipe DEV]...",
         purpose: "load random and mutated table lines",

@@ -9,6 +9,12 @@ NULLB=/sys/kernel/config/nullb
 # Set when later tests would suffer from what is left.
 CLEAN_FATAL=''
 
+# What every blocked process waits for, in the kernel log, while it can be seen.
+show_blocked() {
+	echo w >/proc/sysrq-trigger
+	nap 0.5
+}
+
 # Each command gets this many seconds; one that hangs makes the machine unfit.
 CLEAN_SECONDS=20
 
@@ -23,6 +29,7 @@ clean_try() { # command...
 		fi
 		nap 0.02
 	done
+	show_blocked
 	kill -KILL "$pid"
 	CLEAN_FATAL="\"$*\" hangs"
 	return 1
@@ -80,7 +87,6 @@ clean_processes() { # session ended-well
 		nap 0.1
 	done
 	CLEAN_FATAL="processes do not end: ${CLEAN_STRAYS[*]}"
-	echo "$CLEAN_FATAL"
 }
 
 clean_resume() {
@@ -129,7 +135,6 @@ clean_dm() {
 		[ "$round" = 1 ] || nap 0.1
 	done
 	echo "devices that cannot be removed: ${CLEAN_DM[*]}"
-	dmsetup info
 	CLEAN_FATAL=${CLEAN_FATAL:-devices cannot be removed}
 }
 

@@ -6,7 +6,7 @@
 #
 # FUZZ_COUNT sets how many of each (default 10000). A failure names its seed and
 # number; `svol-test fuzz-table ... --rng SEED --start NUMBER --count 1` repeats it.
-# Limits: group_lines=300 svol_lines=300 messages=300
+# Limits: group_lines=900 svol_lines=600 messages=600
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
@@ -37,7 +37,7 @@ fuzz() { # command arguments...
 		fail "kernel memory grew by $grown KiB over $FUZZ_COUNT lines"
 }
 
-# What the device-mapper core says about lines that the fuzzer makes.
+# What the kernel says about lines that the fuzzer makes.
 expect_fuzz() {
 	expect_refused_tables
 	expect_refused_resumes
@@ -45,6 +45,7 @@ expect_fuzz() {
 		'^device-mapper: table: [0-9:]+: svol(-group)?: .*' \
 		'^device-mapper: table: [0-9:]+: .* too small for target: ' \
 		'^device-mapper: table: [0-9:]+: (start|len)=[0-9]+ not aligned to h/w logical block' \
+		'^block device autoloading is deprecated and will be removed' \
 		'^device-mapper: ioctl: (unable to set up device queue for new table|Target message|Empty message)'
 }
 
@@ -62,6 +63,8 @@ group_samples() {
 		svol-group $G_LEN G2 32 $m 1 LV0 ro $D0 - 6 on_full queue failover manual init verify
 		svol-group $G_LEN G2 16 $m 1 LV0 ro $D0 - 10 low_water_mark 10 max_errors 3 rebuild_rate 0 slow_after 100 read_policy adaptive
 		svol-group $G_LEN G2 16 $m 2 LV0 ro $D0 - LV1 ro $D1 - 3 init copy_from LV0
+		svol-group $G_LEN G3 128 $m 3 A ro $D0 - B rw $D1 - S spare $(disk_number "$DS") - 3 init assume_identical allow_unprotected
+		svol-group $G_LEN G3 128 1 $(disk_number "$META") 2 A ro $(disk_number "$D0") - B ro $(disk_number "$D1") - 2 init assume_identical
 		svol-group $G_LEN G2 128 2 $META - 1 LV0 ro $D0 - 3 init assume_identical force_metadata
 	END
 }
@@ -69,6 +72,10 @@ group_samples() {
 test_group_lines() {
 	load_module
 	figure9_disks 4
+	# Small ones, as they are wiped each time a line is made live.
+	new_disks 'META META2' 4
+	G_META=("$META" "$META2")
+	G_DISKS+=("$META" "$META2")
 	group_samples >samples
 	expect_fuzz
 	fuzz fuzz-table fuzz --lines samples --wipe "$META" --wipe "$META2"

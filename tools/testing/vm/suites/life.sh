@@ -3,16 +3,19 @@
 #
 # Reload, suspend, removal and unloading at any moment and in any order.
 # Smoke: reload_under_load unload_in_use
-# Limits: insmod_rmmod_200_times=300 forced_removal_in_every_order=180
+# Limits: insmod_rmmod_200_times=300 forced_removal_in_every_order=240
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
 
-ROUNDS=8
+ROUNDS=4
+
+# Disks that take their time: I/O is always on its way, and costs little CPU.
+SLOW=(irqmode=2 completion_nsec=2000000)
 
 # Figure 9 with a load on each of its volumes.
 busy_figure9() {
-	figure9 16
+	figure9 8 "${SLOW[@]}"
 	figure9_volumes
 	start_load LV0 /dev/mapper/LV0
 	start_load LV1 /dev/mapper/LV1
@@ -63,7 +66,6 @@ test_refused_reload_under_load() {
 	expect_refused_resumes
 	table=$(dmsetup table G0)
 	must_fail dmsetup load G0 --table "0 $G_LEN svol-group G0 128 1 $META 1 LV0 rx $D0 -"
-	must_fail dmsetup load G0 --table "0 $G_LEN nonsense" || :
 	assert_io_flows /dev/mapper/LV0
 	# The loaded table is dropped again: nothing has happened.
 	dmsetup load G0 --table "$table"
@@ -98,8 +100,7 @@ test_suspended_group() {
 	for how in --noflush ''; do
 		# shellcheck disable=SC2086 # an option or none
 		dmsetup suspend $how G0
-		assert_eq 'whether G0 is suspended' \
-			"$(cat "$(disk_sys /dev/mapper/G0)/dm/suspended")" 1
+		assert_eq 'whether G0 is suspended' "$(dm_info G0 suspended)" Suspended
 		nap 0.3
 		before=$(disk_stat "$D2" writes)
 		nap 0.5
@@ -142,7 +143,7 @@ test_nested_suspends() {
 	dmsetup suspend G0
 	dmsetup resume G0
 	# The volume was suspended by the user, so it still is.
-	assert_match 'LV0' "$(dm_info LV0 suspended)" -i
+	assert_eq 'whether LV0 is suspended' "$(dm_info LV0 suspended)" Suspended
 	dmsetup resume LV0
 	assert_base /dev/mapper/LV0
 	dmsetup suspend G0
@@ -198,7 +199,7 @@ test_removal_in_every_order() {
 test_forced_removal_in_every_order() {
 	local order name
 	load_module
-	figure9_disks 4
+	figure9_disks 4 "${SLOW[@]}"
 	expect_warnings
 	expect_log '^(Buffer I/O error|I/O error)'
 	while read -r order; do
@@ -208,7 +209,8 @@ test_forced_removal_in_every_order() {
 		start_load LV0 /dev/mapper/LV0 --allow-errors
 		start_load LV2 /dev/mapper/LV2 --write 50 --allow-errors
 		for name in $order; do
-			must_fail_with 'busy' dmsetup remove "$name"
+			# The group is free once the others have their error tables.
+			[ "$name" = G0 ] || must_fail_with 'busy' dmsetup remove "$name"
 			# An open device cannot go, but it has its error table now.
 			dmsetup remove --force "$name" 2>/dev/null || :
 		done
@@ -226,7 +228,7 @@ test_forced_removal_in_every_order() {
 # fail their I/O and can be removed; the group can come back.
 test_error_table_under_the_group() {
 	local table
-	figure9 4
+	figure9 4 "${SLOW[@]}"
 	table=$(dmsetup table G0)
 	svol_create LV0 --readonly
 	svol_create LV2
@@ -248,7 +250,7 @@ test_error_table_under_the_group() {
 }
 
 test_error_table_under_a_volume() {
-	figure9 4
+	figure9 4 "${SLOW[@]}"
 	svol_create LV0 --readonly
 	expect_log '^(Buffer I/O error|I/O error)'
 	start_load LV0 /dev/mapper/LV0 --allow-errors
@@ -279,7 +281,7 @@ group_is_gone() {
 # The volumes hold the group, the targets hold the module.
 test_unload_in_use() {
 	load_module
-	figure9_disks 4
+	figure9_disks 4 "${SLOW[@]}"
 	dmsetup create G0 --notable
 	dmsetup load G0 --table "$(group_table)"
 	must_fail_with 'in use' rmmod dm_svol
@@ -316,7 +318,7 @@ test_insmod_rmmod_200_times() {
 test_create_and_remove_many_times() {
 	local i
 	load_module
-	figure9_disks 4
+	figure9_disks 4 "${SLOW[@]}"
 	for ((i = 0; i < 15; i++)); do
 		group_create
 		svol_create LV0 --readonly
@@ -330,7 +332,7 @@ test_create_and_remove_many_times() {
 
 # A disk loses its power under load. Nothing hangs, and all can be removed.
 test_disk_dies_under_load() {
-	figure9 4
+	figure9 4 "${SLOW[@]}"
 	svol_create LV0 --readonly
 	svol_create LV2
 	expect_warnings

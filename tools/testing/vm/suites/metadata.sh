@@ -3,8 +3,8 @@
 #
 # Group metadata: what survives, and what is refused rather than guessed.
 # Smoke: survives_a_reload_of_the_module foreign_disk
-# Limits: damaged_sectors_of_one_copy=180 damaged_sectors_of_the_only_copy=180
-# Limits: interrupted_init=180 interrupted_change=180
+# Limits: damaged_sectors_of_one_copy=240 damaged_sectors_of_the_only_copy=240
+# Limits: interrupted_init=240 interrupted_change=240
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
@@ -253,15 +253,31 @@ test_blank_copy() {
 	assert_history
 }
 
-# One copy is gone altogether: no start without a word from the user.
+# Both generations of one copy are damaged: no start without a word from the user.
 test_destroyed_copy() {
+	local sector
 	group_with_history
-	"$SVOL_TEST" fill "$META2"
+	some_sectors "$META2" 1000 >sectors
+	while read -r sector; do
+		"$SVOL_TEST" corrupt "$META2" --sector "$sector" --byte 200
+	done <sectors
 	refused_unchanged 'meta'
 	G_FEATURES+=(force_metadata)
 	group_create
 	assert_history
 	assert_status metadata=AF
+}
+
+# What is not ours stays as it is, force or not.
+test_foreign_copy() {
+	group_with_history
+	"$SVOL_TEST" fill "$META2"
+	refused_unchanged 'meta'
+	G_FEATURES+=(force_metadata)
+	refused_unchanged 'meta'
+	load_disk "$META2" new.2
+	group_create
+	assert_history
 }
 
 test_destroyed_copies() {
@@ -481,7 +497,8 @@ test_interrupted_change() {
 test_lost_metadata_device() {
 	figure9 4
 	svol_create LV0 --readonly
-	expect_log '^dm_svol: ' '^(I/O error|Buffer I/O error|critical )'
+	expect_warnings
+	expect_log '^(I/O error|Buffer I/O error|critical )'
 	disk_set "$META2" power 0
 	assert_base /dev/mapper/LV0
 	dmsetup message G0 0 query >/dev/null

@@ -4,7 +4,6 @@
 # Volumes as ordinary disks: file systems, partitions and other device-mapper
 # targets above them, and such targets below them.
 # Smoke: ext4_readonly linear_and_crypt_above
-# Limits: xfs=120
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

@@ -17,7 +17,7 @@ use crate::status;
 use crate::words::{self, Mutator};
 
 /// One in this many accepted lines is made live.
-const LIVE_ONE_IN: u64 = 4;
+const LIVE_ONE_IN: u64 = 6;
 
 /// A sample line: target type, length and parameters.
 struct Sample {

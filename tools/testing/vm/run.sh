@@ -188,7 +188,7 @@ run_test() { # suite test limit
 	CLEAN_FATAL=''
 	clean_up "$TEST_PID" "$well" >"$RUN_DIR/clean" 2>&1
 	[ ! -s "$RUN_DIR/clean" ] || problems+=("clean-up: $(<"$RUN_DIR/clean")")
-	[ -z "$CLEAN_FATAL" ] || problems+=("clean-up: $CLEAN_FATAL")
+	[ -z "$CLEAN_FATAL" ] || problems+=("clean-up: $CLEAN_FATAL" "$(cat "$RUN_DIR/hung" 2>/dev/null)")
 
 	mark_and_wait "end $name" || problems+=('the kernel log follower is stuck')
 	verdict_log "$TEST_DIR/expected_log" >"$RUN_DIR/verdict" ||

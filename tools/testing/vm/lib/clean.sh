@@ -15,6 +15,17 @@ show_blocked() {
 	nap 0.5
 }
 
+# Where one process stands, blocked or not.
+show_process() { # pid
+	local file
+	for file in comm wchan syscall stack; do
+		printf '%s: ' "$file"
+		head -n 24 "/proc/$1/$file"
+		echo
+	done 2>/dev/null
+	grep -E '^(State|.*ctxt)' "/proc/$1/status" 2>/dev/null
+}
+
 # Each command gets this many seconds; one that hangs makes the machine unfit.
 CLEAN_SECONDS=20
 
@@ -30,6 +41,7 @@ clean_try() { # command...
 		nap 0.02
 	done
 	show_blocked
+	show_process "$pid" >>"$RUN_DIR/hung"
 	kill -KILL "$pid"
 	CLEAN_FATAL="\"$*\" hangs"
 	return 1

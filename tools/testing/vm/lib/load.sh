@@ -34,18 +34,22 @@ stop_loads() {
 	done
 }
 
-# How many I/Os a device has finished.
-io_count() { # device
-	echo $(($(disk_stat "$1" reads) + $(disk_stat "$1" writes)))
+# How many I/Os a device has finished, by its folder in sysfs: a device whose
+# removal is deferred has no node any more.
+io_count() { # folder
+	local fields
+	read -ra fields <"$1/stat"
+	echo $((fields[0] + fields[4]))
 }
 
-io_count_above() { # device count
+io_count_above() { # folder count
 	[ "$(io_count "$1")" -gt "$2" ]
 }
 
-# I/O on the device goes on.
+# I/O goes on on a device, or on one of which the folder in sysfs is given.
 assert_io_flows() { # device
-	local before
-	before=$(io_count "$1")
-	wait_until 20 io_count_above "$1" $((before + 2)) || fail "no I/O on $1 any more"
+	local folder=$1 before
+	[[ $folder == /sys/* ]] || folder=$(disk_sys "$1")
+	before=$(io_count "$folder")
+	wait_until 20 io_count_above "$folder" $((before + 2)) || fail "no I/O on $1 any more"
 }

@@ -263,10 +263,12 @@ test_error_table_under_a_volume() {
 }
 
 test_deferred_removal() {
+	local lv0
 	busy_figure9
+	lv0=$(disk_sys /dev/mapper/LV0)
 	dmsetup remove --deferred G0
 	dmsetup remove --deferred LV0
-	assert_io_flows /dev/mapper/LV0
+	assert_io_flows "$lv0"
 	assert_io_flows /dev/mapper/LV2
 	stop_loads
 	dmsetup remove LV1

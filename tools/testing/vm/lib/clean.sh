@@ -27,7 +27,7 @@ show_process() { # pid
 }
 
 # Each command gets this many seconds; one that hangs makes the machine unfit.
-CLEAN_SECONDS=20
+CLEAN_SECONDS=60
 
 clean_try() { # command...
 	local pid i

@@ -144,14 +144,11 @@ start_and_wait() { # suite test limit
 	setsid bash "$TESTS/one.sh" "$1" "$2" >"$OUT" 2>&1 </dev/null &
 	TEST_PID=$!
 	while [ $((SECONDS - began)) -lt "$3" ]; do
-		if [ -s "$TEST_DIR/status" ] && read -r STATUS <"$TEST_DIR/status"; then
-			wait "$TEST_PID" 2>/dev/null
-			return
-		fi
-		if ! kill -0 "$TEST_PID" 2>/dev/null; then
+		if has_ended "$TEST_PID"; then
 			wait "$TEST_PID" 2>/dev/null
 			STATUS=$?
-			[ "$STATUS" != 0 ] || STATUS='none: it died'
+			# Only a test that came to its end leaves its status.
+			[ -s "$TEST_DIR/status" ] || STATUS="$STATUS, without an end"
 			return
 		fi
 		nap "$step"

@@ -29,12 +29,20 @@ show_process() { # pid
 # Each command gets this many seconds; one that hangs makes the machine unfit.
 CLEAN_SECONDS=60
 
+# Looks at the process itself: bash may learn of its end much later, and `kill -0`
+# cannot tell a process that nobody has waited for yet.
+has_ended() { # pid
+	local stat
+	read -r stat 2>/dev/null <"/proc/$1/stat" || return 0
+	[[ ${stat##*) } == [ZX]* ]]
+}
+
 clean_try() { # command...
-	local pid i
+	local pid until=$((SECONDS + CLEAN_SECONDS))
 	"$@" 2>&1 &
 	pid=$!
-	for ((i = 0; i < CLEAN_SECONDS * 50; i++)); do
-		if ! kill -0 "$pid" 2>/dev/null; then
+	while [ "$SECONDS" -lt "$until" ]; do
+		if has_ended "$pid"; then
 			wait "$pid"
 			return
 		fi

@@ -4,7 +4,6 @@
 # I/O through the volumes: right data, whole bios, spread reads, and what the
 # block layer can ask for besides reads and writes.
 # Smoke: random_reads random_writes
-# Limits: spread=240
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

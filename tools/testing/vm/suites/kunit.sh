@@ -3,7 +3,6 @@
 #
 # The module's KUnit suites, which run when it is loaded. Each case becomes a
 # test of its own.
-# Limits: cases=180
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

@@ -3,7 +3,7 @@
 #
 # Reload, suspend, removal and unloading at any moment and in any order.
 # Smoke: reload_under_load unload_in_use
-# Limits: insmod_rmmod_200_times=300 forced_removal_in_every_order=240
+# Limits: insmod_rmmod_200_times=600
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

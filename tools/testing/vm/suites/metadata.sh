@@ -3,8 +3,6 @@
 #
 # Group metadata: what survives, and what is refused rather than guessed.
 # Smoke: survives_a_reload_of_the_module foreign_disk
-# Limits: damaged_sectors_of_one_copy=240 damaged_sectors_of_the_only_copy=240
-# Limits: interrupted_init=240 interrupted_change=240
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

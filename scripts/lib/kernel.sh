@@ -20,11 +20,12 @@ check_flavour() {
 # Sets `kernel_series` (X.Y), `kernel_package` (Debian version), `kernel_release` (of the stock
 # kernel) and `kernel_debs`, the folder of the packages. The choice holds until `make update`.
 need_kernel_packages() {
-	local choice=$cache/choice/$KERNEL_SUITE-$KERNEL_MIN-$KERNEL_MAX-${KERNEL_VERSION:-newest}
+	local choice=$cache/choice/$KERNEL_SUITE-$KERNEL_MIN-$KERNEL_MAX-${KERNEL_VERSION:-newest} found
 	need_host_tools
 	if [[ ! -s $choice ]]; then
 		mkdir -p "$cache/choice"
-		choose_kernel > "$choice.$$"
+		found=$(choose_kernel) || exit 1
+		echo "$found" > "$choice.$$"
 		mv "$choice.$$" "$choice"
 	fi
 	read -r kernel_series kernel_package kernel_release < "$choice"
@@ -39,7 +40,8 @@ choose_kernel() {
 	note "looking for the newest supported kernel in $KERNEL_SUITE"
 	exec {lock}> "$cache/choice/lock"
 	flock "$lock"
-	kernel_apt update
+	kernel_apt update || die "cannot read the package lists of $debian_mirror" \
+		"check the network and the proxy settings of apt, or name another mirror with DEBIAN_MIRROR"
 	found=$(APT_CONFIG=$apt/apt.conf apt-cache dumpavail | kernels_in_archive | sort -V |
 		while read -r series package release; do
 			if version_in_range "$series" && [[ -z $wanted || $package == "$wanted"[.-]* ]]; then
@@ -107,7 +109,7 @@ kernel_apt() {
 		EOF
 		apt_settings
 	} > "$apt/apt.conf"
-	APT_CONFIG=$apt/apt.conf apt-get -q -o Acquire::Retries=3 "$@" >&2
+	APT_CONFIG=$apt/apt.conf apt-get -q -o Acquire::Retries=3 -o APT::Update::Error-Mode=any "$@" >&2
 }
 
 need_kernel_source() {

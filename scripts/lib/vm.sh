@@ -95,7 +95,7 @@ run_machine() {
 			--qemu-opt=-device "--qemu-opt=virtio-blk-pci,drive=svol_disk$number")
 		number=$((number + 1))
 	done
-	printf '%s\n' "DM_SVOL_SHARE=$share" "DM_SVOL_PROJECT=$project" \
+	printf '%q\n' "DM_SVOL_SHARE=$share" "DM_SVOL_PROJECT=$project" \
 		${guest_env[@]+"${guest_env[@]}"} > "$run/environment"
 	options+=("--rodir=$project" "--rwdir=$run")
 	[[ $share == "$run"/* ]] || options+=("--rwdir=$share")

@@ -262,6 +262,8 @@ impl Group {
         line: &TableLine<DeviceNumber>,
         members: &Arc<Members>,
     ) -> Result {
+        // Before the lock: it takes the volumes' suspend locks, under which they take this one.
+        self.provider.suspend_clients();
         let _commits = self.commits.lock();
         let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
         if let Some(bound) = known {

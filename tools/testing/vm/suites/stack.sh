@@ -45,7 +45,7 @@ ext4_image() { # disk
 
 xfs_image() { # disk
 	# Smaller than mkfs likes it: more would only take longer.
-	mkfs.xfs -q -f --unsupported -l size=16m "$1"
+	mkfs.xfs -q -f --unsupported -l size=14m "$1"
 	mount_at m "$1"
 	make_files m
 	umount m

@@ -27,14 +27,25 @@ pub struct Quoted<'a>(pub &'a [u8]);
 /// So much of a word is shown, in bytes.
 const SHOWN_BYTES: usize = 80;
 
+/// So long may it be with its escapes, in characters: a log line has room for two words.
+const SHOWN_CHARS: usize = 160;
+
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (shown, cut) = match self.0.split_at_checked(SHOWN_BYTES) {
-            Some((shown, rest)) => (shown, !rest.is_empty()),
-            None => (self.0, false),
-        };
-        write!(f, "\"{}\"", shown.escape_ascii())?;
-        if cut {
+        let mut chars = 0usize;
+        let mut shown = 0usize;
+        f.write_str("\"")?;
+        for byte in self.0.iter().take(SHOWN_BYTES) {
+            let escaped = byte.escape_ascii();
+            chars = chars.saturating_add(escaped.len());
+            if chars > SHOWN_CHARS {
+                break;
+            }
+            write!(f, "{escaped}")?;
+            shown = shown.saturating_add(1);
+        }
+        f.write_str("\"")?;
+        if shown < self.0.len() {
             f.write_str("...")?;
         }
         Ok(())

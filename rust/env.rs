@@ -12,9 +12,15 @@ use core::ops::{
 use kernel::{
     alloc::KVVec,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        SetOnce, //
     }, //
 };
 
@@ -93,6 +99,104 @@ impl AtomicU64 {
     /// Adds to the value, around the end.
     pub fn add(&self, value: u64) {
         self.0.add(value, Relaxed);
+    }
+}
+
+/// A number that many CPUs read and write at once, and that orders what they do besides: who reads
+/// it sees what happened before it was written.
+pub struct Word(Atomic<u64>);
+
+impl Word {
+    /// With a first value.
+    pub const fn new(value: u64) -> Self {
+        Self(Atomic::new(value))
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Acquire)
+    }
+
+    /// Sets the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Release);
+    }
+
+    /// Sets the value and returns the one before. A full barrier.
+    pub fn swap(&self, value: u64) -> u64 {
+        self.0.xchg(value, Full)
+    }
+
+    /// Adds to the value, around the end. A full barrier.
+    pub fn add(&self, value: u64) {
+        self.0.fetch_add(value, Full);
+    }
+
+    /// Sets the value if it is `old`; returns what it was otherwise. A full barrier if it was set.
+    pub fn replace(&self, old: u64, new: u64) -> Result<(), u64> {
+        self.0.cmpxchg(old, new, Full).map(|_| ())
+    }
+}
+
+/// How an allocation may go about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// It may sleep, but not start I/O if the caller must not.
+    May,
+    /// It must not sleep; it fails sooner.
+    Not,
+}
+
+/// The words of a [`Page`].
+pub const PAGE_WORDS: usize = 512;
+
+/// A page of words, all 0 at first.
+pub struct Page(KBox<[Word; PAGE_WORDS]>);
+
+impl Page {
+    /// A new page.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn try_new(wait: Wait) -> Result<Self, AllocError> {
+        let flags = match wait {
+            Wait::May => GFP_KERNEL,
+            Wait::Not => GFP_NOWAIT,
+        };
+        // In its place: it is too large for the stack.
+        KBox::init(pin_init::init_array_from_fn(|_| Word::new(0)), flags)
+            .map(Self)
+            .map_err(|_: Error| AllocError)
+    }
+}
+
+impl Deref for Page {
+    type Target = [Word; PAGE_WORDS];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// A value that is set at most once, while others look.
+pub struct Once<T>(SetOnce<T>);
+
+impl<T> Once<T> {
+    /// Not set yet.
+    pub const fn new() -> Self {
+        Self(SetOnce::new())
+    }
+
+    /// The value, if it is set.
+    pub fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+
+    /// Sets the value, if nobody did yet. When two do it at once, the value may show only a
+    /// moment after the loser's call.
+    pub fn set(&self, value: T) {
+        self.0.populate(value);
     }
 }
 

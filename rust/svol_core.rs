@@ -14,8 +14,10 @@
 //! a *sub-block* is 4 KiB.
 
 pub mod attr;
+pub mod block_map;
 pub mod counter;
 pub mod freq;
+pub mod grace;
 pub mod group;
 pub mod hash;
 pub mod health;
@@ -25,6 +27,7 @@ pub mod meta;
 pub mod route;
 pub mod samples;
 pub mod select;
+pub mod slots;
 pub mod table_line;
 pub mod text;
 

@@ -10,7 +10,12 @@ use core::{
         Deref,
         DerefMut, //
     },
-    sync::atomic::Ordering::Relaxed, //
+    sync::atomic::Ordering::{
+        Acquire,
+        Relaxed,
+        Release,
+        SeqCst, //
+    }, //
 };
 
 /// An allocation failed.
@@ -86,6 +91,110 @@ impl AtomicU64 {
     /// Adds to the value, around the end.
     pub fn add(&self, value: u64) {
         self.0.fetch_add(value, Relaxed);
+    }
+}
+
+/// A number that many threads read and write at once, and that orders what they do besides: who
+/// reads it sees what happened before it was written.
+#[derive(Debug)]
+pub struct Word(core::sync::atomic::AtomicU64);
+
+impl Word {
+    /// With a first value.
+    pub const fn new(value: u64) -> Self {
+        Self(core::sync::atomic::AtomicU64::new(value))
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Acquire)
+    }
+
+    /// Sets the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Release);
+    }
+
+    /// Sets the value and returns the one before. A full barrier.
+    pub fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value, SeqCst)
+    }
+
+    /// Adds to the value, around the end. A full barrier.
+    pub fn add(&self, value: u64) {
+        self.0.fetch_add(value, SeqCst);
+    }
+
+    /// Sets the value if it is `old`; returns what it was otherwise. A full barrier if it was set.
+    pub fn replace(&self, old: u64, new: u64) -> Result<(), u64> {
+        self.0
+            .compare_exchange(old, new, SeqCst, SeqCst)
+            .map(|_| ())
+    }
+}
+
+/// How an allocation may go about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It may sleep.
+    May,
+    /// It must not sleep.
+    Not,
+}
+
+/// The words of a [`Page`].
+pub const PAGE_WORDS: usize = 512;
+
+/// A page of words, all 0 at first.
+#[derive(Debug)]
+pub struct Page(std::boxed::Box<[Word; PAGE_WORDS]>);
+
+impl Page {
+    /// A new page.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn try_new(_wait: Wait) -> Result<Self, AllocError> {
+        let mut words = std::vec::Vec::new();
+        words
+            .try_reserve_exact(PAGE_WORDS)
+            .map_err(|_| AllocError)?;
+        words.extend(core::iter::repeat_with(|| Word::new(0)).take(PAGE_WORDS));
+        words
+            .into_boxed_slice()
+            .try_into()
+            .map(Self)
+            .map_err(|_| AllocError)
+    }
+}
+
+impl Deref for Page {
+    type Target = [Word; PAGE_WORDS];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// A value that is set at most once, while others look.
+#[derive(Debug)]
+pub struct Once<T>(std::sync::OnceLock<T>);
+
+impl<T> Once<T> {
+    /// Not set yet.
+    pub const fn new() -> Self {
+        Self(std::sync::OnceLock::new())
+    }
+
+    /// The value, if it is set.
+    pub fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+
+    /// Sets the value, if nobody did yet.
+    pub fn set(&self, value: T) {
+        let _ = self.0.set(value);
     }
 }
 

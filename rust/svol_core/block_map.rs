@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The block map of one owner of an increments store: which slot has which block, and what of the
+//! slot is valid.
+//!
+//! Looking up takes no lock: a directory leads to pages of words, one word per block, each of which
+//! is read and changed as a whole. Pages are added and never taken away while the map is in use. A
+//! mapped block costs 8 bytes, the directory 16 bytes per 512 blocks.
+//!
+//! The map also remembers what has changed since the last commit; see [`BlockMap::take_dirty`].
+
+mod entry;
+mod run;
+
+pub use entry::{
+    Entry,
+    MAX_SLOTS, //
+};
+pub use run::{
+    Kind,
+    ReadRun,
+    WriteRun,
+    WriteStep, //
+};
+
+use crate::env::{
+    AllocError,
+    Once,
+    Page,
+    Vec,
+    Wait,
+    Word,
+    PAGE_WORDS, //
+};
+
+/// The number of words of a page, as a shift.
+const PAGE_SHIFT: u32 = PAGE_WORDS.trailing_zeros();
+
+/// The map of one owner.
+pub struct BlockMap {
+    pages: Vec<Once<Page>>,
+    /// A bit per page: some block of it may be dirty.
+    dirty: Vec<Word>,
+    /// The size of a block in sectors, as a shift.
+    block_shift: u32,
+    /// The number of blocks.
+    blocks: u64,
+    /// The length of the volume in sectors.
+    sectors: u64,
+}
+
+impl BlockMap {
+    /// An empty map of a volume of `sectors`, in blocks of `1 << block_shift` sectors. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn new(sectors: u64, block_shift: u32) -> Result<Self, AllocError> {
+        let block_sectors = 1u64.checked_shl(block_shift).ok_or(AllocError)?;
+        let blocks = sectors.div_ceil(block_sectors);
+        let count = usize::try_from(blocks.div_ceil(1 << PAGE_SHIFT)).map_err(|_| AllocError)?;
+        let mut pages = Vec::try_with_capacity(count)?;
+        for _ in 0..count {
+            pages.try_push(Once::new())?;
+        }
+        let words = count.div_ceil(bits());
+        let mut dirty = Vec::try_with_capacity(words)?;
+        for _ in 0..words {
+            dirty.try_push(Word::new(0))?;
+        }
+        Ok(Self {
+            pages,
+            dirty,
+            block_shift,
+            blocks,
+            sectors,
+        })
+    }
+
+    /// The number of blocks of the volume.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// The size of a block in sectors, as a shift.
+    pub fn block_shift(&self) -> u32 {
+        self.block_shift
+    }
+
+    /// The entry of a block; an empty one for a block that was never mapped.
+    pub fn get(&self, bid: u64) -> Entry {
+        self.word(bid)
+            .map_or(Entry::EMPTY, |word| Entry::from_word(word.get()))
+    }
+
+    /// Whether a block has room for an entry; see [`BlockMap::make_room`].
+    pub fn has_room(&self, bid: u64) -> bool {
+        self.word(bid).is_some()
+    }
+
+    /// Makes room for the entry of a block.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out, or there is no such block.
+    pub fn make_room(&self, bid: u64, wait: Wait) -> Result<(), AllocError> {
+        if self.has_room(bid) {
+            return Ok(());
+        }
+        let (page, _) = split(bid);
+        let page = self
+            .pages
+            .get(page)
+            .filter(|_| bid < self.blocks)
+            .ok_or(AllocError)?;
+        page.set(Page::try_new(wait)?);
+        Ok(())
+    }
+
+    /// Changes the entry of a block as `change` says, which may be asked more than once; `None`
+    /// leaves it. Returns the entry before and after, `None` if it was left, or has no room.
+    pub fn update(
+        &self,
+        bid: u64,
+        mut change: impl FnMut(Entry) -> Option<Entry>,
+    ) -> Option<(Entry, Entry)> {
+        let word = self.word(bid)?;
+        let mut old = word.get();
+        loop {
+            let new = change(Entry::from_word(old))?.word();
+            match word.replace(old, new) {
+                Ok(()) => {
+                    let (old, new) = (Entry::from_word(old), Entry::from_word(new));
+                    if new.is_dirty() && !old.is_dirty() {
+                        self.note_dirty(bid);
+                    }
+                    return Some((old, new));
+                }
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Sets the entry of a block, while nobody else uses the map. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out, or there is no such block.
+    pub fn load(&self, bid: u64, entry: Entry) -> Result<(), AllocError> {
+        self.make_room(bid, Wait::May)?;
+        self.word(bid).ok_or(AllocError)?.set(entry.word());
+        Ok(())
+    }
+
+    /// Takes the marks of dirty blocks away, up to `limit` of them, and hands each block's number
+    /// and entry, as it is in that moment, to `each`. Returns whether any may be left.
+    ///
+    /// Whoever takes a mark has to see to it that the entry gets on disk, or mark it again with
+    /// [`BlockMap::mark_dirty`].
+    pub fn take_dirty(&self, limit: usize, mut each: impl FnMut(u64, Entry)) -> bool {
+        let mut left = limit;
+        for (index, summary) in self.dirty.iter().enumerate() {
+            // Mostly there is nothing, and to swap would take the cache line away from others.
+            if summary.get() == 0 {
+                continue;
+            }
+            // Before the pages are looked at: who marks a block after that sets the bit again.
+            let mut pages = summary.swap(0);
+            while pages != 0 {
+                let bit = pages.trailing_zeros();
+                pages &= pages.wrapping_sub(1);
+                let page = index
+                    .saturating_mul(bits())
+                    .saturating_add(usize::try_from(bit).unwrap_or(0));
+                if !self.take_page(page, &mut left, &mut each) {
+                    self.note_pages(index, pages | 1 << bit);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// As [`BlockMap::take_dirty`] for one page; returns whether all of it was taken.
+    fn take_page(&self, page: usize, left: &mut usize, each: &mut impl FnMut(u64, Entry)) -> bool {
+        let Some(words) = self.pages.get(page).and_then(Once::get) else {
+            return true;
+        };
+        for (index, word) in words.iter().enumerate() {
+            if !Entry::from_word(word.get()).is_dirty() {
+                continue;
+            }
+            let Some(rest) = left.checked_sub(1) else {
+                return false;
+            };
+            let bid = page.saturating_mul(PAGE_WORDS).saturating_add(index);
+            let Ok(bid) = u64::try_from(bid) else {
+                continue;
+            };
+            let clean = |entry: Entry| entry.is_dirty().then(|| entry.with_dirty(false));
+            if let Some((_, entry)) = self.update(bid, clean) {
+                *left = rest;
+                each(bid, entry);
+            }
+        }
+        true
+    }
+
+    /// Marks a block again that [`BlockMap::take_dirty`] gave.
+    pub fn mark_dirty(&self, bid: u64) {
+        self.update(bid, |entry| Some(entry.with_dirty(true)));
+    }
+
+    /// Hands the number and entry of every block that has a slot to `each`.
+    pub fn for_each(&self, mut each: impl FnMut(u64, Entry)) {
+        for (page, words) in self.pages.iter().enumerate() {
+            let Some(words) = words.get() else {
+                continue;
+            };
+            for (index, word) in words.iter().enumerate() {
+                let entry = Entry::from_word(word.get());
+                let bid = page.saturating_mul(PAGE_WORDS).saturating_add(index);
+                if let (Some(_), Ok(bid)) = (entry.slot(), u64::try_from(bid)) {
+                    each(bid, entry);
+                }
+            }
+        }
+    }
+
+    fn word(&self, bid: u64) -> Option<&Word> {
+        let (page, word) = split(bid);
+        self.pages.get(page)?.get()?.get(word)
+    }
+
+    fn note_dirty(&self, bid: u64) {
+        let (page, _) = split(bid);
+        let Some(index) = page.checked_div(bits()) else {
+            return;
+        };
+        if let Some(bit) = page.checked_rem(bits()) {
+            self.note_pages(index, 1 << bit);
+        }
+    }
+
+    fn note_pages(&self, index: usize, pages: u64) {
+        let Some(summary) = self.dirty.get(index) else {
+            return;
+        };
+        let mut old = summary.get();
+        // If the bits are set already, whoever takes them will look at the pages after that.
+        while old & pages != pages {
+            match summary.replace(old, old | pages) {
+                Ok(()) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+}
+
+/// Bits of a summary word.
+const fn bits() -> usize {
+    64
+}
+
+/// The page and the word in it of a block.
+fn split(bid: u64) -> (usize, usize) {
+    // What does not fit is beyond any map.
+    let page = usize::try_from(bid >> PAGE_SHIFT).unwrap_or(usize::MAX);
+    let word = usize::try_from(bid).map_or(0, |bid| bid % PAGE_WORDS);
+    (page, word)
+}

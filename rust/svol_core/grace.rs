@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting until every I/O has ended that may still rely on what was changed.
+//!
+//! An I/O enters before it looks at the block map, and leaves when it has ended. Who changed the
+//! map, and wants to know that nobody acts on what was there before, waits for two turns. It works
+//! as sleepable RCU does: one turn is not enough, since an I/O may read the phase before a turn and
+//! count itself after it.
+
+use crate::env::Word;
+
+/// The number of parts of a count; CPUs beyond it share.
+const SHARDS: usize = 16;
+
+/// A part of the counts, alone in its cache line.
+#[repr(align(64))]
+struct Shard([Word; 2]);
+
+/// What an I/O that entered has to leave with.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ticket {
+    shard: u8,
+    phase: u8,
+}
+
+/// Counts the I/Os that have entered and not left.
+pub struct Grace {
+    phase: Word,
+    shards: [Shard; SHARDS],
+}
+
+impl Default for Grace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Grace {
+    /// Nobody has entered.
+    pub const fn new() -> Self {
+        Self {
+            phase: Word::new(0),
+            shards: [const { Shard([const { Word::new(0) }; 2]) }; SHARDS],
+        }
+    }
+
+    /// An I/O begins, on `cpu`. It may look at the map only after that.
+    pub fn enter(&self, cpu: u32) -> Ticket {
+        let shard = usize::try_from(cpu).map_or(0, |cpu| cpu % SHARDS);
+        let ticket = Ticket {
+            shard: u8::try_from(shard).unwrap_or(0),
+            phase: u8::from(self.phase.get() & 1 == 1),
+        };
+        if let Some(count) = self.count(ticket) {
+            count.add(1);
+        }
+        ticket
+    }
+
+    /// It has ended, on whatever CPU.
+    pub fn leave(&self, ticket: Ticket) {
+        if let Some(count) = self.count(ticket) {
+            // Around the end: one less.
+            count.add(u64::MAX);
+        }
+    }
+
+    /// Lets those that enter from now on be counted apart. For one caller at a time, who then waits
+    /// until [`Grace::is_over`], and does both once more.
+    pub fn turn(&self) {
+        self.phase.add(1);
+    }
+
+    /// Whether all that entered before the last turn have left.
+    pub fn is_over(&self) -> bool {
+        let before = usize::from(self.phase.get() & 1 == 0);
+        self.shards
+            .iter()
+            .filter_map(|shard| shard.0.get(before))
+            .all(|count| count.get() == 0)
+    }
+
+    fn count(&self, ticket: Ticket) -> Option<&Word> {
+        self.shards
+            .get(usize::from(ticket.shard))?
+            .0
+            .get(usize::from(ticket.phase))
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_grace))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_for_those_before() {
+        static GRACE: Grace = Grace::new();
+        let early = GRACE.enter(3);
+        GRACE.turn();
+        let late = GRACE.enter(3);
+        assert!(!GRACE.is_over());
+        GRACE.leave(early);
+        assert!(GRACE.is_over());
+        GRACE.turn();
+        assert!(!GRACE.is_over());
+        GRACE.leave(late);
+        assert!(GRACE.is_over());
+    }
+
+    #[test]
+    fn an_io_may_end_on_another_cpu() {
+        static GRACE: Grace = Grace::new();
+        let (a, b) = (GRACE.enter(40), GRACE.enter(u32::MAX));
+        GRACE.turn();
+        GRACE.leave(b);
+        assert!(!GRACE.is_over());
+        GRACE.leave(a);
+        assert!(GRACE.is_over());
+    }
+}

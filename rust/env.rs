@@ -182,6 +182,12 @@ impl Deref for Page {
 /// A value that is set at most once, while others look.
 pub struct Once<T>(SetOnce<T>);
 
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Once<T> {
     /// Not set yet.
     pub const fn new() -> Self {

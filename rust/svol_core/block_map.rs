@@ -173,7 +173,7 @@ impl BlockMap {
                     .saturating_mul(bits())
                     .saturating_add(usize::try_from(bit).unwrap_or(0));
                 if !self.take_page(page, &mut left, &mut each) {
-                    self.note_pages(index, pages | 1 << bit);
+                    self.note_pages(index, pages | (1 << bit));
                     return true;
                 }
             }

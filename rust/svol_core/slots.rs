@@ -152,7 +152,7 @@ impl Slots {
                 .checked_mul(WORD_SLOTS)?
                 .checked_add(bit)
                 .filter(|slot| *slot < limit)?;
-            match word.replace(old, old | 1 << bit) {
+            match word.replace(old, old | (1 << bit)) {
                 Ok(()) => {
                     self.used.add(1);
                     return Some(slot);

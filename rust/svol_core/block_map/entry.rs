@@ -77,7 +77,7 @@ impl Entry {
     /// With the sub-blocks of a mask reading as the base again.
     pub fn with_base(self, mask: u16) -> Self {
         let mask = u64::from(mask);
-        Self(self.0 & !(mask | mask << ZERO_SHIFT))
+        Self(self.0 & !(mask | (mask << ZERO_SHIFT)))
     }
 
     /// With or without the mark that holds writes back.

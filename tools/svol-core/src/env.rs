@@ -181,6 +181,12 @@ impl Deref for Page {
 #[derive(Debug)]
 pub struct Once<T>(std::sync::OnceLock<T>);
 
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Once<T> {
     /// Not set yet.
     pub const fn new() -> Self {

@@ -32,4 +32,5 @@ pub mod table_line;
 pub mod text;
 
 mod args;
+mod fields;
 mod words;

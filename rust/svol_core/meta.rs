@@ -30,7 +30,6 @@ mod check;
 pub mod choose;
 #[cfg(any(test, CONFIG_KUNIT))]
 mod choose_tests;
-mod fields;
 #[cfg(any(test, CONFIG_KUNIT))]
 mod format_tests;
 mod header;
@@ -52,7 +51,6 @@ use super::{
     words::word_enum, //
 };
 use crate::env::{
-    self,
     AllocError,
     Vec, //
 };
@@ -331,9 +329,4 @@ fn try_clone<T: Copy>(values: &[T]) -> Result<Vec<T>, AllocError> {
         copy.try_push(*value)?;
     }
     Ok(copy)
-}
-
-/// The checksum of the format: CRC-32C in its usual form, inverted before and after.
-pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
-    !parts.iter().fold(!0, |sum, part| env::crc32c(sum, part))
 }

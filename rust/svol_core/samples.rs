@@ -3,9 +3,9 @@
 //! Samples of the base image: a few sub-blocks and their checksums, to tell at load whether a
 //! disk holds what its LID says. Mirror copies carry no label, so their content has to do.
 
-use super::meta::{
-    checksum,
-    MAX_SAMPLES, //
+use super::{
+    fields::checksum,
+    meta::MAX_SAMPLES, //
 };
 use crate::env::{
     AllocError,

@@ -8,11 +8,6 @@
 
 use super::{
     check::Invalid,
-    checksum,
-    fields::{
-        Reader,
-        Writer, //
-    },
     DiskState,
     Header,
     Metadata,
@@ -28,6 +23,11 @@ use crate::{
     },
     svol_core::{
         attr::Attr,
+        fields::{
+            checksum,
+            Reader,
+            Writer, //
+        },
         health::Health,
         samples::Sample,
         table_line::MAX_VOLUMES, //

@@ -3,11 +3,6 @@
 //! The header of a generation: one sector that says what the body is and vouches for it.
 
 use super::{
-    checksum,
-    fields::{
-        Reader,
-        Writer, //
-    },
     Copies,
     CopyState,
     Head,
@@ -17,10 +12,17 @@ use super::{
     MAX_BODY_BYTES,
     VERSION, //
 };
-use crate::svol_core::table_line::{
-    MAX_BLOCK_SECTORS,
-    MAX_META_COPIES,
-    MIN_BLOCK_SECTORS, //
+use crate::svol_core::{
+    fields::{
+        checksum,
+        Reader,
+        Writer, //
+    },
+    table_line::{
+        MAX_BLOCK_SECTORS,
+        MAX_META_COPIES,
+        MIN_BLOCK_SECTORS, //
+    }, //
 };
 
 /// The first bytes of a header.

@@ -3,7 +3,6 @@
 //! What is found on a metadata device.
 
 use super::{
-    fields::is_zero,
     slot_of,
     slot_offset,
     BodyError,
@@ -14,9 +13,12 @@ use super::{
     SLOTS,
     SLOT_BYTES, //
 };
-use crate::env::{
-    AllocError,
-    Vec, //
+use crate::{
+    env::{
+        AllocError,
+        Vec, //
+    },
+    svol_core::fields::is_zero, //
 };
 use core::fmt;
 

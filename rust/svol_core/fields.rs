@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Little-endian fields, one after the other, without any way to run past the end.
+//! What the formats on disk are made of: little-endian fields, one after the other, without any way
+//! to run past the end; and the checksum.
 
-use super::super::id::{
+use super::id::{
     Id,
     IdError,
     DISK_ID_BYTES, //
 };
+use crate::env;
 
 /// Reads fields; `None` when the bytes are used up.
 #[derive(Clone, Copy)]
@@ -134,4 +136,9 @@ impl<'a> Writer<'a> {
 /// Whether all bytes are zero.
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
+}
+
+/// The checksum of the formats: CRC-32C in its usual form, inverted before and after.
+pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
+    !parts.iter().fold(!0, |sum, part| env::crc32c(sum, part))
 }

@@ -28,6 +28,7 @@ pub mod route;
 pub mod samples;
 pub mod select;
 pub mod slots;
+pub mod store;
 pub mod table_line;
 pub mod text;
 

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Increments store: where the changes of volumes are kept, on a device of its own.
+//!
+//! Documentation/on-disk-format.rst describes the format field by field. In short: a store serves
+//! several *owners*, volumes that each have a number in it. Its data area is made of *segments*: a
+//! run of sectors with *entries*, then a *slot* of one block for each of them. An entry says whose
+//! block, if any, the slot has, and which sub-blocks of it count.
+//!
+//! Each sector of metadata stands for itself: it has a checksum and says where it belongs, so that
+//! every mixture of old and new sectors is a state of the store.
+//!
+//! # Writing
+//!
+//! The caller does the I/O. These rules make every crash harmless.
+//!
+//! 1. What comes in two copies (header, owner table) is written with FUA, first copy 0 and only
+//!    then copy 1, and takes effect when both are durable. So a copy that is damaged can be
+//!    replaced by the other one: at worst it is older by a change that had not taken effect.
+//! 2. A commit takes the entries that changed, and whose data is written; flushes; writes their
+//!    sectors; flushes again. Only then does anything rely on them.
+//! 3. A block that is given up and written again before the next commit keeps its slot. So no
+//!    block of an owner ever stands in two slots, whatever mixture of sectors a crash leaves.
+//! 4. A slot is used again only after the commit that freed it.
+//! 5. A segment is formatted, then flushed, then counted in the header.
+
+pub mod entries;
+mod header;
+pub mod intent;
+pub mod layout;
+mod owner;
+mod sector;
+
+pub use header::{
+    Header,
+    Phase, //
+};
+pub use layout::Layout;
+pub use owner::{
+    Owner,
+    OwnerRecord, //
+};
+pub use sector::SectorError;
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// The unit of integrity, in bytes.
+pub const SECTOR_BYTES: usize = 512;
+
+/// A sector, as it stands on the device.
+pub type Sector = [u8; SECTOR_BYTES];
+
+/// The copies of the header and of the owner table.
+pub const COPIES: usize = 2;
+
+/// Owner numbers are below this; 0 is no owner.
+pub const OWNERS: u16 = 256;

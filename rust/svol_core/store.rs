@@ -25,21 +25,38 @@
 //! 5. A segment is formatted, then flushed, then counted in the header.
 
 pub mod entries;
+#[cfg(any(test, CONFIG_KUNIT))]
+mod format_tests;
 mod header;
 pub mod intent;
+mod judge;
 pub mod layout;
 mod owner;
+mod pair;
+mod probe;
 mod sector;
 
 pub use header::{
     Header,
     Phase, //
 };
+pub use judge::{
+    judge,
+    Expected,
+    Plan,
+    Refusal, //
+};
 pub use layout::Layout;
 pub use owner::{
     Owner,
     OwnerRecord, //
 };
+pub use pair::{
+    Chosen,
+    CopyState,
+    PairError, //
+};
+pub use probe::Probe;
 pub use sector::SectorError;
 
 /// The version of the format.

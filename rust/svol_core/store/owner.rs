@@ -4,6 +4,12 @@
 
 use super::{
     intent,
+    pair::{
+        choose,
+        Chosen,
+        Copied,
+        PairError, //
+    },
     sector::{
         body,
         open_version,
@@ -11,6 +17,7 @@ use super::{
     },
     Sector,
     SectorError,
+    COPIES,
     OWNERS,
     VERSION, //
 };
@@ -80,7 +87,39 @@ impl Owner {
     }
 }
 
+impl Copied for OwnerRecord {
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn is_same_thing(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
 impl OwnerRecord {
+    /// Reads what the table says of owner `number` of the store `tag`: `copies` are the sectors
+    /// from both copies of the table, `None` for one that could not be read.
+    ///
+    /// Gives `None` for a number that was never used.
+    ///
+    /// # Errors
+    ///
+    /// See [`PairError`]. Entries of this number may be anybody's.
+    #[inline(never)]
+    pub fn choose(
+        copies: [Option<&Sector>; COPIES],
+        tag: u64,
+        number: u16,
+    ) -> Result<Option<Chosen<Self>>, PairError> {
+        let [first, second] = copies.map(|sector| {
+            sector
+                .ok_or(SectorError::Unreadable)
+                .and_then(|sector| Self::decode(sector, tag, number))
+        });
+        choose(first, second)
+    }
+
     /// Reads the sector of owner `number` of the store `tag`. Both copies of the table have the
     /// same sectors.
     ///

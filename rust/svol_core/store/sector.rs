@@ -22,6 +22,8 @@ const NO_CHECKSUM: [u8; 4] = [0; 4];
 pub enum SectorError {
     /// It holds only zeros.
     Blank,
+    /// It could not be read.
+    Unreadable,
     /// It does not begin as such a sector.
     Magic,
     /// It begins as one, but its checksum is wrong.
@@ -38,6 +40,7 @@ impl fmt::Display for SectorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blank => f.write_str("blank"),
+            Self::Unreadable => f.write_str("unreadable"),
             Self::Magic => f.write_str("wrong magic"),
             Self::Checksum => f.write_str("wrong checksum"),
             Self::Version(version) => write!(f, "unknown format version {version}"),

@@ -3,18 +3,25 @@
 # What people type. Kbuild has the rules for the module; scripts/ does the work.
 
 KERNEL ?= stock
-export KERNEL KDIR INSTALL_MOD_PATH KERNEL_VERSION DEBIAN_MIRROR DM_SVOL_CACHE V
+export KERNEL KDIR INSTALL_MOD_PATH DESTDIR PREFIX KERNEL_VERSION DEBIAN_MIRROR DM_SVOL_CACHE V
 export VM_CPUS VM_MEM VM_TIMEOUT VM_ACCEL VM_DISKS DM_SVOL_SHARE TEST CHECK_JOBS
 
 .DEFAULT_GOAL := module
-.PHONY: module install clean help vm demo check lint update provision
+.PHONY: module tools install install-tools clean help vm demo check lint update provision
 
 module:
 	@ko=$$(scripts/build-module) && cp "$$ko" dm-svol.ko && echo "built dm-svol.ko ($$ko)"
 
+# The tool for devices that are not in use.
+tools:
+	@svol=$$(scripts/build-tools) && echo "built $$svol"
+
 # Installs for the kernel that the module was built for, by default the running one.
 install:
 	@scripts/install-module
+
+install-tools:
+	@scripts/install-tools
 
 clean:
 	rm -rf build dm-svol.ko

@@ -9,7 +9,10 @@ use crate::{
     members::Members,
     svol_core::{
         meta::{
-            choose::CopyPlan,
+            choose::{
+                CopyAction,
+                CopyPlan, //
+            },
             probe::CopyProbe,
             slot_of,
             slot_offset,
@@ -19,7 +22,10 @@ use crate::{
             BODY_OFFSET,
             HEADER_BYTES, //
         },
-        table_line::MAX_META_COPIES, //
+        table_line::{
+            MetaDevice,
+            MAX_META_COPIES, //
+        }, //
     },
 };
 use kernel::prelude::*;
@@ -41,10 +47,11 @@ impl Homes {
         Self(homes)
     }
 
-    /// Of a group that resumes.
+    /// Of a group that resumes. A copy that is to be lost has none.
     pub(crate) fn planned(plans: &[Option<CopyPlan>; MAX_META_COPIES]) -> Self {
         let mut homes = [None; MAX_META_COPIES];
         for (device, plan) in plans.iter().enumerate() {
+            let plan = plan.filter(|plan| plan.action != CopyAction::Lose);
             if let Some(home) = plan.and_then(|plan| homes.get_mut(plan.copy)) {
                 *home = Some(device);
             }
@@ -52,8 +59,12 @@ impl Homes {
         Self(homes)
     }
 
+    fn position(&self, copy: usize) -> Option<usize> {
+        self.0.get(copy).copied().flatten()
+    }
+
     fn device<'a>(&self, members: &'a Members, copy: usize) -> Option<&'a Device> {
-        members.meta_device(self.0.get(copy).copied().flatten()?)
+        members.meta_device(self.position(copy)?)
     }
 }
 
@@ -81,56 +92,86 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe, Alloc
 
 /// Writes a generation to all live copies; returns it as it is on disk then. Sleeps for I/O.
 ///
-/// A copy that fails is recorded as lost in the others, twice, so that both slots say so.
+/// A copy that has no device, or can't be written, is recorded as lost in the others: twice, so
+/// that both slots say so. This is the only place where that happens.
 ///
 /// # Errors
 ///
 /// `EIO` if no live copy is left; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be written down.
 pub(crate) fn commit(members: &Members, homes: &Homes, mut metadata: Metadata) -> Result<Metadata> {
-    let group = metadata.head.group;
     // The state is to be written once more, as the next generation.
     let mut again = false;
-    loop {
-        let body = body(&metadata)?;
-        let mut written = false;
-        let mut lost = None;
-        for copy in 0..metadata.head.copies.count() {
-            if metadata.head.copies.state(copy) != Some(CopyState::Live) {
-                continue;
-            }
-            match write(members, homes, copy, &metadata, &body) {
-                Ok(()) => written = true,
-                // Says nothing of the copy.
-                Err(ENOMEM) => return Err(ENOMEM),
-                Err(error) => {
-                    let errno = error.to_errno();
-                    log::warning!(group, "metadata copy {copy}: write failed: error {errno}");
-                    lost = Some(copy);
-                }
-            }
+    for copy in live_copies(&metadata) {
+        if homes.device(members, copy).is_none() {
+            lose(&mut metadata, copy)?;
+            again = true;
         }
-        match lost {
-            Some(copy) => {
-                let copies = metadata.head.copies.with(copy, CopyState::Lost);
-                if copies.live_count() == 0 {
-                    return Err(EIO);
-                }
-                if written {
+    }
+    loop {
+        match write_live(members, homes, &metadata)? {
+            Written {
+                lost: Some(copy),
+                any,
+            } => {
+                lose(&mut metadata, copy)?;
+                if any {
                     // Otherwise the sequence stays: the next one would overwrite the last good
                     // generation of the other copy.
                     metadata.head.sequence = metadata.head.sequence.saturating_add(1);
                 }
-                metadata.head.copies = copies;
-                metadata.head.events = metadata.head.events.saturating_add(1);
                 again = true;
             }
-            None if again => {
+            Written { lost: None, .. } if again => {
                 again = false;
                 metadata.head.sequence = metadata.head.sequence.saturating_add(1);
             }
-            None => return Ok(metadata),
+            Written { lost: None, .. } => return Ok(metadata),
         }
     }
+}
+
+fn live_copies(metadata: &Metadata) -> impl Iterator<Item = usize> {
+    let copies = metadata.head.copies;
+    (0..copies.count()).filter(move |copy| copies.state(*copy) == Some(CopyState::Live))
+}
+
+fn lose(metadata: &mut Metadata, copy: usize) -> Result {
+    // All are live that this is asked for, so that only the last one can't be lost.
+    metadata.lose_copy(copy).then_some(()).ok_or(EIO)
+}
+
+/// What became of one round of writing.
+struct Written {
+    /// Some copy has the generation.
+    any: bool,
+    /// A copy that could not be written, the last one if there are more.
+    lost: Option<usize>,
+}
+
+#[inline(never)]
+fn write_live(members: &Members, homes: &Homes, metadata: &Metadata) -> Result<Written> {
+    let body = body(metadata)?;
+    let mut written = Written {
+        any: false,
+        lost: None,
+    };
+    for copy in live_copies(metadata) {
+        match write(members, homes, copy, metadata, &body) {
+            Ok(()) => written.any = true,
+            // Says nothing of the copy.
+            Err(ENOMEM) => return Err(ENOMEM),
+            Err(error) => {
+                let device = MetaDevice(homes.position(copy).unwrap_or(copy));
+                log::warning!(
+                    metadata.head.group,
+                    "{device}: write failed: error {}",
+                    error.to_errno()
+                );
+                written.lost = Some(copy);
+            }
+        }
+    }
+    Ok(written)
 }
 
 /// Writes a generation to one copy, although others may have it already. Sleeps for I/O.

@@ -41,6 +41,7 @@ use crate::{
         samples,
         table_line::{
             Init,
+            MetaDevice,
             TableLine, //
         }, //
     },
@@ -86,7 +87,7 @@ pub(crate) fn start(line: &TableLine<DeviceNumber>, members: &Members) -> Result
 fn report_damage(line: &TableLine<DeviceNumber>, device: usize, probe: &CopyProbe) {
     if let CopyProbe::Present(slots) = probe {
         for (slot, state) in slots.iter().enumerate().filter(|(_, s)| s.is_damage()) {
-            log::notice!(line.group, "metadata device {device}, slot {slot}: {state}");
+            log::notice!(line.group, "{}, slot {slot}: {state}", MetaDevice(device));
         }
     }
 }
@@ -157,29 +158,25 @@ fn resume(
 
     // From here on it is written.
     let homes = Homes::planned(&plan.plans);
-    let mut lost = None;
-    for action in plan.plans.iter().flatten() {
-        let copy = action.copy;
+    let mut lost = false;
+    for (device, action) in plan.plans.iter().enumerate() {
+        let Some(action) = action else { continue };
+        let device = MetaDevice(device);
         match action.action {
             CopyAction::Rewrite => {
-                log::notice!(line.group, "metadata copy {copy}: brought up to date");
-                metadata::write_copy(members, &homes, copy, &chosen)?;
+                log::notice!(line.group, "{device}: brought up to date");
+                metadata::write_copy(members, &homes, action.copy, &chosen)?;
             }
             CopyAction::Lose => {
-                log::notice!(
-                    line.group,
-                    "metadata copy {copy}: lost, going on without it"
-                );
-                lost = Some(copy);
+                log::notice!(line.group, "{device}: lost, going on without it");
+                lost = true;
             }
             CopyAction::Keep | CopyAction::Ignore => (),
         }
     }
-    if let Some(copy) = lost {
-        table = record_loss(members, &homes, table, &chosen, copy)?;
-    } else if changed {
+    if changed {
         table = commit(members, &homes, table)?;
-    } else if plan.heal {
+    } else if lost || plan.heal {
         table = commit(members, &homes, boxed(table.recommitted()?)?)?;
     }
     if let Some(samples) = samples {
@@ -214,27 +211,6 @@ fn bind(
     let bound =
         GroupTable::bind(line, chosen.try_clone()?, disk_sectors(members)).map_err(report(line))?;
     Ok((boxed(bound.table)?, bound.changed))
-}
-
-/// Records the loss of a copy in the other one, together with what else changed.
-#[inline(never)]
-fn record_loss(
-    members: &Members,
-    homes: &Homes,
-    table: KBox<GroupTable>,
-    chosen: &Metadata,
-    copy: usize,
-) -> Result<KBox<GroupTable>> {
-    let Some(mut next) = table.with_lost_copy(copy)? else {
-        return Ok(table);
-    };
-    // To skip a generation would overwrite the newest one that is on disk.
-    let mut metadata = next.metadata().try_clone()?;
-    metadata.head.sequence = chosen.head.sequence.saturating_add(1);
-    next.set_metadata(metadata);
-    // Twice, so that no single damaged sector can make it look live again.
-    let next = commit(members, homes, boxed(next)?)?;
-    commit(members, homes, boxed(next.recommitted()?)?)
 }
 
 /// Moves a table off the stack, where there is little room.

@@ -317,6 +317,19 @@ impl Metadata {
         Ok(next)
     }
 
+    /// Records that metadata copy `copy`, counting from 0, is lost: a change of state, to be
+    /// committed twice (see [writing](self#writing)). Returns whether it is news; nothing changes
+    /// if that is known, or there is no such copy, or it is the last one.
+    pub fn lose_copy(&mut self, copy: usize) -> bool {
+        let copies = self.head.copies.with(copy, CopyState::Lost);
+        if copies == self.head.copies || copies.live_count() == 0 {
+            return false;
+        }
+        self.head.copies = copies;
+        self.head.events = self.head.events.saturating_add(1);
+        true
+    }
+
     /// The index of the entry `lid`.
     pub fn position(&self, lid: &Id) -> Option<usize> {
         self.volumes.iter().position(|volume| volume.lid == *lid)

@@ -91,6 +91,16 @@ pub enum DeviceRole {
     Volume(usize),
 }
 
+/// The name of a metadata device for people: they count from one, the code from zero.
+#[derive(Clone, Copy)]
+pub struct MetaDevice(pub usize);
+
+impl fmt::Display for MetaDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "metadata device {}", self.0.saturating_add(1))
+    }
+}
+
 impl<D> TableLine<D> {
     /// The same line with other devices: `open` is called for each device that is here, metadata
     /// first, and gives what stands for it from now on.

@@ -13,7 +13,6 @@ use crate::{
         health::Health,
         id::Id,
         meta::{
-            CopyState,
             Metadata,
             Phase,
             VolumeRecord, //
@@ -74,25 +73,6 @@ impl GroupTable {
                 true
             }
             _ => false,
-        })
-    }
-
-    /// The group after it lost metadata copy `copy`, counting from 0. `None` if that is known, or
-    /// there is no such copy, or it is the last one.
-    ///
-    /// To be committed twice: see [writing](super::super::meta#writing).
-    ///
-    /// # Errors
-    ///
-    /// Memory ran out.
-    pub fn with_lost_copy(&self, copy: usize) -> Result<Option<Self>, AllocError> {
-        self.changed(|metadata| {
-            let copies = metadata.head.copies.with(copy, CopyState::Lost);
-            let change = copies != metadata.head.copies && copies.live_count() > 0;
-            if change {
-                metadata.head.copies = copies;
-            }
-            change
         })
     }
 

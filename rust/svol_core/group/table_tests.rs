@@ -62,8 +62,9 @@ mod tests {
         TableLine::parse(SECTORS, text.split(' ').map(str::as_bytes)).map_err(|_| Failed)
     }
 
-    fn active(text: &str) -> Result<GroupTable, Failed> {
-        let line = line(text)?;
+    /// A group that is loaded for the first time.
+    fn new(text: &str) -> Result<GroupTable, BindError> {
+        let line = line(text).map_err(|_| BindError::NoMemory)?;
         let identity = Identity {
             uuid: [1; 16],
             group: line.group,
@@ -72,7 +73,11 @@ mod tests {
             logical_block_bytes: 512,
             copies: line.meta.len(),
         };
-        let table = GroupTable::new(&identity, &line, |_| 2 * SECTORS)?;
+        GroupTable::new(&identity, &line, |_| 2 * SECTORS)
+    }
+
+    fn active(text: &str) -> Result<GroupTable, Failed> {
+        let table = new(text)?;
         let mut samples = Vec::new();
         samples.try_push(Sample::take(0, b"base"))?;
         Ok(table.activated(samples)?)
@@ -118,16 +123,7 @@ mod tests {
 
     #[test]
     fn a_new_group() -> Test {
-        let line = line(FIGURE_9)?;
-        let identity = Identity {
-            uuid: [1; 16],
-            group: line.group,
-            sectors: line.sectors,
-            block_sectors: line.block_sectors,
-            logical_block_bytes: 512,
-            copies: 2,
-        };
-        let table = GroupTable::new(&identity, &line, |_| SECTORS)?;
+        let table = new(FIGURE_9)?;
         assert!(table.is_initialising());
         assert_eq!(table.head().sequence, 1);
         assert!(table.metadata().check().is_ok());
@@ -144,16 +140,7 @@ mod tests {
 
     #[test]
     fn a_new_group_needs_all_disks() -> Test {
-        let line = line(WITHOUT_LV0)?;
-        let identity = Identity {
-            uuid: [1; 16],
-            group: line.group,
-            sectors: line.sectors,
-            block_sectors: line.block_sectors,
-            logical_block_bytes: 512,
-            copies: 2,
-        };
-        let refused = GroupTable::new(&identity, &line, |_| SECTORS).err();
+        let refused = new(WITHOUT_LV0).err();
         assert_eq!(refused, Some(BindError::NotHere(id("LV0")?)));
         Ok(())
     }
@@ -319,13 +306,20 @@ mod tests {
 
     #[test]
     fn lost_metadata_copies() -> Test {
-        let table = active(FIGURE_9)?;
-        assert!(table.with_lost_copy(2)?.is_none());
-        let table = table.with_lost_copy(0)?.ok_or(Failed)?;
+        let mut metadata = metadata(FIGURE_9)?;
+        let events = metadata.head.events;
+        assert!(!metadata.lose_copy(2));
+        assert!(metadata.lose_copy(0));
+        assert_eq!(metadata.head.events, events + 1);
+        assert!(!metadata.lose_copy(0));
+        // The last one stays.
+        assert!(!metadata.lose_copy(1));
+        assert_eq!(metadata.head.events, events + 1);
+
+        let (table, changed) = bind(FIGURE_9, metadata)?;
+        assert!(!changed);
         assert_eq!(table.state(), GroupState::Degraded);
         assert_eq!(table.redundancy(), 0);
-        assert!(table.with_lost_copy(0)?.is_none());
-        assert!(table.with_lost_copy(1)?.is_none());
 
         let second = table.recommitted()?;
         assert_eq!(second.head().sequence, table.head().sequence + 1);

@@ -64,7 +64,10 @@ use super::{
 };
 use crate::svol_core::{
     id::Id,
-    table_line::MAX_META_COPIES, //
+    table_line::{
+        MetaDevice,
+        MAX_META_COPIES, //
+    }, //
 };
 use core::fmt;
 
@@ -205,32 +208,31 @@ impl fmt::Display for Gone {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DEVICE: &str = "metadata device";
-        match self {
-            Self::Damaged(device) => write!(f, "{DEVICE} {device} is damaged, none is usable"),
+        match *self {
+            Self::Damaged(device) => {
+                write!(f, "{} is damaged, none is usable", MetaDevice(device))
+            }
             Self::Unreadable(device) => {
-                write!(f, "{DEVICE} {device} can't be read, none is usable")
+                write!(f, "{} can't be read, none is usable", MetaDevice(device))
             }
             Self::Missing(device) => {
-                write!(f, "{DEVICE} {device} is missing: a new group needs all")
+                let device = MetaDevice(device);
+                write!(f, "{device} is missing: a new group needs all")
             }
             Self::Foreign(device) => {
-                write!(
-                    f,
-                    "{DEVICE} {device} holds something that is not dm-svol metadata"
-                )
+                let device = MetaDevice(device);
+                write!(f, "{device} holds something that is not dm-svol metadata")
             }
             Self::Blank(device) => {
-                write!(f, "{DEVICE} {device} is blank, but the group is not new")
+                let device = MetaDevice(device);
+                write!(f, "{device} is blank, but the group is not new")
             }
             Self::WrongGroup { device, found } => {
-                write!(f, "{DEVICE} {device} belongs to the group {found}")
+                write!(f, "{} belongs to the group {found}", MetaDevice(device))
             }
             Self::Version { device, version } => {
-                write!(
-                    f,
-                    "{DEVICE} {device} has the unknown format version {version}"
-                )
+                let device = MetaDevice(device);
+                write!(f, "{device} has the unknown format version {version}")
             }
             Self::CopyCount { known } => {
                 write!(f, "#meta: the group has {known} metadata device(s)")
@@ -247,17 +249,24 @@ impl fmt::Display for Refusal {
                 device,
                 sequence,
                 newest,
-            } => write!(
-                f,
-                "{DEVICE} {device} is too old: generation {sequence}, newest {newest}"
-            ),
-            Self::NewestDamaged(device) => {
-                write!(f, "the newest generation on {DEVICE} {device} is damaged")
+            } => {
+                let device = MetaDevice(device);
+                write!(
+                    f,
+                    "{device} is too old: generation {sequence}, newest {newest}"
+                )
             }
-            Self::Unconfirmed { device, why } => write!(
-                f,
-                "{DEVICE} {device} is {why}, and nothing confirms that the other one is up to date"
-            ),
+            Self::NewestDamaged(device) => {
+                let device = MetaDevice(device);
+                write!(f, "the newest generation on {device} is damaged")
+            }
+            Self::Unconfirmed { device, why } => {
+                let device = MetaDevice(device);
+                write!(
+                    f,
+                    "{device} is {why}, and nothing confirms that the other one is up to date"
+                )
+            }
             Self::Stale { events, seen } => write!(
                 f,
                 "the metadata is stale: event count {events}, but {seen} was seen"

@@ -204,12 +204,7 @@ impl Group {
     }
 
     /// Publishes its live table to the volumes.
-    pub(crate) fn provider(&self) -> Arc<Provider<Bound>> {
-        self.provider.clone()
-    }
-
-    /// As [`Group::provider`], without a reference of its own.
-    pub(crate) fn provider_ref(&self) -> &Provider<Bound> {
+    pub(crate) fn provider(&self) -> &Arc<Provider<Bound>> {
         &self.provider
     }
 

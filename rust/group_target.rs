@@ -53,8 +53,6 @@ pub(crate) struct GroupTarget {
     group: GroupRef,
     line: TableLine<DeviceNumber>,
     members: Arc<Members>,
-    /// All devices of the line.
-    devices: KVec<DeviceNumber>,
 }
 
 impl Drop for GroupTarget {
@@ -92,14 +90,6 @@ impl Target for GroupTarget {
             return Err(SetupError::new(reason, report_id(&line.group, number)));
         }
         let (line, members) = probe::open(setup, registry, &line)?;
-
-        let mut devices = KVec::new();
-        for number in line.meta.iter().flatten() {
-            devices.push(*number, GFP_KERNEL)?;
-        }
-        for number in line.volumes.iter().filter_map(|volume| volume.dev) {
-            devices.push(number, GFP_KERNEL)?;
-        }
         let members = Arc::new(members, GFP_KERNEL)?;
         let group = Registry::open(registry, setup)?;
         group.table_made();
@@ -107,12 +97,11 @@ impl Target for GroupTarget {
             group,
             line,
             members,
-            devices,
         })
     }
 
     fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a>, data: &mut InFlight) -> Mapped {
-        let provider = self.group.provider_ref();
+        let provider = self.group.provider();
         match provider.get(live) {
             Some(bound) if bio.info().op == Op::Read => Bound::map_base(bound, bio, data),
             _ => bio.fail(),
@@ -120,35 +109,35 @@ impl Target for GroupTarget {
     }
 
     fn end_io(&self, live: &Live<'_>, bio: BioInfo, data: &InFlight, status: Status) -> EndIo {
-        if let Some(bound) = self.group.provider_ref().get(live) {
+        if let Some(bound) = self.group.provider().get(live) {
             bound.ended(bio, data, status);
         }
         EndIo::Done
     }
 
     fn presuspend(&self) {
-        self.group.provider_ref().suspend_clients();
+        self.group.provider().suspend_clients();
     }
 
     fn presuspend_undo(&self) {
-        self.group.provider_ref().resume_clients();
+        self.group.provider().resume_clients();
     }
 
     fn postsuspend(&self, quiesced: &Quiesced<'_>) {
-        drop(self.group.provider_ref().retract(quiesced));
+        drop(self.group.provider().retract(quiesced));
     }
 
     fn preresume(&self, live: &Live<'_>) -> Result {
         let number = self.group.number();
         self.group
             .registry()
-            .claim(number, self.members.table, &self.line.group, &self.devices)
+            .claim(number, &self.line.group, &self.members)
             .map_err(|conflict| self.report(&conflict))?;
         self.group.bind(live, &self.line, &self.members)
     }
 
     fn resume(&self, _live: &Live<'_>) {
-        self.group.provider_ref().resume_clients();
+        self.group.provider().resume_clients();
     }
 
     fn status(&self, kind: StatusKind, out: &mut Writer<'_>) -> core::fmt::Result {

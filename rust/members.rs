@@ -2,10 +2,14 @@
 
 //! The devices of one group table, opened.
 
-use crate::dm::{
-    self,
-    Device,
-    IoClient, //
+use crate::{
+    dm::{
+        self,
+        Device,
+        DeviceNumber,
+        IoClient, //
+    },
+    svol_core::table_line::DeviceRole, //
 };
 use kernel::{
     prelude::*,
@@ -73,6 +77,19 @@ pub(crate) struct Members {
 }
 
 impl Members {
+    /// The numbers of all devices, and what they are for.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (DeviceNumber, DeviceRole)> + '_ {
+        let meta = self.meta.iter().enumerate().filter_map(|(i, device)| {
+            let device = device.as_ref()?;
+            Some((device.number(), DeviceRole::Meta(i)))
+        });
+        let disks = self.disks.iter().enumerate().filter_map(|(i, disk)| {
+            let disk = disk.as_ref()?;
+            Some((disk.device.number(), DeviceRole::Volume(i)))
+        });
+        Iterator::chain(meta, disks)
+    }
+
     /// The disk of an entry, if the line names one.
     pub(crate) fn disk(&self, entry: usize) -> Option<&Disk> {
         self.disks.get(entry)?.as_ref()

@@ -25,6 +25,7 @@ use crate::{
         meta,
         table_line::{
             DeviceRole,
+            MetaDevice,
             TableLine, //
         },
         text::Quoted, //
@@ -57,7 +58,7 @@ struct Which<'a> {
 impl fmt::Display for Which<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.role {
-            DeviceRole::Meta(i) => write!(f, "meta dev {}", i.saturating_add(1)),
+            DeviceRole::Meta(i) => write!(f, "{}", MetaDevice(i)),
             DeviceRole::Volume(i) => {
                 write!(f, "volume {}", i.saturating_add(1))?;
                 match self.line.volumes.get(i) {
@@ -94,7 +95,6 @@ pub(crate) fn open(
         members.disks.push(None, GFP_KERNEL)?;
     }
 
-    let mut seen: KVec<(DeviceNumber, DeviceRole)> = KVec::new();
     let opened = line.map_devices(|path, role| -> Result<DeviceNumber, SetupError> {
         let which = Which { line, role };
         let refuse = |reason, error, detail: fmt::Arguments<'_>| {
@@ -119,15 +119,14 @@ pub(crate) fn open(
             Ok(number) => number,
             Err(error) => return cant_open(error),
         };
-        if let Some((_, other)) = seen.iter().find(|(n, _)| *n == number) {
-            let other = Which { line, role: *other };
+        if let Some((_, role)) = members.numbers().find(|(n, _)| *n == number) {
+            let other = Which { line, role };
             return refuse(
                 c"dev: named before",
                 EINVAL,
                 format_args!("the same device as {other}"),
             );
         }
-        seen.push((number, role), GFP_KERNEL)?;
         if let Err(group) = registry.check_device(setup.number(), number) {
             return refuse(
                 busy(attr),

@@ -16,6 +16,7 @@ use crate::{
         DeviceNumber, //
     },
     group::Group,
+    members::Members,
     svol_core::id::Id, //
 };
 use core::ops::Deref;
@@ -137,16 +138,7 @@ impl Registry {
         number: DeviceNumber,
         device: DeviceNumber,
     ) -> Result<(), Id> {
-        let groups = self.groups.lock();
-        let user = groups
-            .iter()
-            .filter(|entry| entry.group.number() != number)
-            .flat_map(|entry| entry.claims.iter())
-            .find(|claim| claim.devices.contains(&device));
-        match user {
-            Some(claim) => Err(claim.id),
-            None => Ok(()),
-        }
+        no_user(user_of_device(&self.groups.lock(), number, device))
     }
 
     /// Whether a table of the group on `number` could have this ID: no live group on another
@@ -156,56 +148,37 @@ impl Registry {
     ///
     /// The mapped device of the group that has it.
     pub(crate) fn check_id(&self, number: DeviceNumber, id: &Id) -> Result<(), DeviceNumber> {
-        let groups = self.groups.lock();
-        let other = groups
-            .iter()
-            .find(|e| e.group.number() != number && e.claims.iter().any(|c| c.id == *id));
-        match other {
-            Some(entry) => Err(entry.group.number()),
-            None => Ok(()),
-        }
+        no_user(user_of_id(&self.groups.lock(), number, id))
     }
 
-    fn check_locked(
-        groups: &[Entry],
-        number: DeviceNumber,
-        id: &Id,
-        devices: &[DeviceNumber],
-    ) -> Result<(), Conflict> {
-        let others = groups.iter().filter(|e| e.group.number() != number);
-        for (entry, claim) in others.flat_map(|e| e.claims.iter().map(move |c| (e, c))) {
-            if claim.id == *id {
-                return Err(Conflict::Id(entry.group.number()));
-            }
-            if let Some(device) = devices.iter().find(|&d| claim.devices.contains(d)) {
-                return Err(Conflict::Device(*device, claim.id));
-            }
-        }
-        Ok(())
-    }
-
-    /// Claims them for a table, until [`Registry::release`]. Claiming again changes nothing.
+    /// Claims the ID and the members of a table, until [`Registry::release`]. Claiming again
+    /// changes nothing.
     pub(crate) fn claim(
         &self,
         number: DeviceNumber,
-        table: u64,
         id: &Id,
-        devices: &[DeviceNumber],
+        members: &Members,
     ) -> Result<(), Conflict> {
-        let mut owned = KVec::with_capacity(devices.len(), GFP_KERNEL)?;
-        owned.extend_from_slice(devices, GFP_KERNEL)?;
+        let mut devices = KVec::new();
+        for (device, _) in members.numbers() {
+            devices.push(device, GFP_KERNEL)?;
+        }
 
         let mut groups = self.groups.lock();
-        Self::check_locked(&groups, number, id, devices)?;
+        no_user(user_of_id(&groups, number, id)).map_err(Conflict::Id)?;
+        for device in &devices {
+            no_user(user_of_device(&groups, number, *device))
+                .map_err(|user| Conflict::Device(*device, user))?;
+        }
         let Some(entry) = groups.iter_mut().find(|e| e.group.number() == number) else {
             return Ok(());
         };
-        if entry.claims.iter().all(|c| c.table != table) {
+        if entry.claims.iter().all(|c| c.table != members.table) {
             entry.claims.push(
                 Claim {
-                    table,
+                    table: members.table,
                     id: *id,
-                    devices: owned,
+                    devices,
                 },
                 GFP_KERNEL,
             )?;
@@ -219,6 +192,38 @@ impl Registry {
         if let Some(entry) = groups.iter_mut().find(|e| e.group.number() == number) {
             entry.claims.retain(|c| c.table != table);
         }
+    }
+}
+
+/// What live groups on other mapped devices than `number` claim; with each its mapped device.
+fn claims_of_others(
+    groups: &[Entry],
+    number: DeviceNumber,
+) -> impl Iterator<Item = (DeviceNumber, &Claim)> {
+    groups
+        .iter()
+        .filter(move |entry| entry.group.number() != number)
+        .flat_map(|entry| entry.claims.iter().map(|c| (entry.group.number(), c)))
+}
+
+/// The mapped device of another live group with this ID.
+fn user_of_id(groups: &[Entry], number: DeviceNumber, id: &Id) -> Option<DeviceNumber> {
+    claims_of_others(groups, number)
+        .find(|(_, claim)| claim.id == *id)
+        .map(|(user, _)| user)
+}
+
+/// The ID of another live group that uses this device.
+fn user_of_device(groups: &[Entry], number: DeviceNumber, device: DeviceNumber) -> Option<Id> {
+    claims_of_others(groups, number)
+        .find(|(_, claim)| claim.devices.contains(&device))
+        .map(|(_, claim)| claim.id)
+}
+
+fn no_user<T>(user: Option<T>) -> Result<(), T> {
+    match user {
+        Some(user) => Err(user),
+        None => Ok(()),
     }
 }
 

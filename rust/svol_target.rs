@@ -152,7 +152,7 @@ impl Target for SvolTarget {
             lid,
             number: setup.number(),
         };
-        let client = Client::new(setup, claim.group.provider()).map_err(|error| {
+        let client = Client::new(setup, claim.group.provider().clone()).map_err(|error| {
             refuse(
                 &claim.group.name(),
                 c"group dev: the group is suspended",

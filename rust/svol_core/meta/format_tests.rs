@@ -127,15 +127,21 @@ mod tests {
         }
     }
 
+    /// The example with its body and its header, as they are written.
+    fn written() -> Result<(Metadata, Vec<u8>, Vec<u8>), Failed> {
+        let metadata = example()?;
+        let body = metadata.encode_body()?;
+        let sector = header(&metadata, &body)?;
+        Ok((metadata, body, sector))
+    }
+
     fn has(bytes: &[u8], at: usize, field: &[u8]) -> bool {
         bytes.get(at..).is_some_and(|rest| rest.starts_with(field))
     }
 
     #[test]
     fn header_fields() -> Test {
-        let metadata = example()?;
-        let body = metadata.encode_body()?;
-        let sector = header(&metadata, &body)?;
+        let (_, _, sector) = written()?;
         let fields: [(usize, &[u8]); 20] = [
             (0, b"dm-svolM"),
             (12, &[1, 0, 0, 0]),
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn body_fields() -> Test {
-        let body = example()?.encode_body()?;
+        let (_, body, _) = written()?;
         assert_eq!(body.len(), 0x290);
         let fields: [(usize, &[u8]); 18] = [
             (0, &[1, 0, 0, 0, 0, 1, 0, 0]),
@@ -199,9 +205,7 @@ mod tests {
 
     #[test]
     fn reads_what_it_wrote() -> Test {
-        let metadata = example()?;
-        let body = metadata.encode_body()?;
-        let sector = header(&metadata, &body)?;
+        let (metadata, body, sector) = written()?;
         let header = Header::decode(&sector).map_err(|_| Failed)?;
         assert_eq!(header.head, metadata.head);
         assert!(Metadata::decode(&header, &body)? == metadata);
@@ -219,8 +223,7 @@ mod tests {
 
     #[test]
     fn headers_that_are_none() -> Test {
-        let metadata = example()?;
-        let mut sector = header(&metadata, &[])?;
+        let (_, _, mut sector) = written()?;
         assert!(Header::decode(&sector).is_ok());
         if let Some(last) = sector.last_mut() {
             *last = 1;

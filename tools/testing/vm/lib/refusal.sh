@@ -12,8 +12,8 @@ begin_refusals() {
 }
 
 # One line that must be refused with one of these errors ("EINVAL|EBUSY"; empty
-# for any). The words are separated by `;`, alternatives of a word by `|`, and
-# case does not count.
+# for any). The words are separated by `;`, alternatives of a word by `|`. They
+# have to be there as words, not as parts of longer ones; case does not count.
 refusal() { # errors words line
 	REFUSED_ERRORS+=("$1")
 	REFUSED_WORDS+=("$2")
@@ -32,10 +32,13 @@ refuses_group() { # words parameters
 
 # The alternatives of a word: one of them has to be there.
 refusal_says() { # text alternatives
-	local alternative alternatives
-	IFS='|' read -ra alternatives <<<"$2"
+	local alternative alternatives before after
+	IFS='|' read -ra alternatives <<<"${2,,}"
 	for alternative in "${alternatives[@]}"; do
-		[[ ${1,,} != *"${alternative,,}"* ]] || return 0
+		before='' after=''
+		[[ $alternative != [a-z0-9_]* ]] || before='(^|[^a-z0-9_])'
+		[[ $alternative != *[a-z0-9_] ]] || after='([^a-z0-9_]|$)'
+		[[ ! ${1,,} =~ $before"$alternative"$after ]] || return 0
 	done
 	return 1
 }

@@ -271,16 +271,28 @@ test_missing_metadata_copy() {
 	assert_status metadata=AF
 }
 
+# A change of health or protection raises an event: whoever waits for it wakes up.
 test_dm_event() {
-	local before
+	local before waiter
 	figure9 8
-	dmsetup remove G0
+	before=$(dm_info G0 events)
+	dm_change G0 "$(group_table)"
+	assert_eq 'the event number, when nothing happened' "$(dm_info G0 events)" "$before"
+
+	timeout 20 dmsetup wait G0 "$before" &
+	waiter=$!
 	group_move LV1 -
-	group_create
+	dm_change G0 "$(group_table)"
 	read_status
 	assert_status LV1.health=failed
-	before=$(dm_info G0 events)
-	assert_match 'the event number' "$before" '^[0-9]+$'
+	assert_eq 'the event number, after a disk failed' "$(dm_info G0 events)" $((before + 1))
+	wait "$waiter" || fail 'dmsetup wait does not return'
+
+	svol_create LV2
+	read_status
+	assert_status LV2.protection=unprotected
+	assert_eq 'the event number, after the mark of a write' "$(dm_info G0 events)" \
+		$((before + 2))
 }
 
 # Increments volumes may be shared.

@@ -72,13 +72,13 @@ test_numbers() {
 	start
 	for n in 0 1 4 7 12 100 127 129 256 -128 +128 0x80 128x 1e2 128.0 x - 4294967424 \
 		18446744073709551744 99999999999999999999999; do
-		refuses_group "block;$n" "G0 $n 1 $META 1 LV0 ro $D0 -"
+		refuses_group "block sectors;\"$n\"" "G0 $n 1 $META 1 LV0 ro $D0 -"
 	done
 	for n in 0 3 -1 x 1x 4294967297 18446744073709551617; do
-		refuses_group "meta;$n" "G0 128 $n $META 1 LV0 ro $D0 -"
+		refuses_group "#meta;\"$n\"" "G0 128 $n $META 1 LV0 ro $D0 -"
 	done
 	for n in 0 257 -1 x 1x 100000 4294967297 18446744073709551617; do
-		refuses_group "volumes;$n" "G0 128 1 $META $n LV0 ro $D0 -"
+		refuses_group "#volumes;\"$n\"" "G0 128 1 $META $n LV0 ro $D0 -"
 	done
 	finish
 }
@@ -152,30 +152,30 @@ test_devices() {
 	new_disk small 2
 	truncate -s 8M "$file"
 	v="LV0 ro $D0 -"
-	refuses_group 'meta;nothing' "G0 128 1 /dev/nothing 1 $v"
-	refuses_group 'meta;nothing' "G0 128 2 $META /dev/nothing 1 $v"
-	refuses_group 'meta' "G0 128 1 - 1 $v"
-	refuses_group 'meta' "G0 128 2 - - 1 $v"
-	refuses_group 'meta;/dev/null' "G0 128 1 /dev/null 1 $v"
-	refuses_group "meta;$TEST_DIR" "G0 128 1 $TEST_DIR 1 $v"
-	refuses_group "meta;$file" "G0 128 1 $file 1 $v"
-	refuses_group 'meta;4095:77' "G0 128 1 4095:77 1 $v"
-	refuses_group "meta;$small" "G0 128 1 $small 1 $v"
-	refuses_group "LV1;nothing" "G0 128 1 $META 2 $v LV1 ro /dev/nothing -"
-	refuses_group "LV1;/dev/zero" "G0 128 1 $META 2 $v LV1 ro /dev/zero -"
-	refuses_group "LV1;$small" "G0 128 1 $META 2 $v LV1 ro $small -"
-	refuses_group "S0;$small" "G0 128 1 $META 2 $v S0 spare $small -"
+	refuses_group 'metadata device 1;/dev/nothing' "G0 128 1 /dev/nothing 1 $v"
+	refuses_group 'metadata device 2;/dev/nothing' "G0 128 2 $META /dev/nothing 1 $v"
+	refuses_group 'meta dev' "G0 128 1 - 1 $v"
+	refuses_group 'meta dev' "G0 128 2 - - 1 $v"
+	refuses_group 'metadata device 1;/dev/null' "G0 128 1 /dev/null 1 $v"
+	refuses_group "metadata device 1;$TEST_DIR" "G0 128 1 $TEST_DIR 1 $v"
+	refuses_group "metadata device 1;$file" "G0 128 1 $file 1 $v"
+	refuses_group 'metadata device 1;4095:77' "G0 128 1 4095:77 1 $v"
+	refuses_group "metadata device 1;$small" "G0 128 1 $small 1 $v"
+	refuses_group "volume 2 (LV1);/dev/nothing" "G0 128 1 $META 2 $v LV1 ro /dev/nothing -"
+	refuses_group "volume 2 (LV1);/dev/zero" "G0 128 1 $META 2 $v LV1 ro /dev/zero -"
+	refuses_group "volume 2 (LV1);$small" "G0 128 1 $META 2 $v LV1 ro $small -"
+	refuses_group "volume 2 (S0);$small" "G0 128 1 $META 2 $v S0 spare $small -"
 	# The same device twice, by the same name or by another one.
-	refuses_group "$META" "G0 128 2 $META $META 1 $v"
-	refuses_group "$META" "G0 128 1 $META 2 $v LV1 ro $META -"
-	refuses_group "LV1" "G0 128 1 $META 2 $v LV1 ro $D0 -"
-	refuses_group "S0" "G0 128 1 $META 2 $v S0 spare $(disk_number "$D0") -"
-	refuses_group "DLV0" "G0 128 1 $META 2 $v DLV0 increments $D0 -"
+	refuses_group "meta dev;$META" "G0 128 2 $META $META 1 $v"
+	refuses_group "volume 2 (LV1);$META" "G0 128 1 $META 2 $v LV1 ro $META -"
+	refuses_group "volume 2 (LV1);$D0|link" "G0 128 1 $META 2 $v LV1 ro $D0 -"
+	refuses_group "volume 2 (S0);volume 1 (LV0)" "G0 128 1 $META 2 $v S0 spare $(disk_number "$D0") -"
+	refuses_group "volume 2 (DLV0);$D0" "G0 128 1 $META 2 $v DLV0 increments $D0 -"
 	ln -s "$D0" "$TEST_DIR/link"
-	refuses_group "LV1" "G0 128 1 $META 2 $v LV1 ro $TEST_DIR/link -"
+	refuses_group "volume 2 (LV1);$D0|link" "G0 128 1 $META 2 $v LV1 ro $TEST_DIR/link -"
 	# The group is longer than a disk.
-	refuses 'LV0' "0 $((G_LEN + 8)) svol-group G0 128 1 $META 1 $v"
-	refuses 'LV0' "0 $((1 << 50)) svol-group G0 128 1 $META 1 $v"
+	refuses "volume 1 (LV0);$D0;$((G_LEN)) sectors" "0 $((G_LEN + 8)) svol-group G0 128 1 $META 1 $v"
+	refuses "volume 1 (LV0);$D0;$((G_LEN)) sectors" "0 $((1 << 50)) svol-group G0 128 1 $META 1 $v"
 	assert_unused "$small"
 	finish
 }
@@ -191,10 +191,10 @@ test_devices_in_use() {
 	for disk in "${!holders[@]}"; do
 		wait_until 10 grep -q held "held.$disk"
 	done
-	refuses_group "meta;$META2" "G0 128 2 $META $META2 1 LV1 ro $D1 -"
-	refuses_group "LV0;$D0" "G0 128 1 $META 2 LV1 ro $D1 - LV0 ro $D0 -"
-	refuses_group "S0;$DS" "G0 128 1 $META 2 LV1 ro $D1 - S0 spare $DS -"
-	refuses_group "DLV;$DI" "G0 128 1 $META 2 LV1 ro $D1 DLV DLV increments $DI -"
+	refuses_group "metadata device 2;$META2" "G0 128 2 $META $META2 1 LV1 ro $D1 -"
+	refuses_group "volume 2 (LV0);$D0;in use" "G0 128 1 $META 2 LV1 ro $D1 - LV0 ro $D0 -"
+	refuses_group "volume 2 (S0);$DS;in use" "G0 128 1 $META 2 LV1 ro $D1 - S0 spare $DS -"
+	refuses_group "volume 2 (DLV);$DI;in use" "G0 128 1 $META 2 LV1 ro $D1 DLV DLV increments $DI -"
 	check_refusals
 	kill "${holders[@]}"
 	wait "${holders[@]}"
@@ -213,11 +213,10 @@ test_devices_of_another_group() {
 	figure9_disks 4
 	G_NAME=G1
 	begin_refusals
-	# The argument by its name, or the device by its number.
-	refuses "${other[0]}|$(disk_number "${other[0]}")" "0 $G_LEN svol-group G1 128 1 ${other[0]} 1 LV0 ro $D0 -"
-	refuses "${other[1]}|$(disk_number "${other[1]}")" "0 $G_LEN svol-group G1 128 2 $META ${other[1]} 1 LV0 ro $D0 -"
+	refuses "metadata device 1;${other[0]};group G0" "0 $G_LEN svol-group G1 128 1 ${other[0]} 1 LV0 ro $D0 -"
+	refuses "metadata device 2;${other[1]};group G0" "0 $G_LEN svol-group G1 128 2 $META ${other[1]} 1 LV0 ro $D0 -"
 	for name in 2 3 4 5 6; do
-		refuses "${other[name]}|$(disk_number "${other[name]}")" \
+		refuses "volume 2 (S0);${other[name]};group G0" \
 			"0 $G_LEN svol-group G1 128 1 $META 2 LV0 ro $D0 - S0 spare ${other[name]} -"
 	done
 	check_refusals

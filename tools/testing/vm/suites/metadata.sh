@@ -132,10 +132,10 @@ test_foreign_data_on_a_metadata_device() {
 	load_module
 	figure9_disks 4
 	mkfs.ext4 -q -F "$META2"
-	refused_unchanged 'meta'
+	refused_unchanged 'metadata device 2 holds something'
 	blank_disk "$META2"
 	"$SVOL_TEST" fill "$META"
-	refused_unchanged 'meta'
+	refused_unchanged 'metadata device 1 holds something'
 	G_META=("$META2")
 	group_create
 }
@@ -143,7 +143,7 @@ test_foreign_data_on_a_metadata_device() {
 test_wrong_group() {
 	group_with_history
 	G_NAME=G1
-	refused_unchanged 'G0'
+	refused_unchanged 'metadata device [12] belongs to the group G0'
 	G_NAME=G0
 	group_create
 	assert_history
@@ -224,7 +224,7 @@ test_stale_copy_alone() {
 	group_with_history
 	load_disk "$META2" old.2
 	G_META=(- "$META2")
-	refused_unchanged 'meta'
+	refused_unchanged 'metadata device 1 is missing'
 	G_META=("$META" "$META2")
 	group_create
 	assert_history
@@ -233,7 +233,7 @@ test_stale_copy_alone() {
 test_fewer_copies_than_known() {
 	group_with_history
 	G_META=("$META")
-	refused_unchanged 'meta'
+	refused_unchanged '#meta: the group has 2 metadata device'
 	G_META=("$META" "$META2")
 	group_create
 	assert_history
@@ -242,10 +242,10 @@ test_fewer_copies_than_known() {
 test_blank_copy() {
 	group_with_history
 	blank_disk "$META2"
-	refused_unchanged 'meta.*2|2.*meta|blank'
+	refused_unchanged 'metadata device 2 is blank'
 	load_disk "$META2" new.2
 	blank_disk "$META"
-	refused_unchanged 'meta.*1|1.*meta|blank'
+	refused_unchanged 'metadata device 1 is blank'
 	load_disk "$META" new.1
 	group_create
 	assert_history
@@ -259,7 +259,7 @@ test_destroyed_copy() {
 	while read -r sector; do
 		"$SVOL_TEST" corrupt "$META2" --sector "$sector" --byte 200
 	done <sectors
-	refused_unchanged 'meta'
+	refused_unchanged 'metadata device 2 is damaged'
 	G_FEATURES+=(force_metadata)
 	group_create
 	assert_history
@@ -270,9 +270,9 @@ test_destroyed_copy() {
 test_foreign_copy() {
 	group_with_history
 	"$SVOL_TEST" fill "$META2"
-	refused_unchanged 'meta'
+	refused_unchanged 'metadata device 2 holds something'
 	G_FEATURES+=(force_metadata)
-	refused_unchanged 'meta'
+	refused_unchanged 'metadata device 2 holds something'
 	load_disk "$META2" new.2
 	group_create
 	assert_history
@@ -281,10 +281,10 @@ test_foreign_copy() {
 test_destroyed_copies() {
 	group_with_history
 	"$SVOL_TEST" fill "$META" "$META2"
-	refused_unchanged 'meta'
+	refused_unchanged 'metadata device [12] holds something'
 	# Force chooses between copies; it makes none.
 	G_FEATURES+=(force_metadata)
-	refused_unchanged 'meta'
+	refused_unchanged 'metadata device [12] holds something'
 }
 
 test_swapped_copies() {
@@ -491,8 +491,69 @@ test_interrupted_change() {
 	assert_at_least 'the number of entries' "$entries" 2
 }
 
-# The metadata device goes away under a running group.
+# Power cuts with two copies, in slices of one disk: one log has the writes of both in their order.
+slices() { # disk
+	dm_linear slice1 "$1" 0 8192
+	dm_linear slice2 "$1" 8192 8192
+}
+
+unslice() {
+	dmsetup remove slice1
+	dmsetup remove slice2
+}
+
+# The first start, the loss of a disk, and the mark of an unlogged write.
+short_history() {
+	group_create
+	group_move LV1 -
+	dm_change G0 "$(group_table)"
+	svol_create LV2
+	dmsetup remove LV2
+	group_move LV1 "$D1"
+}
+
+test_interrupted_with_two_copies() {
+	local both entries n health=in-sync protection=protected events=0
+	start_logged
+	new_disk both 8 cache_size=8
+	dmsetup create logged --table "0 16384 log-writes $both $LOG"
+	slices /dev/mapper/logged
+	G_META=(/dev/mapper/slice1 /dev/mapper/slice2)
+	short_history
+	dmsetup remove G0
+	unslice
+	dmsetup remove logged
+	entries=$("$SVOL_TEST" log-writes "$LOG" --count-only)
+	note "$entries entries in the log"
+	assert_at_least 'the number of entries' "$entries" 8
+	for ((n = 0; n <= entries; n++)); do
+		blank_disk "$both"
+		"$SVOL_TEST" log-writes "$LOG" --entries "$n" --to "$both"
+		slices "$both"
+		group_create || fail "no start after $n of $entries writes"
+		read_status
+		assert_status metadata=AA LV0.health=in-sync
+		# What was once durable stays so.
+		case $health-${ST[LV1.health]} in
+		in-sync-in-sync | in-sync-failed | failed-failed) health=${ST[LV1.health]} ;;
+		*) fail "after $n writes LV1 is ${ST[LV1.health]}, it was $health" ;;
+		esac
+		case $protection-${ST[LV2.protection]} in
+		protected-* | unprotected-unprotected) protection=${ST[LV2.protection]} ;;
+		*) fail "after $n writes LV2 is ${ST[LV2.protection]}, it was $protection" ;;
+		esac
+		assert_at_least "the event count after $n writes" "${ST[events]}" "$events"
+		events=${ST[events]}
+		dmsetup remove G0
+		unslice
+	done
+	assert_eq 'the health of LV1 in the end' "$health" failed
+	assert_eq 'the protection of LV2 in the end' "$protection" unprotected
+}
+
+# The metadata device goes away under a running group: the next change of state finds out.
 test_lost_metadata_device() {
+	local before
 	figure9 4
 	svol_create LV0 --readonly
 	expect_warnings
@@ -500,7 +561,109 @@ test_lost_metadata_device() {
 	disk_set "$META2" power 0
 	assert_base /dev/mapper/LV0
 	dmsetup message G0 0 query >/dev/null
-	dmsetup status G0 >/dev/null
+	read_status
+	assert_status metadata=AA
+	before=$(dm_info G0 events)
+	svol_create LV2
+	read_status
+	assert_status metadata=AF state=degraded redundancy=0 LV2.protection=unprotected
+	assert_eq 'the event number' "$(dm_info G0 events)" $((before + 1))
 	svol_create LV1 --readonly
 	assert_base /dev/mapper/LV1
+	dmsetup message G0 0 query | grep -q 'metadata AF'
+	# Its loss is on record: nobody has to confirm it.
+	dmsetup remove LV0
+	dmsetup remove LV1
+	dmsetup remove LV2
+	G_META=("$META" -)
+	group_restart
+	read_status
+	assert_status metadata=AF LV2.protection=unprotected
+}
+
+# Makes a device whose writes fail when it is told so.
+flaky() { # name device
+	local len
+	len=$(blockdev --getsz "$2")
+	dmsetup create "$1" --table "0 $len flakey $2 0 1 0"
+}
+
+flaky_writes() { # name device fail|work
+	local len intervals='1 0'
+	len=$(blockdev --getsz "$2")
+	[ "$3" = work ] || intervals='0 1 1 error_writes'
+	dm_change "$1" "0 $len flakey $2 0 $intervals"
+}
+
+# The copy whose device fails writes is lost, and the group goes on with the other one.
+write_errors_of_one_copy() { # number letters
+	local i metas=("$META" "$META2")
+	i=$(($1 - 1))
+	dm_linear plain "${metas[1 - i]}"
+	flaky flaky "${metas[i]}"
+	metas[i]=/dev/mapper/flaky
+	metas[1 - i]=/dev/mapper/plain
+	G_META=("${metas[@]}")
+	group_create
+	svol_create LV0 --readonly
+	flaky_writes flaky "$3" fail
+	log_mark
+	svol_create LV2
+	assert_logged "^dm_svol: G0: metadata device $1: write failed: error -5"
+	read_status
+	assert_status "metadata=$2" state=degraded LV2.protection=unprotected LV2.health=in-sync
+	"$SVOL_TEST" random-io /dev/mapper/LV2 --write 50 --ops 50 --state lv2 --rng "$SVOL_SEED"
+	assert_state /dev/mapper/LV2 lv2
+	assert_base /dev/mapper/LV0
+	# The device works again, but what it holds is of yesterday.
+	flaky_writes flaky "$3" work
+	dmsetup remove LV0
+	dmsetup remove LV2
+	group_restart
+	read_status
+	assert_status "metadata=$2" LV2.protection=unprotected
+	svol_create LV2
+	assert_state /dev/mapper/LV2 lv2
+}
+
+test_write_errors_of_the_first_copy() {
+	need_target flakey
+	load_module
+	figure9_disks 4
+	expect_warnings
+	write_errors_of_one_copy 1 FA "$META"
+}
+
+test_write_errors_of_the_second_copy() {
+	need_target flakey
+	load_module
+	figure9_disks 4
+	expect_warnings
+	write_errors_of_one_copy 2 AF "$META2"
+}
+
+# What can't be made durable does not happen: nobody writes unlogged without the mark.
+test_write_errors_of_the_only_copy() {
+	local before
+	need_target flakey
+	load_module
+	figure9_disks 4
+	flaky flaky "$META"
+	G_META=(/dev/mapper/flaky)
+	group_create
+	svol_create LV0 --readonly
+	read_status
+	before=${ST[line]}
+	flaky_writes flaky "$META" fail
+	expect_warnings
+	expect_log '^device-mapper: table: [0-9:]+: svol: preresume failed, error = -5$'
+	must_fail svol_create LV2
+	assert_no_dm LV2
+	assert_base /dev/mapper/LV0
+	read_status
+	assert_eq 'the status' "${ST[line]}" "$before"
+	flaky_writes flaky "$META" work
+	svol_create LV2
+	read_status
+	assert_status metadata=A LV2.protection=unprotected
 }

@@ -168,6 +168,62 @@ test_partitions() {
 	sfdisk -q --verify /dev/mapper/LV2
 }
 
+# LVM without its daemons, its lock folder and udev, and with one disk only.
+on_disk() { # disk command...
+	local options='devices{scan=["/dev/mapper","/dev"] types=["nullb",16]}'
+	options+='activation{udev_sync=0 udev_rules=0}'
+	options+="global{locking_dir=\"$PWD/lock\"}backup{backup=0 archive=0}"
+	LVM_SUPPRESS_FD_WARNINGS=1 "$2" --config "$options" --devices "$1" "${@:3}"
+}
+
+lvm_image() { # disk
+	mkdir -p lock
+	on_disk "$1" pvcreate -q "$1"
+	on_disk "$1" vgcreate -q -s 1M svtvg "$1"
+	on_disk "$1" lvcreate -q -y -Wn -Zn -L 12M -n lv svtvg
+	ext4_image /dev/mapper/svtvg-lv
+	on_disk "$1" vgchange -q -an svtvg
+}
+
+# LVM in the base image, and on a volume that is written: grown, and read without this module.
+test_lvm() {
+	local before
+	load_module
+	figure9_disks 24
+	image_on_disks lvm_image
+	before=$(digest "$D0" "$D1")
+	group_create
+	svol_create LV0 --readonly
+	svol_create LV2
+
+	on_disk /dev/mapper/LV0 vgchange -q -ay svtvg
+	mount_at m0 /dev/mapper/svtvg-lv -o ro
+	check_files m0
+	# In use by what is above.
+	must_fail dmsetup remove LV0
+	umount m0
+	on_disk /dev/mapper/LV0 vgchange -q -an svtvg
+
+	on_disk /dev/mapper/LV2 vgchange -q -ay svtvg
+	on_disk /dev/mapper/LV2 lvextend -q -L +8M svtvg/lv
+	e2fsck -fp /dev/mapper/svtvg-lv
+	resize2fs /dev/mapper/svtvg-lv
+	mount_at m2 /dev/mapper/svtvg-lv
+	work_on m2
+	umount m2
+	e2fsck -fn /dev/mapper/svtvg-lv
+	on_disk /dev/mapper/LV2 vgchange -q -an svtvg
+	dmsetup remove LV2
+	dmsetup remove LV0
+	dmsetup remove G0
+	assert_eq 'what the disks hold' "$(digest "$D0" "$D1")" "$before"
+	on_disk "$D2" vgchange -q -ay svtvg
+	mount_at m2 /dev/mapper/svtvg-lv -o ro
+	check_work m2
+	umount m2
+	on_disk "$D2" vgchange -q -an svtvg
+}
+
 test_linear_and_crypt_above() {
 	need_target crypt
 	figure9 16

@@ -7,10 +7,10 @@ use crate::{
         current_cpu,
         Bio,
         BioInfo,
+        Ended,
         InUse,
         Mapped,
-        Op,
-        Status, //
+        Op, //
     },
     members::Members,
     stats::VolumeStats,
@@ -73,12 +73,11 @@ impl Bound {
     }
 
     /// Sends a volume's bio on its way. Does not sleep.
-    pub(crate) fn map_volume(
+    pub(crate) fn map_volume<'a>(
         this: InUse<'_, Self>,
         entry: usize,
-        bio: Bio<'_>,
-        data: &mut InFlight,
-    ) -> Mapped {
+        bio: Bio<'a, InFlight>,
+    ) -> Mapped<'a> {
         let bound: &Self = &this;
         let Some(volume) = bound.volumes.get(entry) else {
             return bio.fail();
@@ -90,13 +89,13 @@ impl Bound {
             Route::Refuse(_) => None,
         };
         volume.stats.count_io(current_cpu());
-        Self::send(this, disk, bio, data)
+        Self::send(this, disk, bio)
     }
 
     /// Sends a read of the base image on its way. Does not sleep.
-    pub(crate) fn map_base(this: InUse<'_, Self>, bio: Bio<'_>, data: &mut InFlight) -> Mapped {
+    pub(crate) fn map_base<'a>(this: InUse<'_, Self>, bio: Bio<'a, InFlight>) -> Mapped<'a> {
         let disk = this.choose(&this.selector, bio.info());
-        Self::send(this, disk, bio, data)
+        Self::send(this, disk, bio)
     }
 
     fn choose(&self, selector: &Selector, info: BioInfo) -> Option<usize> {
@@ -116,12 +115,11 @@ impl Bound {
         )
     }
 
-    fn send(
+    fn send<'a>(
         this: InUse<'_, Self>,
         entry: Option<usize>,
-        bio: Bio<'_>,
-        data: &mut InFlight,
-    ) -> Mapped {
+        mut bio: Bio<'a, InFlight>,
+    ) -> Mapped<'a> {
         let Some(entry) = entry else {
             return bio.fail();
         };
@@ -132,14 +130,15 @@ impl Bound {
             return bio.fail();
         };
         disk.begin();
-        data.disk = u32::try_from(entry.saturating_add(1)).unwrap_or(0);
+        bio.data_mut().disk = u32::try_from(entry.saturating_add(1)).unwrap_or(0);
         let sector = bio.info().sector;
         bio.remap(device, sector)
     }
 
     /// A bio came back from the disk that it was sent to. Does not sleep.
-    pub(crate) fn ended(&self, bio: BioInfo, data: &InFlight, status: Status) {
-        let Some(entry) = data
+    pub(crate) fn ended(&self, bio: &Ended<'_, InFlight>) {
+        let Some(entry) = bio
+            .data()
             .disk
             .checked_sub(1)
             .and_then(|e| usize::try_from(e).ok())
@@ -149,9 +148,9 @@ impl Bound {
         if let Some(disk) = self.members.disk(entry) {
             disk.end();
         }
-        if status.is_error() {
+        if bio.status().is_error() {
             if let Some(volume) = self.volumes.get(entry) {
-                volume.stats.count_error(bio.op == Op::Read);
+                volume.stats.count_error(bio.info().op == Op::Read);
             }
         }
     }

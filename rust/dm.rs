@@ -33,17 +33,26 @@
 //!
 //! `map` could sleep in most cases, but callers that set `REQ_NOWAIT` rely on it not to.
 
+// It has what a target that keeps copies of writes needs; not all of it is in use yet.
+#![allow(dead_code, unused_imports)]
+
 mod anchor;
 mod args;
 mod bindings;
 mod bio;
+mod cell;
 mod device;
+mod ended;
 mod event;
 mod io;
+mod legs;
 mod limits;
 mod live;
 mod mapped_device;
+mod parked;
+mod parked_list;
 pub(crate) mod provider;
+mod status;
 mod sys;
 mod target;
 mod vtable;
@@ -52,18 +61,21 @@ mod writer;
 pub(crate) use bio::{
     Bio,
     BioInfo,
-    EndIo,
     Mapped,
-    Op,
-    Status, //
+    Op, //
 };
 pub(crate) use device::{
     device_number,
     Device,
     Mode, //
 };
+pub(crate) use ended::{
+    EndIo,
+    Ended, //
+};
 pub(crate) use event::Event;
 pub(crate) use io::IoClient;
+pub(crate) use legs::LegPool;
 pub(crate) use limits::{
     DeviceVisitor,
     Limits,
@@ -75,6 +87,12 @@ pub(crate) use live::{
     Quiesced, //
 };
 pub(crate) use mapped_device::DeviceNumber;
+pub(crate) use parked::{
+    Both,
+    Parked, //
+};
+pub(crate) use parked_list::ParkedList;
+pub(crate) use status::Status;
 pub(crate) use sys::{
     crc32c,
     current_cpu,

@@ -9,10 +9,10 @@ use crate::{
     },
     dm::{
         Bio,
-        BioInfo,
         DeviceNumber,
         DeviceVisitor,
         EndIo,
+        Ended,
         Features,
         Limits,
         Live,
@@ -21,7 +21,6 @@ use crate::{
         Quiesced,
         Setup,
         SetupError,
-        Status,
         StatusKind,
         Stop,
         Target,
@@ -100,19 +99,19 @@ impl Target for GroupTarget {
         })
     }
 
-    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a>, data: &mut InFlight) -> Mapped {
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, InFlight>) -> Mapped<'a> {
         let provider = self.group.provider();
         match provider.get(live) {
-            Some(bound) if bio.info().op == Op::Read => Bound::map_base(bound, bio, data),
+            Some(bound) if bio.info().op == Op::Read => Bound::map_base(bound, bio),
             _ => bio.fail(),
         }
     }
 
-    fn end_io(&self, live: &Live<'_>, bio: BioInfo, data: &InFlight, status: Status) -> EndIo {
+    fn end_io<'a>(&self, live: &Live<'a>, bio: Ended<'a, InFlight>) -> EndIo<'a> {
         if let Some(bound) = self.group.provider().get(live) {
-            bound.ended(bio, data, status);
+            bound.ended(&bio);
         }
-        EndIo::Done
+        bio.done()
     }
 
     fn presuspend(&self) {

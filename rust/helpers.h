@@ -21,10 +21,27 @@ void dm_internal_resume(struct mapped_device *md);
 /* Constants that are macros with casts, which bindgen skips. */
 static const u8 DMR_STS_OK = (__force u8)BLK_STS_OK;
 static const u8 DMR_STS_IOERR = (__force u8)BLK_STS_IOERR;
+static const u8 DMR_STS_NOSPC = (__force u8)BLK_STS_NOSPC;
+static const u8 DMR_STS_MEDIUM = (__force u8)BLK_STS_MEDIUM;
+static const u8 DMR_STS_NOTSUPP = (__force u8)BLK_STS_NOTSUPP;
+static const u8 DMR_STS_TARGET = (__force u8)BLK_STS_TARGET;
+static const u8 DMR_STS_PROTECTION = (__force u8)BLK_STS_PROTECTION;
+static const u8 DMR_STS_AGAIN = (__force u8)BLK_STS_AGAIN;
+static const u8 DMR_STS_RESOURCE = (__force u8)BLK_STS_RESOURCE;
+static const u8 DMR_STS_DM_REQUEUE = (__force u8)BLK_STS_DM_REQUEUE;
 static const u32 DMR_OPEN_READ = (__force u32)BLK_OPEN_READ;
 static const u32 DMR_OPEN_WRITE = (__force u32)BLK_OPEN_WRITE;
 
 void dmr_bio_set_dev(struct bio *bio, struct block_device *bdev);
+bool dmr_bio_accept(struct bio *bio, u32 sectors);
+void dmr_bio_rewind(struct bio *bio, u32 opf, const struct bvec_iter *begin,
+		    u32 bytes);
+void dmr_bio_copy_to(struct bio *bio, const struct bvec_iter *begin, u32 offset,
+		     void *buffer, u32 bytes);
+void dmr_bio_copy_from(struct bio *bio, const struct bvec_iter *begin,
+		       u32 offset, const void *buffer, u32 bytes);
+struct bio *dmr_bio_clone(struct bio *bio, struct block_device *bdev,
+			  struct bio_set *set, bool wait);
 sector_t dmr_bdev_nr_sectors(struct block_device *bdev);
 unsigned int dmr_bdev_logical_block_size(struct block_device *bdev);
 bool dmr_bdev_read_only(struct block_device *bdev);

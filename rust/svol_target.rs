@@ -10,10 +10,10 @@ use crate::{
     dm::{
         provider::Client,
         Bio,
-        BioInfo,
         Device,
         DeviceVisitor,
         EndIo,
+        Ended,
         Features,
         Limits,
         Live,
@@ -178,7 +178,7 @@ impl Target for SvolTarget {
         })
     }
 
-    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a>, data: &mut InFlight) -> Mapped {
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, InFlight>) -> Mapped<'a> {
         let Some(bound) = self.client.get(live) else {
             // The group is gone: its table was exchanged for another target's.
             return bio.fail();
@@ -187,22 +187,22 @@ impl Target for SvolTarget {
             match bio.info().op {
                 Op::Read => (),
                 // Nothing was written.
-                Op::Flush => return bio.complete(),
+                Op::Flush => return bio.end(Status::OK),
                 _ => return bio.fail(),
             }
         }
         let entry = self.entry.load(Relaxed);
         match usize::try_from(entry) {
-            Ok(entry) => Bound::map_volume(bound, entry, bio, data),
+            Ok(entry) => Bound::map_volume(bound, entry, bio),
             Err(_) => bio.fail(),
         }
     }
 
-    fn end_io(&self, live: &Live<'_>, bio: BioInfo, data: &InFlight, status: Status) -> EndIo {
+    fn end_io<'a>(&self, live: &Live<'a>, bio: Ended<'a, InFlight>) -> EndIo<'a> {
         if let Some(bound) = self.client.get(live) {
-            bound.ended(bio, data, status);
+            bound.ended(&bio);
         }
-        EndIo::Done
+        bio.done()
     }
 
     fn preresume(&self, live: &Live<'_>) -> Result {

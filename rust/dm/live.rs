@@ -11,7 +11,9 @@ use core::{
 /// Evidence that the mapped device is in use: one of its bios is in flight, or it is being resumed.
 ///
 /// While it exists, an internal suspend of the device has not ended: dm waits for bios in flight,
-/// and `preresume` and `resume` run under the suspend lock that an internal suspend needs.
+/// and `preresume` and `resume` run under the suspend lock that an internal suspend needs. Or it has
+/// just ended, and an RCU read section has not: so for an `end_io` whose bio was parked and has
+/// ended elsewhere. What a suspend is to take away goes only after a grace period.
 pub(crate) struct Live<'a> {
     pub(super) md: MappedDevice,
     _life: PhantomData<&'a ()>,

@@ -136,6 +136,9 @@ impl<T: Send + Sync + 'static> Provider<T> {
         if old.is_null() {
             return None;
         }
+        // An `end_io` that parked its bio, which somebody ended at once, may be running still.
+        // SAFETY: May sleep here.
+        unsafe { bindings::synchronize_rcu_expedited() };
         // SAFETY: It was made by `Arc::into_raw`, by the type invariants, and the reference that
         // was held for it is handed on.
         Some(unsafe { Arc::from_raw(old) })

@@ -7,15 +7,16 @@ use super::{
     bindings,
     bio::{
         Bio,
-        BioInfo,
-        EndIo,
-        Mapped,
-        Status, //
+        Mapped, //
     },
     device::{
         device_number,
         Device,
         Mode, //
+    },
+    ended::{
+        EndIo,
+        Ended, //
     },
     event::Event,
     limits::{
@@ -135,20 +136,12 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// Says where a bio goes.
     ///
     /// - Runs in the submitter's context, on all CPUs at once; must not sleep.
-    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a>, data: &mut Self::PerBio) -> Mapped;
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, Self::PerBio>) -> Mapped<'a>;
 
-    /// A remapped bio ended.
+    /// A bio came back from all devices that it was sent to.
     ///
     /// - May run in interrupt context; must not sleep.
-    fn end_io(
-        &self,
-        _live: &Live<'_>,
-        _bio: BioInfo,
-        _data: &Self::PerBio,
-        _status: Status,
-    ) -> EndIo {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
+    fn end_io<'a>(&self, live: &Live<'a>, bio: Ended<'a, Self::PerBio>) -> EndIo<'a>;
 
     /// The mapped device is about to be suspended; bios still come.
     ///
@@ -354,8 +347,13 @@ impl<'a> Setup<'a> {
         unsafe { (*self.ti.as_ptr()).num_write_zeroes_bios = 1 };
     }
 
-    pub(super) fn set_per_bio_size(&mut self, bytes: u32) {
+    /// Asks for room with each bio.
+    pub(super) fn prepare_bios(&mut self, bytes: u32) {
         // SAFETY: Valid by the type invariants, and ours during construction.
-        unsafe { (*self.ti.as_ptr()).per_io_data_size = bytes };
+        unsafe {
+            (*self.ti.as_ptr()).per_io_data_size = bytes;
+            // Otherwise dm would, after `map`, look at clones that may have ended by then.
+            (*self.ti.as_ptr()).set_accounts_remapped_io(true);
+        }
     }
 }

@@ -10,10 +10,12 @@ use super::{
         OwnedWords, //
     },
     bindings,
-    bio::{
-        Bio,
-        BioInfo,
-        Status, //
+    bio::Bio,
+    cell::Cell,
+    ended::Ended,
+    legs::{
+        self,
+        Came, //
     },
     limits::{
         DeviceVisitor,
@@ -25,6 +27,7 @@ use super::{
         Quiesced, //
     },
     mapped_device::MappedDevice,
+    status::Status,
     sys::NoIo,
     target::{
         Setup,
@@ -134,11 +137,7 @@ unsafe fn close(
 struct Vtable<T: Target>(core::marker::PhantomData<T>);
 
 impl<T: Target> Vtable<T> {
-    const PER_BIO: usize = size_of::<T::PerBio>();
-
     fn build(this: &'static ThisModule) -> bindings::target_type {
-        // dm lays per-bio data out behind a `struct dm_io`.
-        const { assert!(align_of::<T::PerBio>() <= align_of::<u64>()) };
         let mut kind: bindings::target_type = pin_init::zeroed();
         kind.features = T::FEATURES.0;
         kind.name = T::NAME.as_char_ptr();
@@ -147,11 +146,9 @@ impl<T: Target> Vtable<T> {
         kind.ctr = Some(Self::ctr);
         kind.dtr = Some(Self::dtr);
         kind.map = Some(Self::map);
+        kind.end_io = Some(Self::end_io);
         kind.status = Some(Self::status);
         kind.iterate_devices = Some(Self::iterate_devices);
-        if T::HAS_END_IO {
-            kind.end_io = Some(Self::end_io);
-        }
         if T::HAS_PRESUSPEND {
             kind.presuspend = Some(Self::presuspend);
         }
@@ -229,7 +226,7 @@ impl<T: Target> Vtable<T> {
 
         // SAFETY: `ti` is under construction; `close` below, or in `dtr`, closes the devices.
         let mut setup = unsafe { Setup::new(ti, &anchor) };
-        setup.set_per_bio_size(u32::try_from(Self::PER_BIO).map_err(|_| EINVAL)?);
+        setup.prepare_bios(u32::try_from(Cell::<T::PerBio>::BYTES).map_err(|_| EINVAL)?);
         let result = T::new(&mut setup, &registration.module, &words);
         let devices = core::mem::take(&mut setup.devices);
         match result {
@@ -276,31 +273,21 @@ impl<T: Target> Vtable<T> {
     unsafe extern "C" fn map(ti: *mut bindings::dm_target, raw: *mut bindings::bio) -> c_int {
         // SAFETY: dm never passes a null bio.
         let raw = unsafe { NonNull::new_unchecked(raw) };
-        // SAFETY: dm allocated `PER_BIO` bytes, aligned for a `dm_io`, for this target alone.
-        let data = unsafe {
-            let data = Self::per_bio(raw);
-            data.write(T::PerBio::default());
-            &mut *data
-        };
-        // SAFETY: A bio of the device is in flight until this returns.
+        // SAFETY: A clone for a target of this type.
+        let cell = unsafe { Cell::<T::PerBio>::of(raw) };
+        // SAFETY: These are the callback's own arguments, and nobody else has the cell.
+        unsafe { cell.write(Cell::read(ti, raw)) };
+        // SAFETY: A bio of the device is in flight until this returns: dm holds on to the user's.
         let live = unsafe { Live::new(Self::md(ti)) };
-        // SAFETY: These are the callback's own arguments.
-        let bio = unsafe { Bio::from_raw(ti, raw) };
+        // SAFETY: As above, and neither is used here any more.
+        let bio = unsafe { Bio::from_raw(raw, cell) };
         // SAFETY: `ti` is live.
-        unsafe { Self::target(ti) }.map(&live, bio, data).code()
+        unsafe { Self::target(ti) }.map(&live, bio).code()
     }
 
     /// # Safety
     ///
-    /// `bio` must be a clone for a target of this type.
-    unsafe fn per_bio(bio: NonNull<bindings::bio>) -> *mut T::PerBio {
-        // SAFETY: The clone was made with room for `per_io_data_size` bytes, set at construction.
-        unsafe { bindings::dm_per_bio_data(bio.as_ptr(), Self::PER_BIO) }.cast()
-    }
-
-    /// # Safety
-    ///
-    /// To be called by device-mapper's core with a clone that `map` remapped.
+    /// To be called by device-mapper's core with a clone that `map` did not give back to be killed.
     unsafe extern "C" fn end_io(
         ti: *mut bindings::dm_target,
         raw: *mut bindings::bio,
@@ -308,17 +295,27 @@ impl<T: Target> Vtable<T> {
     ) -> c_int {
         // SAFETY: dm never passes a null bio.
         let raw = unsafe { NonNull::new_unchecked(raw) };
-        // SAFETY: `map` wrote the data of this clone.
-        let data = unsafe { &*Self::per_bio(raw) };
-        // SAFETY: A bio of the device is in flight until dm ends it, after this.
-        let live = unsafe { Live::new(Self::md(ti)) };
-        // SAFETY: The clone is valid until this returns.
-        let info = unsafe { BioInfo::read(ti, raw) };
+        // SAFETY: A clone for a target of this type.
+        let cell = unsafe { Cell::<T::PerBio>::of(raw) };
         // SAFETY: dm passes a valid status.
         let status = Status(unsafe { *error });
+        // SAFETY: This is the end_io callback of the cell's clone.
+        let status = match unsafe { legs::first_ended(cell, status) } {
+            Came::Back(status) => status,
+            Came::Finished => return bindings::DM_ENDIO_DONE as c_int,
+            Came::Halfway => return bindings::DM_ENDIO_INCOMPLETE as c_int,
+        };
+        // SAFETY: A bio of the device is in flight until dm ends it, after this; if it is parked,
+        // the RCU read lock that comes with the answer stands in for it.
+        let live = unsafe { Live::new(Self::md(ti)) };
+        // SAFETY: These are the callback's own arguments; the last device has answered.
+        let ended = unsafe { Ended::from_raw(raw, cell, status) };
         // SAFETY: `ti` is live.
-        let target = unsafe { Self::target(ti) };
-        target.end_io(&live, info, data, status).code()
+        let answer = unsafe { Self::target(ti) }.end_io(&live, ended);
+        let (code, status) = answer.code();
+        // SAFETY: dm passes a valid status, which is on its stack.
+        unsafe { *error = status.0 };
+        code
     }
 
     /// # Safety

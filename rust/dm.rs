@@ -56,6 +56,7 @@ mod status;
 mod sys;
 mod target;
 mod vtable;
+mod worker;
 mod writer;
 
 pub(crate) use bio::{
@@ -106,4 +107,9 @@ pub(crate) use target::{
     Target, //
 };
 pub(crate) use vtable::Registration;
+pub(crate) use worker::{
+    Job,
+    Kick,
+    Worker, //
+};
 pub(crate) use writer::Writer;

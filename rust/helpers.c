@@ -6,6 +6,8 @@
 #include <linux/bvec.h>
 #include <linux/sched/mm.h>
 #include <linux/smp.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
 
 #include "helpers.h"
 
@@ -132,4 +134,64 @@ unsigned int dmr_cpu(void)
 {
 	/* Only spreads counters over cache lines: migration does no harm. */
 	return raw_smp_processor_id();
+}
+
+static void dmr_worker_now(struct work_struct *work)
+{
+	struct dmr_worker *worker = container_of(work, struct dmr_worker, now);
+
+	worker->run(worker);
+}
+
+static void dmr_worker_later(struct work_struct *work)
+{
+	struct dmr_worker *worker =
+		container_of(work, struct dmr_worker, later.work);
+
+	worker->run(worker);
+}
+
+int dmr_worker_init(struct dmr_worker *worker, const char *name,
+		    void (*run)(struct dmr_worker *worker))
+{
+	worker->run = run;
+	spin_lock_init(&worker->lock);
+	INIT_WORK(&worker->now, dmr_worker_now);
+	INIT_DELAYED_WORK(&worker->later, dmr_worker_later);
+	worker->queue = alloc_ordered_workqueue("%s", WQ_MEM_RECLAIM, name);
+	return worker->queue ? 0 : -ENOMEM;
+}
+
+void dmr_worker_exit(struct dmr_worker *worker)
+{
+	/* Disabled, not only cancelled: a run may ask for the next one. */
+	disable_delayed_work_sync(&worker->later);
+	disable_work_sync(&worker->now);
+	destroy_workqueue(worker->queue);
+}
+
+void dmr_worker_kick(struct dmr_worker *worker)
+{
+	queue_work(worker->queue, &worker->now);
+}
+
+void dmr_worker_kick_within(struct dmr_worker *worker, u32 ms)
+{
+	unsigned long delay = msecs_to_jiffies(ms);
+	unsigned long flags;
+
+	spin_lock_irqsave(&worker->lock, flags);
+	if (!queue_delayed_work(worker->queue, &worker->later, delay) &&
+	    timer_pending(&worker->later.timer) &&
+	    time_after(worker->later.timer.expires, jiffies + delay))
+		mod_delayed_work(worker->queue, &worker->later, delay);
+	spin_unlock_irqrestore(&worker->lock, flags);
+}
+
+void dmr_worker_quiesce(struct dmr_worker *worker)
+{
+	do {
+		flush_delayed_work(&worker->later);
+		flush_work(&worker->now);
+	} while (work_busy(&worker->now) || work_busy(&worker->later.work));
 }

@@ -10,6 +10,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
+#include <linux/workqueue.h>
 
 /*
  * Exported by dm-mod for targets that suspend the devices on top of them
@@ -51,5 +52,25 @@ void dmr_stack_block_size(struct queue_limits *limits, unsigned int bytes);
 unsigned int dmr_noio_save(void);
 void dmr_noio_restore(unsigned int flags);
 unsigned int dmr_cpu(void);
+
+/*
+ * Two ways to ask for one function: now, and in a while. The queue is ordered,
+ * so that it never runs twice at once. With one delayed work alone, a caller
+ * that wants it in a while could put off what another one wants now.
+ */
+struct dmr_worker {
+	struct work_struct now;
+	struct delayed_work later;
+	spinlock_t lock; /* Protects the decision when later is due. */
+	struct workqueue_struct *queue;
+	void (*run)(struct dmr_worker *worker);
+};
+
+int dmr_worker_init(struct dmr_worker *worker, const char *name,
+		    void (*run)(struct dmr_worker *worker));
+void dmr_worker_exit(struct dmr_worker *worker);
+void dmr_worker_kick(struct dmr_worker *worker);
+void dmr_worker_kick_within(struct dmr_worker *worker, u32 ms);
+void dmr_worker_quiesce(struct dmr_worker *worker);
 
 #endif

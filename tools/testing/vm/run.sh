@@ -53,6 +53,8 @@ while [ $# -gt 0 ]; do
 	*)
 		[ -z "$pattern" ] || usage
 		pattern=$1
+		# Whoever names a test wants all of it.
+		export SVOL_LONG=yes
 		;;
 	esac
 	shift

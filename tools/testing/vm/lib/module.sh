@@ -30,6 +30,16 @@ unload_module() {
 	rmmod dm_svol
 }
 
+# How many times something is done: less often on a debug kernel, which takes its time, unless
+# the test was asked for by its name.
+often() { # times times-on-a-debug-kernel
+	if [ -e /proc/lockdep ] && [ -z "${SVOL_LONG-}" ]; then
+		echo "$2"
+	else
+		echo "$1"
+	fi
+}
+
 # Also what it is built on.
 load_dependencies() {
 	local name

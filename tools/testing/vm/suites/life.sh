@@ -302,11 +302,12 @@ test_unload_in_use() {
 }
 
 test_insmod_rmmod_200_times() {
-	local i
+	local i rounds
+	rounds=$(often 200 40)
 	load_module
 	figure9_disks 4
-	for ((i = 1; i <= 200; i++)); do
-		if ((i % 50 == 0)); then
+	for ((i = 1; i <= rounds; i++)); do
+		if ((i % (rounds / 4) == 0)); then
 			group_create
 			svol_create LV0 --readonly
 			dmsetup remove LV0

@@ -63,24 +63,3 @@ fn read(members: &Members, disk: &Disk, sub_block: u64) -> Result<KVec<u8>> {
     members.io.read(&disk.device, sector, &mut content)?;
     Ok(content)
 }
-
-/// Whether the first bytes of a device, as many as a store's headers will take, are zeros. Sleeps
-/// for I/O.
-///
-/// # Errors
-///
-/// `ENOMEM`, or that of the read.
-pub(crate) fn is_blank(members: &Members, disk: &Disk) -> Result<bool> {
-    /// Bytes that have to be zero, and how many are read at once.
-    const BYTES: u64 = 1 << 20;
-    const CHUNK: usize = 32 << 10;
-
-    let mut content = KVec::from_elem(0u8, CHUNK, GFP_KERNEL)?;
-    for position in (0..BYTES).step_by(CHUNK) {
-        members.io.read(&disk.device, position >> 9, &mut content)?;
-        if content.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}

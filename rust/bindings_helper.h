@@ -6,6 +6,7 @@
  */
 #include <linux/crc32.h>
 #include <linux/device-mapper.h>
+#include <linux/dm-bufio.h>
 #include <linux/dm-io.h>
 
 #include "helpers.h"

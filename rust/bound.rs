@@ -6,18 +6,30 @@ use crate::{
     dm::{
         current_cpu,
         Bio,
-        BioInfo,
+        EndIo,
         Ended,
         InUse,
         Mapped,
-        Op, //
+        Op,
+        Parked,
+        Worker, //
     },
+    env::Word,
+    group::Group,
+    log, logged,
     members::Members,
+    overlay,
     stats::VolumeStats,
+    store::{
+        Link,
+        Store, //
+    },
     svol_core::{
+        grace::Ticket,
         id::Id,
         route::{
             self,
+            Home,
             Route,
             VolumeView, //
         },
@@ -29,14 +41,33 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
 };
+
+/// Bytes of a sector, as a shift.
+const SECTOR_SHIFT: u32 = 9;
 
 /// What is kept with each bio in flight.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct InFlight {
     /// Index of the entry whose disk has it, plus 1; 0 if none has.
     disk: u32,
+    /// Index of the volume that it belongs to, if it was parked.
+    pub(crate) volume: u32,
+    /// To be given back when it has ended, if it relies on a block map.
+    pub(crate) ticket: Option<Ticket>,
+    /// The block map changes when it has ended.
+    pub(crate) is_first: bool,
+    /// It is answered after the next commit only.
+    pub(crate) needs_commit: bool,
+    /// It goes to a disk and to a store.
+    pub(crate) is_logged: bool,
+    /// It is on its disk, and the store failed.
+    pub(crate) has_no_log: bool,
 }
 
 /// One entry as mapping sees it.
@@ -45,18 +76,26 @@ pub(crate) struct Volume {
     pub(crate) lid: Id,
     /// How its I/O is routed.
     pub(crate) view: VolumeView,
+    /// Where its changes are kept.
+    pub(crate) link: Option<Link>,
     /// Its counters, kept over reloads.
     pub(crate) stats: Arc<VolumeStats>,
     /// Where its sequential reads stand.
     pub(crate) selector: KBox<Selector>,
+    /// 1 if the disk of this entry serves nobody but its own volume any more.
+    pub(crate) is_written: Word,
 }
 
 /// A live group table.
 pub(crate) struct Bound {
+    /// The group. This makes a cycle, which ends when the group forgets its table.
+    pub(crate) group: Arc<Group>,
     /// The devices.
     pub(crate) members: Arc<Members>,
     /// All entries, in the order of the line.
     pub(crate) volumes: KVec<Volume>,
+    /// The increments stores that are here.
+    pub(crate) stores: KVec<Pin<KBox<Worker<Store>>>>,
     /// Entries whose disks serve reads of the base image.
     pub(crate) sources: KVec<usize>,
     /// For reads of the group's own device.
@@ -73,56 +112,95 @@ impl Bound {
     }
 
     /// Sends a volume's bio on its way. Does not sleep.
-    pub(crate) fn map_volume<'a>(
+    pub(crate) fn map_volume(
         this: InUse<'_, Self>,
         entry: usize,
-        bio: Bio<'a, InFlight>,
-    ) -> Mapped<'a> {
+        bio: Bio<'_, InFlight>,
+    ) -> Mapped {
         let bound: &Self = &this;
         let Some(volume) = bound.volumes.get(entry) else {
             return bio.fail();
         };
         let info = bio.info();
-        let disk = match route::route(&volume.view, operation(info.op)) {
-            Route::Base => bound.choose(&volume.selector, info),
-            Route::Own(disk) => Some(disk),
-            Route::Refuse(_) => None,
-        };
         volume.stats.count_io(current_cpu());
-        Self::send(this, disk, bio)
+        match route::route(&volume.view, operation(info.op)) {
+            Route::Base => Self::send_read(this, &volume.selector, bio),
+            Route::Own(disk) => Self::send(this, disk, info.sector, bio),
+            Route::Overlay => overlay::map(this, entry, bio),
+            Route::Logged(disk) => logged::map(this, entry, disk, bio),
+            Route::Refuse(_) => bio.fail(),
+        }
     }
 
     /// Sends a read of the base image on its way. Does not sleep.
-    pub(crate) fn map_base<'a>(this: InUse<'_, Self>, bio: Bio<'a, InFlight>) -> Mapped<'a> {
-        let disk = this.choose(&this.selector, bio.info());
-        Self::send(this, disk, bio)
+    pub(crate) fn map_base(this: InUse<'_, Self>, bio: Bio<'_, InFlight>) -> Mapped {
+        let bound: &Self = &this;
+        Self::send_read(this, &bound.selector, bio)
     }
 
-    fn choose(&self, selector: &Selector, info: BioInfo) -> Option<usize> {
-        selector.choose(
-            current_cpu(),
-            info.sector,
-            info.sectors,
-            self.sources.len(),
-            |i| {
-                let entry = *self.sources.get(i)?;
-                let disk = self.members.disk(entry)?;
-                Some(Source {
-                    entry,
-                    in_flight: disk.in_flight(),
-                })
-            },
-        )
-    }
-
-    fn send<'a>(
+    /// Sends a read of the base image on its way, for the volume whose selector it is. Does not
+    /// sleep.
+    pub(crate) fn send_read(
         this: InUse<'_, Self>,
-        entry: Option<usize>,
-        mut bio: Bio<'a, InFlight>,
-    ) -> Mapped<'a> {
-        let Some(entry) = entry else {
-            return bio.fail();
-        };
+        selector: &Selector,
+        bio: Bio<'_, InFlight>,
+    ) -> Mapped {
+        let info = bio.info();
+        match this.choose(selector, info.sector, info.sectors) {
+            Some(disk) => Self::send(this, disk, info.sector, bio),
+            None => bio.fail(),
+        }
+    }
+
+    /// As [`Bound::send_read`], for a volume by its index.
+    pub(crate) fn send_base(
+        this: InUse<'_, Self>,
+        volume: usize,
+        bio: Bio<'_, InFlight>,
+    ) -> Mapped {
+        let bound: &Self = &this;
+        match bound.volumes.get(volume) {
+            Some(volume) => Self::send_read(this, &volume.selector, bio),
+            None => bio.fail(),
+        }
+    }
+
+    /// Reads the base image for a volume. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk that was chosen; `EIO` if there is none.
+    pub(crate) fn read_base(&self, volume: usize, sector: u64, content: &mut KVec<u8>) -> Result {
+        let volume = self.volumes.get(volume).ok_or(EIO)?;
+        let sectors = u32::try_from(content.len() >> SECTOR_SHIFT)?;
+        let disk = self
+            .choose(&volume.selector, sector, sectors)
+            .and_then(|entry| self.members.disk(entry))
+            .ok_or(EIO)?;
+        self.members.io.read(&disk.device, sector, content)
+    }
+
+    fn choose(&self, selector: &Selector, sector: u64, sectors: u32) -> Option<usize> {
+        selector.choose(current_cpu(), sector, sectors, self.sources.len(), |i| {
+            let entry = *self.sources.get(i)?;
+            if self.volumes.get(entry)?.is_written.get() != 0 {
+                return None;
+            }
+            let disk = self.members.disk(entry)?;
+            Some(Source {
+                entry,
+                in_flight: disk.in_flight(),
+            })
+        })
+    }
+
+    /// Sends a bio to a place on the disk of an entry. Does not sleep.
+    pub(crate) fn send(
+        this: InUse<'_, Self>,
+        entry: usize,
+        sector: u64,
+        mut bio: Bio<'_, InFlight>,
+    ) -> Mapped {
         let Some(disk) = this.part(|bound| bound.members.disk(entry)) else {
             return bio.fail();
         };
@@ -130,30 +208,145 @@ impl Bound {
             return bio.fail();
         };
         disk.begin();
-        bio.data_mut().disk = u32::try_from(entry.saturating_add(1)).unwrap_or(0);
-        let sector = bio.info().sector;
+        bio.data_mut().disk = number(entry);
         bio.remap(device, sector)
     }
 
-    /// A bio came back from the disk that it was sent to. Does not sleep.
-    pub(crate) fn ended(&self, bio: &Ended<'_, InFlight>) {
-        let Some(entry) = bio
+    /// Sends a write to the disks of two entries at once. Does not sleep; gives the bio back if there
+    /// is no memory at once.
+    pub(crate) fn send_both<'a>(
+        this: InUse<'_, Self>,
+        entry: usize,
+        sector: u64,
+        second: usize,
+        second_sector: u64,
+        mut bio: Bio<'a, InFlight>,
+    ) -> Result<Mapped, Bio<'a, InFlight>> {
+        let device = |entry: usize| {
+            this.part(|bound| bound.members.disk(entry))
+                .and_then(|disk| disk.part(|disk| Some(&disk.device)))
+        };
+        let pool = this.part(|bound| Some(&*bound.members.legs));
+        let (Some(first), Some(log), Some(pool)) = (device(entry), device(second), pool) else {
+            return Err(bio);
+        };
+        bio.data_mut().disk = number(entry);
+        let mapped = bio.remap_both(pool, (first, sector), (log, second_sector))?;
+        // The store's count is for reads, which have no choice there.
+        if let Some(disk) = this.members.disk(entry) {
+            disk.begin();
+        }
+        Ok(mapped)
+    }
+
+    /// As [`Bound::send`], for a bio that was parked. Does not sleep.
+    pub(crate) fn submit(mut parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
+        parked.data_mut().disk = number(entry);
+        if let Some(disk) = parked.keep().members.disk(entry) {
+            disk.begin();
+        }
+        parked.submit(|this| Some(&this.members.disk(entry)?.device), sector);
+    }
+
+    /// A bio of a volume, or of the group itself, came back from the disk that it was sent to. Does
+    /// not sleep.
+    pub(crate) fn ended(
+        this: InUse<'_, Self>,
+        volume: Option<usize>,
+        ended: Ended<'_, InFlight>,
+    ) -> EndIo {
+        let bound: &Self = &this;
+        let disk = ended
             .data()
             .disk
             .checked_sub(1)
-            .and_then(|e| usize::try_from(e).ok())
-        else {
+            .and_then(|e| usize::try_from(e).ok());
+        if let Some(entry) = disk {
+            if let Some(disk) = bound.members.disk(entry) {
+                disk.end();
+            }
+            if ended.status().is_error() {
+                if let Some(volume) = bound.volumes.get(entry) {
+                    volume.stats.count_error(ended.info().op == Op::Read);
+                }
+            }
+        }
+        match volume {
+            Some(volume) if ended.data().ticket.is_some() => overlay::ended(this, volume, ended),
+            _ => EndIo::Done,
+        }
+    }
+
+    /// How full the store of an entry is, if that is a store: slots taken, and all slots.
+    pub(crate) fn usage(&self, entry: usize) -> Option<(u64, u64)> {
+        let store = self.stores.iter().find(|store| store.entry() == entry)?;
+        Some(store.usage())
+    }
+
+    /// Keeps reads of the base image away from the disk of an entry; returns when none is under way.
+    /// Its own volume must not be in use. Sleeps for I/O.
+    pub(crate) fn stop_serving(&self, entry: usize) {
+        let (Some(volume), Some(disk)) = (self.volumes.get(entry), self.members.disk(entry)) else {
             return;
         };
-        if let Some(disk) = self.members.disk(entry) {
-            disk.end();
-        }
-        if bio.status().is_error() {
-            if let Some(volume) = self.volumes.get(entry) {
-                volume.stats.count_error(bio.info().op == Op::Read);
+        if volume.is_written.swap(1) == 0 {
+            while disk.in_flight() > 0 {
+                fsleep(Delta::from_micros(100));
             }
         }
     }
+
+    /// Whether reads of the base image find a disk, not counting that of this entry.
+    pub(crate) fn has_other_source(&self, entry: usize) -> bool {
+        self.sources.iter().any(|source| {
+            let volume = self.volumes.get(*source);
+            *source != entry && volume.is_some_and(|volume| volume.is_written.get() == 0)
+        })
+    }
+
+    /// Brings stores in step with disks after a crash; calls `full` for a volume whose store has no
+    /// room for that. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the devices.
+    pub(crate) fn resolve(&self, mut full: impl FnMut(usize) -> Result) -> Result {
+        for (entry, volume) in self.volumes.iter().enumerate() {
+            let (Home::Logged(disk), Some(link)) = (volume.view.writes, volume.link) else {
+                continue;
+            };
+            let Some(store) = self.stores.get(link.store) else {
+                continue;
+            };
+            match store.resolve(self, entry, disk) {
+                Err(ENOSPC) => full(entry)?,
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the stores of the group's event count, after the metadata has it. Sleeps for I/O.
+    pub(crate) fn note_events(&self, events: u64) {
+        for store in self.stores.iter() {
+            if let Err(error) = store.note_events(events) {
+                let errno = error.to_errno();
+                log::warning!(store.group(), "increments {}: error {errno}", store.lid());
+            }
+        }
+    }
+
+    /// Makes all that volumes have written durable, while no volume is in use. Sleeps for I/O.
+    pub(crate) fn settle(&self) {
+        for store in self.stores.iter() {
+            store.settle();
+        }
+    }
+}
+
+/// An entry's index as it is kept with bios.
+fn number(entry: usize) -> u32 {
+    u32::try_from(entry.saturating_add(1)).unwrap_or(0)
 }
 
 fn operation(op: Op) -> route::Op {

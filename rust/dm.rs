@@ -33,13 +33,11 @@
 //!
 //! `map` could sleep in most cases, but callers that set `REQ_NOWAIT` rely on it not to.
 
-// It has what a target that keeps copies of writes needs; not all of it is in use yet.
-#![allow(dead_code, unused_imports)]
-
 mod anchor;
 mod args;
 mod bindings;
 mod bio;
+mod bufio;
 mod cell;
 mod device;
 mod ended;
@@ -50,9 +48,7 @@ mod limits;
 mod live;
 mod mapped_device;
 mod parked;
-mod parked_list;
 pub(crate) mod provider;
-mod status;
 mod sys;
 mod target;
 mod vtable;
@@ -61,10 +57,11 @@ mod writer;
 
 pub(crate) use bio::{
     Bio,
-    BioInfo,
     Mapped,
-    Op, //
+    Op,
+    Status, //
 };
+pub(crate) use bufio::Bufio;
 pub(crate) use device::{
     device_number,
     Device,
@@ -89,11 +86,9 @@ pub(crate) use live::{
 };
 pub(crate) use mapped_device::DeviceNumber;
 pub(crate) use parked::{
-    Both,
-    Parked, //
+    Parked,
+    ParkedList, //
 };
-pub(crate) use parked_list::ParkedList;
-pub(crate) use status::Status;
 pub(crate) use sys::{
     crc32c,
     current_cpu,
@@ -109,7 +104,6 @@ pub(crate) use target::{
 pub(crate) use vtable::Registration;
 pub(crate) use worker::{
     Job,
-    Kick,
     Worker, //
 };
 pub(crate) use writer::Writer;

@@ -22,12 +22,15 @@ pub mod env;
 mod group;
 mod group_target;
 mod log;
+mod logged;
 mod members;
 mod metadata;
+mod overlay;
 mod probe;
 mod registry;
 mod start;
 mod stats;
+mod store;
 pub mod svol_core;
 mod svol_target;
 

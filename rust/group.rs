@@ -12,8 +12,10 @@ use crate::{
         DeviceNumber,
         Live,
         Setup,
+        Worker,
         Writer, //
     },
+    env::Word,
     log,
     members::Members,
     metadata::{
@@ -25,6 +27,11 @@ use crate::{
         Started, //
     },
     stats::VolumeStats,
+    store::{
+        Found,
+        Link,
+        Store, //
+    },
     svol_core::{
         attr::Attr,
         group::{
@@ -252,7 +259,7 @@ impl Group {
     ///
     /// Say in the log what is wrong; the volumes stay suspended then.
     pub(crate) fn bind(
-        &self,
+        self: &Arc<Self>,
         live: &Live<'_>,
         line: &TableLine<DeviceNumber>,
         members: &Arc<Members>,
@@ -266,9 +273,15 @@ impl Group {
             return self.provider.publish(live, bound);
         }
 
-        let Started { table, homes } = start::start(line, members)?;
+        let Started {
+            table,
+            homes,
+            stores,
+        } = start::start(line, members)?;
         self.check_writers(&table)?;
-        let bound = Arc::new(self.make_bound(&table, line, members)?, GFP_KERNEL)?;
+        let bound = self.make_bound(&table, line, members, stores)?;
+        let table = self.resolve(&bound, &homes, table)?;
+        let bound = Arc::new(bound, GFP_KERNEL)?;
         self.provider.publish(live, bound.clone())?;
 
         let mut state = self.state.lock();
@@ -286,6 +299,35 @@ impl Group {
             members.event.raise();
         }
         Ok(())
+    }
+
+    /// Brings stores in step with disks after a crash, before the table is live.
+    #[inline(never)]
+    fn resolve(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        mut table: KBox<GroupTable>,
+    ) -> Result<KBox<GroupTable>> {
+        bound.resolve(|entry| {
+            let Some(next) = table.with_unprotected(entry)? else {
+                return Ok(());
+            };
+            let mut next = KBox::new(next, GFP_KERNEL)?;
+            let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
+            next.set_metadata(committed);
+            bound.note_events(next.head().events);
+            if let Some(volume) = bound.volumes.get(entry) {
+                log::warning!(
+                    next.id(),
+                    "{}: unprotected from now on, its increments volume is full",
+                    volume.lid
+                );
+            }
+            table = next;
+            Ok(())
+        })?;
+        Ok(table)
     }
 
     /// A table must not take the leave to write from volumes that are loaded for writing.
@@ -310,19 +352,27 @@ impl Group {
 
     #[inline(never)]
     fn make_bound(
-        &self,
+        self: &Arc<Self>,
         table: &GroupTable,
         line: &TableLine<DeviceNumber>,
         members: &Arc<Members>,
+        found: KVec<Found>,
     ) -> Result<Bound> {
         let policy = line.features.read_policy;
+        let mut stores = KVec::with_capacity(found.len(), GFP_KERNEL)?;
+        for found in found {
+            let store = found.open(members, table, line.features.on_full)?;
+            stores.push(store, GFP_KERNEL)?;
+        }
         let mut volumes = KVec::with_capacity(table.volumes().len(), GFP_KERNEL)?;
         for (entry, record) in table.volumes().iter().enumerate() {
             let volume = Volume {
                 lid: record.lid,
                 view: table.view(entry).ok_or(EINVAL)?,
+                link: link(table, &stores, entry),
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
+                is_written: Word::new(0),
             };
             volumes.push(volume, GFP_KERNEL)?;
         }
@@ -336,8 +386,10 @@ impl Group {
             sources.push(disk, GFP_KERNEL)?;
         }
         Ok(Bound {
+            group: self.clone(),
             members: members.clone(),
             volumes,
+            stores,
             sources,
             selector: new_selector(policy)?,
         })
@@ -372,33 +424,91 @@ impl Group {
             // It was removed from the group; its I/O fails.
             return Ok(());
         };
-        let serves_others = table
-            .disk_of(entry)
-            .is_some_and(|disk| bound.sources.contains(&disk));
-        let next = match table.with_unprotected(entry)? {
+        if table
+            .view(entry)
+            .is_some_and(|view| view.writes == Home::Overlay)
+        {
+            // Nothing but the store will be written.
+            return Ok(());
+        }
+        let disk = table.disk_of(entry);
+        let logged =
+            matches!(table.view(entry), Some(view) if matches!(view.writes, Home::Logged(_)));
+        let next = if logged {
+            table.with_writes(entry)?
+        } else {
+            table.with_unprotected(entry)?
+        };
+        let next = match next {
             Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
             None => None,
         };
+        // Whoever needs the base image would have nobody to ask.
+        let is_needed = disk.is_some_and(|disk| {
+            let needs_base = |volume: &Volume| {
+                volume.lid != *lid && matches!(volume.view.reads, Home::Base | Home::Overlay)
+            };
+            bound.sources.contains(&disk)
+                && !bound.has_other_source(disk)
+                && bound.volumes.iter().any(needs_base)
+        });
         let homes = state.homes;
         drop(state);
 
-        let Some(mut next) = next else {
-            return Ok(());
-        };
-        if serves_others {
+        if is_needed {
             log::notice!(
-                next.id(),
+                self.name(),
                 "{lid}: can't be written, its disk is the only one that serves reads of the base"
             );
             return Err(EBUSY);
         }
-        let committed = metadata::commit(&bound.members, &homes, next.metadata().try_clone()?)?;
-        next.set_metadata(committed);
-        log::notice!(
-            next.id(),
-            "{lid}: unprotected from now on, it is written without a log"
-        );
+        if let Some(disk) = disk {
+            bound.stop_serving(disk);
+        }
+        let Some(next) = next else {
+            return Ok(());
+        };
+        self.commit(bound, &homes, next)?;
+        if !logged {
+            log::notice!(
+                self.name(),
+                "{lid}: unprotected from now on, it is written without a log"
+            );
+        }
+        Ok(())
+    }
 
+    /// Makes it known, and durable, that a logged volume goes on without a log. Called by the worker
+    /// of its store; sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the commit.
+    #[inline(never)]
+    pub(crate) fn unprotect(&self, bound: &Bound, lid: &Id) -> Result {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let entry = table.position(lid).ok_or(ENXIO)?;
+        let next = match table.with_unprotected(entry)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(()),
+        };
+        let homes = state.homes;
+        drop(state);
+        self.commit(bound, &homes, next)?;
+        log::warning!(
+            self.name(),
+            "{lid}: unprotected from now on, its increments volume failed or is full"
+        );
+        Ok(())
+    }
+
+    /// Commits a table and puts it in the place of the old one; under `commits`.
+    fn commit(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
+        let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
+        next.set_metadata(committed);
+        bound.note_events(next.head().events);
         let mut state = self.state.lock();
         state.events = Some(next.head().events);
         let old = state.table.replace(next);
@@ -447,13 +557,13 @@ impl Group {
                 detail,
             ));
         }
-        let in_place = may_write(&view);
-        if writable && !in_place {
+        if writable && !may_write(&view) {
             let why = match (volume.attr, volume.rlid) {
                 (Attr::Ro, None) => "it is a read-only volume",
-                (Attr::Ro, Some(_)) => "diverted writes are not available yet",
+                (Attr::Ro, Some(_)) => "its increments volume is gone",
                 _ if volume.health == Health::Degraded => "its disk is gone",
-                _ => "logged writes are not available yet, and allow_unprotected is not given",
+                (_, Some(_)) => "its increments volume is gone",
+                _ => "it has no increments volume, and allow_unprotected is not given",
             };
             let detail = Detail::ReadOnly(why);
             return Err(Refusal::new(c"LID: needs a read-only table", EROFS, detail));
@@ -482,7 +592,9 @@ impl Group {
                 GFP_KERNEL,
             )?,
         }
-        Ok(Claimed { in_place })
+        Ok(Claimed {
+            writes: Writes::of(&view),
+        })
     }
 
     /// Gives up a claim.
@@ -501,6 +613,12 @@ impl Group {
         Some(state.table.as_ref()?.head().logical_block_bytes)
     }
 
+    /// The size of a block in bytes, once it is known.
+    pub(crate) fn block_bytes(&self) -> Option<u32> {
+        let state = self.state.lock();
+        Some(state.table.as_ref()?.head().block_sectors << 9)
+    }
+
     /// Writes the status of the group.
     pub(crate) fn write_status(&self, out: &mut Writer<'_>) -> fmt::Result {
         let state = self.state.lock();
@@ -512,7 +630,7 @@ impl Group {
                 frequency: volume.stats.frequency(),
                 read_errors: volume.stats.read_errors(),
                 write_errors: volume.stats.write_errors(),
-                blocks: None,
+                blocks: bound.usage(entry),
             },
             None => Counters::default(),
         })
@@ -562,13 +680,49 @@ fn new_selector(policy: ReadPolicy) -> Result<KBox<Selector>> {
     Ok(KBox::new(Selector::new(policy), GFP_KERNEL)?)
 }
 
+/// Where an entry keeps its changes.
+fn link(table: &GroupTable, stores: &[Pin<KBox<Worker<Store>>>], entry: usize) -> Option<Link> {
+    let lid = &table.volume(entry)?.lid;
+    let disk = table.store_of(entry)?;
+    let store = stores.iter().position(|store| store.entry() == disk)?;
+    let owners = &stores.get(store)?.owners;
+    Some(Link {
+        store,
+        owner: owners.iter().position(|owner| owner.lid == *lid)?,
+    })
+}
+
 /// Whether writes of such a volume go anywhere.
 fn may_write(view: &VolumeView) -> bool {
     view.writes != Home::Nowhere
 }
 
+/// Where the writes of a volume go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// It is not written.
+    Nowhere,
+    /// To its disk.
+    InPlace,
+    /// To an increments volume.
+    Diverted,
+    /// To both.
+    Logged,
+}
+
+impl Writes {
+    fn of(view: &VolumeView) -> Self {
+        match view.writes {
+            Home::Disk(_) => Self::InPlace,
+            Home::Overlay => Self::Diverted,
+            Home::Logged(_) => Self::Logged,
+            Home::Base | Home::Nowhere => Self::Nowhere,
+        }
+    }
+}
+
 /// A volume that was claimed.
 pub(crate) struct Claimed {
-    /// Its writes go to its own disk.
-    pub(crate) in_place: bool,
+    /// Where its writes go.
+    pub(crate) writes: Writes,
 }

@@ -99,7 +99,7 @@ impl Target for GroupTarget {
         })
     }
 
-    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, InFlight>) -> Mapped<'a> {
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, InFlight>) -> Mapped {
         let provider = self.group.provider();
         match provider.get(live) {
             Some(bound) if bio.info().op == Op::Read => Bound::map_base(bound, bio),
@@ -107,11 +107,11 @@ impl Target for GroupTarget {
         }
     }
 
-    fn end_io<'a>(&self, live: &Live<'a>, bio: Ended<'a, InFlight>) -> EndIo<'a> {
-        if let Some(bound) = self.group.provider().get(live) {
-            bound.ended(&bio);
+    fn end_io(&self, live: &Live<'_>, ended: Ended<'_, InFlight>) -> EndIo {
+        match self.group.provider().get(live) {
+            Some(bound) => Bound::ended(bound, None, ended),
+            None => EndIo::Done,
         }
-        bio.done()
     }
 
     fn presuspend(&self) {
@@ -123,7 +123,9 @@ impl Target for GroupTarget {
     }
 
     fn postsuspend(&self, quiesced: &Quiesced<'_>) {
-        drop(self.group.provider().retract(quiesced));
+        if let Some(bound) = self.group.provider().retract(quiesced) {
+            bound.settle();
+        }
     }
 
     fn preresume(&self, live: &Live<'_>) -> Result {

@@ -7,7 +7,8 @@ use crate::{
         self,
         Device,
         DeviceNumber,
-        IoClient, //
+        IoClient,
+        LegPool, //
     },
     svol_core::table_line::DeviceRole, //
 };
@@ -72,6 +73,8 @@ pub(crate) struct Members {
     pub(crate) disks: KVec<Option<Disk>>,
     /// For I/O of the group's own.
     pub(crate) io: IoClient,
+    /// For writes that go to two disks.
+    pub(crate) legs: Pin<KBox<LegPool>>,
     /// Raises the group's events.
     pub(crate) event: dm::Event,
 }

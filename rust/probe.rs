@@ -10,6 +10,7 @@ use crate::{
         device_number,
         DeviceNumber,
         IoClient,
+        LegPool,
         Mode,
         Setup,
         SetupError, //
@@ -86,6 +87,7 @@ pub(crate) fn open(
         meta: KVec::with_capacity(line.meta.len(), GFP_KERNEL)?,
         disks: KVec::with_capacity(line.volumes.len(), GFP_KERNEL)?,
         io: IoClient::new()?,
+        legs: KBox::pin_init(LegPool::new(), GFP_KERNEL)?,
         event: setup.event(),
     };
     for _ in line.meta.iter() {

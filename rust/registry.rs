@@ -241,9 +241,9 @@ impl GroupRef {
 }
 
 impl Deref for GroupRef {
-    type Target = Group;
+    type Target = Arc<Group>;
 
-    fn deref(&self) -> &Group {
+    fn deref(&self) -> &Arc<Group> {
         &self.group
     }
 }

@@ -20,6 +20,10 @@ use crate::{
         self,
         Homes, //
     },
+    store::{
+        self,
+        Found, //
+    },
     svol_core::{
         attr::Attr,
         group::{
@@ -39,6 +43,7 @@ use crate::{
             Metadata, //
         },
         samples,
+        store::Header,
         table_line::{
             Init,
             MetaDevice,
@@ -57,6 +62,8 @@ pub(crate) struct Started {
     pub(crate) table: KBox<GroupTable>,
     /// Where the metadata copies are.
     pub(crate) homes: Homes,
+    /// The increments stores that are here.
+    pub(crate) stores: KVec<Found>,
 }
 
 /// Reads the metadata, checks the devices against it, and makes durable what changed. Sleeps for
@@ -73,7 +80,14 @@ pub(crate) fn start(line: &TableLine<DeviceNumber>, members: &Members) -> Result
         report_damage(line, device, &probe);
         probes.push(probe, GFP_KERNEL)?;
     }
-    let start = choose(&line.group, &probes, None, line.features.force_metadata);
+    let seen = line
+        .volumes
+        .iter()
+        .enumerate()
+        .filter(|(_, volume)| volume.attr == Attr::Increments)
+        .filter_map(|(entry, _)| store::seen_events(members, entry, &line.group))
+        .max();
+    let start = choose(&line.group, &probes, seen, line.features.force_metadata);
     match start {
         Ok(Start::Fresh) => initialise(line, members),
         Ok(Start::Resume(plan)) => resume(line, members, &mut probes, &plan),
@@ -97,20 +111,6 @@ fn report_damage(line: &TableLine<DeviceNumber>, device: usize, probe: &CopyProb
 #[inline(never)]
 fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Started> {
     check_init(line)?;
-    for (entry, volume) in line.volumes.iter().enumerate() {
-        let (Attr::Increments, Some(disk)) = (volume.attr, members.disk(entry)) else {
-            continue;
-        };
-        if !base::is_blank(members, disk)? {
-            log::notice!(
-                line.group,
-                "increments device of {}: not blank, but the group is new",
-                volume.lid
-            );
-            return Err(EINVAL);
-        }
-    }
-
     let mut identity = Identity {
         uuid: [0; 16],
         group: line.group,
@@ -122,6 +122,7 @@ fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Start
     random_bytes(&mut identity.uuid);
     let table = GroupTable::new(&identity, line, disk_sectors(members)).map_err(report(line))?;
     check_block_sizes(&table, members)?;
+    let headers = new_stores(&table, members)?;
     let samples = take_samples(&table, members)?;
 
     let homes = Homes::fresh(line.meta.len());
@@ -130,9 +131,78 @@ fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Start
         metadata::write_copy(members, &homes, copy, &claim)?;
     }
     let table = commit(members, &homes, boxed(table)?)?;
-    let table = commit(members, &homes, boxed(table.activated(samples)?)?)?;
+    let (table, stores) = activate(members, &homes, &table, headers, samples)?;
     log::info!(line.group, "new group of {} entries", line.volumes.len());
-    Ok(Started { table, homes })
+    Ok(Started {
+        table,
+        homes,
+        stores,
+    })
+}
+
+/// Headers for the stores of a group that is being made, each with its entry, as far as they have
+/// to be made yet; checks that the devices can take them.
+#[inline(never)]
+fn new_stores(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Header)>> {
+    let mut headers = KVec::new();
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        if volume.attr != Attr::Increments || members.disk(entry).is_none() {
+            continue;
+        }
+        if let Some(header) = store::new_header(members, table, entry)? {
+            headers.push((entry, header), GFP_KERNEL)?;
+        }
+    }
+    Ok(headers)
+}
+
+/// The last steps of a group that is being made.
+#[inline(never)]
+fn activate(
+    members: &Members,
+    homes: &Homes,
+    table: &GroupTable,
+    headers: KVec<(usize, Header)>,
+    samples: env::Vec<samples::Sample>,
+) -> Result<(KBox<GroupTable>, KVec<Found>)> {
+    for (entry, header) in headers {
+        let disk = members.disk(entry).ok_or(ENXIO)?;
+        store::make(members, &disk.device, header)?;
+    }
+    let table = commit(members, homes, boxed(table.activated(samples)?)?)?;
+    let mut stores = find_stores(&table, members, table.head().events, true)?;
+    note_events(&mut stores, members, &table)?;
+    Ok((table, stores))
+}
+
+/// Reads the stores of a group. `force` takes them even if they are older or newer than it.
+#[inline(never)]
+fn find_stores(
+    table: &GroupTable,
+    members: &Members,
+    events: u64,
+    force: bool,
+) -> Result<KVec<Found>> {
+    let mut stores = KVec::new();
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        let state = &volume.state;
+        let is_here = members.disk(entry).is_some() && state.formatted && !state.failed;
+        if volume.attr == Attr::Increments && is_here {
+            stores.push(
+                store::find(members, table, entry, events, force)?,
+                GFP_KERNEL,
+            )?;
+        }
+    }
+    Ok(stores)
+}
+
+/// Tells the stores of the group's event count, after the metadata has it.
+fn note_events(stores: &mut KVec<Found>, members: &Members, table: &GroupTable) -> Result {
+    for found in stores.iter_mut() {
+        found.note_events(members, table.head().events)?;
+    }
+    Ok(())
 }
 
 /// A group that exists.
@@ -147,17 +217,25 @@ fn resume(
     let (mut table, changed) = bind(line, members, &chosen)?;
     check_block_sizes(&table, members)?;
 
-    let samples = if table.is_initialising() {
+    let known = chosen.head.events;
+    let fresh = if table.is_initialising() {
         // A crash came between the two commits of a new group.
         check_init(line)?;
-        Some(take_samples(&table, members)?)
+        let headers = new_stores(&table, members)?;
+        Some((headers, take_samples(&table, members)?))
     } else {
         check_samples(&table, members)?;
         None
     };
+    let force = line.features.force_metadata;
+    let mut stores = find_stores(&table, members, known, force)?;
 
     // From here on it is written.
     let homes = Homes::planned(&plan.plans);
+    for found in stores.iter_mut() {
+        // Before the count rises again.
+        found.note_events(members, known)?;
+    }
     let mut lost = false;
     for (device, action) in plan.plans.iter().enumerate() {
         let Some(action) = action else { continue };
@@ -179,8 +257,16 @@ fn resume(
     } else if lost || plan.heal {
         table = commit(members, &homes, boxed(table.recommitted()?)?)?;
     }
-    if let Some(samples) = samples {
-        table = commit(members, &homes, boxed(table.activated(samples)?)?)?;
+    if let Some((headers, samples)) = fresh {
+        (table, stores) = activate(members, &homes, &table, headers, samples)?;
+    } else if !stores.is_empty() {
+        // Twice: a copy of a store that was taken before is two events behind then, a store whose
+        // header a crash left behind one.
+        for _ in 0..2 {
+            note_events(&mut stores, members, &table)?;
+            table = commit(members, &homes, boxed(table.opened()?)?)?;
+        }
+        note_events(&mut stores, members, &table)?;
     }
     for volume in table.volumes().iter().filter(|v| v.state.failed) {
         log::notice!(
@@ -189,7 +275,11 @@ fn resume(
             volume.lid
         );
     }
-    Ok(Started { table, homes })
+    Ok(Started {
+        table,
+        homes,
+        stores,
+    })
 }
 
 #[inline(never)]

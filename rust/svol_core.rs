@@ -22,6 +22,7 @@ pub mod group;
 pub mod hash;
 pub mod health;
 pub mod id;
+pub mod intents;
 pub mod message;
 pub mod meta;
 pub mod route;
@@ -31,6 +32,7 @@ pub mod slots;
 pub mod store;
 pub mod table_line;
 pub mod text;
+pub mod write_locks;
 
 mod args;
 mod fields;

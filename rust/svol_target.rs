@@ -22,13 +22,15 @@ use crate::{
         Op,
         Setup,
         SetupError,
-        Status,
         StatusKind,
         Stop,
         Target,
         Writer, //
     },
-    group::Refusal,
+    group::{
+        Refusal,
+        Writes, //
+    },
     log,
     registry::{
         GroupRef,
@@ -52,6 +54,9 @@ use kernel::{
     }, //
 };
 
+/// The longest discard of a diverted volume, in sectors: 64 MiB.
+const DISCARD_SECTORS: u32 = 128 << 10;
+
 /// No entry of the live group table.
 const NO_ENTRY: u32 = u32::MAX;
 
@@ -65,6 +70,8 @@ pub(crate) struct SvolTarget {
     lid: Id,
     /// The table is loaded for writing.
     writable: bool,
+    /// Where its writes go.
+    writes: Writes,
     /// Length of this target in sectors.
     sectors: u64,
     group_device: Device,
@@ -162,23 +169,33 @@ impl Target for SvolTarget {
         })?;
 
         // With disks that write through, too: later they are what commits the block map.
-        setup.take_flushes();
-        if writable && volume.in_place {
-            setup.take_discards();
+        setup.take_flushes(if volume.writes == Writes::Logged {
+            2
+        } else {
+            1
+        });
+        if writable {
             setup.take_write_zeroes();
+            match volume.writes {
+                Writes::InPlace => setup.take_discards(),
+                Writes::Diverted => setup.take_all_discards(),
+                // The disk and the store would have to agree on what is left.
+                Writes::Logged | Writes::Nowhere => (),
+            }
         }
         Ok(Self {
             client,
             entry: Atomic::new(NO_ENTRY),
             lid,
             writable,
+            writes: volume.writes,
             sectors,
             group_device,
             _claim: claim,
         })
     }
 
-    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, InFlight>) -> Mapped<'a> {
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, InFlight>) -> Mapped {
         let Some(bound) = self.client.get(live) else {
             // The group is gone: its table was exchanged for another target's.
             return bio.fail();
@@ -187,7 +204,7 @@ impl Target for SvolTarget {
             match bio.info().op {
                 Op::Read => (),
                 // Nothing was written.
-                Op::Flush => return bio.end(Status::OK),
+                Op::Flush => return bio.complete(),
                 _ => return bio.fail(),
             }
         }
@@ -198,11 +215,12 @@ impl Target for SvolTarget {
         }
     }
 
-    fn end_io<'a>(&self, live: &Live<'a>, bio: Ended<'a, InFlight>) -> EndIo<'a> {
-        if let Some(bound) = self.client.get(live) {
-            bound.ended(&bio);
+    fn end_io(&self, live: &Live<'_>, ended: Ended<'_, InFlight>) -> EndIo {
+        let entry = usize::try_from(self.entry.load(Relaxed)).ok();
+        match self.client.get(live) {
+            Some(bound) => Bound::ended(bound, entry, ended),
+            None => EndIo::Done,
         }
-        bio.done()
     }
 
     fn preresume(&self, live: &Live<'_>) -> Result {
@@ -254,6 +272,13 @@ impl Target for SvolTarget {
     fn io_hints(&self, limits: &mut Limits<'_>) {
         if let Some(bytes) = self.group().logical_block_size() {
             limits.raise_block_size(bytes);
+        }
+        if self.writable {
+            match (self.writes, self.group().block_bytes()) {
+                (Writes::Diverted, Some(bytes)) => limits.set_discards(bytes, DISCARD_SECTORS),
+                (Writes::Logged, _) => limits.require_stable_writes(),
+                _ => (),
+            }
         }
     }
 }

@@ -8,33 +8,31 @@
 //!    touches, and **lends** the clone to [`super::Target::map`] as a [`Bio`].
 //! 2. `map` must say what becomes of it, and the one way to say it is to consume the `Bio`:
 //!    - [`Bio::remap`] points the clone at another device and **gives it back** to device-mapper,
-//!      which submits it; [`Bio::remap_both`] sends it to two devices;
-//!    - [`Bio::end`] **ends** it without any device;
+//!      which submits it;
+//!    - [`Bio::remap_both`] does so and sends a copy of it to a second device;
+//!    - [`Bio::complete`] **ends** it with success, without any device;
 //!    - [`Bio::fail`] gives it back to be ended with an I/O error;
-//!    - [`Bio::park`] **keeps** it, as a [`Parked`] that anybody may submit or end later.
+//!    - [`Bio::park`] **takes** it: what it returns besides is a [`Parked`], which some other
+//!      context sends on or ends.
 //!
 //!    Each returns a [`Mapped`], which nothing else can make: a bio can be neither forgotten nor
 //!    used after it was given away.
-//! 3. A submitted clone belongs to the block layer and the device until it ends. Then
-//!    [`super::Target::end_io`] gets it as a [`super::Ended`], and may let the user's bio end, with
-//!    this status or another, or park it.
-//! 4. A bio that the target ended does not come to `end_io`.
+//! 3. A remapped clone belongs to the block layer and the device until it ends. Then
+//!    [`super::Target::end_io`] gets it as an [`Ended`], and says whether device-mapper may end the
+//!    user's bio, or parks it once more, done but not answered.
+//!
+//! [`Ended`]: super::Ended
 
 use super::{
     bindings,
     cell::{
         Cell,
-        State, //
+        Head, //
     },
     device::Device,
-    legs::{
-        self,
-        LegPool,
-        Wait, //
-    },
+    legs::LegPool,
     live::InUse,
-    parked::Parked,
-    status::Status, //
+    parked::Parked, //
 };
 use core::{
     marker::PhantomData,
@@ -59,36 +57,25 @@ pub(crate) enum Op {
     Other,
 }
 
-/// A bio's fields, as `map` got it.
+/// A bio's fields.
 #[derive(Clone, Copy)]
 pub(crate) struct BioInfo {
+    /// What to do.
+    pub(crate) op: Op,
     /// First sector, counted from the target's begin.
     pub(crate) sector: u64,
     /// Length in sectors; 0 for a flush.
     pub(crate) sectors: u32,
-    /// Which one of the bios of one flush, counting from 0; 0 for all others.
-    pub(crate) flush: u32,
-    /// What to do.
-    pub(crate) op: Op,
-    /// A write that has to be durable when it ends.
+    /// A write that is to be durable when it ends.
     pub(crate) fua: bool,
+    /// Which one this is of the flushes that the target asked for, counting from 0.
+    pub(crate) flush: u32,
 }
 
-pub(super) const SECTOR_SHIFT: u32 = bindings::SECTOR_SHIFT;
-const REQ_OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
-const REQ_PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
-const REQ_FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
-const REQ_ATOMIC: u32 = 1 << bindings::req_flag_bits___REQ_ATOMIC;
-pub(super) const REQ_NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
-pub(super) const REQ_POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;
-
-impl<P: Copy + Default> Cell<P> {
-    /// What to keep of a clone that comes to `map`.
-    ///
+impl BioInfo {
     /// # Safety
     ///
-    /// `bio` must be the clone that device-mapper passed to the map callback of `ti` that is
-    /// running.
+    /// `bio` must be a valid bio in a callback of the target `ti`.
     pub(super) unsafe fn read(ti: *mut bindings::dm_target, bio: NonNull<bindings::bio>) -> Self {
         // SAFETY: The bio is valid by the function's contract, and nobody changes these fields
         // during the callback.
@@ -103,199 +90,178 @@ impl<P: Copy + Default> Cell<P> {
             bindings::req_op_REQ_OP_WRITE_ZEROES => Op::WriteZeroes,
             _ => Op::Other,
         };
+        // SAFETY: The target is valid during its callback.
+        let begin = unsafe { (*ti).begin };
         let flush = match op {
-            // SAFETY: It is a clone of dm by the function's contract.
+            // SAFETY: The bio is a clone of dm's.
             Op::Flush => unsafe { bindings::dm_bio_get_target_bio_nr(bio.as_ptr()) },
             _ => 0,
         };
-        // SAFETY: The target is valid during its callback.
-        let begin = unsafe { (*ti).begin };
-        let info = BioInfo {
+        Self {
+            op,
             sector: sector.wrapping_sub(begin),
             sectors: bytes >> SECTOR_SHIFT,
-            flush,
-            op,
             fua: opf & REQ_FUA != 0,
-        };
-        Self::new(info, opf, iter)
+            flush,
+        }
     }
 }
 
-/// A bio lent to `map`; see the module's documentation. `P` is the target's data that is kept with
-/// it until it has ended.
+const SECTOR_SHIFT: u32 = bindings::SECTOR_SHIFT;
+const REQ_OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+const REQ_FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
+const REQ_PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
+
+/// A bio lent to `map`; see the module's documentation. `P` is the target's per-bio data.
 ///
 /// # Invariants
 ///
-/// `bio` is a clone that device-mapper passed to the map callback that is running, `cell` is its
-/// cell, and nothing was done with it yet.
+/// `bio` is a clone that device-mapper passed to the map callback that is running, for a target
+/// whose per-bio data is `P`; its cell is initialised, and nothing was done with it yet.
 pub(crate) struct Bio<'a, P> {
     bio: NonNull<bindings::bio>,
-    cell: NonNull<Cell<P>>,
-    _life: PhantomData<&'a mut Cell<P>>,
+    info: BioInfo,
+    _life: PhantomData<&'a mut P>,
 }
 
 /// What became of a bio.
 #[must_use]
-pub(crate) struct Mapped<'a> {
-    code: c_int,
-    // Of this callback, not of another one.
-    _life: PhantomData<&'a mut ()>,
+pub(crate) struct Mapped(c_int);
+
+impl Mapped {
+    pub(super) fn code(self) -> c_int {
+        self.0
+    }
 }
 
-impl Mapped<'_> {
-    fn new(code: c_int) -> Self {
+impl<'a, P: Default> Bio<'a, P> {
+    /// # Safety
+    ///
+    /// To be called by the map callback of a target whose per-bio data is `P`, with its own
+    /// arguments, once.
+    pub(super) unsafe fn from_raw(
+        ti: *mut bindings::dm_target,
+        bio: NonNull<bindings::bio>,
+    ) -> Self {
+        // SAFETY: By the function's contract.
+        let info = unsafe { BioInfo::read(ti, bio) };
+        let cell = Cell {
+            head: Head::new(info),
+            user: P::default(),
+        };
+        // SAFETY: The area of this clone is ours alone.
+        unsafe { Cell::<P>::of(bio).write(cell) };
+        // INVARIANT: By the function's contract, and by the line above.
         Self {
-            code,
+            bio,
+            info,
             _life: PhantomData,
         }
-    }
-
-    pub(super) fn code(self) -> c_int {
-        self.code
     }
 }
 
 impl<'a, P> Bio<'a, P> {
-    /// # Safety
-    ///
-    /// To be called by the map callback, once, with the clone that it got and its initialised cell.
-    /// The bio may end before the callback returns: the caller has to let both alone.
-    pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>, cell: NonNull<Cell<P>>) -> Self {
-        // INVARIANT: By the function's contract.
-        Self {
-            bio,
-            cell,
-            _life: PhantomData,
-        }
-    }
-
-    fn cell(&self) -> &Cell<P> {
-        // SAFETY: Nothing was done with the bio yet, by the type invariants: the cell is ours.
-        unsafe { self.cell.as_ref() }
-    }
-
-    fn cell_mut(&mut self) -> &mut Cell<P> {
-        // SAFETY: As for `cell`.
-        unsafe { self.cell.as_mut() }
+    fn cell(&mut self) -> &mut Cell<P> {
+        // SAFETY: Initialised and ours by the type invariants.
+        unsafe { &mut *Cell::of(self.bio) }
     }
 
     /// Its fields.
     pub(crate) fn info(&self) -> BioInfo {
-        self.cell().header.info
+        self.info
     }
 
-    /// The target's data.
-    pub(crate) fn data(&self) -> &P {
-        &self.cell().user
-    }
-
-    /// The target's data; [`super::Target::end_io`] gets what is written here.
+    /// The target's data of this bio.
     pub(crate) fn data_mut(&mut self) -> &mut P {
-        &mut self.cell_mut().user
+        &mut self.cell().user
     }
 
-    /// Cuts it down to its first `sectors`; device-mapper sends the rest as another bio, after this
-    /// one was mapped. Its own length is accepted, too, and changes nothing. Does not sleep.
-    ///
-    /// Returns `false`, and changes nothing, if it can't be cut: it is shorter, or neither a read
-    /// nor a write, discard or write of zeroes, or has to be written as a whole (`REQ_ATOMIC`).
-    #[must_use]
-    pub(crate) fn accept(&mut self, sectors: u32) -> bool {
-        let bio = self.bio.as_ptr();
-        let header = &mut self.cell_mut().header;
-        if sectors == header.info.sectors {
-            return true;
+    /// Shortens it to its first `sectors`; device-mapper comes again with the rest. Does nothing if
+    /// that is all of it, or nothing, or if it has no sectors. Does not sleep.
+    pub(crate) fn accept(&mut self, sectors: u32) {
+        // Flushes are the only bios that dm makes several of, and they have no sectors.
+        if sectors == 0 || sectors >= self.info.sectors {
+            return;
         }
-        let divisible = match header.info.op {
-            Op::Read | Op::Write | Op::Discard | Op::WriteZeroes => true,
-            Op::Flush | Op::Other => false,
-        };
-        if sectors == 0
-            || sectors > header.info.sectors
-            || !divisible
-            || header.opf & (REQ_PREFLUSH | REQ_ATOMIC) != 0
-        {
-            return false;
-        }
-        // SAFETY: The map callback of this clone is running, by the type invariants. The rest is
-        // what dm insists on: it is shortened, no flush, not atomic; and it is no duplicate, since
-        // of other bios than flushes we never ask for more than one. The shim refuses clones of
-        // zoned devices.
-        if !unsafe { bindings::dmr_bio_accept(bio, sectors) } {
-            return false;
-        }
-        header.info.sectors = sectors;
-        true
+        // SAFETY: The bio is being mapped, longer than `sectors`, not one of several for one
+        // user's bio, and neither atomic nor for zones: no target of ours asks for those.
+        unsafe { bindings::dm_accept_partial_bio(self.bio.as_ptr(), sectors) };
+        self.info.sectors = sectors;
+        self.cell().head.info.sectors = sectors;
     }
 
     /// Sends it to `device`, its first sector becoming `sector`. Does not sleep.
-    pub(crate) fn remap(self, device: InUse<'_, Device>, sector: u64) -> Mapped<'a> {
-        let bio = self.bio.as_ptr();
-        // SAFETY: The bio is ours by the type invariants. The device is open, and `InUse` says that
-        // it stays so until the bio has ended.
-        unsafe {
-            bindings::dmr_bio_set_dev(bio, device.bdev());
-            (*bio).bi_iter.bi_sector = sector;
-        }
-        Mapped::new(MAPIO_REMAPPED)
+    pub(crate) fn remap(self, device: InUse<'_, Device>, sector: u64) -> Mapped {
+        // SAFETY: The bio is ours by the type invariants, and `InUse` says that the device stays
+        // open until the bio has ended.
+        unsafe { point(self.bio, &device, sector) };
+        Mapped(MAPIO_REMAPPED)
     }
 
-    /// Sends it to two devices, its first sector becoming the one given with each. Does not sleep.
-    ///
-    /// `end_io` is called once, when both have answered.
+    /// Sends it to one device, and a copy of it to another one; it ends when both have ended.
+    /// Does not sleep.
     ///
     /// # Errors
     ///
-    /// The bio itself, if there is no memory for the second one at the moment;
-    /// [`Parked::submit_both`] can wait for it.
+    /// Gives the bio back, as it was, if there is no memory for the copy at once.
     pub(crate) fn remap_both(
-        self,
+        mut self,
         pool: InUse<'_, LegPool>,
         first: (InUse<'_, Device>, u64),
         second: (InUse<'_, Device>, u64),
-    ) -> Result<Mapped<'a>, Self> {
-        let (second, second_sector) = second;
-        // SAFETY: The bio is ours and its cell is initialised, by the type invariants. `InUse` says
-        // that the pool and the device stay until the bio has ended.
-        let sent =
-            unsafe { legs::send_second::<P>(self.bio, &pool, &second, second_sector, Wait::Never) };
-        if !sent {
+    ) -> Result<Mapped, Self> {
+        // SAFETY: The bio is ours by the type invariants and will be submitted below. `InUse` says
+        // that pool and device stay until it has ended.
+        let leg = unsafe { pool.clone_now::<P>(self.bio, &second.0, second.1) };
+        let Some(leg) = leg else {
             return Err(self);
-        }
-        let (first, first_sector) = first;
-        Ok(self.remap(first, first_sector))
+        };
+        self.cell().head.begin_legs();
+        leg.submit();
+        Ok(self.remap(first.0, first.1))
     }
 
-    /// Ends it, without any device. Does not sleep.
-    pub(crate) fn end(mut self, status: Status) -> Mapped<'a> {
-        self.cell_mut().header.state = State::Finished;
-        let bio = self.bio.as_ptr();
+    /// Takes it, to be sent on or ended later. `keep` stays as long as the bio is in flight.
+    pub(crate) fn park<T>(mut self, keep: InUse<'_, T>) -> (Mapped, Parked<T, P>) {
+        self.cell().head.keep = keep.as_ptr().cast();
+        // SAFETY: The bio is ours by the type invariants, and `DM_MAPIO_SUBMITTED` tells dm that it
+        // is no longer its to submit. `keep` is what its cell names.
+        let parked = unsafe { Parked::from_raw(self.bio) };
+        (Mapped(MAPIO_SUBMITTED), parked)
+    }
+
+    /// Ends it with success. Does not sleep.
+    pub(crate) fn complete(mut self) -> Mapped {
+        self.cell().head.finished = true;
         // SAFETY: The bio is ours by the type invariants, and `DM_MAPIO_SUBMITTED` tells dm that
-        // it is no longer its to submit. The cell is used no more.
-        unsafe {
-            (*bio).bi_status = status.0;
-            bindings::bio_endio(bio);
-        }
-        Mapped::new(MAPIO_SUBMITTED)
+        // it is no longer its to submit.
+        unsafe { kernel::bindings::bio_endio(self.bio.as_ptr()) };
+        Mapped(MAPIO_SUBMITTED)
+    }
+
+    /// Fills what is to be read with zeroes and ends it with success. Does not sleep.
+    pub(crate) fn complete_with_zeroes(self) -> Mapped {
+        // SAFETY: The bio is ours by the type invariants.
+        unsafe { bindings::dmr_zero_fill_bio(self.bio.as_ptr()) };
+        self.complete()
     }
 
     /// Ends it with an I/O error.
-    pub(crate) fn fail(self) -> Mapped<'a> {
-        Mapped::new(MAPIO_KILL)
+    pub(crate) fn fail(self) -> Mapped {
+        Mapped(MAPIO_KILL)
     }
+}
 
-    /// Keeps it: the bio stays in flight until somebody submits or ends the [`Parked`], or drops
-    /// it. Does not sleep.
-    ///
-    /// `keep` is what the bio's later handling needs; it stays as long as the bio is parked.
-    pub(crate) fn park<T: Sync>(self, keep: InUse<'_, T>) -> (Mapped<'a>, Parked<T, P>)
-    where
-        P: Send,
-    {
-        // SAFETY: The bio is ours, in flight, and its cell initialised, by the type invariants.
-        // `DM_MAPIO_SUBMITTED` leaves it to us, and neither it nor its cell is used here any more.
-        let parked = unsafe { Parked::from_raw(self.bio, keep) };
-        (Mapped::new(MAPIO_SUBMITTED), parked)
+/// Points a bio at a place on a device.
+///
+/// # Safety
+///
+/// `bio` must be ours, and the device stay open until the bio has ended.
+pub(super) unsafe fn point(bio: NonNull<bindings::bio>, device: &Device, sector: u64) {
+    // SAFETY: By the function's contract; an open device's `block_device` is valid.
+    unsafe {
+        bindings::dmr_bio_set_dev(bio.as_ptr(), device.bdev());
+        (*bio.as_ptr()).bi_iter.bi_sector = sector;
     }
 }
 
@@ -303,3 +269,21 @@ impl<'a, P> Bio<'a, P> {
 const MAPIO_SUBMITTED: c_int = bindings::DM_MAPIO_SUBMITTED as c_int;
 const MAPIO_REMAPPED: c_int = bindings::DM_MAPIO_REMAPPED as c_int;
 const MAPIO_KILL: c_int = bindings::DM_MAPIO_KILL as c_int;
+
+/// How a bio ended (`blk_status_t`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Status(pub(super) bindings::blk_status_t);
+
+impl Status {
+    /// Success.
+    pub(crate) const OK: Self = Self(bindings::DMR_STS_OK);
+    /// An I/O error.
+    pub(crate) const IOERR: Self = Self(bindings::DMR_STS_IOERR);
+    /// No space is left.
+    pub(crate) const NOSPC: Self = Self(bindings::DMR_STS_NOSPC);
+
+    /// Whether it failed.
+    pub(crate) fn is_error(self) -> bool {
+        self.0 != bindings::DMR_STS_OK
+    }
+}

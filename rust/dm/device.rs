@@ -90,6 +90,11 @@ impl Device {
         }
     }
 
+    /// Keeps it open.
+    pub(super) fn hold(&self) -> Arc<Anchor> {
+        self._anchor.clone()
+    }
+
     pub(super) fn as_raw(&self) -> *mut bindings::dm_dev {
         self.dev.as_ptr()
     }

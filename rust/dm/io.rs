@@ -101,6 +101,35 @@ impl IoClient {
         )
     }
 
+    /// Makes all writes of the device durable that have ended. Sleeps until it is done.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the device failed.
+    pub(crate) fn flush(&self, device: &Device) -> Result {
+        // SAFETY: An open device's `block_device` is valid.
+        to_result(unsafe { bindings::blkdev_issue_flush(device.bdev()) })
+    }
+
+    /// Writes zeroes from `sector` on, in the device's own way if it has one. Sleeps until it is
+    /// done.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device.
+    pub(crate) fn write_zeroes(&self, device: &Device, sector: u64, sectors: u64) -> Result {
+        // SAFETY: An open device's `block_device` is valid.
+        to_result(unsafe {
+            bindings::blkdev_issue_zeroout(
+                device.bdev(),
+                sector,
+                sectors,
+                bindings::DMR_GFP_NOIO,
+                0,
+            )
+        })
+    }
+
     fn run(
         &self,
         opf: u32,

@@ -80,4 +80,19 @@ impl Limits<'_> {
         // SAFETY: The limits are valid and ours for the duration of the call.
         unsafe { bindings::dmr_stack_block_size(self.limits, bytes) };
     }
+
+    /// Discards of `bytes` and multiples of that, up to `max_sectors` at once, are worth while.
+    pub(crate) fn set_discards(&mut self, bytes: u32, max_sectors: u32) {
+        // SAFETY: Valid by the type invariants, and ours during the callback.
+        unsafe {
+            (*self.limits).discard_granularity = bytes;
+            (*self.limits).max_hw_discard_sectors = max_sectors;
+        }
+    }
+
+    /// Pages must not change while they are written.
+    pub(crate) fn require_stable_writes(&mut self) {
+        // SAFETY: Valid by the type invariants, and ours during the callback.
+        unsafe { (*self.limits).features |= bindings::DMR_FEAT_STABLE_WRITES };
+    }
 }

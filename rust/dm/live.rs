@@ -81,6 +81,11 @@ impl<'a, T> InUse<'a, T> {
         Self(value)
     }
 
+    /// Where the value is.
+    pub(super) fn as_ptr(self) -> *const T {
+        self.0
+    }
+
     /// A part of the value.
     ///
     /// The closure can return nothing but parts of the value it is given (or what lives for ever),

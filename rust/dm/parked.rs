@@ -1,28 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios that wait.
+//! Bios that wait: taken from device-mapper, and not sent on or ended yet.
 
 use super::{
     bindings,
     bio::{
+        point,
         BioInfo,
-        Op,
-        REQ_NOWAIT,
-        REQ_POLLED,
-        SECTOR_SHIFT, //
+        Status, //
     },
-    cell::{
-        Cell,
-        State, //
-    },
+    cell::Cell,
     device::Device,
-    legs::{
-        self,
-        LegPool,
-        Wait, //
-    },
-    live::InUse,
-    status::Status, //
+    live::InUse, //
 };
 use core::{
     marker::PhantomData,
@@ -31,249 +20,199 @@ use core::{
 };
 use kernel::prelude::*;
 
-/// A bio that was kept, by [`super::Bio::park`] or [`super::Ended::park`].
+/// A bio that was taken from device-mapper. Dropping it ends it with an I/O error.
 ///
-/// It is in flight, so that the mapped device can't be suspended before it has ended: whoever keeps
-/// bios has to submit or end them when a suspend begins. Dropping one ends it with an I/O error.
-///
-/// `T` is its owner: a value that stays as long as the bio, and that its handling needs.
+/// It counts as in flight: its mapped device is not suspended before it has ended. So what it keeps,
+/// a `T`, stays, too.
 ///
 /// # Invariants
 ///
-/// `bio` is a clone of device-mapper in flight, with a cell of `P` that is initialised. It is ours:
-/// neither a callback nor a device has it. The cell's owner is a `T` that stays until the bio has
-/// ended.
+/// `bio` is a clone that is ours alone, for a target whose per-bio data is `P`; its cell is
+/// initialised, and names a `T` that stays until the bio has ended.
 pub(crate) struct Parked<T, P> {
     bio: NonNull<bindings::bio>,
     _types: PhantomData<(*const T, P)>,
 }
 
-// SAFETY: A bio may be submitted and ended by any thread. The data goes with it, and the owner is
-// only shown.
+// SAFETY: A bio may be used by any thread, and `T` is only shared.
 unsafe impl<T: Sync, P: Send> Send for Parked<T, P> {}
-// SAFETY: `&Parked` shows the owner and the data, and copies out of the bio's pages, which any number
-// of threads may do at once.
-unsafe impl<T: Sync, P: Sync> Sync for Parked<T, P> {}
-
-/// Where to send a bio that goes to two devices.
-pub(crate) struct Both<'a> {
-    /// Where the second one's bio comes from.
-    pub(crate) pool: &'a LegPool,
-    /// One device, and the sector there.
-    pub(crate) first: (&'a Device, u64),
-    /// The other one.
-    pub(crate) second: (&'a Device, u64),
-}
 
 impl<T, P> Parked<T, P> {
     /// # Safety
     ///
-    /// `bio` must be a clone in flight with a cell of `P` that is initialised, which is the
-    /// caller's to give away. `keep` must come from evidence that this bio's mapped device is live.
-    pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>, keep: InUse<'_, T>) -> Self {
-        // INVARIANT: By the function's contract; `InUse` says that the owner stays until the bio
-        // has ended.
-        let mut this = Self {
-            bio,
-            _types: PhantomData,
-        };
-        let header = &mut this.cell_mut().header;
-        header.owner = core::ptr::from_ref::<T>(&keep).cast();
-        header.state = State::Single;
-        // Its sender waits for an interrupt from now on, and nobody minds if a device makes us wait.
-        header.opf &= !(REQ_NOWAIT | REQ_POLLED);
-        this
-    }
-
-    /// The bio without its wrapper. The caller has to see to it that it ends.
-    pub(super) fn into_raw(self) -> NonNull<bindings::bio> {
-        ManuallyDrop::new(self).bio
-    }
-
-    /// # Safety
-    ///
-    /// `bio` must come from [`Self::into_raw`] of the same type, once.
-    pub(super) unsafe fn again(bio: NonNull<bindings::bio>) -> Self {
-        // INVARIANT: It fulfilled them when it was taken apart.
+    /// The caller gives the bio away, which has to be as the type's invariants say.
+    pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
+        // INVARIANT: By the function's contract.
         Self {
             bio,
             _types: PhantomData,
         }
     }
 
+    fn into_raw(self) -> NonNull<bindings::bio> {
+        ManuallyDrop::new(self).bio
+    }
+
     fn cell(&self) -> &Cell<P> {
-        // SAFETY: The bio is ours and its cell is initialised, by the type invariants.
-        unsafe { Cell::of(self.bio).as_ref() }
+        // SAFETY: Initialised and ours by the type invariants.
+        unsafe { &*Cell::of(self.bio) }
     }
 
     fn cell_mut(&mut self) -> &mut Cell<P> {
-        // SAFETY: As for `cell`, and `self` is the only way to it.
-        unsafe { Cell::of(self.bio).as_mut() }
+        // SAFETY: Initialised and ours by the type invariants.
+        unsafe { &mut *Cell::of(self.bio) }
     }
 
-    /// What was to be kept with it.
-    pub(crate) fn owner(&self) -> &T {
-        // SAFETY: By the type invariants the owner is a `T`, and stays until the bio has ended,
-        // which takes `self` by value.
-        unsafe { &*self.cell().header.owner.cast() }
-    }
-
-    /// Its fields, as they were in `map`.
+    /// Its fields, as it was mapped.
     pub(crate) fn info(&self) -> BioInfo {
-        self.cell().header.info
+        self.cell().head.info
     }
 
-    /// The target's data.
+    /// The target's data of this bio.
     pub(crate) fn data(&self) -> &P {
         &self.cell().user
     }
 
-    /// The target's data.
+    /// The target's data of this bio, to be changed.
     pub(crate) fn data_mut(&mut self) -> &mut P {
         &mut self.cell_mut().user
     }
 
-    /// Ends it. Does not sleep; any context.
-    pub(crate) fn end(self, status: Status) {
-        ManuallyDrop::new(self).finish(status);
+    /// What it keeps.
+    pub(crate) fn keep(&self) -> InUse<'_, T> {
+        // SAFETY: Valid by the type invariants, until the bio has ended: after `self` is gone.
+        unsafe { InUse::new(&*self.cell().head.keep.cast::<T>()) }
     }
 
-    /// Not to be used afterwards.
-    fn finish(&mut self, status: Status) {
-        self.cell_mut().header.state = State::Finished;
-        let bio = self.bio.as_ptr();
-        // SAFETY: The bio is ours by the type invariants, and is used no more.
-        unsafe {
-            (*bio).bi_status = status.0;
-            bindings::bio_endio(bio);
-        }
-    }
-
-    /// Sends it to the device that `pick` finds in the owner, its first sector becoming `sector`;
-    /// ends it with an I/O error if there is none. May have been with a device before. May sleep.
-    ///
-    /// `end_io` gets it when it comes back.
+    /// Sends it to a device that it keeps, its first sector becoming `sector`; ends it with an I/O
+    /// error if there is no such device. Does not sleep.
     pub(crate) fn submit(
         self,
-        pick: impl for<'b> FnOnce(&'b T) -> Option<&'b Device>,
+        device: impl for<'b> FnOnce(&'b T) -> Option<&'b Device>,
         sector: u64,
     ) {
-        let Some(bdev) = pick(self.owner()).map(Device::bdev) else {
+        let Some(device) = self.keep().part(device) else {
             return;
         };
-        self.rewind();
-        let bio = self.into_raw().as_ptr();
-        // SAFETY: The bio is ours and in the state of a new one. The device is open and stays so
-        // until the bio has ended, since it is a part of the owner. Targets account what they
-        // submit, so that dm does not touch the clone of a bio that was kept.
-        unsafe {
-            bindings::dmr_bio_set_dev(bio, bdev);
-            (*bio).bi_iter.bi_sector = sector;
-            bindings::dm_submit_bio_remap(bio, core::ptr::null_mut());
-        }
+        // SAFETY: The bio is ours by the type invariants, and `InUse` says that the device stays
+        // open until it has ended.
+        unsafe { point(self.bio, &device, sector) };
+        // SAFETY: The bio is ours to submit, since dm was told that we do.
+        unsafe { bindings::submit_bio_noacct(self.into_raw().as_ptr()) };
     }
 
-    /// Sends it to two devices; ends it with an I/O error if `pick` finds none. May sleep, also for
-    /// memory, which is certain to come.
-    ///
-    /// `end_io` gets it when both have answered.
-    pub(crate) fn submit_both(self, pick: impl for<'b> FnOnce(&'b T) -> Option<Both<'b>>) {
-        let Some(both) = pick(self.owner()) else {
-            return;
-        };
-        self.rewind();
-        let (first, first_sector) = both.first;
-        let (second, second_sector) = both.second;
-        let bdev = first.bdev();
-        // SAFETY: The bio is ours and in the state of a new one, its cell is initialised. Pool and
-        // device are parts of the owner, which stays until the bio has ended.
-        let sent = unsafe {
-            legs::send_second::<P>(self.bio, both.pool, second, second_sector, Wait::May)
-        };
-        if !sent {
-            return;
-        }
-        let bio = self.into_raw().as_ptr();
-        // SAFETY: As in `submit`; the bio can't end before this one has.
-        unsafe {
-            bindings::dmr_bio_set_dev(bio, bdev);
-            (*bio).bi_iter.bi_sector = first_sector;
-            bindings::dm_submit_bio_remap(bio, core::ptr::null_mut());
-        }
-    }
-
-    /// Makes of the bio what it was in `map`, whatever a device did with it since.
-    fn rewind(&self) {
-        let header = &self.cell().header;
-        let bytes = header.info.sectors << SECTOR_SHIFT;
-        // SAFETY: The bio is ours by the type invariants. The place and the length are those that
-        // it had.
-        unsafe {
-            bindings::dmr_bio_rewind(self.bio.as_ptr(), header.opf, &header.iter, bytes);
-        }
-    }
-
-    /// Whether bytes from `offset` on, `len` of them, are data that the bio carries.
-    fn has(&self, offset: usize, len: usize) -> Option<(u32, u32)> {
-        let info = self.info();
-        if !matches!(info.op, Op::Read | Op::Write) {
-            return None;
-        }
-        let (offset, len) = (u32::try_from(offset).ok()?, u32::try_from(len).ok()?);
-        let end = offset.checked_add(len)?;
-        (end <= info.sectors << SECTOR_SHIFT).then_some((offset, len))
-    }
-
-    /// Copies out of the data of a write, or of a read that a device has filled, from the byte
-    /// `offset` on. Does not sleep.
+    /// Copies its content from `offset` bytes on into `to`. May sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the bio has no such data.
-    pub(crate) fn copy_to(&self, offset: usize, buffer: &mut [u8]) -> Result {
-        let (offset, len) = self.has(offset, buffer.len()).ok_or(EINVAL)?;
-        let header = &self.cell().header;
-        // SAFETY: The bio has data of that length from that place on, and pages that stay until it
-        // has ended. The pointer and the length are those of a slice.
-        unsafe {
-            bindings::dmr_bio_copy_to(
-                self.bio.as_ptr(),
-                &header.iter,
-                offset,
-                buffer.as_mut_ptr().cast(),
-                len,
-            );
-        }
-        Ok(())
-    }
-
-    /// Writes the data that a read gets, from its byte `offset` on. Does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if it is no read, or has no such data.
-    pub(crate) fn copy_from(&mut self, offset: usize, bytes: &[u8]) -> Result {
-        let (offset, len) = self.has(offset, bytes.len()).ok_or(EINVAL)?;
-        if self.info().op != Op::Read {
+    /// `EINVAL` if it has not so much.
+    pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
+        let bytes = usize::try_from(self.info().sectors)? << bindings::SECTOR_SHIFT;
+        if offset.checked_add(to.len()).is_none_or(|end| end > bytes) {
             return Err(EINVAL);
         }
-        let header = &self.cell().header;
-        // SAFETY: As in `copy_to`; the pages of a read are there to be written.
+        // SAFETY: The bio is ours and was not submitted, so that it still has all of its content,
+        // of which the range is a part. The buffer is ours to write.
         unsafe {
-            bindings::dmr_bio_copy_from(
+            bindings::dmr_copy_from_bio(
                 self.bio.as_ptr(),
-                &header.iter,
                 offset,
-                bytes.as_ptr().cast(),
-                len,
+                to.as_mut_ptr().cast(),
+                to.len(),
             );
         }
         Ok(())
+    }
+
+    /// Ends it. Does not sleep.
+    pub(crate) fn end(self, status: Status) {
+        finish::<P>(self.into_raw(), status);
     }
 }
 
 impl<T, P> Drop for Parked<T, P> {
     fn drop(&mut self) {
-        self.finish(Status::IOERR);
+        finish::<P>(self.bio, Status::IOERR);
+    }
+}
+
+/// Ends a clone that is ours.
+fn finish<P>(bio: NonNull<bindings::bio>, status: Status) {
+    // SAFETY: Callers are the methods of `Parked`, which give the bio away.
+    unsafe {
+        (*Cell::<P>::of(bio)).head.finished = true;
+        (*bio.as_ptr()).bi_status = status.0;
+        bindings::bio_endio(bio.as_ptr());
+    }
+}
+
+/// A queue of parked bios, first in, first out. Needs no memory. Dropping it ends them with I/O
+/// errors.
+///
+/// # Invariants
+///
+/// `head` and `tail` are the ends of a list through `bi_next` of bios as [`Parked`] has them.
+pub(crate) struct ParkedList<T, P> {
+    head: *mut bindings::bio,
+    tail: *mut bindings::bio,
+    _types: PhantomData<Parked<T, P>>,
+}
+
+// SAFETY: As for `Parked`.
+unsafe impl<T: Sync, P: Send> Send for ParkedList<T, P> {}
+
+impl<T, P> ParkedList<T, P> {
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        Self {
+            head: core::ptr::null_mut(),
+            tail: core::ptr::null_mut(),
+            _types: PhantomData,
+        }
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    /// Appends one. Does not sleep.
+    pub(crate) fn push(&mut self, parked: Parked<T, P>) {
+        let bio = parked.into_raw().as_ptr();
+        // SAFETY: The bio is ours, and while it is in the list, so is its link.
+        unsafe { (*bio).bi_next = core::ptr::null_mut() };
+        if self.tail.is_null() {
+            self.head = bio;
+        } else {
+            // SAFETY: The tail is a bio of ours by the type invariants.
+            unsafe { (*self.tail).bi_next = bio };
+        }
+        self.tail = bio;
+    }
+
+    /// Takes the first one. Does not sleep.
+    pub(crate) fn pop(&mut self) -> Option<Parked<T, P>> {
+        let bio = NonNull::new(self.head)?;
+        // SAFETY: A bio of ours by the type invariants; its link goes back to the block layer.
+        self.head =
+            unsafe { core::mem::replace(&mut (*bio.as_ptr()).bi_next, core::ptr::null_mut()) };
+        if self.head.is_null() {
+            self.tail = core::ptr::null_mut();
+        }
+        // SAFETY: It is out of the list, as `Parked` has it.
+        Some(unsafe { Parked::from_raw(bio) })
+    }
+
+    /// Takes all. Does not sleep.
+    pub(crate) fn take(&mut self) -> Self {
+        core::mem::replace(self, Self::new())
+    }
+}
+
+impl<T, P> Drop for ParkedList<T, P> {
+    fn drop(&mut self) {
+        while let Some(parked) = self.pop() {
+            drop(parked);
+        }
     }
 }

@@ -136,12 +136,14 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// Says where a bio goes.
     ///
     /// - Runs in the submitter's context, on all CPUs at once; must not sleep.
-    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, Self::PerBio>) -> Mapped<'a>;
+    fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, Self::PerBio>) -> Mapped;
 
-    /// A bio came back from all devices that it was sent to.
+    /// A bio that was sent to a device ended there.
     ///
     /// - May run in interrupt context; must not sleep.
-    fn end_io<'a>(&self, live: &Live<'a>, bio: Ended<'a, Self::PerBio>) -> EndIo<'a>;
+    fn end_io(&self, _live: &Live<'_>, _ended: Ended<'_, Self::PerBio>) -> EndIo {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// The mapped device is about to be suspended; bios still come.
     ///
@@ -326,11 +328,11 @@ impl<'a> Setup<'a> {
         unsafe { Event::from_raw((*self.ti.as_ptr()).table, self.anchor.hold()) }
     }
 
-    /// Asks for one bio per flush, even if no device below needs flushes.
-    pub(crate) fn take_flushes(&mut self) {
+    /// Asks for `count` bios per flush, even if no device below needs flushes.
+    pub(crate) fn take_flushes(&mut self, count: u32) {
         // SAFETY: Valid by the type invariants, and ours during construction.
         unsafe {
-            (*self.ti.as_ptr()).num_flush_bios = 1;
+            (*self.ti.as_ptr()).num_flush_bios = count;
             (*self.ti.as_ptr()).set_flush_supported(true);
         }
     }
@@ -341,19 +343,21 @@ impl<'a> Setup<'a> {
         unsafe { (*self.ti.as_ptr()).num_discard_bios = 1 };
     }
 
+    /// Asks for discards, whatever the devices below do.
+    pub(crate) fn take_all_discards(&mut self) {
+        self.take_discards();
+        // SAFETY: Valid by the type invariants, and ours during construction.
+        unsafe { (*self.ti.as_ptr()).set_discards_supported(true) };
+    }
+
     /// Asks for writes of zeroes, if the devices below take them.
     pub(crate) fn take_write_zeroes(&mut self) {
         // SAFETY: Valid by the type invariants, and ours during construction.
         unsafe { (*self.ti.as_ptr()).num_write_zeroes_bios = 1 };
     }
 
-    /// Asks for room with each bio.
-    pub(super) fn prepare_bios(&mut self, bytes: u32) {
+    pub(super) fn set_per_bio_size(&mut self, bytes: u32) {
         // SAFETY: Valid by the type invariants, and ours during construction.
-        unsafe {
-            (*self.ti.as_ptr()).per_io_data_size = bytes;
-            // Otherwise dm would, after `map`, look at clones that may have ended by then.
-            (*self.ti.as_ptr()).set_accounts_remapped_io(true);
-        }
+        unsafe { (*self.ti.as_ptr()).per_io_data_size = bytes };
     }
 }

@@ -10,12 +10,17 @@ use super::{
         OwnedWords, //
     },
     bindings,
-    bio::Bio,
-    cell::Cell,
-    ended::Ended,
-    legs::{
-        self,
-        Came, //
+    bio::{
+        Bio,
+        Status, //
+    },
+    cell::{
+        Cell,
+        Head, //
+    },
+    ended::{
+        EndIo,
+        Ended, //
     },
     limits::{
         DeviceVisitor,
@@ -27,7 +32,6 @@ use super::{
         Quiesced, //
     },
     mapped_device::MappedDevice,
-    status::Status,
     sys::NoIo,
     target::{
         Setup,
@@ -50,7 +54,10 @@ use kernel::{
         c_void, //
     },
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::Acquire,
+        Arc, //
+    },
     types::Opaque, //
 };
 
@@ -146,9 +153,11 @@ impl<T: Target> Vtable<T> {
         kind.ctr = Some(Self::ctr);
         kind.dtr = Some(Self::dtr);
         kind.map = Some(Self::map);
-        kind.end_io = Some(Self::end_io);
         kind.status = Some(Self::status);
         kind.iterate_devices = Some(Self::iterate_devices);
+        if T::HAS_END_IO {
+            kind.end_io = Some(Self::end_io);
+        }
         if T::HAS_PRESUSPEND {
             kind.presuspend = Some(Self::presuspend);
         }
@@ -226,7 +235,7 @@ impl<T: Target> Vtable<T> {
 
         // SAFETY: `ti` is under construction; `close` below, or in `dtr`, closes the devices.
         let mut setup = unsafe { Setup::new(ti, &anchor) };
-        setup.prepare_bios(u32::try_from(Cell::<T::PerBio>::BYTES).map_err(|_| EINVAL)?);
+        setup.set_per_bio_size(u32::try_from(Cell::<T::PerBio>::BYTES).map_err(|_| EINVAL)?);
         let result = T::new(&mut setup, &registration.module, &words);
         let devices = core::mem::take(&mut setup.devices);
         match result {
@@ -273,21 +282,17 @@ impl<T: Target> Vtable<T> {
     unsafe extern "C" fn map(ti: *mut bindings::dm_target, raw: *mut bindings::bio) -> c_int {
         // SAFETY: dm never passes a null bio.
         let raw = unsafe { NonNull::new_unchecked(raw) };
-        // SAFETY: A clone for a target of this type.
-        let cell = unsafe { Cell::<T::PerBio>::of(raw) };
-        // SAFETY: These are the callback's own arguments, and nobody else has the cell.
-        unsafe { cell.write(Cell::read(ti, raw)) };
-        // SAFETY: A bio of the device is in flight until this returns: dm holds on to the user's.
+        // SAFETY: A bio of the device is in flight until this returns.
         let live = unsafe { Live::new(Self::md(ti)) };
-        // SAFETY: As above, and neither is used here any more.
-        let bio = unsafe { Bio::from_raw(raw, cell) };
+        // SAFETY: These are the callback's own arguments.
+        let bio = unsafe { Bio::from_raw(ti, raw) };
         // SAFETY: `ti` is live.
         unsafe { Self::target(ti) }.map(&live, bio).code()
     }
 
     /// # Safety
     ///
-    /// To be called by device-mapper's core with a clone that `map` did not give back to be killed.
+    /// To be called by device-mapper's core with a clone that `map` kept or remapped.
     unsafe extern "C" fn end_io(
         ti: *mut bindings::dm_target,
         raw: *mut bindings::bio,
@@ -295,27 +300,41 @@ impl<T: Target> Vtable<T> {
     ) -> c_int {
         // SAFETY: dm never passes a null bio.
         let raw = unsafe { NonNull::new_unchecked(raw) };
-        // SAFETY: A clone for a target of this type.
-        let cell = unsafe { Cell::<T::PerBio>::of(raw) };
+        // SAFETY: `map` initialised the cell of this clone.
+        let head = unsafe { &raw mut (*Cell::<T::PerBio>::of(raw)).head };
+        // SAFETY: Neither flag changes while the clone is with a device.
+        let (finished, has_legs) = unsafe { ((*head).finished, (*head).has_legs) };
+        if finished {
+            return EndIo::Done.code();
+        }
         // SAFETY: dm passes a valid status.
-        let status = Status(unsafe { *error });
-        // SAFETY: This is the end_io callback of the cell's clone.
-        let status = match unsafe { legs::first_ended(cell, status) } {
-            Came::Back(status) => status,
-            Came::Finished => return bindings::DM_ENDIO_DONE as c_int,
-            Came::Halfway => return bindings::DM_ENDIO_INCOMPLETE as c_int,
-        };
-        // SAFETY: A bio of the device is in flight until dm ends it, after this; if it is parked,
-        // the RCU read lock that comes with the answer stands in for it.
+        let mut status = unsafe { *error };
+        if has_legs {
+            // SAFETY: The clone ended, or its copy did as the last one, which left the count at 0.
+            // Only the first time is this leg's own.
+            let both = unsafe {
+                if (*head).legs.load(Acquire) > 0 {
+                    (&raw mut (*head).leg_status[0]).write(status);
+                    Head::leg_ended(head)
+                } else {
+                    true
+                }
+            };
+            if !both {
+                return bindings::DM_ENDIO_INCOMPLETE as c_int;
+            }
+            // SAFETY: Both legs have ended: nobody else is at it.
+            status = unsafe { (*head).leg_status[0] };
+            // SAFETY: dm passes a valid place.
+            unsafe { *error = status };
+        }
+        // SAFETY: A bio of the device is in flight until dm ends it, after this.
         let live = unsafe { Live::new(Self::md(ti)) };
-        // SAFETY: These are the callback's own arguments; the last device has answered.
-        let ended = unsafe { Ended::from_raw(raw, cell, status) };
+        // SAFETY: These are the callback's own arguments.
+        let ended = unsafe { Ended::from_raw(raw, Status(status)) };
         // SAFETY: `ti` is live.
-        let answer = unsafe { Self::target(ti) }.end_io(&live, ended);
-        let (code, status) = answer.code();
-        // SAFETY: dm passes a valid status, which is on its stack.
-        unsafe { *error = status.0 };
-        code
+        let target = unsafe { Self::target(ti) };
+        target.end_io(&live, ended).code()
     }
 
     /// # Safety

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that may sleep, asked for by callers that may not.
+//! Work in process context, one run at a time.
+//!
+//! C header: `include/linux/workqueue.h`.
 
 use super::{
     bindings,
@@ -8,99 +10,44 @@ use super::{
 };
 use core::{
     marker::PhantomPinned,
-    ops::Deref, //
+    ops::Deref,
+    ptr::NonNull, //
 };
 use kernel::{
     prelude::*,
+    time::msecs_to_jiffies,
     types::Opaque, //
 };
 
-/// What a [`Worker`] does.
-pub(crate) trait Job: Send + Sync + 'static {
-    /// Does all that there is to do now; `kick` asks for another run.
+/// What a worker does.
+pub(crate) trait Job: Sized + Send + Sync + 'static {
+    /// Does what there is to do.
     ///
-    /// - Process context; may sleep; allocations start no I/O. Never runs twice at once. It is also
-    ///   called when there is nothing to do.
-    fn run(&self, kick: Kick<'_>);
+    /// - May sleep; allocations start no I/O. Never runs twice at once.
+    fn run(worker: &Worker<Self>);
 }
 
-/// A job, and a thread that does it when somebody kicks it.
-///
-/// The thread is certain to come even when memory is short. Dropping the worker waits for a run that
-/// is under way, and drops what was asked for; so a job must not hold what holds its own worker.
+/// A job with a thread of its own when memory is short, so that it always gets done. Dropping it
+/// waits for a run that is under way and prevents others.
 ///
 /// # Invariants
 ///
-/// `work` is initialised, by the time that anybody else can have a reference.
+/// `queue` is valid and ours. `work` is initialised, and queued there only.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Worker<J: Job> {
     #[pin]
-    job: J,
+    work: Opaque<bindings::delayed_work>,
+    queue: NonNull<bindings::workqueue_struct>,
     #[pin]
-    work: Opaque<bindings::dmr_worker>,
+    job: J,
     #[pin]
     _pin: PhantomPinned,
 }
 
-// SAFETY: The work may be given up by any thread, and the job may be sent.
+// SAFETY: Work items and queues may be used by any thread.
 unsafe impl<J: Job> Send for Worker<J> {}
-// SAFETY: Any number of threads may kick it at once, and the job may be shared.
+// SAFETY: Work items and queues may be used by several threads at once.
 unsafe impl<J: Job> Sync for Worker<J> {}
-
-impl<J: Job> Worker<J> {
-    /// Makes a worker with a thread of its own; `name` shows in the list of threads. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`, and those of the job.
-    pub(crate) fn new<E>(name: &'static CStr, job: impl PinInit<J, E>) -> impl PinInit<Self, Error>
-    where
-        Error: From<E>,
-    {
-        try_pin_init!(Self {
-            job <- job,
-            // INVARIANT: It is initialised unless that fails.
-            work <- Opaque::try_ffi_init(move |slot: *mut bindings::dmr_worker| {
-                // SAFETY: The slot is ours to write, and pinned; the name lives for ever.
-                kernel::error::to_result(unsafe {
-                    bindings::dmr_worker_init(slot, name.as_char_ptr(), Some(Self::run))
-                })
-            }),
-            _pin: PhantomPinned,
-        }? Error)
-    }
-
-    /// # Safety
-    ///
-    /// To be called by the work of a `Worker<J>`.
-    unsafe extern "C" fn run(work: *mut bindings::dmr_worker) {
-        let _noio = NoIo::enter();
-        // SAFETY: `work` is the field of a worker, which lives: its drop waits for this.
-        let this = unsafe { &*kernel::container_of!(Opaque::cast_from(work), Self, work) };
-        this.job.run(this.handle());
-    }
-
-    fn handle(&self) -> Kick<'_> {
-        Kick(&self.work)
-    }
-
-    /// Asks for a run, as soon as possible; after the one that is under way. Any context.
-    pub(crate) fn kick(&self) {
-        self.handle().kick();
-    }
-
-    /// Asks for a run in so many milliseconds or sooner. Any context.
-    pub(crate) fn kick_within(&self, ms: u32) {
-        self.handle().kick_within(ms);
-    }
-
-    /// Waits until it neither runs nor was asked to; does at once what was asked for later. Not to
-    /// be called from a job that this one waits for. Sleeps.
-    pub(crate) fn quiesce(&self) {
-        // SAFETY: It is initialised by the type invariants.
-        unsafe { bindings::dmr_worker_quiesce(self.work.get()) };
-    }
-}
 
 impl<J: Job> Deref for Worker<J> {
     type Target = J;
@@ -110,33 +57,96 @@ impl<J: Job> Deref for Worker<J> {
     }
 }
 
-#[pinned_drop]
-impl<J: Job> PinnedDrop for Worker<J> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: It is initialised by the type invariants, and nobody can kick it any more but the
-        // job itself, which has no effect from here on.
-        unsafe { bindings::dmr_worker_exit(self.work.get()) };
+impl<J: Job> Worker<J> {
+    /// A worker that rests. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or those of the job's initialiser.
+    pub(crate) fn new(
+        name: &'static CStr,
+        job: impl PinInit<J, Error>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            job <- job,
+            // Last, since what follows must not fail: nobody would destroy it.
+            queue: Queue::new(name)?.into_raw(),
+            work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
+                // SAFETY: The slot is ours to write.
+                unsafe { bindings::dmr_init_delayed_work(slot, Some(Self::run)) };
+            }),
+            _pin: PhantomPinned,
+        }? Error)
+    }
+
+    /// Lets it run at once; a run that is under way is followed by another one. Does not sleep.
+    pub(crate) fn kick(&self) {
+        // SAFETY: Both are valid by the type invariants.
+        unsafe { bindings::mod_delayed_work_on(CPU_ANY, self.queue.as_ptr(), self.work.get(), 0) };
+    }
+
+    /// Lets it run within some milliseconds. Does not sleep.
+    pub(crate) fn kick_within(&self, ms: u32) {
+        let delay = msecs_to_jiffies(ms);
+        // SAFETY: Both are valid by the type invariants. If it is queued already, it comes sooner
+        // or at the same time, or is under way and this queues it again.
+        unsafe {
+            bindings::queue_delayed_work_on(CPU_ANY, self.queue.as_ptr(), self.work.get(), delay)
+        };
+    }
+
+    /// Waits until it rests; a run that was to come later comes now. Sleeps.
+    pub(crate) fn quiesce(&self) {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::flush_delayed_work(self.work.get()) };
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the work queue with a worker's item.
+    unsafe extern "C" fn run(work: *mut bindings::work_struct) {
+        let _noio = NoIo::enter();
+        // SAFETY: The item is the first field of a delayed item, which is that of a worker; that is
+        // not gone before this returns, since its drop waits.
+        let worker = unsafe {
+            let delayed = work
+                .byte_sub(core::mem::offset_of!(bindings::delayed_work, work))
+                .cast::<bindings::delayed_work>();
+            let field = Opaque::cast_from(delayed);
+            &*field
+                .byte_sub(core::mem::offset_of!(Self, work))
+                .cast::<Self>()
+        };
+        J::run(worker);
     }
 }
 
-/// A worker, as far as its own job may use it.
-///
-/// # Invariants
-///
-/// The work is initialised.
-#[derive(Clone, Copy)]
-pub(crate) struct Kick<'a>(&'a Opaque<bindings::dmr_worker>);
+#[pinned_drop]
+impl<J: Job> PinnedDrop for Worker<J> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Both are valid by the type invariants, and the queue is ours to destroy; the
+        // item is not queued any more.
+        unsafe {
+            bindings::cancel_delayed_work_sync(self.work.get());
+            bindings::destroy_workqueue(self.queue.as_ptr());
+        }
+    }
+}
 
-impl Kick<'_> {
-    /// As [`Worker::kick`].
-    pub(crate) fn kick(self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::dmr_worker_kick(self.0.get()) };
+/// Any CPU that the queue may use.
+const CPU_ANY: i32 = bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32;
+
+/// A new work queue, until somebody takes it.
+struct Queue(NonNull<bindings::workqueue_struct>);
+
+impl Queue {
+    fn new(name: &'static CStr) -> Result<Self> {
+        // SAFETY: The name ends with a NUL.
+        let queue = unsafe { bindings::dmr_alloc_ordered_workqueue(name.as_char_ptr().cast()) };
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
-    /// As [`Worker::kick_within`].
-    pub(crate) fn kick_within(self, ms: u32) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::dmr_worker_kick_within(self.0.get(), ms) };
+    fn into_raw(self) -> NonNull<bindings::workqueue_struct> {
+        self.0
     }
 }

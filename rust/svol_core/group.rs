@@ -105,7 +105,15 @@ impl GroupTable {
             volume.attr,
             volume.health,
             disk,
+            self.log(volume),
             self.allow_unprotected,
         ))
+    }
+
+    /// The index of the increments entry of this entry, if its device works.
+    pub fn store_of(&self, entry: usize) -> Option<usize> {
+        let volume = self.volume(entry)?;
+        let store = change::store_of(volume, self.volumes())?;
+        self.position(&store.lid)
     }
 }

@@ -35,8 +35,23 @@ pub enum Home {
     Base,
     /// On the disk of this entry.
     Disk(usize),
+    /// The base image, except for what the increments volume has.
+    Overlay,
+    /// For writes: on the disk of this entry, and in the increments volume besides.
+    Logged(usize),
     /// Nowhere: no volume, or not served.
     Nowhere,
+}
+
+/// The increments volume of an entry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Log {
+    /// It has none, or one that never held anything and is not there.
+    None,
+    /// It works.
+    Works,
+    /// It held something and can't be read.
+    Gone,
 }
 
 /// What of an entry matters to its I/O.
@@ -44,7 +59,7 @@ pub enum Home {
 pub struct VolumeView {
     /// Where reads go.
     pub reads: Home,
-    /// Where writes go; [`Home::Base`] is impossible.
+    /// Where writes go; never to [`Home::Base`]. In [`Home::Overlay`], to the increments volume.
     pub writes: Home,
 }
 
@@ -52,15 +67,22 @@ impl VolumeView {
     /// Of an entry with this attribute and health, whose data is on the disk of the entry `disk`.
     ///
     /// `unlogged` says whether writes may go in place without an increments volume.
-    pub fn new(attr: Attr, health: Health, disk: Option<usize>, unlogged: bool) -> Self {
+    pub fn new(attr: Attr, health: Health, disk: Option<usize>, log: Log, unlogged: bool) -> Self {
         let own = disk.map_or(Home::Nowhere, Home::Disk);
+        let overlaid = match log {
+            Log::None => Home::Base,
+            Log::Works => Home::Overlay,
+            Log::Gone => Home::Nowhere,
+        };
         let reads = match (attr, health) {
-            (Attr::Ro, _) | (Attr::Rw, Health::Degraded) => Home::Base,
+            (Attr::Ro, _) | (Attr::Rw, Health::Degraded) => overlaid,
             (Attr::Rw, Health::Failed) => Home::Nowhere,
             (Attr::Rw, _) => own,
             (Attr::Spare | Attr::Increments, _) => Home::Nowhere,
         };
         let writes = match (attr, reads) {
+            (_, Home::Overlay) => reads,
+            (Attr::Rw, Home::Disk(disk)) if log == Log::Works => Home::Logged(disk),
             (Attr::Rw, Home::Disk(_)) if unlogged => reads,
             _ => Home::Nowhere,
         };
@@ -75,6 +97,10 @@ pub enum Route {
     Base,
     /// To the disk of this entry.
     Own(usize),
+    /// To the increments volume, for reads where that has the data, else as [`Route::Base`].
+    Overlay,
+    /// To the disk of this entry, and to the increments volume.
+    Logged(usize),
     /// Nowhere: it fails.
     Refuse(Refusal),
 }
@@ -90,7 +116,7 @@ pub enum Refusal {
     Unknown,
 }
 
-/// The route of an I/O on a volume; all of it goes the same way.
+/// The route of an I/O on a volume; all of it goes the same way, except in an overlay.
 pub fn route(view: &VolumeView, op: Op) -> Route {
     let (home, otherwise) = match op {
         Op::Read => (view.reads, Refusal::NotServed),
@@ -100,6 +126,8 @@ pub fn route(view: &VolumeView, op: Op) -> Route {
     match home {
         Home::Base => Route::Base,
         Home::Disk(disk) => Route::Own(disk),
+        Home::Overlay => Route::Overlay,
+        Home::Logged(disk) => Route::Logged(disk),
         Home::Nowhere => Route::Refuse(otherwise),
     }
 }
@@ -114,7 +142,7 @@ mod tests {
     #[test]
     fn read_only_volumes_read_the_base() {
         for health in Health::ALL {
-            let view = VolumeView::new(Attr::Ro, *health, Some(3), true);
+            let view = VolumeView::new(Attr::Ro, *health, Some(3), Log::None, true);
             assert_eq!(route(&view, Op::Read), Route::Base);
             for op in WRITES {
                 assert_eq!(route(&view, op), Route::Refuse(Refusal::ReadOnly));
@@ -124,32 +152,62 @@ mod tests {
 
     #[test]
     fn in_place_volumes_use_their_disk() {
-        let view = VolumeView::new(Attr::Rw, Health::InSync, Some(3), true);
+        let view = VolumeView::new(Attr::Rw, Health::InSync, Some(3), Log::None, true);
         assert_eq!(route(&view, Op::Read), Route::Own(3));
         for op in WRITES {
             assert_eq!(route(&view, op), Route::Own(3));
         }
-        let view = VolumeView::new(Attr::Rw, Health::InSync, Some(3), false);
+        let view = VolumeView::new(Attr::Rw, Health::InSync, Some(3), Log::None, false);
         assert_eq!(route(&view, Op::Read), Route::Own(3));
         assert_eq!(route(&view, Op::Write), Route::Refuse(Refusal::ReadOnly));
     }
 
     #[test]
     fn a_degraded_volume_is_served_by_its_siblings() {
-        let view = VolumeView::new(Attr::Rw, Health::Degraded, None, true);
+        let view = VolumeView::new(Attr::Rw, Health::Degraded, None, Log::None, true);
         assert_eq!(route(&view, Op::Read), Route::Base);
         assert_eq!(route(&view, Op::Write), Route::Refuse(Refusal::ReadOnly));
     }
 
     #[test]
+    fn diverted_writes() {
+        for (attr, health, disk) in [
+            (Attr::Ro, Health::InSync, Some(1)),
+            (Attr::Ro, Health::Failed, None),
+            (Attr::Rw, Health::Degraded, None),
+        ] {
+            let view = VolumeView::new(attr, health, disk, Log::Works, false);
+            assert_eq!(route(&view, Op::Read), Route::Overlay);
+            for op in WRITES {
+                assert_eq!(route(&view, op), Route::Overlay);
+            }
+            let view = VolumeView::new(attr, health, disk, Log::Gone, true);
+            assert_eq!(route(&view, Op::Read), Route::Refuse(Refusal::NotServed));
+            assert_eq!(route(&view, Op::Write), Route::Refuse(Refusal::ReadOnly));
+        }
+    }
+
+    #[test]
+    fn logged_writes() {
+        let view = VolumeView::new(Attr::Rw, Health::InSync, Some(3), Log::Works, false);
+        assert_eq!(route(&view, Op::Read), Route::Own(3));
+        for op in WRITES {
+            assert_eq!(route(&view, op), Route::Logged(3));
+        }
+        let view = VolumeView::new(Attr::Rw, Health::InSync, Some(3), Log::Gone, false);
+        assert_eq!(route(&view, Op::Read), Route::Own(3));
+        assert_eq!(route(&view, Op::Write), Route::Refuse(Refusal::ReadOnly));
+    }
+
+    #[test]
     fn nothing_to_serve() {
-        let failed = VolumeView::new(Attr::Rw, Health::Failed, Some(1), true);
-        let no_disk = VolumeView::new(Attr::Rw, Health::InSync, None, true);
+        let failed = VolumeView::new(Attr::Rw, Health::Failed, Some(1), Log::None, true);
+        let no_disk = VolumeView::new(Attr::Rw, Health::InSync, None, Log::None, true);
         for view in [failed, no_disk] {
             assert_eq!(route(&view, Op::Read), Route::Refuse(Refusal::NotServed));
         }
         for attr in [Attr::Spare, Attr::Increments] {
-            let view = VolumeView::new(attr, Health::InSync, Some(1), true);
+            let view = VolumeView::new(attr, Health::InSync, Some(1), Log::None, true);
             assert_eq!(route(&view, Op::Read), Route::Refuse(Refusal::NotServed));
             assert_eq!(route(&view, Op::Other), Route::Refuse(Refusal::Unknown));
         }

@@ -24,7 +24,8 @@ use crate::{
 impl GroupTable {
     /// The group after it was made: `active`, with `samples` of its base image.
     ///
-    /// The disks of all volumes that are in sync hold the base image from now on.
+    /// The disks of all volumes that are in sync hold the base image from now on, and the
+    /// increments volumes hold a store.
     ///
     /// # Errors
     ///
@@ -37,6 +38,7 @@ impl GroupTable {
             let own = volume.disk == Some(volume.lid);
             volume.state.pristine =
                 own && volume.attr.is_volume() && volume.health == Health::InSync;
+            volume.state.formatted = volume.attr == Attr::Increments && !volume.state.failed;
         }
         Ok(next)
     }
@@ -74,6 +76,34 @@ impl GroupTable {
             }
             _ => false,
         })
+    }
+
+    /// The group after the disk that serves `entry` may have been written, with a log. `None` if that
+    /// is known, or no disk serves it.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_writes(&self, entry: usize) -> Result<Option<Self>, AllocError> {
+        let Some(disk) = self.disk_of(entry) else {
+            return Ok(None);
+        };
+        self.changed(|metadata| match metadata.volumes.get_mut(disk) {
+            Some(volume) if volume.state.pristine => {
+                volume.state.pristine = false;
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// The group after its increments stores were opened: what they hold may change from now on.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn opened(&self) -> Result<Self, AllocError> {
+        self.next_state()
     }
 
     /// The same state as the next generation: for a second commit of it.

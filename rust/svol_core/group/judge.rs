@@ -13,7 +13,8 @@ use crate::svol_core::{
         Health,
         Protection, //
     },
-    meta::VolumeRecord, //
+    meta::VolumeRecord,
+    route::Log, //
 };
 
 impl GroupTable {
@@ -39,7 +40,7 @@ impl GroupTable {
             (Attr::Spare | Attr::Increments, _) => true,
             // Its own disk is the only one that has its data.
             (_, Health::Verifying | Health::Diverged) => volume.disk.is_some(),
-            (Attr::Ro, _) => by_others() && !self.lacks_diverted(volume),
+            (Attr::Ro, _) => by_others() && self.log(volume) != Log::Gone,
             (Attr::Rw, Health::Degraded) => by_others(),
             (Attr::Rw, _) => volume.disk.is_some(),
         }
@@ -50,16 +51,22 @@ impl GroupTable {
         (0..self.volumes().len()).find(|entry| !self.is_served(*entry))
     }
 
-    /// Whether writes of this volume were diverted to where they cannot be read.
-    fn lacks_diverted(&self, volume: &VolumeRecord) -> bool {
+    /// How it stands about the increments volume of an entry.
+    pub(super) fn log(&self, volume: &VolumeRecord) -> Log {
         let Some(rlid) = &volume.rlid else {
-            return false;
+            return Log::None;
         };
         let was_used = self
             .position(rlid)
             .and_then(|store| self.volume(store))
             .is_some_and(|store| store.state.formatted);
-        was_used && store_of(volume, self.volumes()).is_none()
+        if store_of(volume, self.volumes()).is_some() {
+            Log::Works
+        } else if was_used {
+            Log::Gone
+        } else {
+            Log::None
+        }
     }
 
     /// Whether `entry` could be rebuilt if its disk died now.

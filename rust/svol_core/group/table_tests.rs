@@ -250,7 +250,9 @@ mod tests {
         assert!(table.with_failed_disk(9)?.is_none());
         let table = failed(&table, 2)?;
         assert_eq!(health(&table, 2), Some(Health::Degraded));
-        assert!(table.view(2).is_some_and(|view| view.reads == Home::Base));
+        assert!(table
+            .view(2)
+            .is_some_and(|view| view.reads == Home::Overlay));
         assert_eq!(table.state(), GroupState::Degraded);
         assert_eq!(table.redundancy(), 0);
         assert_eq!(table.protection(1), Protection::Unprotected);

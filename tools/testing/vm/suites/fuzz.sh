@@ -81,7 +81,7 @@ test_group_lines() {
 	expect_fuzz
 	fuzz fuzz-table fuzz --lines samples --wipe "$META" --wipe "$META2"
 	assert_unused "${G_DISKS[@]}"
-	blank_disk "$META" "$META2"
+	blank_disk "$META" "$META2" "$DI"
 	"$SVOL_TEST" fill --seed "$SEED" "$D0" "$D1" "$D2"
 	group_create
 	svol_create LV0 --readonly

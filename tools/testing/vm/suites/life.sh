@@ -219,7 +219,7 @@ test_forced_removal_in_every_order() {
 			! dm_exists "$name" || dmsetup remove "$name"
 		done
 		assert_unused "${G_DISKS[@]}"
-		blank_disk "$META" "$META2"
+		blank_disk "$META" "$META2" "$DI"
 		"$SVOL_TEST" fill --seed "$SEED" "$D2"
 	done < <(permute '' LV0 LV2 G0)
 }

@@ -7,6 +7,20 @@
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
 
+# The group of figure 9 without its increments volume, which has a memory of its own.
+plain9_disks() { # MiB of a data disk [attribute=value of the data disks...]
+	figure9_disks "$@"
+	G_VOLUMES[2]="LV2 rw $D2 -"
+	group_drop DLV2
+	G_DISKS=("$META" "$META2" "$D0" "$D1" "$D2" "$DS")
+}
+
+plain9() { # MiB of a data disk [attribute=value...]
+	load_module
+	plain9_disks "$@"
+	group_create
+}
+
 # The group comes up refused for this reason, and nothing was written anywhere.
 refused_unchanged() { # regex
 	local before
@@ -21,7 +35,7 @@ refused_unchanged() { # regex
 # in the description at the end, and the group is down.
 group_with_history() {
 	expect_warnings
-	figure9 4
+	plain9 4
 	dmsetup remove G0
 	save_disk "$META" old.1
 	save_disk "$META2" old.2
@@ -76,7 +90,7 @@ test_reload_keeps_the_state() {
 
 # That a volume was written without a log is never forgotten.
 test_unprotected_survives() {
-	figure9 4
+	plain9 4
 	svol_create LV2
 	"$SVOL_TEST" random-io /dev/mapper/LV2 --ops 20 --write 100 --state lv2 --rng "$SVOL_SEED"
 	dmsetup remove LV2
@@ -94,7 +108,7 @@ test_unprotected_survives() {
 # The same after the power went in the midst of it: the mark is made before the
 # first write, not at the end.
 test_unprotected_survives_a_crash() {
-	figure9 4
+	plain9 4
 	svol_create LV2
 	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2)" none
 	save_disk "$META" crash.1
@@ -111,7 +125,7 @@ test_unprotected_survives_a_crash() {
 
 test_first_start_forms() {
 	load_module
-	figure9_disks 4
+	plain9_disks 4
 	# The other forms come later; they must not pretend.
 	for how in verify 'copy_from LV0'; do
 		# shellcheck disable=SC2206 # words
@@ -130,7 +144,7 @@ test_first_start_forms() {
 # What holds something else is not taken for blank.
 test_foreign_data_on_a_metadata_device() {
 	load_module
-	figure9_disks 4
+	plain9_disks 4
 	mkfs.ext4 -q -F "$META2"
 	refused_unchanged 'metadata device 2 holds something'
 	blank_disk "$META2"
@@ -154,7 +168,7 @@ test_copies_of_two_groups() {
 	local first
 	group_with_history
 	first=$META
-	figure9_disks 4
+	plain9_disks 4
 	G_NAME=G1
 	group_create
 	dmsetup remove G1
@@ -299,7 +313,7 @@ test_swapped_copies() {
 }
 
 test_swapped_readonly_disks() {
-	figure9 4
+	plain9 4
 	dmsetup remove G0
 	group_move LV0 "$D1"
 	group_move LV1 "$D0"
@@ -312,7 +326,7 @@ test_swapped_readonly_disks() {
 
 # A disk that does not hold what its LID says is refused by name.
 test_foreign_disk() {
-	figure9 4
+	plain9 4
 	dmsetup remove G0
 	"$SVOL_TEST" fill --seed 77 "$D1"
 	refused_unchanged 'LV1'
@@ -330,7 +344,7 @@ test_foreign_disk() {
 
 # The spare where a volume should be, and the other way round.
 test_swapped_disk_and_spare() {
-	figure9 4
+	plain9 4
 	dmsetup remove G0
 	group_move LV0 "$DS"
 	group_move S0 "$D0"
@@ -339,7 +353,7 @@ test_swapped_disk_and_spare() {
 
 test_metadata_on_4k_sectors() {
 	load_module
-	figure9_disks 4 blocksize=4096
+	plain9_disks 4 blocksize=4096
 	new_disk META 8 blocksize=4096
 	new_disk META2 8 blocksize=4096
 	G_META=("$META" "$META2")
@@ -355,7 +369,7 @@ test_metadata_on_4k_sectors() {
 
 test_smallest_metadata_device() {
 	load_module
-	figure9_disks 4
+	plain9_disks 4
 	new_disk META 4
 	G_META=("$META" "$META2")
 	group_create
@@ -399,7 +413,7 @@ test_damaged_sectors_of_one_copy() {
 test_damaged_sectors_of_the_only_copy() {
 	local sector refused=0
 	load_module
-	figure9_disks 4
+	plain9_disks 4
 	G_META=("$META")
 	group_create
 	group_move LV1 -
@@ -444,7 +458,7 @@ logged() { # command...
 start_logged() {
 	need_target log-writes
 	load_module
-	figure9_disks 4
+	plain9_disks 4
 	new_disk META 4 cache_size=8
 	new_disk LOG 64
 }
@@ -554,7 +568,7 @@ test_interrupted_with_two_copies() {
 # The metadata device goes away under a running group: the next change of state finds out.
 test_lost_metadata_device() {
 	local before
-	figure9 4
+	plain9 4
 	svol_create LV0 --readonly
 	expect_warnings
 	expect_log '^(I/O error|Buffer I/O error|critical )'
@@ -629,7 +643,7 @@ write_errors_of_one_copy() { # number letters
 test_write_errors_of_the_first_copy() {
 	need_target flakey
 	load_module
-	figure9_disks 4
+	plain9_disks 4
 	expect_warnings
 	write_errors_of_one_copy 1 FA "$META"
 }
@@ -637,7 +651,7 @@ test_write_errors_of_the_first_copy() {
 test_write_errors_of_the_second_copy() {
 	need_target flakey
 	load_module
-	figure9_disks 4
+	plain9_disks 4
 	expect_warnings
 	write_errors_of_one_copy 2 AF "$META2"
 }
@@ -647,7 +661,7 @@ test_write_errors_of_the_only_copy() {
 	local before
 	need_target flakey
 	load_module
-	figure9_disks 4
+	plain9_disks 4
 	flaky flaky "$META"
 	G_META=(/dev/mapper/flaky)
 	group_create

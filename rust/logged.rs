@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way of a write that goes to its volume's own disk and, at the same time, to the increments
+//! store. Reads need nothing of this: the disk has all the data.
+//!
+//! Nothing here sleeps, and nothing allocates but the second half of the bio, from a pool, and a
+//! page of the block map now and then.
+
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        current_cpu,
+        Bio,
+        EndIo,
+        Ended,
+        InUse,
+        Mapped,
+        Op, //
+    },
+    overlay::{
+        self,
+        Place, //
+    },
+    svol_core::block_map::WriteStep, //
+};
+
+/// The legs of a bio.
+const DISK: usize = 0;
+const STORE: usize = 1;
+
+/// Sends a bio that is no read on its way; `disk` is the entry of the volume's disk.
+pub(crate) fn map(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    disk: usize,
+    bio: Bio<'_, InFlight>,
+) -> Mapped {
+    let bound: &Bound = &this;
+    let info = bio.info();
+    let Some(place) = Place::of(bound, volume) else {
+        return bio.fail();
+    };
+    if place.owner().is_unlogged() {
+        return match info.op {
+            // The disk has it all.
+            Op::Flush if info.flush > 0 => bio.complete(),
+            _ => Bound::send(this, disk, info.sector, bio),
+        };
+    }
+    match info.op {
+        // One for the disk, one for the store.
+        Op::Flush if info.flush == 0 => Bound::send(this, disk, 0, bio),
+        Op::Flush => overlay::flush(this, place, bio),
+        Op::Write => write(this, volume, disk, place, bio),
+        _ => overlay::slowly(this, volume, place, bio),
+    }
+}
+
+fn write(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    disk: usize,
+    place: Place<'_>,
+    mut bio: Bio<'_, InFlight>,
+) -> Mapped {
+    let (store, owner) = (place.store(), place.owner());
+    let info = bio.info();
+    // First of all: who takes back marks or freezes blocks waits for this I/O from here on.
+    let ticket = store.grace.enter(current_cpu());
+    let sectors = match &owner.intents {
+        Some(intents) if intents.touch(info.sector, info.sectors) => {
+            owner.locks.take(info.sector, info.sectors)
+        }
+        _ => 0,
+    };
+    let step = match sectors {
+        0 => WriteStep::Frozen,
+        _ => owner.map.write_run(&store.slots, info.sector, sectors),
+    };
+    let run = match step {
+        WriteStep::Run(run) => run,
+        _ => {
+            owner.locks.give_back(info.sector, sectors);
+            store.grace.leave(ticket);
+            return overlay::slowly(this, volume, place, bio);
+        }
+    };
+    // What does not go with this bio comes again.
+    owner.locks.give_back(
+        info.sector.saturating_add(u64::from(run.sectors)),
+        sectors.saturating_sub(run.sectors),
+    );
+    bio.accept(run.sectors);
+    let data = bio.data_mut();
+    data.ticket = Some(ticket);
+    data.is_logged = true;
+    data.is_first = run.is_first;
+    data.needs_commit = info.fua && (run.is_first || store.is_busy());
+    let sector = store.run_sector(&run);
+    match Bound::send_both(this, disk, info.sector, store.entry(), sector, bio) {
+        Ok(mapped) => mapped,
+        Err(mut bio) => {
+            owner.locks.give_back(info.sector, run.sectors);
+            store.grace.leave(ticket);
+            *bio.data_mut() = InFlight::default();
+            overlay::slowly(this, volume, place, bio)
+        }
+    }
+}
+
+/// Both halves of a write came back.
+pub(crate) fn ended(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    place: Place<'_>,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
+    let (store, owner) = (place.store(), place.owner());
+    let data = *ended.data();
+    let info = ended.info();
+    let on_disk = !ended.leg_status(DISK).is_error();
+    let in_store = !ended.leg_status(STORE).is_error();
+    if in_store && on_disk && data.is_first && owner.map.written(info.sector, info.sectors) {
+        store.note_change();
+    }
+    owner.locks.give_back(info.sector, info.sectors);
+    if let Some(ticket) = data.ticket {
+        store.grace.leave(ticket);
+    }
+    if on_disk && !in_store {
+        // The volume goes on without the store, but nobody is told before that is durable.
+        let data = ended.data_mut();
+        *data = InFlight::default();
+        data.volume = overlay::number(volume);
+        data.has_no_log = true;
+        let (end, parked) = ended.park(this);
+        store.push_slow(parked);
+        return end;
+    }
+    if on_disk && data.needs_commit {
+        let (end, parked) = ended.park(this);
+        store.wait_for_commit(parked);
+        return end;
+    }
+    EndIo::Done
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way of an I/O of a volume whose writes are diverted into an increments store.
+//!
+//! Nothing here sleeps, and nothing allocates but a page of the block map now and then.
+
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        current_cpu,
+        Bio,
+        EndIo,
+        Ended,
+        InUse,
+        Mapped,
+        Op, //
+        Worker,
+    },
+    logged,
+    store::{
+        Owner,
+        Store, //
+    },
+    svol_core::block_map::{
+        Kind,
+        WriteStep, //
+    },
+};
+
+/// Where an overlay is: the store, and its owner's index there.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    store: &'a Worker<Store>,
+    owner: &'a Owner,
+}
+
+impl<'a> Place<'a> {
+    /// Of a volume of a live table, by its index.
+    pub(crate) fn of(bound: &'a Bound, volume: usize) -> Option<Self> {
+        let link = bound.volumes.get(volume)?.link?;
+        let store = bound.stores.get(link.store)?;
+        Some(Self {
+            store,
+            owner: store.owners.get(link.owner)?,
+        })
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &'a Worker<Store> {
+        self.store
+    }
+
+    /// The volume in the store.
+    pub(crate) fn owner(&self) -> &'a Owner {
+        self.owner
+    }
+}
+
+/// Sends a bio of an overlay on its way.
+pub(crate) fn map(this: InUse<'_, Bound>, volume: usize, bio: Bio<'_, InFlight>) -> Mapped {
+    let bound: &Bound = &this;
+    let Some(place) = Place::of(bound, volume) else {
+        return bio.fail();
+    };
+    match bio.info().op {
+        Op::Read => read(this, volume, place, bio),
+        Op::Write => write(this, volume, place, bio),
+        // The disk was never written.
+        Op::Flush if bio.info().flush > 0 => bio.complete(),
+        Op::Flush => flush(this, place, bio),
+        Op::Discard | Op::WriteZeroes => slowly(this, volume, place, bio),
+        Op::Other => bio.fail(),
+    }
+}
+
+/// A flush of the store.
+pub(crate) fn flush(this: InUse<'_, Bound>, place: Place<'_>, bio: Bio<'_, InFlight>) -> Mapped {
+    if place.store.is_busy() {
+        let (mapped, parked) = bio.park(this);
+        place.store.wait_for_commit(parked);
+        return mapped;
+    }
+    // The map on disk names all that was written; the device may still hold it in its cache.
+    Bound::send(this, place.store.entry(), 0, bio)
+}
+
+fn read(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    place: Place<'_>,
+    mut bio: Bio<'_, InFlight>,
+) -> Mapped {
+    let Place { store, owner } = place;
+    let info = bio.info();
+    // Before the map is looked at: a slot that it names is not used again until this I/O left.
+    let ticket = store.grace.enter(current_cpu());
+    let run = owner.map.read_run(info.sector, info.sectors);
+    bio.accept(run.sectors);
+    match run.kind {
+        Kind::Slot { slot, offset } => {
+            bio.data_mut().ticket = Some(ticket);
+            let sector = store.slot_sector(slot).saturating_add(u64::from(offset));
+            Bound::send(this, store.entry(), sector, bio)
+        }
+        Kind::Base => {
+            store.grace.leave(ticket);
+            Bound::send_base(this, volume, bio)
+        }
+        Kind::Zero => {
+            store.grace.leave(ticket);
+            bio.complete_with_zeroes()
+        }
+    }
+}
+
+fn write(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    place: Place<'_>,
+    mut bio: Bio<'_, InFlight>,
+) -> Mapped {
+    let Place { store, owner } = place;
+    let info = bio.info();
+    let ticket = store.grace.enter(current_cpu());
+    let step = owner.map.write_run(&store.slots, info.sector, info.sectors);
+    let run = match step {
+        WriteStep::Run(run) => run,
+        step => {
+            store.grace.leave(ticket);
+            if let WriteStep::Merge(sectors) = step {
+                bio.accept(sectors);
+            }
+            return slowly(this, volume, place, bio);
+        }
+    };
+    bio.accept(run.sectors);
+    let data = bio.data_mut();
+    data.ticket = Some(ticket);
+    data.is_first = run.is_first;
+    // Its data alone does not make it durable.
+    data.needs_commit = info.fua && (run.is_first || store.is_busy());
+    Bound::send(this, store.entry(), store.run_sector(&run), bio)
+}
+
+/// Leaves a bio to the worker.
+pub(crate) fn slowly(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    place: Place<'_>,
+    mut bio: Bio<'_, InFlight>,
+) -> Mapped {
+    bio.data_mut().volume = number(volume);
+    let (mapped, parked) = bio.park(this);
+    place.store.push_slow(parked);
+    mapped
+}
+
+/// A volume's index as it is kept with bios.
+pub(crate) fn number(volume: usize) -> u32 {
+    // A line has far fewer.
+    u32::try_from(volume).unwrap_or(u32::MAX)
+}
+
+/// A bio that relies on a block map came back from the disk that it was sent to.
+pub(crate) fn ended(this: InUse<'_, Bound>, volume: usize, ended: Ended<'_, InFlight>) -> EndIo {
+    let bound: &Bound = &this;
+    let data = *ended.data();
+    let (Some(place), Some(ticket)) = (Place::of(bound, volume), data.ticket) else {
+        return EndIo::Done;
+    };
+    if data.is_logged {
+        return logged::ended(this, volume, place, ended);
+    }
+    let ok = !ended.status().is_error();
+    let info = ended.info();
+    if ok && data.is_first && place.owner.map.written(info.sector, info.sectors) {
+        place.store.note_change();
+    }
+    // After the map was changed: whoever waits for it may change it next.
+    place.store.grace.leave(ticket);
+    if ok && data.needs_commit {
+        let (end, parked) = ended.park(this);
+        place.store.wait_for_commit(parked);
+        return end;
+    }
+    EndIo::Done
+}

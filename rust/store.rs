@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An increments store in use: what its owners share.
+//!
+//! The way of a write is in [`crate::overlay`]. A [`Worker`](crate::dm::worker::Worker) runs what
+//! has to sleep: commits, the formatting of segments, and writes that can't be done in one step.
+//!
+//! # Order
+//!
+//! Data is durable before the entry that names it, an entry before the flush that waited for it is
+//! answered, and the freeing of a slot before the slot is used again; see
+//! Documentation/on-disk-format.rst.
+
+mod commit;
+mod format;
+mod load;
+mod logged;
+mod slow;
+
+pub(crate) use {
+    format::make,
+    load::{
+        find,
+        new_header,
+        seen_events,
+        Found,
+        Link, //
+    }, //
+};
+
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        Bufio,
+        Device,
+        Job,
+        ParkedList,
+        Worker, //
+    },
+    env::{
+        AtomicU64,
+        Word, //
+    },
+    members::{
+        Disk,
+        Members, //
+    },
+    svol_core::{
+        block_map::{
+            BlockMap,
+            WriteRun, //
+        },
+        grace::Grace,
+        id::Id,
+        intents::Intents,
+        slots::Slots,
+        store::{
+            Header,
+            Layout, //
+        },
+        table_line::OnFull,
+        write_locks::WriteLocks, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// Entries of the map wait for a commit.
+const DIRTY: u64 = 1;
+/// A commit is under way.
+const COMMITTING: u64 = 2;
+
+/// The longest time between a write and the commit that makes it last, in milliseconds.
+const COMMIT_MS: u32 = 1000;
+
+/// A volume that keeps its changes in the store.
+pub(crate) struct Owner {
+    /// Its LID.
+    pub(crate) lid: Id,
+    /// Its number on disk.
+    pub(crate) number: u16,
+    /// Its blocks.
+    pub(crate) map: BlockMap,
+    /// Sub-blocks that are being written, if it is logged.
+    pub(crate) locks: WriteLocks,
+    /// Where its disk and the store may differ after a crash, if it is logged.
+    pub(crate) intents: Option<Intents>,
+    /// The entry of its disk, if it is logged.
+    disk: Option<usize>,
+    /// 1 if it is written without a log by now.
+    unlogged: Word,
+}
+
+impl Owner {
+    /// Whether it is written without a log by now.
+    pub(crate) fn is_unlogged(&self) -> bool {
+        self.unlogged.get() != 0
+    }
+}
+
+/// Bios that the worker has to see to.
+struct Queues {
+    /// Writes that can't be done in one step.
+    slow: ParkedList<Bound, InFlight>,
+    /// Flushes, and writes that are done, which wait for a commit.
+    waiting: ParkedList<Bound, InFlight>,
+}
+
+/// A store.
+#[pin_data]
+pub(crate) struct Store {
+    members: Arc<Members>,
+    /// Its entry in the group table.
+    entry: usize,
+    group: Id,
+    lid: Id,
+    layout: Layout,
+    on_full: OnFull,
+    /// Which slots are free.
+    pub(crate) slots: Slots,
+    /// I/Os that rely on the block maps.
+    pub(crate) grace: Grace,
+    /// Its owners.
+    pub(crate) owners: KVec<Owner>,
+    /// [`DIRTY`] and [`COMMITTING`].
+    busy: Word,
+    /// When idle marks were looked for last.
+    #[pin]
+    marks_looked_at: Mutex<Instant<Monotonic>>,
+    /// The number of the last commit.
+    commits: AtomicU64,
+    /// 1 after the log has said that it is full.
+    full: Word,
+    #[pin]
+    queues: SpinLockIrq<Queues>,
+    /// The header as it is on disk. Held across I/O; no other lock is taken under it.
+    #[pin]
+    header: Mutex<Header>,
+    /// Entry sectors. Held across I/O; no other lock is taken under it.
+    #[pin]
+    entries: Mutex<Bufio>,
+    /// What one round of a commit writes.
+    #[pin]
+    batch: Mutex<KVec<commit::Change>>,
+}
+
+impl Job for Store {
+    fn run(worker: &Worker<Self>) {
+        worker.format_ahead();
+        worker.work();
+        worker.commit_if_due();
+        worker.clear_idle_marks();
+    }
+}
+
+impl Store {
+    /// The entry of its device in the group table.
+    pub(crate) fn entry(&self) -> usize {
+        self.entry
+    }
+
+    /// Its LID.
+    pub(crate) fn lid(&self) -> &Id {
+        &self.lid
+    }
+
+    /// The ID of its group.
+    pub(crate) fn group(&self) -> &Id {
+        &self.group
+    }
+
+    /// Slots taken, and all slots.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        (u64::from(self.slots.used()), u64::from(self.slots.total()))
+    }
+
+    /// The first sector of a slot on the device.
+    pub(crate) fn slot_sector(&self, slot: u32) -> u64 {
+        self.layout.slot_sector(slot)
+    }
+
+    /// The first sector of a stretch that is to be written.
+    pub(crate) fn run_sector(&self, run: &WriteRun) -> u64 {
+        self.slot_sector(run.slot)
+            .saturating_add(u64::from(run.offset))
+    }
+
+    /// Whether a flush has to wait for a commit.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.get() != 0
+    }
+
+    fn disk(&self) -> Result<&Disk> {
+        self.members.disk(self.entry).ok_or(ENXIO)
+    }
+
+    fn device(&self) -> Result<&Device> {
+        Ok(&self.disk()?.device)
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes what a store consists of besides the entries of its blocks: headers, owners, segments.
+
+use super::Store;
+use crate::{
+    dm::Device,
+    log,
+    members::Members,
+    svol_core::store::{
+        entries,
+        layout,
+        Header,
+        Layout,
+        OwnerRecord,
+        Phase,
+        Sector,
+        COPIES,
+        SECTOR_BYTES, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// One more segment is formatted when fewer slots than this are left to give out.
+const AHEAD: u32 = 1024;
+
+/// The unit that metadata is written in, in bytes: every logical block size divides it.
+const UNIT: usize = 4096;
+
+/// Makes a store on a device that is blank, or that a start before a crash began with. Sleeps for
+/// I/O.
+///
+/// # Errors
+///
+/// Those of the device.
+#[inline(never)]
+pub(crate) fn make(members: &Members, device: &Device, mut header: Header) -> Result {
+    header.phase = Phase::Formatting;
+    header.segments = 0;
+    write_header(members, device, &mut header)?;
+    // Owners that a start before a crash may have written.
+    let zeroes = KVec::from_elem(0u8, layout::OWNER_TABLE_BYTES, GFP_KERNEL)?;
+    for copy in 0..COPIES {
+        let offset = layout::owner_offset(copy, 0);
+        members.io.write(device, offset >> 9, &zeroes)?;
+    }
+    let layout = Layout::new(header.block_sectors, header.used_sectors).map_err(|_| EINVAL)?;
+    write_segment(members, device, &layout, header.tag, 0)?;
+    header.segments = 1;
+    header.phase = Phase::Active;
+    write_header(members, device, &mut header)
+}
+
+/// Writes both headers, one after the other, as the next in their row. Durable when it returns;
+/// sleeps for I/O.
+///
+/// # Errors
+///
+/// Those of the device.
+pub(super) fn write_header(members: &Members, device: &Device, header: &mut Header) -> Result {
+    header.sequence = header.sequence.saturating_add(1);
+    for copy in 0..COPIES {
+        let mut sector: Sector = [0; SECTOR_BYTES];
+        if !header.encode(copy, &mut sector) {
+            return Err(EINVAL);
+        }
+        let mut unit = KVec::with_capacity(UNIT, GFP_KERNEL)?;
+        unit.extend_from_slice(&sector, GFP_KERNEL)?;
+        unit.resize(UNIT, 0, GFP_KERNEL)?;
+        let offset = layout::header_offset(copy);
+        members.io.write_durable(device, offset >> 9, &unit)?;
+    }
+    Ok(())
+}
+
+/// Writes an owner to both copies of the table, one after the other. Durable when it returns;
+/// sleeps for I/O.
+///
+/// # Errors
+///
+/// Those of the device.
+pub(super) fn write_owner(
+    members: &Members,
+    device: &Device,
+    tag: u64,
+    record: &OwnerRecord,
+) -> Result {
+    let mut sector: Sector = [0; SECTOR_BYTES];
+    if !record.encode(tag, &mut sector) {
+        return Err(EINVAL);
+    }
+    for copy in 0..COPIES {
+        let offset = layout::owner_offset(copy, record.number);
+        let unit_bytes = u64::try_from(UNIT)?;
+        let within = usize::try_from(offset.checked_rem(unit_bytes).ok_or(EINVAL)?)?;
+        let begin = offset.saturating_sub(u64::try_from(within)?);
+        // Others stand in the same unit.
+        let mut unit = KVec::from_elem(0u8, UNIT, GFP_KERNEL)?;
+        members.io.read(device, begin >> 9, &mut unit)?;
+        unit.get_mut(within..)
+            .and_then(|rest| rest.first_chunk_mut())
+            .map(|place: &mut Sector| *place = sector)
+            .ok_or(EINVAL)?;
+        members.io.write_durable(device, begin >> 9, &unit)?;
+    }
+    Ok(())
+}
+
+/// Writes the entries of a segment, all of them free. Durable when it returns.
+fn write_segment(
+    members: &Members,
+    device: &Device,
+    layout: &Layout,
+    tag: u64,
+    segment: u32,
+) -> Result {
+    let mut content = KVec::from_elem(0u8, layout::SEGMENT_ENTRY_BYTES, GFP_KERNEL)?;
+    let first = segment.saturating_mul(layout::SEGMENT_ENTRY_SECTORS);
+    for (sector, number) in content.chunks_exact_mut(SECTOR_BYTES).zip(first..) {
+        entries::format(sector.first_chunk_mut().ok_or(EINVAL)?, tag, number);
+    }
+    let offset = layout.segment_offset(segment);
+    members.io.write(device, offset >> 9, &content)?;
+    members.io.flush(device)
+}
+
+impl Store {
+    /// Formats a segment more, if slots are about to run out. Sleeps for I/O.
+    pub(super) fn format_ahead(&self) {
+        if self.slots.ready() < AHEAD && self.slots.limit() < self.slots.total() {
+            if let Err(error) = self.format_segment() {
+                let errno = error.to_errno();
+                log::warning!(
+                    self.group,
+                    "increments {}: no segment formatted: error {errno}",
+                    self.lid
+                );
+            }
+        }
+    }
+
+    /// Formats the next segment, and lets its slots be used. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device; `ENOSPC` if there is none.
+    pub(super) fn format_segment(&self) -> Result {
+        let mut header = self.header.lock();
+        if header.segments >= self.layout.segments() {
+            return Err(ENOSPC);
+        }
+        let device = self.device()?;
+        write_segment(
+            &self.members,
+            device,
+            &self.layout,
+            header.tag,
+            header.segments,
+        )?;
+        let mut next = *header;
+        next.segments = next.segments.saturating_add(1);
+        write_header(&self.members, device, &mut next)?;
+        *header = next;
+        self.slots.set_limit(self.layout.slots_of(next.segments));
+        Ok(())
+    }
+
+    /// Notes the group's event count in the headers. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device.
+    pub(crate) fn note_events(&self, events: u64) -> Result {
+        let mut header = self.header.lock();
+        let mut next = *header;
+        next.events = events;
+        write_header(&self.members, self.device()?, &mut next)?;
+        *header = next;
+        Ok(())
+    }
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Logged volumes: writes that go to a disk and to the store, and the marks that say where the two
+//! may differ after a crash.
+//!
+//! A mark is durable before the first write of its region. It is taken back when the region was not
+//! written for a while: no write finds it any more, those that found it have ended, the disk is
+//! flushed, the store committed, and only then the mark goes on disk too.
+
+use super::{
+    slow::{
+        Content,
+        Range,
+        Slow,
+        Source, //
+    },
+    Owner,
+    Store, //
+};
+use crate::{
+    bound::Bound,
+    dm::Worker,
+    log,
+    svol_core::{
+        samples::SUB_BLOCK_SECTORS,
+        store::{
+            intent,
+            layout,
+            Sector,
+            SECTOR_BYTES, //
+        }, //
+    },
+};
+use kernel::{
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// How long a region keeps its mark after its last write: between this and twice this, in
+/// milliseconds.
+const IDLE_MS: u32 = 5000;
+
+/// What is compared at once, in sectors: the largest block.
+const COMPARE_SECTORS: u32 = 128;
+
+/// Writes an owner's marks as `is_marked` says, to all of its sectors of the map. Durable when it
+/// returns; sleeps for I/O.
+pub(super) fn write_marks(
+    members: &crate::members::Members,
+    device: &crate::dm::Device,
+    tag: u64,
+    owner: u16,
+    regions: u32,
+    is_marked: impl Fn(u32) -> bool,
+) -> Result {
+    let mut content = KVec::from_elem(0u8, layout::INTENT_BYTES, GFP_KERNEL)?;
+    let mut sectors = content.chunks_exact_mut(SECTOR_BYTES);
+    for number in 0..layout::INTENT_SECTORS {
+        let sector: &mut Sector = sectors
+            .next()
+            .and_then(|sector| sector.first_chunk_mut())
+            .ok_or(EINVAL)?;
+        intent::format(sector, tag, owner, number);
+        let first = u32::from(number).saturating_mul(intent::SECTOR_REGIONS);
+        let behind = first.saturating_add(intent::SECTOR_REGIONS).min(regions);
+        for region in (first..behind).filter(|region| is_marked(*region)) {
+            intent::set_mark(sector, intent::place(region).1, true);
+        }
+        intent::seal_sector(sector);
+    }
+    let offset = layout::intent_offset(owner, 0);
+    members.io.write_durable(device, offset >> 9, &content)
+}
+
+impl Slow<'_> {
+    /// Writes a stretch to the disk and to the store.
+    pub(super) fn write_logged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
+        self.mark(range)?;
+        let mut done = 0;
+        while done < range.sectors {
+            let left = range.behind(done);
+            let sectors = self.owner.locks.take(left.sector, left.sectors);
+            if sectors == 0 {
+                Store::wait_a_moment();
+                continue;
+            }
+            let part = Range { sectors, ..left };
+            let result = self.write(source.behind(done), part);
+            self.owner.locks.give_back(part.sector, sectors);
+            match result {
+                Ok(()) => done = done.saturating_add(sectors),
+                Err(ENOSPC) => {
+                    self.give_up_log()?;
+                    return self.write_unlogged(disk, source.behind(done), left);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the marks of a stretch durable.
+    fn mark(&self, range: Range) -> Result {
+        let intents = self.owner.intents.as_ref().ok_or(EIO)?;
+        if intents.touch(range.sector, range.sectors) {
+            return Ok(());
+        }
+        let (first, last) = intents.span(range.sector, range.sectors);
+        self.store.write_marks_of(self.owner, |region| {
+            (first..=last).contains(&region) || intents.is_marked(region)
+        })?;
+        for region in first..=last {
+            intents.mark(region);
+        }
+        self.store.kick_within(IDLE_MS);
+        Ok(())
+    }
+
+    /// The volume goes on without the store; that is durable when it returns.
+    pub(super) fn give_up_log(&self) -> Result {
+        if self.owner.is_unlogged() {
+            return Ok(());
+        }
+        self.bound.group.unprotect(self.bound, &self.owner.lid)?;
+        self.owner.unlogged.set(1);
+        Ok(())
+    }
+
+    /// Brings the store in step with the disk, in the regions that a crash left marked. Nobody uses
+    /// the volume meanwhile. Sleeps for I/O.
+    #[inline(never)]
+    fn resolve(&self, disk: usize) -> Result {
+        let Some(intents) = &self.owner.intents else {
+            return Ok(());
+        };
+        let mut regions = 0u32;
+        let mut differ = 0u64;
+        for region in (0..intents.regions()).filter(|region| intents.is_marked(*region)) {
+            let begin = u64::from(region) << intents.shift();
+            let end = begin
+                .saturating_add(1 << intents.shift())
+                .min(self.bound.members.sectors);
+            let mut at = begin;
+            while at < end {
+                let sectors = u64::from(COMPARE_SECTORS).min(end.saturating_sub(at));
+                let sectors = u32::try_from(sectors)?;
+                let range = Range {
+                    sector: at,
+                    sectors,
+                };
+                differ = differ.saturating_add(self.resolve_range(disk, range)?);
+                at = at.saturating_add(u64::from(sectors));
+            }
+            regions = regions.saturating_add(1);
+        }
+        if regions == 0 {
+            return Ok(());
+        }
+        self.store.commit()?;
+        // The first time they count as written just now.
+        intents.take_idle(|_| ());
+        intents.take_idle(|_| ());
+        self.store.write_marks_of(self.owner, |_| false)?;
+        log::info!(
+            self.store.group(),
+            "{}: {regions} regions compared after a crash, {differ} sub-blocks copied to increments {}",
+            self.owner.lid,
+            self.store.lid()
+        );
+        Ok(())
+    }
+
+    /// Copies to the store what the disk has and the store lacks; returns the number of sub-blocks.
+    #[inline(never)]
+    fn resolve_range(&self, disk: usize, range: Range) -> Result<u64> {
+        let bytes = usize::try_from(range.sectors)? << 9;
+        let mut here = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
+        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+        self.bound
+            .members
+            .io
+            .read(device, range.sector, &mut here)?;
+        let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
+        // Without a source to compare with, all of it may differ.
+        let comparable = self.read_overlay(range.sector, &mut known).is_ok();
+
+        let log_only = Slow {
+            disk: None,
+            ..*self
+        };
+        let sub_bytes = usize::try_from(SUB_BLOCK_SECTORS)? << 9;
+        let mut differ = 0u64;
+        let mut sector = range.sector;
+        for (here, known) in here.chunks(sub_bytes).zip(known.chunks(sub_bytes)) {
+            let sectors = u32::try_from(here.len() >> 9)?;
+            if !comparable || here != known {
+                log_only.write(Source::new(Content::Bytes(here)), Range { sector, sectors })?;
+                differ = differ.saturating_add(1);
+            }
+            sector = sector.saturating_add(u64::from(sectors));
+        }
+        Ok(differ)
+    }
+
+    fn write_unlogged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
+        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+        let mut done = 0;
+        while done < range.sectors {
+            let sectors = COMPARE_SECTORS.min(range.sectors.saturating_sub(done));
+            let mut content = KVec::from_elem(0u8, usize::try_from(sectors)? << 9, GFP_KERNEL)?;
+            source.copy_to(done, &mut content)?;
+            let at = range.sector.saturating_add(u64::from(done));
+            self.bound.members.io.write(device, at, &content)?;
+            done = done.saturating_add(sectors);
+        }
+        Ok(())
+    }
+}
+
+impl Worker<Store> {
+    /// Brings the store in step with the disk of a volume after a crash, before the volume is used.
+    /// Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the devices; `ENOSPC` if the store is full.
+    pub(crate) fn resolve(&self, bound: &Bound, volume: usize, disk: usize) -> Result {
+        let owner = crate::overlay::Place::of(bound, volume).ok_or(EIO)?.owner();
+        let slow = Slow {
+            store: self,
+            bound,
+            volume,
+            owner,
+            disk: Some(disk),
+        };
+        slow.resolve(disk)
+    }
+
+    /// Takes back the marks of regions that are not written any more. Sleeps for I/O.
+    pub(super) fn clear_idle_marks(&self) {
+        let mut last = self.marks_looked_at.lock();
+        if last.elapsed().as_millis() < i64::from(IDLE_MS) {
+            return;
+        }
+        *last = Instant::<Monotonic>::now();
+        drop(last);
+        let mut left = false;
+        for owner in self.owners.iter() {
+            match self.clear_marks(owner) {
+                Ok(more) => left |= more,
+                Err(error) => {
+                    left = true;
+                    let errno = error.to_errno();
+                    log::warning!(self.group(), "{}: marks not cleared: {errno}", owner.lid);
+                }
+            }
+        }
+        if left {
+            self.kick_within(IDLE_MS);
+        }
+    }
+
+    /// Returns whether there are marks left.
+    fn clear_marks(&self, owner: &Owner) -> Result<bool> {
+        let (Some(intents), Some(disk)) = (&owner.intents, owner.disk) else {
+            return Ok(false);
+        };
+        let mut idle = KVec::new();
+        let mut left = intents.take_idle(|region| {
+            if idle.push(region, GFP_KERNEL).is_err() {
+                intents.mark(region);
+            }
+        });
+        if idle.is_empty() {
+            return Ok(left);
+        }
+        let result = self
+            .make_durable(disk)
+            .and_then(|()| self.write_marks_of(owner, |region| intents.is_marked(region)));
+        if result.is_err() {
+            // On disk they still are.
+            for region in idle {
+                intents.mark(region);
+                left = true;
+            }
+        }
+        result.map(|()| left)
+    }
+
+    /// Makes durable, on both devices, all writes that have begun.
+    fn make_durable(&self, disk: usize) -> Result {
+        self.wait_for_others();
+        let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
+        self.members.io.flush(device)?;
+        self.commit()
+    }
+
+    /// Takes back all marks, while no volume is in use. Sleeps for I/O.
+    pub(super) fn clear_all_marks(&self) {
+        for owner in self.owners.iter() {
+            // Twice: the first time they count as written just now.
+            for _ in 0..2 {
+                if let Err(error) = self.clear_marks(owner) {
+                    let errno = error.to_errno();
+                    log::warning!(self.group(), "{}: marks not cleared: {errno}", owner.lid);
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    fn write_marks_of(&self, owner: &Owner, is_marked: impl Fn(u32) -> bool) -> Result {
+        let regions = owner
+            .intents
+            .as_ref()
+            .map_or(0, |intents| intents.regions());
+        let tag = self.header.lock().tag;
+        write_marks(
+            &self.members,
+            self.device()?,
+            tag,
+            owner.number,
+            regions,
+            is_marked,
+        )
+    }
+}

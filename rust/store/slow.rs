@@ -1,0 +1,572 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! I/O that can't be done in one step: merges into sub-blocks, blocks without a slot at hand, zeroes,
+//! discards, first writes of a region. Runs in the store's worker, one bio after the other.
+//!
+//! Who has to keep other writes away from a block of a diverted volume freezes it and waits until
+//! all I/O that began before has ended: see [`Slow::freeze`]. Writes of a logged volume take their
+//! sub-blocks, here as elsewhere.
+
+use super::{
+    Owner,
+    Store, //
+};
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        current_cpu,
+        Op,
+        Parked,
+        Status,
+        Worker, //
+    },
+    env::Wait,
+    log,
+    overlay::Place,
+    svol_core::{
+        block_map::{
+            BlockMap,
+            Entry,
+            Kind,
+            WriteRun,
+            WriteStep, //
+        },
+        route::Home,
+        samples::SUB_BLOCK_SECTORS,
+        slots::NoSlot, //
+    },
+};
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+/// Bytes that are copied at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Blocks that a discard gives back at once.
+const DISCARD_BLOCKS: usize = 256;
+
+/// How long to sleep before looking again whether I/O has ended.
+const POLL: Delta = Delta::from_micros(100);
+
+/// What is written.
+#[derive(Clone, Copy)]
+pub(super) enum Content<'a> {
+    /// The content of a bio.
+    Bio(&'a Parked<Bound, InFlight>),
+    /// Bytes in memory.
+    Bytes(&'a [u8]),
+    /// Zeroes.
+    Zeroes,
+}
+
+/// What is written, from some sector of it on.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    content: Content<'a>,
+    skip: u32,
+}
+
+impl<'a> Source<'a> {
+    /// What is to be written behind the first `sectors`.
+    pub(super) fn behind(self, sectors: u32) -> Self {
+        Self {
+            skip: self.skip.saturating_add(sectors),
+            ..self
+        }
+    }
+
+    /// All of this.
+    pub(super) fn new(content: Content<'a>) -> Self {
+        Self { content, skip: 0 }
+    }
+
+    /// Copies what is to be written from `sector` on, counted from its beginning.
+    pub(super) fn copy_to(self, sector: u32, to: &mut [u8]) -> Result {
+        let offset = usize::try_from(self.skip.saturating_add(sector))? << 9;
+        match self.content {
+            Content::Bio(parked) => parked.copy_to(offset, to)?,
+            Content::Bytes(bytes) => {
+                let end = offset.saturating_add(to.len());
+                to.copy_from_slice(bytes.get(offset..end).ok_or(EINVAL)?);
+            }
+            Content::Zeroes => to.fill(0),
+        }
+        Ok(())
+    }
+}
+
+/// A stretch of a volume, in sectors.
+#[derive(Clone, Copy)]
+pub(super) struct Range {
+    pub(super) sector: u64,
+    pub(super) sectors: u32,
+}
+
+impl Range {
+    /// What is left behind the first `done` sectors.
+    pub(super) fn behind(self, done: u32) -> Self {
+        Self {
+            sector: self.sector.saturating_add(u64::from(done)),
+            sectors: self.sectors.saturating_sub(done),
+        }
+    }
+}
+
+impl Worker<Store> {
+    /// Leaves a bio to the worker. Does not sleep.
+    pub(crate) fn push_slow(&self, parked: Parked<Bound, InFlight>) {
+        self.queues.lock().slow.push(parked);
+        self.kick();
+    }
+
+    /// Sees to all bios that were left to the worker. Sleeps for I/O.
+    pub(super) fn work(&self) {
+        let mut list = self.queues.lock().slow.take();
+        while let Some(parked) = list.pop() {
+            self.work_on(parked);
+        }
+    }
+
+    fn work_on(&self, mut parked: Parked<Bound, InFlight>) {
+        let info = parked.info();
+        let range = Range {
+            sector: info.sector,
+            sectors: info.sectors,
+        };
+        let (result, then) = {
+            let bound = parked.keep();
+            match Slow::of(self, &bound, parked.data().volume) {
+                Some(slow) => slow.work_on(&parked, range),
+                None => (Err(EIO), Then::End),
+            }
+        };
+        match (result, then) {
+            (Ok(()), Then::Submit(entry, sector, data)) => {
+                *parked.data_mut() = data;
+                Bound::submit(parked, entry, sector);
+            }
+            // Answered by the commit that follows.
+            (Ok(()), Then::End) if info.fua => self.queues.lock().waiting.push(parked),
+            (Ok(()), Then::End) => parked.end(Status::OK),
+            (Err(ENOSPC), _) => parked.end(Status::NOSPC),
+            (Err(_), _) => parked.end(Status::IOERR),
+        }
+    }
+}
+
+/// What becomes of a bio.
+enum Then {
+    /// It is done.
+    End,
+    /// All of it goes to this place on the disk of an entry.
+    Submit(usize, u64, InFlight),
+}
+
+/// A volume, for I/O by the worker.
+pub(super) struct Slow<'a> {
+    pub(super) store: &'a Worker<Store>,
+    pub(super) bound: &'a Bound,
+    /// Its index in the live table.
+    pub(super) volume: usize,
+    pub(super) owner: &'a Owner,
+    /// The entry of its disk, if it is logged.
+    pub(super) disk: Option<usize>,
+}
+
+impl<'a> Slow<'a> {
+    fn of(store: &'a Worker<Store>, bound: &'a Bound, volume: u32) -> Option<Self> {
+        let volume = usize::try_from(volume).ok()?;
+        Some(Self {
+            store,
+            bound,
+            volume,
+            owner: Place::of(bound, volume)?.owner(),
+            disk: match bound.volumes.get(volume)?.view.writes {
+                Home::Logged(disk) => Some(disk),
+                _ => None,
+            },
+        })
+    }
+
+    fn map(&self) -> &BlockMap {
+        &self.owner.map
+    }
+
+    fn work_on(&self, parked: &Parked<Bound, InFlight>, range: Range) -> (Result, Then) {
+        let op = parked.info().op;
+        let result = match (self.disk, op) {
+            (Some(_), _) if parked.data().has_no_log => self.give_up_log(),
+            (Some(disk), Op::Write | Op::WriteZeroes) if self.owner.is_unlogged() => {
+                let then = Then::Submit(disk, range.sector, InFlight::default());
+                return (Ok(()), then);
+            }
+            (Some(disk), Op::Write) => {
+                self.write_logged(disk, Source::new(Content::Bio(parked)), range)
+            }
+            (Some(disk), Op::WriteZeroes) => {
+                self.write_logged(disk, Source::new(Content::Zeroes), range)
+            }
+            (None, Op::Write) => match self.try_at_once(range, parked.info().fua) {
+                Some(then) => return (Ok(()), then),
+                None => self.write(Source::new(Content::Bio(parked)), range),
+            },
+            (None, Op::WriteZeroes) => self.write(Source::new(Content::Zeroes), range),
+            (None, Op::Discard) => self.discard(range),
+            _ => Err(EIO),
+        };
+        (result, Then::End)
+    }
+
+    /// What held a write up may be over; then all of it goes to one place.
+    fn try_at_once(&self, range: Range, fua: bool) -> Option<Then> {
+        let ticket = self.store.grace.enter(current_cpu());
+        match self
+            .map()
+            .write_run(&self.store.slots, range.sector, range.sectors)
+        {
+            WriteStep::Run(run) if run.sectors == range.sectors => {
+                let mut data = InFlight::default();
+                data.ticket = Some(ticket);
+                data.is_first = run.is_first;
+                data.needs_commit = fua;
+                Some(Then::Submit(
+                    self.store.entry(),
+                    self.store.run_sector(&run),
+                    data,
+                ))
+            }
+            _ => {
+                self.store.grace.leave(ticket);
+                None
+            }
+        }
+    }
+
+    /// Writes a stretch to the store, and to the disk if there is one, step by step.
+    pub(super) fn write(&self, source: Source<'_>, range: Range) -> Result {
+        let mut done = 0;
+        while done < range.sectors {
+            let left = range.behind(done);
+            let step = self
+                .map()
+                .write_run(&self.store.slots, left.sector, left.sectors);
+            let sectors = match step {
+                WriteStep::Run(run) => {
+                    let sectors = run.sectors;
+                    self.write_run(source, Range { sectors, ..left }, done, &run)?
+                }
+                WriteStep::Merge(sectors) => {
+                    self.merge(source, Range { sectors, ..left }, done)?;
+                    sectors
+                }
+                step => {
+                    self.make_way(left.sector, step)?;
+                    0
+                }
+            };
+            done = done.saturating_add(sectors);
+        }
+        Ok(())
+    }
+
+    /// Writes a stretch that has slots, or the beginning of it; returns how much in sectors. `from`
+    /// is where it begins in the source.
+    fn write_run(
+        &self,
+        source: Source<'_>,
+        range: Range,
+        from: u32,
+        run: &WriteRun,
+    ) -> Result<u32> {
+        let sectors = match source.content {
+            Content::Bio(_) | Content::Bytes(_) => range.sectors,
+            Content::Zeroes => {
+                let whole = self.whole_sub_blocks(range);
+                if whole > 0 {
+                    // The store needs no data for that.
+                    if let Some(disk) = self.disk {
+                        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+                        let io = &self.bound.members.io;
+                        io.write_zeroes(device, range.sector, u64::from(whole))?;
+                    }
+                    if self.map().zeroed(range.sector, whole) {
+                        self.store.note_change();
+                    }
+                    return Ok(whole);
+                }
+                // Up to where whole ones begin.
+                let within = range.sector.checked_rem(SUB_BLOCK_SECTORS).unwrap_or(0);
+                let rest = u32::try_from(SUB_BLOCK_SECTORS.saturating_sub(within))?;
+                rest.min(range.sectors)
+            }
+        };
+        let chunk = u32::try_from(CHUNK_BYTES >> 9)?;
+        let mut buffer = KVec::new();
+        let mut done = 0;
+        while done < sectors {
+            let now = chunk.min(sectors.saturating_sub(done));
+            buffer.resize(usize::try_from(now)? << 9, 0, GFP_KERNEL)?;
+            source.copy_to(from.saturating_add(done), &mut buffer)?;
+            let offset = u64::from(done);
+            self.write_disk(range.sector.saturating_add(offset), &buffer)?;
+            let sector = self.store.run_sector(run).saturating_add(offset);
+            self.write_store(sector, &buffer)?;
+            done = done.saturating_add(now);
+        }
+        if self.map().written(range.sector, sectors) {
+            self.store.note_change();
+        }
+        Ok(sectors)
+    }
+
+    fn write_disk(&self, sector: u64, content: &KVec<u8>) -> Result {
+        match self.disk {
+            Some(disk) => {
+                let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+                self.bound.members.io.write(device, sector, content)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn write_store(&self, sector: u64, content: &KVec<u8>) -> Result {
+        self.bound
+            .members
+            .io
+            .write(self.store.device()?, sector, content)
+    }
+
+    /// Sectors of the whole sub-blocks that a stretch begins with.
+    fn whole_sub_blocks(&self, range: Range) -> u32 {
+        let sub = |sectors: u64| sectors.checked_rem(SUB_BLOCK_SECTORS).unwrap_or(0);
+        let end = range.sector.saturating_add(u64::from(range.sectors));
+        if sub(range.sector) != 0 {
+            return 0;
+        }
+        // The end of the volume cuts the last one off.
+        let cut = if end >= self.bound.members.sectors {
+            0
+        } else {
+            sub(end)
+        };
+        range
+            .sectors
+            .saturating_sub(u32::try_from(cut).unwrap_or(0))
+    }
+
+    /// Writes a part of a sub-block that is not in its slot: with what it reads as now around it.
+    fn merge(&self, source: Source<'_>, range: Range, from: u32) -> Result {
+        if self.disk.is_some() {
+            // Its sub-blocks are taken, so that there are no other writes.
+            return self.merge_quiet(source, range, from);
+        }
+        let bid = range.sector >> self.map().block_shift();
+        self.freeze(&[bid])?;
+        let result = self.merge_quiet(source, range, from);
+        self.thaw(&[bid]);
+        result
+    }
+
+    /// As [`Slow::merge`], while nobody else writes there.
+    fn merge_quiet(&self, source: Source<'_>, range: Range, from: u32) -> Result {
+        let shift = self.map().block_shift();
+        let within = range.sector.checked_rem(SUB_BLOCK_SECTORS).unwrap_or(0);
+        let begin = range.sector.saturating_sub(within);
+        let end = begin
+            .saturating_add(SUB_BLOCK_SECTORS)
+            .min(self.bound.members.sectors);
+        let sectors = u32::try_from(end.saturating_sub(begin))?;
+        let bid = begin >> shift;
+        let slot = self.map().get(bid).slot().ok_or(EIO)?;
+        let offset = begin.saturating_sub(bid << shift);
+        let home = self.store.slot_sector(slot).saturating_add(offset);
+
+        let mut content = KVec::from_elem(0u8, usize::try_from(sectors)? << 9, GFP_KERNEL)?;
+        self.read(begin, &mut content)?;
+        let at = usize::try_from(within)? << 9;
+        let part_end = at.saturating_add(usize::try_from(range.sectors)? << 9);
+        let part = content.get_mut(at..part_end).ok_or(EIO)?;
+        source.copy_to(from, part)?;
+        if self.disk.is_some() {
+            let mut part = KVec::from_elem(0u8, part_end.saturating_sub(at), GFP_KERNEL)?;
+            source.copy_to(from, &mut part)?;
+            self.write_disk(range.sector, &part)?;
+        }
+        self.write_store(home, &content)?;
+        if self.map().written(begin, sectors) {
+            self.store.note_change();
+        }
+        Ok(())
+    }
+
+    /// Reads the volume as its user sees it, from `sector` on.
+    fn read(&self, sector: u64, content: &mut KVec<u8>) -> Result {
+        match self.disk {
+            Some(disk) => {
+                let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+                self.bound.members.io.read(device, sector, content)
+            }
+            None => self.read_overlay(sector, content),
+        }
+    }
+
+    /// Reads the base image with what the store has over it, from `sector` on.
+    pub(super) fn read_overlay(&self, sector: u64, content: &mut KVec<u8>) -> Result {
+        let sectors = u32::try_from(content.len() >> 9)?;
+        let mut done = 0;
+        while done < sectors {
+            let at = sector.saturating_add(u64::from(done));
+            let run = self.map().read_run(at, sectors.saturating_sub(done));
+            let bytes = usize::try_from(run.sectors)? << 9;
+            let mut part = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
+            match run.kind {
+                Kind::Base => self.bound.read_base(self.volume, at, &mut part)?,
+                Kind::Slot { slot, offset } => {
+                    let place = self.store.slot_sector(slot);
+                    let place = place.saturating_add(u64::from(offset));
+                    let device = self.store.device()?;
+                    self.bound.members.io.read(device, place, &mut part)?;
+                }
+                Kind::Zero => (),
+            }
+            let begin = usize::try_from(done)? << 9;
+            content
+                .get_mut(begin..begin.saturating_add(bytes))
+                .ok_or(EIO)?
+                .copy_from_slice(&part);
+            if run.sectors == 0 {
+                return Err(EIO);
+            }
+            done = done.saturating_add(run.sectors);
+        }
+        Ok(())
+    }
+
+    /// Gives back the blocks that a discard covers whole; others stay as they are.
+    fn discard(&self, range: Range) -> Result {
+        let shift = self.map().block_shift();
+        let end = range.sector.saturating_add(u64::from(range.sectors));
+        let mut bid = range.sector.div_ceil(1 << shift);
+        let last = if end >= self.bound.members.sectors {
+            self.map().blocks()
+        } else {
+            end >> shift
+        };
+        let mut bids = KVec::with_capacity(DISCARD_BLOCKS, GFP_KERNEL)?;
+        while bid < last {
+            bids.clear();
+            while bid < last && bids.len() < DISCARD_BLOCKS {
+                if self.map().get(bid).slot().is_some() {
+                    bids.push(bid, GFP_KERNEL)?;
+                }
+                bid = bid.saturating_add(1);
+            }
+            if !bids.is_empty() {
+                self.free(&bids)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes blocks out of the map, and gives their slots back when nothing relies on them.
+    fn free(&self, bids: &[u64]) -> Result {
+        let mut slots = KVec::with_capacity(bids.len(), GFP_KERNEL)?;
+        self.freeze(bids)?;
+        for bid in bids {
+            let out = |entry: Entry| Some(entry.moved_to(None).with_dirty(false));
+            if let Some(slot) = self.map().update(*bid, out).and_then(|(old, _)| old.slot()) {
+                slots.push(slot, GFP_KERNEL)?;
+            }
+        }
+        let result = self.store.write_free(&slots);
+        // Reads that found a slot before.
+        self.store.wait_for_others();
+        if result.is_ok() {
+            for slot in &slots {
+                self.store.slots.give_back(*slot);
+            }
+            self.store.full.set(0);
+        }
+        // If the freeing is not durable, the slots stay out of use until the next start.
+        self.thaw(bids);
+        result
+    }
+
+    /// Holds writes of these blocks back, and waits until all I/O has ended that began before.
+    fn freeze(&self, bids: &[u64]) -> Result {
+        for bid in bids {
+            self.map()
+                .update(*bid, |entry| Some(entry.with_frozen(true)))
+                .ok_or(EIO)?;
+        }
+        self.store.wait_for_others();
+        Ok(())
+    }
+
+    /// Lets writes of these blocks go on; those that came meanwhile are in the worker's queue.
+    fn thaw(&self, bids: &[u64]) {
+        for bid in bids {
+            self.map()
+                .update(*bid, |entry| Some(entry.with_frozen(false)));
+        }
+    }
+
+    /// Removes what keeps the block at `sector` from being written.
+    fn make_way(&self, sector: u64, step: WriteStep) -> Result {
+        let bid = sector >> self.map().block_shift();
+        match step {
+            WriteStep::NoRoom => Ok(self.map().make_room(bid, Wait::May)?),
+            WriteStep::NoSlot(NoSlot::Unformatted) => self.store.format_segment(),
+            WriteStep::NoSlot(_) => match self.store.slots.take_any() {
+                Ok(slot) => {
+                    let put = |entry: Entry| {
+                        let is_free = entry.slot().is_none();
+                        is_free.then(|| entry.moved_to(Some(slot)))
+                    };
+                    if self.map().update(bid, put).is_none() {
+                        self.store.slots.give_back(slot);
+                    }
+                    Ok(())
+                }
+                Err(NoSlot::Unformatted) => self.store.format_segment(),
+                Err(_) => Err(self.store.is_full()),
+            },
+            // Only the worker freezes, and not now.
+            _ => Err(EIO),
+        }
+    }
+}
+
+impl Store {
+    /// Waits until all I/O has ended that looked at a map before. Sleeps.
+    pub(super) fn wait_for_others(&self) {
+        // Twice: see `Grace`.
+        for _ in 0..2 {
+            self.grace.turn();
+            while !self.grace.is_over() {
+                fsleep(POLL);
+            }
+        }
+    }
+
+    /// Sleeps a moment, until a write that is under way may have ended.
+    pub(super) fn wait_a_moment() {
+        fsleep(POLL);
+    }
+
+    fn is_full(&self) -> Error {
+        if self.full.swap(1) == 0 {
+            log::warning!(self.group, "increments {}: full", self.lid);
+            self.members.event.raise();
+        }
+        ENOSPC
+    }
+}

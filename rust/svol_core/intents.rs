@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The write-intent map of one volume in memory: where its disk and its increments may differ after
+//! a crash.
+//!
+//! A region's mark is on disk before its first write, and is taken back only when all its writes
+//! have ended and are durable on both devices. A write that finds its regions marked goes on at
+//! once; whoever sets or takes back marks does the I/O.
+
+use crate::env::{
+    AllocError,
+    Vec,
+    Word, //
+};
+
+/// Regions of a word.
+const WORD_REGIONS: u64 = 64;
+
+/// The marks of one volume.
+pub struct Intents {
+    /// A bit per region: its mark is on disk.
+    marked: Vec<Word>,
+    /// A bit per region: written since the last look.
+    touched: Vec<Word>,
+    /// The size of a region in sectors, as a shift.
+    shift: u32,
+    regions: u32,
+}
+
+impl Intents {
+    /// No marks; `regions` of `1 << shift` sectors. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn new(regions: u32, shift: u32) -> Result<Self, AllocError> {
+        let count = u64::from(regions).div_ceil(WORD_REGIONS);
+        let words = || {
+            let mut words = Vec::new();
+            for _ in 0..count {
+                words.try_push(Word::new(0))?;
+            }
+            Ok(words)
+        };
+        Ok(Self {
+            marked: words()?,
+            touched: words()?,
+            shift,
+            regions,
+        })
+    }
+
+    /// The number of regions.
+    pub fn regions(&self) -> u32 {
+        self.regions
+    }
+
+    /// The size of a region in sectors, as a shift.
+    pub fn shift(&self) -> u32 {
+        self.shift
+    }
+
+    /// The regions that an I/O touches, the last one included.
+    pub fn span(&self, sector: u64, sectors: u32) -> (u32, u32) {
+        let last = sector.saturating_add(u64::from(sectors)).saturating_sub(1);
+        let region = |sector: u64| u32::try_from(sector >> self.shift).unwrap_or(u32::MAX);
+        (region(sector), region(last.max(sector)))
+    }
+
+    /// Whether a write may go on: the marks of all its regions are on disk. Notes that they are
+    /// written. Does not sleep.
+    pub fn touch(&self, sector: u64, sectors: u32) -> bool {
+        let (first, last) = self.span(sector, sectors);
+        let all = (first..=last).all(|region| self.is_marked(region));
+        if all {
+            for region in first..=last {
+                set(&self.touched, region);
+            }
+        }
+        all
+    }
+
+    /// Whether the mark of a region is on disk.
+    pub fn is_marked(&self, region: u32) -> bool {
+        place(region)
+            .and_then(|(word, bit)| Some(self.marked.get(word)?.get() & bit != 0))
+            .unwrap_or(false)
+    }
+
+    /// The mark of a region is on disk from now on.
+    pub fn mark(&self, region: u32) {
+        set(&self.touched, region);
+        set(&self.marked, region);
+    }
+
+    /// Takes back the marks of regions that were not written since the last call, and hands them to
+    /// `each`. Writes that come now find no mark; those that found one may still be under way.
+    ///
+    /// Returns whether marks are left.
+    pub fn take_idle(&self, mut each: impl FnMut(u32)) -> bool {
+        let mut left = false;
+        for (index, (marked, touched)) in self.marked.iter().zip(self.touched.iter()).enumerate() {
+            if marked.get() == 0 {
+                continue;
+            }
+            let busy = touched.swap(0);
+            let mut old = marked.get();
+            while let Err(now) = marked.replace(old, old & busy) {
+                old = now;
+            }
+            left |= old & busy != 0;
+            let mut idle = old & !busy;
+            while idle != 0 {
+                let bit = u64::from(idle.trailing_zeros());
+                idle &= idle.wrapping_sub(1);
+                let region = u64::try_from(index)
+                    .unwrap_or(u64::MAX)
+                    .saturating_mul(WORD_REGIONS)
+                    .saturating_add(bit);
+                if let Ok(region) = u32::try_from(region) {
+                    each(region);
+                }
+            }
+        }
+        left
+    }
+}
+
+fn place(region: u32) -> Option<(usize, u64)> {
+    let region = u64::from(region);
+    let word = usize::try_from(region / WORD_REGIONS).ok()?;
+    Some((word, 1 << (region % WORD_REGIONS)))
+}
+
+fn set(words: &[Word], region: u32) {
+    let Some((word, bit)) = place(region) else {
+        return;
+    };
+    let Some(word) = words.get(word) else {
+        return;
+    };
+    let mut old = word.get();
+    // Mostly it is set, and to write would take the cache line away from others.
+    while old & bit == 0 {
+        match word.replace(old, old | bit) {
+            Ok(()) => return,
+            Err(now) => old = now,
+        }
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_intents))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_go_when_idle() -> Result<(), AllocError> {
+        let intents = Intents::new(100, 11)?;
+        assert!(!intents.touch(0, 8));
+        intents.mark(0);
+        intents.mark(70);
+        assert!(intents.touch(2040, 8));
+        assert!(!intents.touch(2040, 9));
+        let mut idle = (0, 0);
+        let count = |region: u32| idle = (idle.0 + 1, region);
+        assert!(intents.take_idle(count));
+        assert_eq!(idle, (0, 0));
+        assert!(intents.touch(70 << 11, 1));
+        let count = |region: u32| idle = (idle.0 + 1, region);
+        assert!(intents.take_idle(count));
+        assert_eq!(idle, (1, 0));
+        assert!(!intents.touch(0, 1) && intents.is_marked(70));
+        let count = |region: u32| idle = (idle.0 + 1, region);
+        // Touched before the call before.
+        assert!(!intents.take_idle(count));
+        assert_eq!(idle, (2, 70));
+        Ok(())
+    }
+}

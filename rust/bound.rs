@@ -18,7 +18,10 @@ use crate::{
     group::Group,
     log, logged,
     members::Members,
-    overlay,
+    overlay::{
+        self,
+        Place, //
+    },
     stats::VolumeStats,
     store::{
         Link,
@@ -68,6 +71,9 @@ pub(crate) struct InFlight {
     pub(crate) is_logged: bool,
     /// It is on its disk, and the store failed.
     pub(crate) has_no_log: bool,
+    /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
+    /// not.
+    pub(crate) waits_since: u32,
 }
 
 /// One entry as mapping sees it.
@@ -274,6 +280,21 @@ impl Bound {
         match volume {
             Some(volume) if ended.data().ticket.is_some() => overlay::ended(this, volume, ended),
             _ => EndIo::Done,
+        }
+    }
+
+    /// From now on, or no longer, gives writes of a volume back that wait for space. Does not sleep.
+    pub(crate) fn give_back(&self, lid: &Id, wanted: bool) {
+        let place = self
+            .volumes
+            .iter()
+            .position(|volume| volume.lid == *lid)
+            .and_then(|volume| Place::of(self, volume));
+        if let Some(place) = place {
+            place.owner().set_suspending(wanted);
+            if wanted {
+                place.store().kick();
+            }
         }
     }
 

@@ -361,7 +361,7 @@ impl Group {
         let policy = line.features.read_policy;
         let mut stores = KVec::with_capacity(found.len(), GFP_KERNEL)?;
         for found in found {
-            let store = found.open(members, table, line.features.on_full)?;
+            let store = found.open(members, table, &line.features)?;
             stores.push(store, GFP_KERNEL)?;
         }
         let mut volumes = KVec::with_capacity(table.volumes().len(), GFP_KERNEL)?;

@@ -114,7 +114,7 @@ impl Target for GroupTarget {
         }
     }
 
-    fn presuspend(&self) {
+    fn presuspend(&self, _noflush: bool) {
         self.group.provider().suspend_clients();
     }
 

@@ -23,6 +23,7 @@ void dm_internal_resume(struct mapped_device *md);
 static const u8 DMR_STS_OK = (__force u8)BLK_STS_OK;
 static const u8 DMR_STS_IOERR = (__force u8)BLK_STS_IOERR;
 static const u8 DMR_STS_NOSPC = (__force u8)BLK_STS_NOSPC;
+static const u8 DMR_STS_REQUEUE = (__force u8)BLK_STS_DM_REQUEUE;
 static const u32 DMR_FEAT_STABLE_WRITES = (__force u32)BLK_FEAT_STABLE_WRITES;
 static const u32 DMR_GFP_NOIO = (__force u32)GFP_NOIO;
 static const u32 DMR_GFP_NOWAIT = (__force u32)GFP_NOWAIT;

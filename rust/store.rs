@@ -12,6 +12,7 @@
 //! Documentation/on-disk-format.rst.
 
 mod commit;
+mod full;
 mod format;
 mod load;
 mod logged;
@@ -102,6 +103,8 @@ pub(crate) struct Owner {
     disk: Option<usize>,
     /// 1 if it is written without a log by now.
     unlogged: Word,
+    /// 1 while it is being suspended and its writes must not wait for space.
+    suspending: Word,
 }
 
 impl Owner {
@@ -109,12 +112,19 @@ impl Owner {
     pub(crate) fn is_unlogged(&self) -> bool {
         self.unlogged.get() != 0
     }
+
+    /// It is being suspended, or no longer, and its writes must not wait for space meanwhile.
+    pub(crate) fn set_suspending(&self, suspending: bool) {
+        self.suspending.set(u64::from(suspending));
+    }
 }
 
 /// Bios that the worker has to see to.
 struct Queues {
     /// Writes that can't be done in one step.
     slow: ParkedList<Bound, InFlight>,
+    /// Writes for which there is no space.
+    full: ParkedList<Bound, InFlight>,
     /// Flushes, and writes that are done, which wait for a commit.
     waiting: ParkedList<Bound, InFlight>,
 }
@@ -129,6 +139,12 @@ pub(crate) struct Store {
     lid: Id,
     layout: Layout,
     on_full: OnFull,
+    /// Slots that have to be free, or an event is raised.
+    low_water: u32,
+    /// 1 after it was.
+    is_low: Word,
+    /// Other times are counted from here.
+    opened: Instant<Monotonic>,
     /// Which slots are free.
     pub(crate) slots: Slots,
     /// I/Os that rely on the block maps.
@@ -161,7 +177,9 @@ impl Job for Store {
     fn run(worker: &Worker<Self>) {
         worker.format_ahead();
         worker.work();
+        worker.retry_full();
         worker.commit_if_due();
+        worker.check_low_water();
         worker.clear_idle_marks();
     }
 }

@@ -223,9 +223,23 @@ impl Target for SvolTarget {
         }
     }
 
+    fn presuspend(&self, noflush: bool) {
+        // Bios that wait for space would hold the suspend up.
+        if let Some(bound) = self.group().bound().filter(|_| noflush) {
+            bound.give_back(&self.lid, true);
+        }
+    }
+
+    fn presuspend_undo(&self) {
+        if let Some(bound) = self.group().bound() {
+            bound.give_back(&self.lid, false);
+        }
+    }
+
     fn preresume(&self, live: &Live<'_>) -> Result {
         let entry = match self.client.get(live) {
             Some(bound) => {
+                bound.give_back(&self.lid, false);
                 if self.writable {
                     self.group().prepare_writes(&bound, &self.lid)?;
                 }

@@ -281,6 +281,9 @@ impl Status {
     pub(crate) const IOERR: Self = Self(bindings::DMR_STS_IOERR);
     /// No space is left.
     pub(crate) const NOSPC: Self = Self(bindings::DMR_STS_NOSPC);
+    /// To be mapped again after the suspend that is under way, which must be one without a flush;
+    /// an I/O error otherwise.
+    pub(crate) const REQUEUE: Self = Self(bindings::DMR_STS_REQUEUE);
 
     /// Whether it failed.
     pub(crate) fn is_error(self) -> bool {

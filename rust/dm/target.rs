@@ -148,7 +148,11 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// The mapped device is about to be suspended; bios still come.
     ///
     /// - May sleep; allocations must not start I/O.
-    fn presuspend(&self) {
+    ///
+    /// `noflush` says that bios may be given back with [`Status::REQUEUE`] from now on.
+    ///
+    /// [`Status::REQUEUE`]: super::Status::REQUEUE
+    fn presuspend(&self, _noflush: bool) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -343,7 +343,9 @@ impl<T: Target> Vtable<T> {
     unsafe extern "C" fn presuspend(ti: *mut bindings::dm_target) {
         let _noio = NoIo::enter();
         // SAFETY: `ti` is live.
-        unsafe { Self::target(ti) }.presuspend();
+        let noflush = unsafe { bindings::dm_noflush_suspending(ti) } != 0;
+        // SAFETY: `ti` is live.
+        unsafe { Self::target(ti) }.presuspend(noflush);
     }
 
     /// # Safety

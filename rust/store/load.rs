@@ -7,6 +7,7 @@
 
 use super::{
     format,
+    full::low_water,
     logged::write_marks,
     Owner,
     Queues,
@@ -58,7 +59,7 @@ use crate::{
             OWNERS,
             SECTOR_BYTES, //
         },
-        table_line::OnFull,
+        table_line::Features,
         write_locks::WriteLocks, //
     },
 };
@@ -557,7 +558,7 @@ impl Found {
         mut self,
         members: &Arc<Members>,
         table: &GroupTable,
-        on_full: OnFull,
+        features: &Features,
     ) -> Result<Pin<KBox<Worker<Store>>>> {
         self.add_owners(members, table)?;
         let shift = self.layout.block_shift();
@@ -590,6 +591,7 @@ impl Found {
                     disk,
                     // What it lacks, later writes do not bring back.
                     unlogged: Word::new(u64::from(disk.is_some_and(is_unprotected))),
+                    suspending: Word::new(0),
                 };
                 owners.push(owner, GFP_KERNEL)?;
             }
@@ -611,7 +613,10 @@ impl Found {
             group: *table.id(),
             lid,
             layout,
-            on_full,
+            on_full: features.on_full,
+            low_water: low_water(slots.total(), features.low_water_mark),
+            is_low: Word::new(0),
+            opened: Instant::now(),
             slots,
             grace: Grace::new(),
             owners,
@@ -621,6 +626,7 @@ impl Found {
             full: Word::new(0),
             queues <- new_spinlock_irq!(Queues {
                 slow: ParkedList::new(),
+                full: ParkedList::new(),
                 waiting: ParkedList::new(),
             }),
             header <- new_mutex!(header),

@@ -24,7 +24,6 @@ use crate::{
         Worker, //
     },
     env::Wait,
-    log,
     overlay::Place,
     svol_core::{
         block_map::{
@@ -135,7 +134,7 @@ impl Worker<Store> {
         }
     }
 
-    fn work_on(&self, mut parked: Parked<Bound, InFlight>) {
+    pub(super) fn work_on(&self, mut parked: Parked<Bound, InFlight>) {
         let info = parked.info();
         let range = Range {
             sector: info.sector,
@@ -156,7 +155,7 @@ impl Worker<Store> {
             // Answered by the commit that follows.
             (Ok(()), Then::End) if info.fua => self.queues.lock().waiting.push(parked),
             (Ok(()), Then::End) => parked.end(Status::OK),
-            (Err(ENOSPC), _) => parked.end(Status::NOSPC),
+            (Err(ENOSPC), _) => self.no_space(parked),
             (Err(_), _) => parked.end(Status::IOERR),
         }
     }
@@ -537,7 +536,10 @@ impl<'a> Slow<'a> {
                     Ok(())
                 }
                 Err(NoSlot::Unformatted) => self.store.format_segment(),
-                Err(_) => Err(self.store.is_full()),
+                Err(_) => {
+                    self.store.say_full();
+                    Err(ENOSPC)
+                }
             },
             // Only the worker freezes, and not now.
             _ => Err(EIO),
@@ -560,13 +562,5 @@ impl Store {
     /// Sleeps a moment, until a write that is under way may have ended.
     pub(super) fn wait_a_moment() {
         fsleep(POLL);
-    }
-
-    fn is_full(&self) -> Error {
-        if self.full.swap(1) == 0 {
-            log::warning!(self.group, "increments {}: full", self.lid);
-            self.members.event.raise();
-        }
-        ENOSPC
     }
 }

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens when a store is full, or about to be.
+
+use super::Store;
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        Parked,
+        ParkedList,
+        Status,
+        Worker, //
+    },
+    log,
+    overlay::Place,
+    svol_core::table_line::OnFull, //
+};
+
+/// How often writes that wait for space are looked at, in milliseconds.
+const LOOK_MS: u32 = 500;
+
+/// Slots that have to be free, of `total`, for a low water mark in percent.
+pub(super) fn low_water(total: u32, percent: u8) -> u32 {
+    // At most `total`.
+    let slots = u64::from(total).saturating_mul(u64::from(percent)) / 100;
+    u32::try_from(slots).unwrap_or(total)
+}
+
+impl Worker<Store> {
+    /// A write found no space: it waits for some, as long as it may, or fails.
+    pub(super) fn no_space(&self, mut parked: Parked<Bound, InFlight>) {
+        let OnFull::Queue { seconds } = self.on_full else {
+            parked.end(Status::NOSPC);
+            return;
+        };
+        let suspending = {
+            let bound = parked.keep();
+            usize::try_from(parked.data().volume)
+                .ok()
+                .and_then(|volume| Place::of(&bound, volume))
+                .is_some_and(|place| place.owner().suspending.get() != 0)
+        };
+        if suspending {
+            // It comes again after the suspend.
+            parked.end(Status::REQUEUE);
+            return;
+        }
+        let now = self.now_ms();
+        let data = parked.data_mut();
+        if data.waits_since == 0 {
+            data.waits_since = now.max(1);
+        }
+        if now.saturating_sub(data.waits_since) >= seconds.saturating_mul(1000) {
+            parked.end(Status::NOSPC);
+            return;
+        }
+        self.queues.lock().full.push(parked);
+        self.kick_within(LOOK_MS);
+    }
+
+    /// Tries writes again that wait for space. May sleep for I/O.
+    pub(super) fn retry_full(&self) {
+        let mut list: ParkedList<Bound, InFlight> = self.queues.lock().full.take();
+        while let Some(parked) = list.pop() {
+            self.work_on(parked);
+        }
+    }
+
+    /// Raises an event, once, when few slots are left.
+    pub(super) fn check_low_water(&self) {
+        let (used, total) = (self.slots.used(), self.slots.total());
+        if total.saturating_sub(used) >= self.low_water {
+            self.is_low.set(0);
+        } else if self.is_low.swap(1) == 0 {
+            log::warning!(
+                self.group(),
+                "increments {}: low on space, {used} of {total} blocks in use",
+                self.lid()
+            );
+            self.members.event.raise();
+        }
+    }
+
+    fn now_ms(&self) -> u32 {
+        // Around the end after 49 days.
+        u32::try_from(self.opened.elapsed().as_millis() & i64::from(u32::MAX)).unwrap_or(0)
+    }
+}
+
+impl Store {
+    /// Says, once, that there is no slot left.
+    pub(super) fn say_full(&self) {
+        if self.full.swap(1) == 0 {
+            log::warning!(self.group(), "increments {}: full", self.lid());
+            self.members.event.raise();
+        }
+    }
+}

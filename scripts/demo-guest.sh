@@ -31,6 +31,7 @@ lsblk -o NAME,SIZE
 run blkid "/dev/$disk_LV0" "/dev/$disk_LV1" "/dev/$disk_LV2"
 
 say "The module"
+modprobe -a $(modinfo -F depends "$DM_SVOL_KO" | tr ',' ' ')
 run insmod "$DM_SVOL_KO"
 run dmsetup targets | grep svol
 
@@ -67,9 +68,47 @@ run dmsetup message G0 0 query
 say "Status"
 run dmsetup status G0
 
-umount /mnt/LV0 /mnt/LV1
-dmsetup remove LV0
-dmsetup remove LV1
+say "LV2 is written: on its disk, and what changes in the increments volume DLV2"
+load_LV2() {
+	run dmsetup create LV2 --table "0 $sectors svol /dev/mapper/G0 LV2"
+	mkdir -p /mnt/LV2
+	run mount /dev/mapper/LV2 /mnt/LV2
+}
+load_LV2
+mkdir /mnt/LV2/dm-svol
+run cp -r rust Documentation /mnt/LV2/dm-svol/
+(cd /mnt/LV2 && find dm-svol -type f -exec sha256sum {} +) >/tmp/new.sha256
+echo "$(wc -l </tmp/new.sha256) files copied"
+sync -f /mnt/LV2
+# Of each entry the last field: for DLV2, blocks in use and all blocks.
+run dmsetup status G0 | sed 's/^.* DLV2 increments/DLV2 increments/'
+
+say "After a restart of the group"
+umount /mnt/LV0 /mnt/LV1 /mnt/LV2
+for device in LV0 LV1 LV2 G0; do
+	dmsetup remove "$device"
+done
+if [ -x build/svol ]; then
+	echo "# svol diff /dev/$disk_DLV2 | head"
+	build/svol diff "/dev/$disk_DLV2" | head
+fi
+run dmsetup create G0 --table "0 $sectors svol-group G0 128 1 /dev/$disk_meta 5 \
+LV0 ro /dev/$disk_LV0 - LV1 ro /dev/$disk_LV1 - LV2 rw /dev/$disk_LV2 DLV2 S0 spare /dev/$disk_S0 - \
+DLV2 increments /dev/$disk_DLV2 -"
+load_LV2
+check_new() (
+	cd "$1"
+	sha256sum --quiet -c /tmp/new.sha256
+	echo "$1: $(wc -l </tmp/new.sha256) new files, all checksums right"
+)
+check_new /mnt/LV2
+umount /mnt/LV2
+dmsetup remove LV2
 dmsetup remove G0
 rmmod dm_svol
+
+say "The disk of LV2 by itself, without the module"
+run mount -o ro "/dev/$disk_LV2" /mnt/LV2
+check_new /mnt/LV2
+umount /mnt/LV2
 say "Done: group stopped, module unloaded"

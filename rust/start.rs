@@ -229,6 +229,9 @@ fn resume(
     };
     let force = line.features.force_metadata;
     let mut stores = find_stores(&table, members, known, force)?;
+    for found in stores.iter() {
+        found.check_disks(members, &table)?;
+    }
 
     // From here on it is written.
     let homes = Homes::planned(&plan.plans);

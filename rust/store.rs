@@ -12,8 +12,9 @@
 //! Documentation/on-disk-format.rst.
 
 mod commit;
-mod full;
+mod disks;
 mod format;
+mod full;
 mod load;
 mod logged;
 mod slow;

@@ -84,10 +84,10 @@ pub(crate) struct Link {
 }
 
 /// An owner as it was found.
-struct Known {
-    record: OwnerRecord,
-    map: Option<BlockMap>,
-    intents: Option<Intents>,
+pub(super) struct Known {
+    pub(super) record: OwnerRecord,
+    pub(super) map: Option<BlockMap>,
+    pub(super) intents: Option<Intents>,
 }
 
 impl Known {
@@ -98,14 +98,14 @@ impl Known {
 
 /// A store as it was found.
 pub(crate) struct Found {
-    entry: usize,
+    pub(super) entry: usize,
     lid: Id,
     pub(crate) header: Header,
     /// The header has to be written again.
     heal: bool,
-    layout: Layout,
+    pub(super) layout: Layout,
     slots: Slots,
-    owners: KVec<Known>,
+    pub(super) owners: KVec<Known>,
     /// Owners of which a copy is damaged or older.
     stale_owners: KVec<u16>,
 }

@@ -213,7 +213,7 @@ test_unknown_and_missing_lids() {
 	G_VOLUMES[0]="LVX ro $D0 -"
 	refused_unchanged 'LVX|LV0'
 	# The order of the line says nothing.
-	G_VOLUMES=("${saved[1]}" "${saved[4]}" "${saved[0]}" "${saved[3]}" "${saved[2]}")
+	G_VOLUMES=("${saved[1]}" "${saved[3]}" "${saved[0]}" "${saved[2]}")
 	group_create
 	assert_history
 }

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether the disks of logged volumes hold what their increments say, before anything is written:
+//! disks get swapped, and a written one has no label.
+
+use super::load::{
+    Found,
+    Known, //
+};
+use crate::{
+    log,
+    members::Members,
+    svol_core::{
+        block_map::{
+            BlockMap,
+            Kind, //
+        },
+        group::GroupTable,
+        intents::Intents,
+        route::Home,
+        samples::{
+            SUB_BLOCK_BYTES,
+            SUB_BLOCK_SECTORS, //
+        }, //
+    },
+};
+use kernel::prelude::*;
+
+/// Blocks of each volume that are looked at.
+const LOOKS: usize = 16;
+
+impl Found {
+    /// Compares samples of each logged volume's disk with its increments, and with the base image
+    /// where it was never written. Writes nothing; sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log which disk is wrong, or can't be read.
+    #[inline(never)]
+    pub(crate) fn check_disks(&self, members: &Members, table: &GroupTable) -> Result {
+        for known in self.owners.iter() {
+            let (Some(owner), Some(map)) = (&known.record.owner, &known.map) else {
+                continue;
+            };
+            let disk = table
+                .position(&owner.lid)
+                .and_then(|entry| table.view(entry))
+                .and_then(|view| match view.writes {
+                    Home::Logged(disk) => Some(disk),
+                    _ => None,
+                });
+            let is_sound = |disk: &usize| {
+                table
+                    .volume(*disk)
+                    .is_some_and(|volume| !volume.state.unprotected)
+            };
+            let Some(disk) = disk.filter(is_sound) else {
+                continue;
+            };
+            if let Some(sector) = self.first_difference(members, table, known, map, disk)? {
+                log::notice!(
+                    table.id(),
+                    "disk of {}: does not hold what its increments say, see sector {sector}: wrong disk?",
+                    owner.lid
+                );
+                return Err(EINVAL);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first sub-block of the samples that differs, as a sector.
+    #[inline(never)]
+    fn first_difference(
+        &self,
+        members: &Members,
+        table: &GroupTable,
+        known: &Known,
+        map: &BlockMap,
+        disk: usize,
+    ) -> Result<Option<u64>> {
+        let device = &members.disk(disk).ok_or(ENXIO)?.device;
+        let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
+        for sample in table.metadata().samples.iter() {
+            let sector = sample.sector();
+            let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
+            if map.read_run(sector, sectors).kind != Kind::Base || is_open(known, sector) {
+                continue;
+            }
+            members.io.read(device, sector, &mut here)?;
+            if !sample.matches(&here) {
+                return Ok(Some(sector));
+            }
+        }
+
+        let store = &members.disk(self.entry).ok_or(ENXIO)?.device;
+        let mut there = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
+        for bid in looks(map)? {
+            let entry = map.get(bid);
+            let (Some(slot), sub) = (entry.slot(), entry.data().trailing_zeros()) else {
+                continue;
+            };
+            let offset = u64::from(sub).saturating_mul(SUB_BLOCK_SECTORS);
+            let sector = (bid << map.block_shift()).saturating_add(offset);
+            let end = sector.saturating_add(SUB_BLOCK_SECTORS);
+            if sub >= u16::BITS || end > members.sectors || is_open(known, sector) {
+                continue;
+            }
+            members.io.read(device, sector, &mut here)?;
+            let home = self.layout.slot_sector(slot).saturating_add(offset);
+            members.io.read(store, home, &mut there)?;
+            if *here != *there {
+                return Ok(Some(sector));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a crash may have left disk and increments different here.
+fn is_open(known: &Known, sector: u64) -> bool {
+    let marked = |intents: &Intents| intents.is_marked(intents.span(sector, 1).0);
+    known.intents.as_ref().is_some_and(marked)
+}
+
+/// Blocks to look at, spread over all that the map has.
+fn looks(map: &BlockMap) -> Result<KVec<u64>> {
+    let mut count = 0usize;
+    map.for_each(|_, _| count = count.saturating_add(1));
+    let step = (count / LOOKS).max(1);
+    let mut bids = KVec::with_capacity(LOOKS, GFP_KERNEL)?;
+    let mut index = 0usize;
+    map.for_each(|bid, _| {
+        if index.checked_rem(step) == Some(0) && bids.len() < LOOKS {
+            // There is room.
+            let _ = bids.push_within_capacity(bid);
+        }
+        index = index.saturating_add(1);
+    });
+    Ok(bids)
+}

@@ -69,6 +69,8 @@ pub(crate) struct InFlight {
     pub(crate) needs_commit: bool,
     /// It goes to a disk and to a store.
     pub(crate) is_logged: bool,
+    /// It is the flush of a logged volume's store.
+    pub(crate) is_log_flush: bool,
     /// It is on its disk, and the store failed.
     pub(crate) has_no_log: bool,
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
@@ -278,6 +280,9 @@ impl Bound {
             }
         }
         match volume {
+            Some(volume) if ended.data().is_log_flush && ended.status().is_error() => {
+                logged::flush_failed(this, volume, ended)
+            }
             Some(volume) if ended.data().ticket.is_some() => overlay::ended(this, volume, ended),
             _ => EndIo::Done,
         }

@@ -36,10 +36,11 @@ pub(crate) fn map(
     this: InUse<'_, Bound>,
     volume: usize,
     disk: usize,
-    bio: Bio<'_, InFlight>,
+    mut bio: Bio<'_, InFlight>,
 ) -> Mapped {
     let bound: &Bound = &this;
     let info = bio.info();
+    bio.let_wait();
     let Some(place) = Place::of(bound, volume) else {
         return bio.fail();
     };
@@ -53,7 +54,12 @@ pub(crate) fn map(
     match info.op {
         // One for the disk, one for the store.
         Op::Flush if info.flush == 0 => Bound::send(this, disk, 0, bio),
-        Op::Flush => overlay::flush(this, place, bio),
+        Op::Flush => {
+            let data = bio.data_mut();
+            data.volume = overlay::number(volume);
+            data.is_log_flush = true;
+            overlay::flush(this, place, bio)
+        }
         Op::Write => write(this, volume, disk, place, bio),
         _ => overlay::slowly(this, volume, place, bio),
     }
@@ -95,10 +101,11 @@ fn write(
     );
     bio.accept(run.sectors);
     let data = bio.data_mut();
+    data.volume = overlay::number(volume);
     data.ticket = Some(ticket);
     data.is_logged = true;
     data.is_first = run.is_first;
-    data.needs_commit = info.fua && (run.is_first || store.is_busy());
+    data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
     let sector = store.run_sector(&run);
     match Bound::send_both(this, disk, info.sector, store.entry(), sector, bio) {
         Ok(mapped) => mapped,
@@ -109,6 +116,22 @@ fn write(
             overlay::slowly(this, volume, place, bio)
         }
     }
+}
+
+/// A flush of the store failed: the volume goes on without it.
+pub(crate) fn flush_failed(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
+    let bound: &Bound = &this;
+    let Some(place) = Place::of(bound, volume) else {
+        return EndIo::Done;
+    };
+    ended.data_mut().has_no_log = true;
+    let (end, parked) = ended.park(this);
+    place.store().push_slow(parked);
+    end
 }
 
 /// Both halves of a write came back.
@@ -123,8 +146,12 @@ pub(crate) fn ended(
     let info = ended.info();
     let on_disk = !ended.leg_status(DISK).is_error();
     let in_store = !ended.leg_status(STORE).is_error();
-    if in_store && on_disk && data.is_first && owner.map.written(info.sector, info.sectors) {
-        store.note_change();
+    if in_store && on_disk && data.is_first {
+        store.note_written(owner, info.sector, info.sectors);
+    }
+    if let Some(intents) = owner.intents.as_ref().filter(|_| !(in_store && on_disk)) {
+        // They may differ now, and only a comparison finds out.
+        intents.pin(info.sector, info.sectors);
     }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket {

@@ -60,8 +60,10 @@ impl<'a> Place<'a> {
 }
 
 /// Sends a bio of an overlay on its way.
-pub(crate) fn map(this: InUse<'_, Bound>, volume: usize, bio: Bio<'_, InFlight>) -> Mapped {
+pub(crate) fn map(this: InUse<'_, Bound>, volume: usize, mut bio: Bio<'_, InFlight>) -> Mapped {
     let bound: &Bound = &this;
+    // The store may have to wait where the volume's own disks would not.
+    bio.let_wait();
     let Some(place) = Place::of(bound, volume) else {
         return bio.fail();
     };
@@ -70,7 +72,10 @@ pub(crate) fn map(this: InUse<'_, Bound>, volume: usize, bio: Bio<'_, InFlight>)
         Op::Write => write(this, volume, place, bio),
         // The disk was never written.
         Op::Flush if bio.info().flush > 0 => bio.complete(),
-        Op::Flush => flush(this, place, bio),
+        Op::Flush => {
+            bio.data_mut().volume = number(volume);
+            flush(this, place, bio)
+        }
         Op::Discard | Op::WriteZeroes => slowly(this, volume, place, bio),
         Op::Other => bio.fail(),
     }
@@ -138,10 +143,11 @@ fn write(
     };
     bio.accept(run.sectors);
     let data = bio.data_mut();
+    data.volume = number(volume);
     data.ticket = Some(ticket);
     data.is_first = run.is_first;
     // Its data alone does not make it durable.
-    data.needs_commit = info.fua && (run.is_first || store.is_busy());
+    data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
     Bound::send(this, store.entry(), store.run_sector(&run), bio)
 }
 
@@ -176,8 +182,10 @@ pub(crate) fn ended(this: InUse<'_, Bound>, volume: usize, ended: Ended<'_, InFl
     }
     let ok = !ended.status().is_error();
     let info = ended.info();
-    if ok && data.is_first && place.owner.map.written(info.sector, info.sectors) {
-        place.store.note_change();
+    if ok && data.is_first {
+        place
+            .store
+            .note_written(place.owner, info.sector, info.sectors);
     }
     // After the map was changed: whoever waits for it may change it next.
     place.store.grace.leave(ticket);

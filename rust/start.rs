@@ -355,7 +355,7 @@ fn volumes_block_size(line: &TableLine<DeviceNumber>, members: &Members) -> u32 
     line.volumes
         .iter()
         .enumerate()
-        .filter(|(_, volume)| volume.attr.is_volume())
+        .filter(|(_, volume)| volume.attr != Attr::Spare)
         .filter_map(|(entry, _)| members.disk(entry))
         .fold(SECTOR_BYTES, |largest, disk| {
             largest.max(disk.device.logical_block_size())
@@ -370,7 +370,7 @@ fn check_block_sizes(table: &GroupTable, members: &Members) -> Result {
             continue;
         };
         let bytes = disk.device.logical_block_size();
-        if volume.attr != Attr::Increments && bytes > group {
+        if bytes > group {
             log::notice!(
                 table.id(),
                 "disk of {}: logical blocks of {bytes} bytes, the group's are of {group}",

@@ -150,6 +150,8 @@ pub(crate) struct Store {
     pub(crate) slots: Slots,
     /// I/Os that rely on the block maps.
     pub(crate) grace: Grace,
+    /// Changes of block maps that are being noted.
+    changing: Grace,
     /// Its owners.
     pub(crate) owners: KVec<Owner>,
     /// [`DIRTY`] and [`COMMITTING`].
@@ -157,6 +159,11 @@ pub(crate) struct Store {
     /// When idle marks were looked for last.
     #[pin]
     marks_looked_at: Mutex<Instant<Monotonic>>,
+    /// 1 if there may be marks.
+    has_marks: Word,
+    /// Its sectors' tag, and which bits masks may have.
+    tag: u64,
+    mask: u16,
     /// The number of the last commit.
     commits: AtomicU64,
     /// 1 after the log has said that it is full.
@@ -182,6 +189,20 @@ impl Job for Store {
         worker.commit_if_due();
         worker.check_low_water();
         worker.clear_idle_marks();
+        worker.come_again();
+    }
+}
+
+impl Worker<Store> {
+    /// Comes again for what has to be done by some time.
+    fn come_again(&self) {
+        if !self.queues.lock().full.is_empty() {
+            self.kick_within(full::LOOK_MS);
+        } else if self.busy.get() & DIRTY != 0 {
+            self.kick_within(COMMIT_MS);
+        } else if self.has_marks.get() != 0 {
+            self.kick_within(logged::IDLE_MS);
+        }
     }
 }
 
@@ -219,7 +240,7 @@ impl Store {
 
     /// Whether a flush has to wait for a commit.
     pub(crate) fn is_busy(&self) -> bool {
-        self.busy.get() != 0
+        self.busy.get() != 0 || !self.changing.is_idle()
     }
 
     fn disk(&self) -> Result<&Disk> {

@@ -31,7 +31,7 @@ lsblk -o NAME,SIZE
 run blkid "/dev/$disk_LV0" "/dev/$disk_LV1" "/dev/$disk_LV2"
 
 say "The module"
-modprobe -a $(modinfo -F depends "$DM_SVOL_KO" | tr ',' ' ')
+modinfo -F depends "$DM_SVOL_KO" | tr ',' '\n' | xargs -r modprobe -a
 run insmod "$DM_SVOL_KO"
 run dmsetup targets | grep svol
 

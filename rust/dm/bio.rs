@@ -109,6 +109,7 @@ impl BioInfo {
 
 const SECTOR_SHIFT: u32 = bindings::SECTOR_SHIFT;
 const REQ_OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
+const REQ_NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
 const REQ_FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
 const REQ_PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
 
@@ -174,6 +175,13 @@ impl<'a, P> Bio<'a, P> {
     /// The target's data of this bio.
     pub(crate) fn data_mut(&mut self) -> &mut P {
         &mut self.cell().user
+    }
+
+    /// Lets it wait where it goes, although its user asked for an error instead: for a device that
+    /// the user knows nothing of.
+    pub(crate) fn let_wait(&mut self) {
+        // SAFETY: The bio is ours by the type invariants.
+        unsafe { (*self.bio.as_ptr()).bi_opf &= !REQ_NOWAIT };
     }
 
     /// Shortens it to its first `sectors`; device-mapper comes again with the rest. Does nothing if

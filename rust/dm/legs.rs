@@ -89,6 +89,8 @@ impl LegPool {
         // SAFETY: The copy is ours, and the device stays open by the function's contract.
         unsafe {
             point(leg, device, sector);
+            // Nobody polls for it.
+            (*leg.as_ptr()).bi_opf &= !(1 << bindings::req_flag_bits___REQ_POLLED);
             (*leg.as_ptr()).bi_private = bio.as_ptr().cast();
             (*leg.as_ptr()).bi_end_io = Some(ended::<P>);
         }

@@ -194,8 +194,8 @@ impl<T, P> ParkedList<T, P> {
     pub(crate) fn pop(&mut self) -> Option<Parked<T, P>> {
         let bio = NonNull::new(self.head)?;
         // SAFETY: A bio of ours by the type invariants; its link goes back to the block layer.
-        self.head =
-            unsafe { core::mem::replace(&mut (*bio.as_ptr()).bi_next, core::ptr::null_mut()) };
+        let link = unsafe { &mut (*bio.as_ptr()).bi_next };
+        self.head = core::mem::replace(link, core::ptr::null_mut());
         if self.head.is_null() {
             self.tail = core::ptr::null_mut();
         }

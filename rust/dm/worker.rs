@@ -32,11 +32,14 @@ pub(crate) trait Job: Sized + Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `queue` is valid and ours. `work` is initialised, and queued there only.
+/// `queue` is valid and ours, and runs one item at a time. `work` and `timer` are initialised, and
+/// queued there only.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Worker<J: Job> {
     #[pin]
     work: Opaque<bindings::delayed_work>,
+    #[pin]
+    timer: Opaque<bindings::delayed_work>,
     queue: NonNull<bindings::workqueue_struct>,
     #[pin]
     job: J,
@@ -75,6 +78,10 @@ impl<J: Job> Worker<J> {
                 // SAFETY: The slot is ours to write.
                 unsafe { bindings::dmr_init_delayed_work(slot, Some(Self::run)) };
             }),
+            timer <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
+                // SAFETY: The slot is ours to write.
+                unsafe { bindings::dmr_init_delayed_work(slot, Some(Self::run_by_timer)) };
+            }),
             _pin: PhantomPinned,
         }? Error)
     }
@@ -85,37 +92,60 @@ impl<J: Job> Worker<J> {
         unsafe { bindings::mod_delayed_work_on(CPU_ANY, self.queue.as_ptr(), self.work.get(), 0) };
     }
 
-    /// Lets it run within some milliseconds. Does not sleep.
-    pub(crate) fn kick_within(&self, ms: u32) {
+    /// Lets it run in so many milliseconds, whatever was asked for before. Does not sleep.
+    pub(crate) fn kick_in(&self, ms: u32) {
         let delay = msecs_to_jiffies(ms);
-        // SAFETY: Both are valid by the type invariants. If it is queued already, it comes sooner
-        // or at the same time, or is under way and this queues it again.
+        // SAFETY: Both are valid by the type invariants.
         unsafe {
-            bindings::queue_delayed_work_on(CPU_ANY, self.queue.as_ptr(), self.work.get(), delay)
+            bindings::mod_delayed_work_on(CPU_ANY, self.queue.as_ptr(), self.timer.get(), delay)
         };
     }
 
-    /// Waits until it rests; a run that was to come later comes now. Sleeps.
-    pub(crate) fn quiesce(&self) {
+    /// As [`Worker::kick_in`], unless a time was asked for before. Does not sleep.
+    pub(crate) fn kick_within(&self, ms: u32) {
+        let delay = msecs_to_jiffies(ms);
+        // SAFETY: Both are valid by the type invariants.
+        unsafe {
+            bindings::queue_delayed_work_on(CPU_ANY, self.queue.as_ptr(), self.timer.get(), delay)
+        };
+    }
+
+    /// Waits until it rests, and forgets a time that was asked for. What was kicked runs before.
+    /// Sleeps.
+    pub(crate) fn rest(&self) {
         // SAFETY: Valid by the type invariants.
-        unsafe { bindings::flush_delayed_work(self.work.get()) };
+        unsafe {
+            bindings::flush_delayed_work(self.work.get());
+            bindings::cancel_delayed_work_sync(self.timer.get());
+        }
     }
 
     /// # Safety
     ///
-    /// To be called by the work queue with a worker's item.
+    /// To be called by the work queue with the `work` of a worker.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
+        // SAFETY: By the function's contract.
+        unsafe { Self::run_at(work, core::mem::offset_of!(Self, work)) };
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the work queue with the `timer` of a worker.
+    unsafe extern "C" fn run_by_timer(work: *mut bindings::work_struct) {
+        // SAFETY: By the function's contract.
+        unsafe { Self::run_at(work, core::mem::offset_of!(Self, timer)) };
+    }
+
+    /// # Safety
+    ///
+    /// `work` must be in the delayed item that is `offset` bytes inside of a worker.
+    unsafe fn run_at(work: *mut bindings::work_struct, offset: usize) {
         let _noio = NoIo::enter();
-        // SAFETY: The item is the first field of a delayed item, which is that of a worker; that is
-        // not gone before this returns, since its drop waits.
+        // SAFETY: By the function's contract. The worker is not gone before this returns, since its
+        // drop waits.
         let worker = unsafe {
-            let delayed = work
-                .byte_sub(core::mem::offset_of!(bindings::delayed_work, work))
-                .cast::<bindings::delayed_work>();
-            let field = Opaque::cast_from(delayed);
-            &*field
-                .byte_sub(core::mem::offset_of!(Self, work))
-                .cast::<Self>()
+            let delayed = work.byte_sub(core::mem::offset_of!(bindings::delayed_work, work));
+            &*delayed.byte_sub(offset).cast::<Self>()
         };
         J::run(worker);
     }
@@ -125,9 +155,10 @@ impl<J: Job> Worker<J> {
 impl<J: Job> PinnedDrop for Worker<J> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: Both are valid by the type invariants, and the queue is ours to destroy; the
-        // item is not queued any more.
+        // items are not queued any more.
         unsafe {
             bindings::cancel_delayed_work_sync(self.work.get());
+            bindings::cancel_delayed_work_sync(self.timer.get());
             bindings::destroy_workqueue(self.queue.as_ptr());
         }
     }

@@ -3,6 +3,7 @@
 //! Commits: how entries of the block maps get on disk.
 
 use super::{
+    Owner,
     Store,
     COMMITTING,
     COMMIT_MS,
@@ -14,6 +15,7 @@ use crate::{
         InFlight, //
     },
     dm::{
+        current_cpu,
         Parked,
         ParkedList,
         Status, //
@@ -22,6 +24,7 @@ use crate::{
     log,
     svol_core::{
         block_map::Entry,
+        route::Home,
         store::{
             entries::{
                 self,
@@ -32,7 +35,13 @@ use crate::{
         }, //
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
 
 /// Entries that one round of a commit writes; more take several rounds.
 pub(super) const BATCH: usize = 1024;
@@ -49,13 +58,23 @@ pub(super) struct Change {
 }
 
 impl Worker<Store> {
+    /// A stretch was written to its slots: notes it in the owner's map. A flush that comes after
+    /// anybody could see it waits for it. Does not sleep.
+    pub(crate) fn note_written(&self, owner: &Owner, sector: u64, sectors: u32) {
+        let ticket = self.changing.enter(current_cpu());
+        if owner.map.written(sector, sectors) {
+            self.note_change();
+        }
+        self.changing.leave(ticket);
+    }
+
     /// The block map has changed: a commit comes within [`COMMIT_MS`]. Does not sleep.
     pub(crate) fn note_change(&self) {
         let mut old = self.busy.get();
         while old & DIRTY == 0 {
             match self.busy.replace(old, old | DIRTY) {
                 Ok(()) => {
-                    self.kick_within(COMMIT_MS);
+                    self.kick_in(COMMIT_MS);
                     return;
                 }
                 Err(now) => old = now,
@@ -65,7 +84,9 @@ impl Worker<Store> {
 
     /// Ends a bio after the next commit. Does not sleep.
     pub(crate) fn wait_for_commit(&self, parked: Parked<Bound, InFlight>) {
-        self.queues.lock().waiting.push(parked);
+        let mut queues = self.queues.lock();
+        queues.waiting.push(parked);
+        // Under the lock: once the bio can be ended, this may go away.
         self.kick();
     }
 }
@@ -77,18 +98,19 @@ impl Worker<Store> {
         let dirty = self.busy.get() & DIRTY != 0;
         if !waiting.is_empty() || dirty {
             let result = self.commit();
-            end_all(waiting, result);
+            self.end_all(waiting, result);
         }
     }
 
     /// Commits what is left, while no volume is in use. Sleeps for I/O.
     pub(crate) fn settle(&self) {
-        self.quiesce();
+        self.rest();
         if self.busy.get() & DIRTY != 0 {
             // What went wrong is in the log.
             let _ = self.commit();
         }
         self.clear_all_marks();
+        self.rest();
     }
 
     /// Makes all that was written durable, and the entries that name it. Sleeps for I/O.
@@ -99,6 +121,13 @@ impl Worker<Store> {
     pub(crate) fn commit(&self) -> Result {
         // Changes from now on belong to the next commit, or to this one.
         self.busy.swap(COMMITTING);
+        // Whoever waits for this commit may rely on changes that are not noted in full yet.
+        for _ in 0..2 {
+            self.changing.turn();
+            while !self.changing.is_over() {
+                fsleep(Delta::from_micros(10));
+            }
+        }
         let result = self.commit_rounds();
         let next = if result.is_err() { DIRTY } else { 0 };
         let mut old = self.busy.get();
@@ -106,7 +135,6 @@ impl Worker<Store> {
             old = now;
         }
         if let Err(error) = result {
-            self.kick_within(COMMIT_MS);
             let errno = error.to_errno();
             log::warning!(
                 self.group,
@@ -182,9 +210,11 @@ impl Worker<Store> {
     /// Changes the entry of a slot in the cache of entries; it gets on disk with the next
     /// `write_dirty`. May sleep for I/O.
     pub(super) fn write_record(&self, slot: u32, record: Option<&Record>) -> Result {
-        let offset = self.layout.entry_offset(layout::entry_sector_of(slot));
+        let number = layout::entry_sector_of(slot);
+        let offset = self.layout.entry_offset(number);
         let within = usize::try_from(offset % UNIT)?;
         let commit = self.commits.load();
+        let mut damage = None;
         self.entries.lock().update(offset / UNIT, |unit| {
             let sector: Option<&mut Sector> = unit
                 .get_mut(within..)
@@ -192,20 +222,49 @@ impl Worker<Store> {
             let Some(sector) = sector else {
                 return false;
             };
+            if let Err(error) = entries::check(sector, self.tag, number, self.mask) {
+                // To seal it again would make it look right.
+                damage = Some(error);
+                return false;
+            }
             let done = entries::set(sector, layout::entry_index_of(slot), record);
             entries::seal_sector(sector, commit);
             done
-        })
+        })?;
+        match damage {
+            Some(error) => {
+                log::warning!(
+                    self.group,
+                    "increments {}: entries at byte {offset}: {error}",
+                    self.lid
+                );
+                Err(EIO)
+            }
+            None => Ok(()),
+        }
     }
 }
 
-/// Ends all of a list as the commit ended that they waited for.
-pub(super) fn end_all(mut list: ParkedList<Bound, InFlight>, result: Result) {
-    let status = match result {
-        Ok(()) => Status::OK,
-        Err(_) => Status::IOERR,
-    };
-    while let Some(parked) = list.pop() {
-        parked.end(status);
+impl Worker<Store> {
+    /// Ends all of a list as the commit ended that they waited for.
+    fn end_all(&self, mut list: ParkedList<Bound, InFlight>, result: Result) {
+        while let Some(mut parked) = list.pop() {
+            let is_logged = {
+                let bound = parked.keep();
+                usize::try_from(parked.data().volume)
+                    .ok()
+                    .and_then(|volume| bound.volumes.get(volume))
+                    .is_some_and(|volume| matches!(volume.view.writes, Home::Logged(_)))
+            };
+            match result {
+                Ok(()) => parked.end(Status::OK),
+                // Its disk has it all: it goes on without the store.
+                Err(_) if is_logged => {
+                    parked.data_mut().has_no_log = true;
+                    self.push_slow(parked);
+                }
+                Err(_) => parked.end(Status::IOERR),
+            }
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How often writes that wait for space are looked at, in milliseconds.
-const LOOK_MS: u32 = 500;
+pub(super) const LOOK_MS: u32 = 500;
 
 /// Slots that have to be free, of `total`, for a low water mark in percent.
 pub(super) fn low_water(total: u32, percent: u8) -> u32 {
@@ -58,7 +58,6 @@ impl Worker<Store> {
             return;
         }
         self.queues.lock().full.push(parked);
-        self.kick_within(LOOK_MS);
     }
 
     /// Tries writes again that wait for space. May sleep for I/O.

@@ -619,9 +619,13 @@ impl Found {
             opened: Instant::now(),
             slots,
             grace: Grace::new(),
+            changing: Grace::new(),
             owners,
             busy: Word::new(0),
             marks_looked_at <- new_mutex!(Instant::now()),
+            has_marks: Word::new(0),
+            tag: header.tag,
+            mask: entries::mask_of(header.block_sectors),
             commits: AtomicU64::new(0),
             full: Word::new(0),
             queues <- new_spinlock_irq!(Queues {

@@ -41,7 +41,7 @@ use kernel::{
 
 /// How long a region keeps its mark after its last write: between this and twice this, in
 /// milliseconds.
-const IDLE_MS: u32 = 5000;
+pub(super) const IDLE_MS: u32 = 5000;
 
 /// What is compared at once, in sectors: the largest block.
 const COMPARE_SECTORS: u32 = 128;
@@ -78,7 +78,10 @@ pub(super) fn write_marks(
 impl Slow<'_> {
     /// Writes a stretch to the disk and to the store.
     pub(super) fn write_logged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
-        self.mark(range)?;
+        if self.mark(range).is_err() {
+            self.give_up_log()?;
+            return self.write_unlogged(disk, source, range);
+        }
         let mut done = 0;
         while done < range.sectors {
             let left = range.behind(done);
@@ -96,7 +99,12 @@ impl Slow<'_> {
                     self.give_up_log()?;
                     return self.write_unlogged(disk, source.behind(done), left);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if let Some(intents) = &self.owner.intents {
+                        intents.pin(part.sector, sectors);
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -115,7 +123,7 @@ impl Slow<'_> {
         for region in first..=last {
             intents.mark(region);
         }
-        self.store.kick_within(IDLE_MS);
+        self.store.has_marks.set(1);
         Ok(())
     }
 
@@ -136,6 +144,10 @@ impl Slow<'_> {
         let Some(intents) = &self.owner.intents else {
             return Ok(());
         };
+        if (0..intents.regions()).any(|region| intents.is_marked(region)) {
+            // What is read now must not get lost later.
+            self.flush_disk(disk)?;
+        }
         let mut regions = 0u32;
         let mut differ = 0u64;
         for region in (0..intents.regions()).filter(|region| intents.is_marked(*region)) {
@@ -236,7 +248,14 @@ impl Worker<Store> {
             owner,
             disk: Some(disk),
         };
-        slow.resolve(disk)
+        if owner.is_unlogged() {
+            return Ok(());
+        }
+        let result = slow.resolve(disk);
+        if matches!(result, Err(ENOSPC)) {
+            owner.unlogged.set(1);
+        }
+        result
     }
 
     /// Takes back the marks of regions that are not written any more. Sleeps for I/O.
@@ -258,9 +277,7 @@ impl Worker<Store> {
                 }
             }
         }
-        if left {
-            self.kick_within(IDLE_MS);
-        }
+        self.has_marks.set(u64::from(left));
     }
 
     /// Returns whether there are marks left.

@@ -122,7 +122,9 @@ impl Range {
 impl Worker<Store> {
     /// Leaves a bio to the worker. Does not sleep.
     pub(crate) fn push_slow(&self, parked: Parked<Bound, InFlight>) {
-        self.queues.lock().slow.push(parked);
+        let mut queues = self.queues.lock();
+        queues.slow.push(parked);
+        // Under the lock: once the bio can be ended, this may go away.
         self.kick();
     }
 
@@ -154,7 +156,7 @@ impl Worker<Store> {
             }
             // Answered by the commit that follows.
             (Ok(()), Then::End) if info.fua => self.queues.lock().waiting.push(parked),
-            (Ok(()), Then::End) => parked.end(Status::OK),
+            (Ok(()), Then::End | Then::Answer) => parked.end(Status::OK),
             (Err(ENOSPC), _) => self.no_space(parked),
             (Err(_), _) => parked.end(Status::IOERR),
         }
@@ -163,8 +165,10 @@ impl Worker<Store> {
 
 /// What becomes of a bio.
 enum Then {
-    /// It is done.
+    /// It is done; a durable write is answered by the commit that follows.
     End,
+    /// It is done, and nothing of it is in the store.
+    Answer,
     /// All of it goes to this place on the disk of an entry.
     Submit(usize, u64, InFlight),
 }
@@ -221,7 +225,20 @@ impl<'a> Slow<'a> {
             (None, Op::Discard) => self.discard(range),
             _ => Err(EIO),
         };
+        // The commit that answers a durable write flushes the store only.
+        let result = match self.disk {
+            Some(disk) if parked.info().fua => result.and_then(|()| self.flush_disk(disk)),
+            _ => result,
+        };
+        if self.disk.is_some() && self.owner.is_unlogged() {
+            return (result, Then::Answer);
+        }
         (result, Then::End)
+    }
+
+    pub(super) fn flush_disk(&self, disk: usize) -> Result {
+        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+        self.bound.members.io.flush(device)
     }
 
     /// What held a write up may be over; then all of it goes to one place.
@@ -233,6 +250,7 @@ impl<'a> Slow<'a> {
         {
             WriteStep::Run(run) if run.sectors == range.sectors => {
                 let mut data = InFlight::default();
+                data.volume = crate::overlay::number(self.volume);
                 data.ticket = Some(ticket);
                 data.is_first = run.is_first;
                 data.needs_commit = fua;
@@ -320,9 +338,7 @@ impl<'a> Slow<'a> {
             self.write_store(sector, &buffer)?;
             done = done.saturating_add(now);
         }
-        if self.map().written(range.sector, sectors) {
-            self.store.note_change();
-        }
+        self.store.note_written(self.owner, range.sector, sectors);
         Ok(sectors)
     }
 
@@ -337,10 +353,13 @@ impl<'a> Slow<'a> {
     }
 
     fn write_store(&self, sector: u64, content: &KVec<u8>) -> Result {
-        self.bound
-            .members
-            .io
-            .write(self.store.device()?, sector, content)
+        let io = &self.bound.members.io;
+        io.write(self.store.device()?, sector, content)
+            .map_err(|error| match self.disk {
+                // The volume can go on without it, as without space.
+                Some(_) => ENOSPC,
+                None => error,
+            })
     }
 
     /// Sectors of the whole sub-blocks that a stretch begins with.
@@ -400,9 +419,7 @@ impl<'a> Slow<'a> {
             self.write_disk(range.sector, &part)?;
         }
         self.write_store(home, &content)?;
-        if self.map().written(begin, sectors) {
-            self.store.note_change();
-        }
+        self.store.note_written(self.owner, begin, sectors);
         Ok(())
     }
 
@@ -478,11 +495,15 @@ impl<'a> Slow<'a> {
     /// Takes blocks out of the map, and gives their slots back when nothing relies on them.
     fn free(&self, bids: &[u64]) -> Result {
         let mut slots = KVec::with_capacity(bids.len(), GFP_KERNEL)?;
+        let mut freed = KVec::with_capacity(bids.len(), GFP_KERNEL)?;
         self.freeze(bids)?;
         for bid in bids {
             let out = |entry: Entry| Some(entry.moved_to(None).with_dirty(false));
-            if let Some(slot) = self.map().update(*bid, out).and_then(|(old, _)| old.slot()) {
-                slots.push(slot, GFP_KERNEL)?;
+            let old = self.map().update(*bid, out).map(|(old, _)| old);
+            if let Some((old, slot)) = old.and_then(|old| Some((old, old.slot()?))) {
+                // There is room.
+                let _ = slots.push_within_capacity(slot);
+                let _ = freed.push_within_capacity((*bid, old));
             }
         }
         let result = self.store.write_free(&slots);
@@ -493,8 +514,13 @@ impl<'a> Slow<'a> {
                 self.store.slots.give_back(*slot);
             }
             self.store.full.set(0);
+        } else {
+            // They may be on disk still, and no block may ever have two slots.
+            for (bid, old) in &freed {
+                self.map().update(*bid, |_| Some(old.with_dirty(true)));
+                self.store.note_change();
+            }
         }
-        // If the freeing is not durable, the slots stay out of use until the next start.
         self.thaw(bids);
         result
     }

@@ -131,7 +131,8 @@ impl BlockMap {
             match word.replace(old, new) {
                 Ok(()) => {
                     let (old, new) = (Entry::from_word(old), Entry::from_word(new));
-                    if new.is_dirty() && !old.is_dirty() {
+                    // Even if it was dirty: who made it so may not have come to this point.
+                    if new.is_dirty() {
                         self.note_dirty(bid);
                     }
                     return Some((old, new));

@@ -80,6 +80,14 @@ impl Grace {
             .all(|count| count.get() == 0)
     }
 
+    /// Whether nobody has entered and not left.
+    pub fn is_idle(&self) -> bool {
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.0.iter())
+            .all(|count| count.get() == 0)
+    }
+
     fn count(&self, ticket: Ticket) -> Option<&Word> {
         self.shards
             .get(usize::from(ticket.shard))?

@@ -22,6 +22,8 @@ pub struct Intents {
     marked: Vec<Word>,
     /// A bit per region: written since the last look.
     touched: Vec<Word>,
+    /// A bit per region: the mark stays until a comparison.
+    pinned: Vec<Word>,
     /// The size of a region in sectors, as a shift.
     shift: u32,
     regions: u32,
@@ -45,6 +47,7 @@ impl Intents {
         Ok(Self {
             marked: words()?,
             touched: words()?,
+            pinned: words()?,
             shift,
             regions,
         })
@@ -93,17 +96,26 @@ impl Intents {
         set(&self.marked, region);
     }
 
+    /// The marks of these regions stay until the next start: a write failed on one device.
+    pub fn pin(&self, sector: u64, sectors: u32) {
+        let (first, last) = self.span(sector, sectors);
+        for region in first..=last.min(self.regions) {
+            set(&self.pinned, region);
+        }
+    }
+
     /// Takes back the marks of regions that were not written since the last call, and hands them to
     /// `each`. Writes that come now find no mark; those that found one may still be under way.
     ///
     /// Returns whether marks are left.
     pub fn take_idle(&self, mut each: impl FnMut(u32)) -> bool {
         let mut left = false;
-        for (index, (marked, touched)) in self.marked.iter().zip(self.touched.iter()).enumerate() {
+        let words = self.touched.iter().zip(self.pinned.iter());
+        for (index, (marked, (touched, pinned))) in self.marked.iter().zip(words).enumerate() {
             if marked.get() == 0 {
                 continue;
             }
-            let busy = touched.swap(0);
+            let busy = touched.swap(0) | pinned.get();
             let mut old = marked.get();
             while let Err(now) = marked.replace(old, old & busy) {
                 old = now;

@@ -56,6 +56,8 @@ pub struct WriteRun {
     pub sectors: u32,
     /// The map changes when it is written: call [`BlockMap::written`] then.
     pub is_first: bool,
+    /// Some of its blocks wait for a commit.
+    pub is_dirty: bool,
 }
 
 /// What to do first for a write.
@@ -180,9 +182,11 @@ impl BlockMap {
                 offset: part.from,
                 sectors: 0,
                 is_first: false,
+                is_dirty: false,
             });
             now.sectors = now.sectors.saturating_add(to.saturating_sub(part.from));
             now.is_first |= is_first;
+            now.is_dirty |= entry.is_dirty();
             before = Some(slot);
             if to < part.to {
                 break;

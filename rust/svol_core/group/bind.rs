@@ -125,14 +125,16 @@ impl GroupTable {
         metadata.head.events = 1;
         metadata.volumes = Vec::try_with_capacity(line.volumes.len())?;
         for (entry, volume) in line.volumes.iter().enumerate() {
-            if volume.dev.is_none() {
+            // A diverted clone needs no disk: it reads those of others.
+            let is_clone = volume.attr == Attr::Ro && volume.rlid.is_some();
+            if volume.dev.is_none() && !is_clone {
                 return Err(BindError::NotHere(volume.lid));
             }
             metadata.volumes.try_push(VolumeRecord {
                 lid: volume.lid,
                 attr: volume.attr,
                 rlid: volume.rlid,
-                disk: Some(volume.lid),
+                disk: volume.dev.is_some().then_some(volume.lid),
                 health: first_health(volume.attr, &volume.lid, &line.features.init),
                 state: DiskState::default(),
                 disk_sectors: disk_sectors(entry),
@@ -165,7 +167,11 @@ impl GroupTable {
         let resized = note_sizes(line, &mut metadata, disk_sectors)?;
         let mut failed = false;
         for (entry, volume) in line.volumes.iter().enumerate() {
-            failed |= volume.dev.is_none() && change::fail_disk(&mut metadata, entry);
+            let has_none = metadata
+                .volumes
+                .get(entry)
+                .is_some_and(|record| record.disk.is_none() && record.health == Health::InSync);
+            failed |= volume.dev.is_none() && !has_none && change::fail_disk(&mut metadata, entry);
         }
         let changed = resized || failed;
         if changed {

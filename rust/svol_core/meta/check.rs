@@ -178,7 +178,8 @@ fn check_health(volume: &VolumeRecord) -> Result<(), Invalid> {
     let has_disk = match volume.health {
         Health::Failed | Health::Degraded => volume.disk.is_none(),
         Health::Rebuilding => true,
-        _ => volume.disk.is_some(),
+        // A diverted clone may live on the disks of others from the beginning.
+        _ => volume.disk.is_some() || (volume.attr == Attr::Ro && volume.rlid.is_some()),
     };
     if possible && has_disk {
         Ok(())

@@ -94,7 +94,7 @@ nap_init
 
 # Every step may be done already; what is really missing shows in the tests.
 prepare_machine() {
-	modprobe -a configfs dm-mod loop
+	modprobe -a configfs dm-mod dm-bufio loop
 	modprobe null_blk nr_devices=0
 	mountpoint -q /sys/kernel/config ||
 		mount -t configfs configfs /sys/kernel/config

@@ -16,7 +16,10 @@ use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
-use kernel::ffi::c_int;
+use kernel::{
+    ffi::c_int,
+    sync::rcu, //
+};
 
 /// A clone that was sent to a device, or to two, and has ended there.
 ///
@@ -86,16 +89,19 @@ impl<P> Ended<'_, P> {
     /// Takes it: it is done, but its user is told later, by [`Parked::end`]. `keep` stays as long as
     /// the bio is in flight.
     pub(crate) fn park<T>(mut self, keep: InUse<'_, T>) -> (EndIo, Parked<T, P>) {
+        // Before anybody else can have it.
+        let taken = Taken(rcu::read_lock());
         self.cell_mut().head.keep = keep.as_ptr().cast();
         // SAFETY: `DM_ENDIO_INCOMPLETE` gives the bio to us, and `keep` is what its cell names.
-        (EndIo::Parked(Taken(())), unsafe {
-            Parked::from_raw(self.bio)
-        })
+        (EndIo::Parked(taken), unsafe { Parked::from_raw(self.bio) })
     }
 }
 
 /// Made by [`Ended::park`] alone.
-pub(crate) struct Taken(());
+///
+/// Others may end a parked bio while the `end_io` that parked it is still running. A suspend does
+/// not wait for that bio any more then; the RCU read section makes it wait for the callback.
+pub(crate) struct Taken(rcu::Guard);
 
 /// What `end_io` wants device-mapper to do.
 pub(crate) enum EndIo {

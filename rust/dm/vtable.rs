@@ -328,7 +328,8 @@ impl<T: Target> Vtable<T> {
             // SAFETY: dm passes a valid place.
             unsafe { *error = status };
         }
-        // SAFETY: A bio of the device is in flight until dm ends it, after this.
+        // SAFETY: A bio of the device is in flight until dm ends it, after this; if it is parked, the
+        // RCU read section that comes with the answer stands in for it.
         let live = unsafe { Live::new(Self::md(ti)) };
         // SAFETY: These are the callback's own arguments.
         let ended = unsafe { Ended::from_raw(raw, Status(status)) };

@@ -277,6 +277,7 @@ impl Group {
             table,
             homes,
             stores,
+            openings,
         } = start::start(line, members)?;
         self.check_writers(&table)?;
         let bound = self.make_bound(&table, line, members, stores)?;
@@ -289,7 +290,7 @@ impl Group {
         let news = state
             .events
             .replace(events)
-            .is_some_and(|before| before != events);
+            .is_some_and(|before| before.saturating_add(openings) != events);
         let old = state.bound.replace(bound);
         let old_table = state.table.replace(table);
         state.homes = homes;

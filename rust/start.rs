@@ -53,6 +53,9 @@ use crate::{
 };
 use kernel::prelude::*;
 
+/// By so much a start raises the event count if there are stores; see [`resume`].
+const OPENINGS: u32 = 2;
+
 /// The smallest logical block in bytes.
 const SECTOR_BYTES: u32 = 512;
 
@@ -62,6 +65,8 @@ pub(crate) struct Started {
     pub(crate) table: KBox<GroupTable>,
     /// Where the metadata copies are.
     pub(crate) homes: Homes,
+    /// By so much the event count rose because the stores were opened.
+    pub(crate) openings: u64,
     /// The increments stores that are here.
     pub(crate) stores: KVec<Found>,
 }
@@ -137,6 +142,7 @@ fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Start
         table,
         homes,
         stores,
+        openings: 0,
     })
 }
 
@@ -227,6 +233,7 @@ fn resume(
         check_samples(&table, members)?;
         None
     };
+    let mut openings = 0;
     let force = line.features.force_metadata;
     let mut stores = find_stores(&table, members, known, force)?;
     for found in stores.iter() {
@@ -265,7 +272,8 @@ fn resume(
     } else if !stores.is_empty() {
         // Twice: a copy of a store that was taken before is two events behind then, a store whose
         // header a crash left behind one.
-        for _ in 0..2 {
+        for _ in 0..OPENINGS {
+            openings = openings.saturating_add(1);
             note_events(&mut stores, members, &table)?;
             table = commit(members, &homes, boxed(table.opened()?)?)?;
         }
@@ -282,6 +290,7 @@ fn resume(
         table,
         homes,
         stores,
+        openings,
     })
 }
 

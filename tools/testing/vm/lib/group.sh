@@ -19,7 +19,7 @@ SEED=1
 figure9_disks() { # MiB of a data disk [attribute=value of the data disks...]
 	new_disks 'META META2' 8
 	new_disks 'D0 D1 D2 DS' "$@"
-	new_disk DI 16 "${@:2}"
+	new_disk DI $(($1 + 16)) "${@:2}"
 	"$SVOL_TEST" fill --seed "$SEED" "$D0" "$D1" "$D2"
 	G_NAME=G0
 	G_LEN=$(($1 * 2048))
@@ -36,6 +36,20 @@ figure9_disks() { # MiB of a data disk [attribute=value of the data disks...]
 figure9() { # MiB of a data disk [attribute=value...]
 	load_module
 	figure9_disks "$@"
+	group_create
+}
+
+# The group of figure 9 without its increments volume, which has a memory of its own.
+plain9_disks() { # MiB of a data disk [attribute=value of the data disks...]
+	figure9_disks "$@"
+	G_VOLUMES[2]="LV2 rw $D2 -"
+	group_drop DLV2
+	G_DISKS=("$META" "$META2" "$D0" "$D1" "$D2" "$DS")
+}
+
+plain9() { # MiB of a data disk [attribute=value...]
+	load_module
+	plain9_disks "$@"
 	group_create
 }
 

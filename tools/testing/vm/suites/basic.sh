@@ -150,7 +150,7 @@ test_readonly_rules() {
 
 test_writable_volume() {
 	local events
-	figure9 8
+	plain9 8
 	read_status
 	events=${ST[events]}
 	figure9_volumes
@@ -215,7 +215,7 @@ test_degraded_pristine_rw() {
 
 # Once written without a log, its disk is all there is of it.
 test_missing_written_disk_is_refused() {
-	figure9 8
+	plain9 8
 	svol_create LV2
 	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2)" none
 	dmsetup remove LV2
@@ -308,7 +308,7 @@ test_dm_event() {
 
 	svol_create LV2
 	read_status
-	assert_status LV2.protection=unprotected
+	assert_status LV2.protection=protected
 	assert_eq 'the event number, after the mark of a write' "$(dm_info G0 events)" \
 		$((before + 2))
 }

@@ -7,20 +7,6 @@
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
 
-# The group of figure 9 without its increments volume, which has a memory of its own.
-plain9_disks() { # MiB of a data disk [attribute=value of the data disks...]
-	figure9_disks "$@"
-	G_VOLUMES[2]="LV2 rw $D2 -"
-	group_drop DLV2
-	G_DISKS=("$META" "$META2" "$D0" "$D1" "$D2" "$DS")
-}
-
-plain9() { # MiB of a data disk [attribute=value...]
-	load_module
-	plain9_disks "$@"
-	group_create
-}
-
 # The group comes up refused for this reason, and nothing was written anywhere.
 refused_unchanged() { # regex
 	local before

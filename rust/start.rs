@@ -233,7 +233,7 @@ fn resume(
         check_samples(&table, members)?;
         None
     };
-    let mut openings = 0;
+    let mut openings = 0u64;
     let force = line.features.force_metadata;
     let mut stores = find_stores(&table, members, known, force)?;
     for found in stores.iter() {

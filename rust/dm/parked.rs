@@ -97,8 +97,11 @@ impl<T, P> Parked<T, P> {
         // SAFETY: The bio is ours by the type invariants, and `InUse` says that the device stays
         // open until it has ended.
         unsafe { point(self.bio, &device, sector) };
-        // SAFETY: The bio is ours to submit, since dm was told that we do.
-        unsafe { bindings::submit_bio_noacct(self.into_raw().as_ptr()) };
+        // SAFETY: The bio is ours to submit, since dm was told that we do, and was not submitted
+        // before. This accounts it, too.
+        unsafe {
+            bindings::dm_submit_bio_remap(self.into_raw().as_ptr(), core::ptr::null_mut());
+        }
     }
 
     /// Copies its content from `offset` bytes on into `to`. May sleep.

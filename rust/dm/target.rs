@@ -362,6 +362,10 @@ impl<'a> Setup<'a> {
 
     pub(super) fn set_per_bio_size(&mut self, bytes: u32) {
         // SAFETY: Valid by the type invariants, and ours during construction.
-        unsafe { (*self.ti.as_ptr()).per_io_data_size = bytes };
+        unsafe {
+            (*self.ti.as_ptr()).per_io_data_size = bytes;
+            // Otherwise dm looks at a parked clone after `map`, when it may have ended.
+            (*self.ti.as_ptr()).set_accounts_remapped_io(true);
+        }
     }
 }

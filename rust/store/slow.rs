@@ -343,13 +343,15 @@ impl<'a> Slow<'a> {
     }
 
     fn write_disk(&self, sector: u64, content: &KVec<u8>) -> Result {
-        match self.disk {
-            Some(disk) => {
-                let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
-                self.bound.members.io.write(device, sector, content)
-            }
-            None => Ok(()),
+        let Some(disk) = self.disk else {
+            return Ok(());
+        };
+        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+        let result = self.bound.members.io.write(device, sector, content);
+        if let (Err(_), Some(volume)) = (result, self.bound.volumes.get(disk)) {
+            volume.stats.count_error(false);
         }
+        result
     }
 
     fn write_store(&self, sector: u64, content: &KVec<u8>) -> Result {

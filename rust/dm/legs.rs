@@ -26,8 +26,8 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Copies that can be had however short memory is.
-const RESERVE: u32 = 64;
+/// Copies that are kept ready; without one the worker does the write.
+const RESERVE: u32 = 4;
 
 /// Where copies come from.
 ///

@@ -163,7 +163,20 @@ impl Slow<'_> {
                     sector: at,
                     sectors,
                 };
-                differ = differ.saturating_add(self.resolve_range(disk, range)?);
+                match self.resolve_range(disk, range) {
+                    Ok(count) => differ = differ.saturating_add(count),
+                    Err(EIO) => {
+                        // Its user gets the error; the region stays marked.
+                        intents.pin(range.sector, range.sectors);
+                        log::warning!(
+                            self.store.group(),
+                            "{}: can't be compared with its increments at sector {}",
+                            self.owner.lid,
+                            range.sector
+                        );
+                    }
+                    Err(error) => return Err(error),
+                }
                 at = at.saturating_add(u64::from(sectors));
             }
             regions = regions.saturating_add(1);
@@ -175,7 +188,8 @@ impl Slow<'_> {
         // The first time they count as written just now.
         intents.take_idle(|_| ());
         intents.take_idle(|_| ());
-        self.store.write_marks_of(self.owner, |_| false)?;
+        self.store
+            .write_marks_of(self.owner, |region| intents.is_marked(region))?;
         log::info!(
             self.store.group(),
             "{}: {regions} regions compared after a crash, {differ} sub-blocks copied to increments {}",

@@ -154,8 +154,8 @@ impl Bound {
         bio: Bio<'_, InFlight>,
     ) -> Mapped {
         let info = bio.info();
-        match this.choose(selector, info.sector, info.sectors) {
-            Some(disk) => Self::send(this, disk, info.sector, bio),
+        match this.begin_read(selector, info.sector, info.sectors) {
+            Some(disk) => Self::send_begun(this, disk, info.sector, bio),
             None => bio.fail(),
         }
     }
@@ -182,10 +182,28 @@ impl Bound {
         let volume = self.volumes.get(volume).ok_or(EIO)?;
         let sectors = u32::try_from(content.len() >> SECTOR_SHIFT)?;
         let disk = self
-            .choose(&volume.selector, sector, sectors)
+            .begin_read(&volume.selector, sector, sectors)
             .and_then(|entry| self.members.disk(entry))
             .ok_or(EIO)?;
-        self.members.io.read(&disk.device, sector, content)
+        let result = self.members.io.read(&disk.device, sector, content);
+        disk.end();
+        result
+    }
+
+    /// Chooses a disk for a read of the base image, and counts the read there.
+    fn begin_read(&self, selector: &Selector, sector: u64, sectors: u32) -> Option<usize> {
+        // Ends: a disk that was refused once is not chosen again.
+        loop {
+            let entry = self.choose(selector, sector, sectors)?;
+            let (volume, disk) = (self.volumes.get(entry)?, self.members.disk(entry)?);
+            disk.begin();
+            // After that: `stop_serving` says first that the disk serves no more, then waits for
+            // those that are counted.
+            if volume.is_written.get() == 0 {
+                return Some(entry);
+            }
+            disk.end();
+        }
     }
 
     fn choose(&self, selector: &Selector, sector: u64, sectors: u32) -> Option<usize> {
@@ -207,17 +225,31 @@ impl Bound {
         this: InUse<'_, Self>,
         entry: usize,
         sector: u64,
-        mut bio: Bio<'_, InFlight>,
+        bio: Bio<'_, InFlight>,
     ) -> Mapped {
-        let Some(disk) = this.part(|bound| bound.members.disk(entry)) else {
-            return bio.fail();
-        };
-        let Some(device) = disk.part(|disk| Some(&disk.device)) else {
+        let Some(disk) = this.members.disk(entry) else {
             return bio.fail();
         };
         disk.begin();
-        bio.data_mut().disk = number(entry);
-        bio.remap(device, sector)
+        Self::send_begun(this, entry, sector, bio)
+    }
+
+    /// As [`Bound::send`], for a bio that its disk has been told of.
+    fn send_begun(
+        this: InUse<'_, Self>,
+        entry: usize,
+        sector: u64,
+        mut bio: Bio<'_, InFlight>,
+    ) -> Mapped {
+        let disk = this.part(|bound| bound.members.disk(entry));
+        match disk.and_then(|disk| disk.part(|disk| Some(&disk.device))) {
+            Some(device) => {
+                bio.data_mut().disk = number(entry);
+                bio.remap(device, sector)
+            }
+            // It was there a moment ago.
+            None => bio.fail(),
+        }
     }
 
     /// Sends a write to the disks of two entries at once. Does not sleep; gives the bio back if there
@@ -366,6 +398,23 @@ impl Bound {
     pub(crate) fn settle(&self) {
         for store in self.stores.iter() {
             store.settle();
+        }
+    }
+
+    /// Tries again what [`Bound::settle`] could not do, and calls `lost` for each volume whose last
+    /// changes can't be written. Sleeps for I/O.
+    pub(crate) fn settle_again(&self, mut lost: impl FnMut(&Id)) {
+        for store in self.stores.iter() {
+            if store.settle_map().is_err() {
+                store.unsettled().for_each(|owner| lost(&owner.lid));
+            }
+        }
+    }
+
+    /// Goes on with what was left undone, after a suspend. Does not sleep.
+    pub(crate) fn go_on(&self) {
+        for store in self.stores.iter() {
+            store.kick();
         }
     }
 }

@@ -107,6 +107,8 @@ struct LidClaim {
     targets: usize,
     /// One of them was loaded for writing.
     writable: bool,
+    /// Changes were lost that its users do not know to be lost: its I/O fails until they are gone.
+    lost: bool,
 }
 
 /// Why a volume can't be loaded.
@@ -133,6 +135,8 @@ pub(crate) enum Detail {
     Taken(DeviceNumber),
     /// Not to be written, for this reason.
     ReadOnly(&'static str),
+    /// Its last changes could not be written.
+    Lost,
     /// Out of memory.
     Memory,
 }
@@ -148,6 +152,9 @@ impl fmt::Display for Detail {
             }
             Detail::Taken(number) => write!(f, "already loaded by device {number}"),
             Detail::ReadOnly(why) => write!(f, "needs a read-only table: {why}"),
+            Detail::Lost => f.write_str(
+                "its last changes are lost; with the volume removed, load the group's table again",
+            ),
             Detail::Memory => f.write_str("out of memory"),
         }
     }
@@ -270,8 +277,11 @@ impl Group {
         let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
         if let Some(bound) = known {
             // The same table again, after a suspend: its devices were held all the time.
-            return self.provider.publish(live, bound);
+            self.provider.publish(live, bound.clone())?;
+            bound.go_on();
+            return Ok(());
         }
+        self.settle_old();
 
         let Started {
             table,
@@ -300,6 +310,32 @@ impl Group {
             members.event.raise();
         }
         Ok(())
+    }
+
+    /// Makes durable what the suspend of the old table could not. What can't be written is lost with
+    /// that table; its users must not see older data as if nothing had happened.
+    fn settle_old(&self) {
+        let Some(old) = self.bound() else {
+            return;
+        };
+        old.settle_again(|lid| {
+            let mut state = self.state.lock();
+            if let Some(claim) = state.claims.iter_mut().find(|claim| claim.lid == *lid) {
+                claim.lost = true;
+            }
+            drop(state);
+            log::warning!(
+                self.name(),
+                "{lid}: its last changes are lost, they could not be written; its I/O fails until \
+                 it is removed and the group's table is loaded again"
+            );
+        });
+    }
+
+    /// Whether a volume that is loaded has lost changes.
+    fn has_lost(&self, lid: &Id) -> bool {
+        let state = self.state.lock();
+        state.claims.iter().any(|c| c.lost && c.lid == *lid)
     }
 
     /// Brings stores in step with disks after a crash, before the table is live.
@@ -369,7 +405,10 @@ impl Group {
         for (entry, record) in table.volumes().iter().enumerate() {
             let volume = Volume {
                 lid: record.lid,
-                view: table.view(entry).ok_or(EINVAL)?,
+                view: match self.has_lost(&record.lid) {
+                    false => table.view(entry).ok_or(EINVAL)?,
+                    true => VolumeView::NOWHERE,
+                },
                 link: link(table, &stores, entry),
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
@@ -570,6 +609,17 @@ impl Group {
             return Err(Refusal::new(c"LID: needs a read-only table", EROFS, detail));
         }
 
+        let is_cut_off = state.bound.as_ref().is_some_and(|bound| {
+            let served = bound.volumes.iter().find(|volume| volume.lid == *lid);
+            served.is_some_and(|served| served.view == VolumeView::NOWHERE && served.view != view)
+        });
+        if is_cut_off {
+            return Err(Refusal::new(
+                c"LID: it has lost changes, load the group's table again",
+                EIO,
+                Detail::Lost,
+            ));
+        }
         if let Some(other) = state
             .claims
             .iter()
@@ -589,6 +639,7 @@ impl Group {
                     number,
                     targets: 1,
                     writable,
+                    lost: false,
                 },
                 GFP_KERNEL,
             )?,

@@ -16,6 +16,7 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Atomic,
+        Full,
         Relaxed, //
     }, //
 };
@@ -49,9 +50,9 @@ impl Disk {
         self.in_flight.load(Relaxed)
     }
 
-    /// An I/O goes to the disk.
+    /// An I/O goes to the disk. A full barrier.
     pub(crate) fn begin(&self) {
-        self.in_flight.add(1, Relaxed);
+        self.in_flight.fetch_add(1, Full);
     }
 
     /// An I/O came back.

@@ -84,6 +84,8 @@ use kernel::{
 const DIRTY: u64 = 1;
 /// A commit is under way.
 const COMMITTING: u64 = 2;
+/// A commit failed that nobody waited for: the next one who asks is told.
+const UNTOLD: u64 = 4;
 
 /// The longest time between a write and the commit that makes it last, in milliseconds.
 const COMMIT_MS: u32 = 1000;
@@ -154,7 +156,7 @@ pub(crate) struct Store {
     changing: Grace,
     /// Its owners.
     pub(crate) owners: KVec<Owner>,
-    /// [`DIRTY`] and [`COMMITTING`].
+    /// [`DIRTY`], [`COMMITTING`] and [`UNTOLD`].
     busy: Word,
     /// When idle marks were looked for last.
     #[pin]
@@ -241,6 +243,13 @@ impl Store {
     /// Whether a flush has to wait for a commit.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.get() != 0 || !self.changing.is_idle()
+    }
+
+    /// Volumes whose changes are in memory only and nowhere else: those that are not logged.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Owner> {
+        self.owners
+            .iter()
+            .filter(|owner| owner.disk.is_none() && owner.map.is_dirty())
     }
 
     fn disk(&self) -> Result<&Disk> {

@@ -7,7 +7,8 @@ use super::{
     Store,
     COMMITTING,
     COMMIT_MS,
-    DIRTY, //
+    DIRTY,
+    UNTOLD, //
 };
 use crate::{
     bound::{
@@ -96,21 +97,40 @@ impl Worker<Store> {
     pub(super) fn commit_if_due(&self) {
         let waiting = self.queues.lock().waiting.take();
         let dirty = self.busy.get() & DIRTY != 0;
-        if !waiting.is_empty() || dirty {
-            let result = self.commit();
-            self.end_all(waiting, result);
+        if waiting.is_empty() {
+            if dirty {
+                // Whoever asks next is told.
+                let _ = self.commit();
+            }
+            return;
         }
+        let untold = self.clear_busy(UNTOLD) != 0;
+        let result = self.commit();
+        self.clear_busy(UNTOLD);
+        // A device that could not flush may have lost what a later flush says nothing about.
+        self.end_all(waiting, if untold { Err(EIO) } else { result });
     }
 
     /// Commits what is left, while no volume is in use. Sleeps for I/O.
     pub(crate) fn settle(&self) {
         self.rest();
-        if self.busy.get() & DIRTY != 0 {
-            // What went wrong is in the log.
-            let _ = self.commit();
-        }
+        // What goes wrong is in the log.
+        let _ = self.settle_map();
         self.clear_all_marks();
         self.rest();
+    }
+
+    /// Commits what is left of the block maps, while no volume is in use and the worker rests.
+    /// Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device.
+    pub(crate) fn settle_map(&self) -> Result {
+        match self.busy.get() & DIRTY {
+            0 => Ok(()),
+            _ => self.commit(),
+        }
     }
 
     /// Makes all that was written durable, and the entries that name it. Sleeps for I/O.
@@ -120,7 +140,10 @@ impl Worker<Store> {
     /// Those of the device. The changes are kept for another try.
     pub(crate) fn commit(&self) -> Result {
         // Changes from now on belong to the next commit, or to this one.
-        self.busy.swap(COMMITTING);
+        let mut old = self.busy.get();
+        while let Err(now) = self.busy.replace(old, (old & UNTOLD) | COMMITTING) {
+            old = now;
+        }
         // Whoever waits for this commit may rely on changes that are not noted in full yet.
         for _ in 0..2 {
             self.changing.turn();
@@ -129,9 +152,9 @@ impl Worker<Store> {
             }
         }
         let result = self.commit_rounds();
-        let next = if result.is_err() { DIRTY } else { 0 };
+        let next = if result.is_err() { DIRTY | UNTOLD } else { 0 };
         let mut old = self.busy.get();
-        while let Err(now) = self.busy.replace(old, (old & DIRTY) | next) {
+        while let Err(now) = self.busy.replace(old, (old & !COMMITTING) | next) {
             old = now;
         }
         if let Err(error) = result {
@@ -143,6 +166,15 @@ impl Worker<Store> {
             );
         }
         result
+    }
+
+    /// Takes flags off; returns those that were set.
+    fn clear_busy(&self, flags: u64) -> u64 {
+        let mut old = self.busy.get();
+        while let Err(now) = self.busy.replace(old, old & !flags) {
+            old = now;
+        }
+        old & flags
     }
 
     fn commit_rounds(&self) -> Result {

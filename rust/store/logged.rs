@@ -43,8 +43,9 @@ use kernel::{
 /// milliseconds.
 pub(super) const IDLE_MS: u32 = 5000;
 
-/// What is compared at once, in sectors: the largest block.
-const COMPARE_SECTORS: u32 = 128;
+/// What is compared at once, in sectors: as much as the kernel finds memory for, however little
+/// there is.
+const COMPARE_SECTORS: u32 = 64;
 
 /// Writes an owner's marks as `is_marked` says, to all of its sectors of the map. Durable when it
 /// returns; sleeps for I/O.

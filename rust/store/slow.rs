@@ -46,8 +46,8 @@ use kernel::{
     }, //
 };
 
-/// Bytes that are copied at once.
-const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes that are copied at once: as much as the kernel finds memory for, however little there is.
+const CHUNK_BYTES: usize = 32 << 10;
 
 /// Blocks that a discard gives back at once.
 const DISCARD_BLOCKS: usize = 256;

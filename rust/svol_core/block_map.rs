@@ -182,6 +182,11 @@ impl BlockMap {
         false
     }
 
+    /// Whether there are marks of dirty blocks.
+    pub fn is_dirty(&self) -> bool {
+        self.take_dirty(0, |_, _| ())
+    }
+
     /// As [`BlockMap::take_dirty`] for one page; returns whether all of it was taken.
     fn take_page(&self, page: usize, left: &mut usize, each: &mut impl FnMut(u64, Entry)) -> bool {
         let Some(words) = self.pages.get(page).and_then(Once::get) else {

@@ -64,6 +64,12 @@ pub struct VolumeView {
 }
 
 impl VolumeView {
+    /// Of an entry whose data is nowhere.
+    pub const NOWHERE: Self = Self {
+        reads: Home::Nowhere,
+        writes: Home::Nowhere,
+    };
+
     /// Of an entry with this attribute and health, whose data is on the disk of the entry `disk`.
     ///
     /// `unlogged` says whether writes may go in place without an increments volume.

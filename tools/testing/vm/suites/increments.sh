@@ -148,6 +148,91 @@ test_crash_between_disk_and_store() {
 	assert_eq 'LV2 without its disk' "$(content /dev/mapper/LV2)" "$sum"
 }
 
+# The store on a device that can be made to refuse writes of entries.
+breakable_group() {
+	need_target flakey
+	load_module
+	new_disk META 8
+	new_disk D0 16
+	new_disk DI 64
+	"$SVOL_TEST" fill --seed "$SEED" "$D0"
+	dd if=/dev/urandom of=pattern bs=1M count=4 status=none
+	dm_linear store "$DI"
+	G_NAME=G0
+	G_LEN=32768
+	G_BLOCK=128
+	G_META=("$META")
+	G_VOLUMES=("LV0 ro $D0 DLV" "LV1 ro - DLV" "DLV increments /dev/mapper/store -")
+	G_FEATURES=(init assume_identical)
+	group_create
+	svol_create LV0
+	svol_create LV1
+}
+
+break_entries() {
+	dm_change store "0 4096 linear $DI 0
+		4096 128 flakey $DI 4096 0 1000 1 error_writes
+		4224 $((131072 - 4224)) linear $DI 4224"
+}
+
+mend_entries() {
+	dm_change store "0 131072 linear $DI 0"
+}
+
+flush() { # device
+	dd if=/dev/null of="$1" conv=notrunc,fsync status=none
+}
+
+# A commit fails while nobody waits for it: the next flush says so, even if all is well by then.
+test_failed_commit_is_told() {
+	breakable_group
+	expect_warnings
+	break_entries
+	log_mark
+	write_pattern /dev/mapper/LV0 4096 1 5
+	sleep 3
+	assert_logged 'DLV: commit failed'
+	mend_entries
+	sleep 3
+	must_fail flush /dev/mapper/LV0
+	flush /dev/mapper/LV0
+	dmsetup remove LV0
+	dmsetup remove LV1
+	group_restart
+	svol_create LV0
+	assert_pattern /dev/mapper/LV0 4096 1 5
+}
+
+# What a suspend could not write is lost with its table: the volume fails, and does not go back in
+# time under its users.
+test_changes_that_a_reload_loses() {
+	breakable_group
+	expect_warnings
+	write_pattern /dev/mapper/LV0 4096 2 10
+	flush /dev/mapper/LV0
+	break_entries
+	write_pattern /dev/mapper/LV1 4096 1 5
+	# The same table goes on with what it has.
+	dmsetup suspend G0
+	dmsetup resume G0
+	assert_pattern /dev/mapper/LV1 4096 1 5
+	log_mark
+	dm_change G0 "$(group_table)"
+	assert_logged 'LV1: its last changes are lost'
+	must_fail assert_pattern /dev/mapper/LV1 4096 1 5
+	must_fail dd if=/dev/mapper/LV1 of=/dev/null bs=4096 count=1 iflag=direct status=none
+	# Others lost nothing.
+	assert_pattern /dev/mapper/LV0 4096 2 10
+	mend_entries
+	dmsetup remove LV1
+	expect_refused_tables
+	must_fail svol_create LV1
+	dm_change G0 "$(group_table)"
+	svol_create LV1
+	assert_base /dev/mapper/LV1
+	assert_pattern /dev/mapper/LV0 4096 2 10
+}
+
 # The increments device is blank, or an older copy: refused, and nothing is written.
 test_wrong_increments_device() {
 	store_group 16

@@ -1,9 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The demo, inside the VM: the group of the patent's figure 9 on disks with a real file system.
+# demo-guest.sh [after-reset]: the demo, inside the VM: the group of the patent's figure 9 on disks
+# with a real file system. It ends with a reset of the VM; the second part goes on after that.
 #
-# In: $DM_SVOL_KO, the disks /dev/vda to /dev/vdf, and $DM_SVOL_SHARE with image.sha256.
+# In: $DM_SVOL_KO, the disks /dev/vda to /dev/vdf, and $DM_SVOL_SHARE with image.sha256. The first
+# part leaves new.sha256 there.
 set -eu
 
 say() {
@@ -26,19 +28,66 @@ modprobe virtio_blk
 modprobe ext4
 sectors=$(blockdev --getsz "/dev/$disk_LV0")
 
+load_module() {
+	modinfo -F depends "$DM_SVOL_KO" | tr ',' '\n' | xargs -r modprobe -a
+	run insmod "$DM_SVOL_KO"
+}
+
+load_group() { # feature...
+	run dmsetup create G0 --table "0 $sectors svol-group G0 128 1 /dev/$disk_meta 5 \
+LV0 ro /dev/$disk_LV0 - LV1 ro /dev/$disk_LV1 - LV2 rw /dev/$disk_LV2 DLV2 S0 spare /dev/$disk_S0 - \
+DLV2 increments /dev/$disk_DLV2 - $*"
+}
+
+load_LV2() {
+	run dmsetup create LV2 --table "0 $sectors svol /dev/mapper/G0 LV2"
+	mkdir -p /mnt/LV2
+	run mount /dev/mapper/LV2 /mnt/LV2
+}
+
+check_new() { # folder
+	(cd "$1" && sha256sum --quiet -c "$DM_SVOL_SHARE/new.sha256")
+	echo "$1: $(wc -l <"$DM_SVOL_SHARE/new.sha256") new files, all checksums right"
+}
+
+after_reset() {
+	say "After the reset: what LV2 had changed, from its increments volume (not in use yet)"
+	run build/svol diff "/dev/$disk_DLV2" | head -n 12
+
+	say "The same group again"
+	load_module
+	load_group
+	# What the module did about the crash.
+	dmesg | sed -n 's/^.*dm_svol: G0: //p'
+	load_LV2
+	check_new /mnt/LV2
+	run dmsetup status G0
+	umount /mnt/LV2
+	dmsetup remove LV2
+	dmsetup remove G0
+	rmmod dm_svol
+
+	say "The disk of LV2 by itself, without the module"
+	run mount -o ro "/dev/$disk_LV2" /mnt/LV2
+	check_new /mnt/LV2
+	umount /mnt/LV2
+	say "Done: group stopped, module unloaded"
+}
+
+if [ "${1-}" = after-reset ]; then
+	after_reset
+	exit
+fi
+
 say "Disks: three copies of an ext4 image, a spare, an increments and a metadata device"
 lsblk -o NAME,SIZE
-run blkid "/dev/$disk_LV0" "/dev/$disk_LV1" "/dev/$disk_LV2"
 
 say "The module"
-modinfo -F depends "$DM_SVOL_KO" | tr ',' '\n' | xargs -r modprobe -a
-run insmod "$DM_SVOL_KO"
+load_module
 run dmsetup targets | grep svol
 
 say "The group of figure 9"
-run dmsetup create G0 --table "0 $sectors svol-group G0 128 1 /dev/$disk_meta 5 \
-LV0 ro /dev/$disk_LV0 - LV1 ro /dev/$disk_LV1 - LV2 rw /dev/$disk_LV2 DLV2 S0 spare /dev/$disk_S0 - \
-DLV2 increments /dev/$disk_DLV2 - 2 init assume_identical"
+load_group 2 init assume_identical
 for lid in LV0 LV1; do
 	run dmsetup create --readonly "$lid" --table "0 $sectors svol /dev/mapper/G0 $lid"
 	mkdir -p "/mnt/$lid"
@@ -69,46 +118,21 @@ say "Status"
 run dmsetup status G0
 
 say "LV2 is written: on its disk, and what changes in the increments volume DLV2"
-load_LV2() {
-	run dmsetup create LV2 --table "0 $sectors svol /dev/mapper/G0 LV2"
-	mkdir -p /mnt/LV2
-	run mount /dev/mapper/LV2 /mnt/LV2
-}
 load_LV2
-mkdir /mnt/LV2/dm-svol
-run cp -r rust Documentation /mnt/LV2/dm-svol/
-(cd /mnt/LV2 && find dm-svol -type f -exec sha256sum {} +) >/tmp/new.sha256
-echo "$(wc -l </tmp/new.sha256) files copied"
-sync -f /mnt/LV2
+mkdir /mnt/LV2/source
+run cp -r rust tools Documentation /mnt/LV2/source/
+(cd /mnt/LV2 && find source -type f -exec sha256sum {} +) >"$DM_SVOL_SHARE/new.sha256"
+echo "$(wc -l <"$DM_SVOL_SHARE/new.sha256") files copied"
+run sync -f /mnt/LV2
 # Of each entry the last field: for DLV2, blocks in use and all blocks.
-run dmsetup status G0 | sed 's/^.* DLV2 increments/DLV2 increments/'
+dmsetup status G0 | sed 's/^.* DLV2 increments/DLV2 increments/'
 
-say "After a restart of the group"
-umount /mnt/LV0 /mnt/LV1 /mnt/LV2
-for device in LV0 LV1 LV2 G0; do
-	dmsetup remove "$device"
-done
-if [ -x build/svol ]; then
-	echo "# svol diff /dev/$disk_DLV2 | head"
-	build/svol diff "/dev/$disk_DLV2" | head
-fi
-run dmsetup create G0 --table "0 $sectors svol-group G0 128 1 /dev/$disk_meta 5 \
-LV0 ro /dev/$disk_LV0 - LV1 ro /dev/$disk_LV1 - LV2 rw /dev/$disk_LV2 DLV2 S0 spare /dev/$disk_S0 - \
-DLV2 increments /dev/$disk_DLV2 -"
-load_LV2
-check_new() (
-	cd "$1"
-	sha256sum --quiet -c /tmp/new.sha256
-	echo "$1: $(wc -l </tmp/new.sha256) new files, all checksums right"
-)
-check_new /mnt/LV2
-umount /mnt/LV2
-dmsetup remove LV2
-dmsetup remove G0
-rmmod dm_svol
-
-say "The disk of LV2 by itself, without the module"
-run mount -o ro "/dev/$disk_LV2" /mnt/LV2
-check_new /mnt/LV2
-umount /mnt/LV2
-say "Done: group stopped, module unloaded"
+say "The machine is reset while LV2 is being written"
+dd if=/dev/zero of=/mnt/LV2/unfinished bs=64k count=512 oflag=direct status=none &
+sleep 1
+sync "$DM_SVOL_SHARE/new.sha256"
+echo 1 >/proc/sys/kernel/sysrq
+echo b >/proc/sysrq-trigger
+sleep 60
+echo "the machine was not reset" >&2
+exit 1

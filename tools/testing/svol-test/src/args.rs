@@ -7,7 +7,16 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 /// Options that stand alone; every other option takes one value.
-const FLAGS: &[&str] = &["allow-errors", "count-only", "messages", "until-signal"];
+const FLAGS: &[&str] = &[
+    "after-crash",
+    "allow-errors",
+    "buffered",
+    "count-only",
+    "marks",
+    "messages",
+    "no-discard",
+    "until-signal",
+];
 
 /// The arguments of one command. Every option must be taken by the command:
 /// what is left over at [`Args::finish`] is an error.

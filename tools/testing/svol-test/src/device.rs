@@ -30,9 +30,18 @@ pub(crate) struct Device {
 impl Device {
     /// Opens the device with O_DIRECT.
     pub(crate) fn open(path: &str, access: Access) -> Result<Self> {
+        Self::open_with(path, access, libc::O_DIRECT)
+    }
+
+    /// Opens the device for I/O through the page cache.
+    pub(crate) fn open_buffered(path: &str, access: Access) -> Result<Self> {
+        Self::open_with(path, access, 0)
+    }
+
+    fn open_with(path: &str, access: Access, flags: libc::c_int) -> Result<Self> {
         let flags = match access {
-            Access::Exclusive => libc::O_DIRECT | libc::O_EXCL,
-            Access::Read | Access::Write => libc::O_DIRECT,
+            Access::Exclusive => flags | libc::O_EXCL,
+            Access::Read | Access::Write => flags,
         };
         let file = OpenOptions::new()
             .read(true)
@@ -89,6 +98,16 @@ impl Device {
     /// Zeroes a range.
     pub(crate) fn zero(&self, start: u64, len: u64) -> io::Result<()> {
         sys::zero_range(&self.file, start, len)
+    }
+
+    /// Discards a range.
+    pub(crate) fn discard(&self, start: u64, len: u64) -> io::Result<()> {
+        sys::discard_range(&self.file, start, len)
+    }
+
+    /// Zeroes a range and gives its space back.
+    pub(crate) fn punch(&self, start: u64, len: u64) -> io::Result<()> {
+        sys::punch_hole(&self.file, start, len)
     }
 
     /// An error with the device's name in front.

@@ -10,6 +10,7 @@ mod cmd;
 mod device;
 mod dm;
 mod error;
+mod history;
 mod image;
 mod pattern;
 mod rng;
@@ -58,6 +59,22 @@ const COMMANDS: &[Command] = &[
         run: cmd::random_io::run,
     },
     Command {
+        name: "steps",
+        synopsis: "<dev> <step>... [--seed N] [--own N] [--state FILE] [--chunk SECTORS] \
+                   [--buffered] [--after-crash] [--allow-errors]",
+        purpose: "do what the words say, one by one: write, dsync, zero, punch, discard and \
+                  check, each with :<sector>+<count> or for the whole device, and flush",
+        run: cmd::steps::run,
+    },
+    Command {
+        name: "model",
+        synopsis: "<dev>... [--seed N] [--rng N] [--own N] [--seconds N] [--threads N] \
+                   [--max BYTES] [--events WORDS] [--state PREFIX] [--no-discard]",
+        purpose: "random operations of all kinds on several volumes, compared with a model; asks \
+                  by lines \"do <event>\" for reloads, restarts and crashes, and reads \"ok\"",
+        run: cmd::model::run,
+    },
+    Command {
         name: "nowait",
         synopsis: "<dev> [--seed N] [--ops N]",
         purpose: "direct reads with RWF_NOWAIT: right data, EAGAIN, or EOPNOTSUPP for all",
@@ -101,8 +118,9 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "log-writes",
-        synopsis: "<log dev> [--count-only | --entries N --to DEV]",
-        purpose: "count or replay the first N entries of a dm-log-writes log",
+        synopsis: "<log dev> [--count-only | --marks | [--from N] --entries N --to DEV]",
+        purpose: "a dm-log-writes log: count its entries, list flushes, FUA writes and marks with \
+                  their numbers, or replay the first N entries, but for those of an earlier replay",
         run: cmd::log_writes::run,
     },
     Command {

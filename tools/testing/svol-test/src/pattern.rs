@@ -48,6 +48,12 @@ pub(crate) fn matches(sector_bytes: &[u8], seed: u64, sector: u64, version: u32)
             .all(|(index, got)| *got == word(seed, sector, version, index).to_le_bytes())
 }
 
+/// The version that a sector claims to be.
+pub(crate) fn version(sector_bytes: &[u8]) -> u32 {
+    let word = sector_bytes.get(24..28).and_then(|b| b.try_into().ok());
+    word.map_or(0, u32::from_le_bytes)
+}
+
 /// Says in words what a sector holds.
 pub(crate) fn describe(sector_bytes: &[u8]) -> String {
     if sector_bytes.iter().all(|b| *b == 0) {

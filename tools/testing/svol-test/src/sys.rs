@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const BLKSSZGET: libc::Ioctl = 0x1268;
 const BLKGETSIZE64: libc::Ioctl = 0x8008_1272;
+const BLKDISCARD: libc::Ioctl = 0x1277;
 const BLKZEROOUT: libc::Ioctl = 0x127f;
 
 /// Bytes aligned for direct I/O.
@@ -136,6 +137,23 @@ pub(crate) fn zero_range(file: &File, start: u64, len: u64) -> io::Result<()> {
     let range = [start, len];
     // SAFETY: BLKZEROOUT reads two u64.
     let r = unsafe { libc::ioctl(file.as_raw_fd(), BLKZEROOUT, range.as_ptr()) };
+    check(r as isize).map(|_| ())
+}
+
+/// Discards a range of a block device.
+pub(crate) fn discard_range(file: &File, start: u64, len: u64) -> io::Result<()> {
+    let range = [start, len];
+    // SAFETY: BLKDISCARD reads two u64.
+    let r = unsafe { libc::ioctl(file.as_raw_fd(), BLKDISCARD, range.as_ptr()) };
+    check(r as isize).map(|_| ())
+}
+
+/// Zeroes a range of a block device by `fallocate`, which lets it give the space back.
+pub(crate) fn punch_hole(file: &File, start: u64, len: u64) -> io::Result<()> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    let (start, len) = (offset(start)?, offset(len)?);
+    // SAFETY: The call takes numbers only.
+    let r = unsafe { libc::fallocate(file.as_raw_fd(), mode, start, len) };
     check(r as isize).map(|_| ())
 }
 

@@ -9,7 +9,11 @@ use crate::error::{Error, Result};
 use crate::pattern::SECTOR;
 use crate::sys::{Buffer, Mode};
 
+/// Bytes of an entry before the text of a mark.
+const HEADER: u64 = 32;
 const MAGIC: u64 = 0x006a_7366_7773_6872;
+const FLAG_FLUSH: u64 = 1 << 0;
+const FLAG_FUA: u64 = 1 << 1;
 const FLAG_DISCARD: u64 = 1 << 2;
 const FLAG_MARK: u64 = 1 << 3;
 
@@ -26,6 +30,23 @@ struct Entry {
     sectors: u64,
     flags: u64,
     data: u64,
+    /// The text of a mark.
+    mark: String,
+}
+
+impl Entry {
+    /// What it is for those who look for points to stop at.
+    fn name(&self) -> Option<String> {
+        if self.flags & FLAG_MARK != 0 {
+            Some(format!("mark {}", self.mark))
+        } else if self.flags & FLAG_FLUSH != 0 {
+            Some("flush".to_owned())
+        } else if self.flags & FLAG_FUA != 0 {
+            Some("fua".to_owned())
+        } else {
+            None
+        }
+    }
 }
 
 /// Walks over the entries; places and lengths are in units of the log's sector size.
@@ -64,11 +85,16 @@ impl Log {
         self.device
             .read(&mut buffer, self.at, Mode::Plain)
             .map_err(|e| self.device.error("read of an entry", &e))?;
+        let text = field(&buffer, 3).min(self.unit - HEADER) as usize;
+        let text = buffer.get(HEADER as usize..HEADER as usize + text);
         let entry = Entry {
             sector: field(&buffer, 0),
             sectors: field(&buffer, 1),
             flags: field(&buffer, 2),
             data: self.at + self.unit,
+            mark: String::from_utf8_lossy(text.unwrap_or_default())
+                .trim_end_matches('\0')
+                .to_owned(),
         };
         self.at += self.unit;
         if entry.flags & FLAG_DISCARD == 0 {
@@ -97,6 +123,8 @@ impl Log {
 
 pub(crate) fn run(mut args: Args) -> Result<()> {
     let count_only = args.flag("count-only");
+    let marks = args.flag("marks");
+    let from: u64 = args.opt_or("from", 0)?;
     let entries: Option<u64> = args.opt("entries")?;
     let to: Option<String> = args.opt("to")?;
     let mut log = Log::open(&args.finish_one("log device")?)?;
@@ -104,13 +132,23 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         println!("{}", log.entries);
         return Ok(());
     }
+    if marks {
+        for number in 1..=log.entries {
+            if let Some(name) = log.next()?.name() {
+                println!("{number} {name}");
+            }
+        }
+        return Ok(());
+    }
     let Some(to) = to else {
         return Err(Error::new("--to DEV is needed"));
     };
     let to = Device::open(&to, Access::Write)?;
-    for _ in 0..entries.unwrap_or(log.entries).min(log.entries) {
+    for number in 0..entries.unwrap_or(log.entries).min(log.entries) {
         let entry = log.next()?;
-        log.replay(&entry, &to)?;
+        if number >= from {
+            log.replay(&entry, &to)?;
+        }
     }
     to.flush().map_err(|e| to.error("flush", &e))
 }

@@ -24,6 +24,14 @@ lib=${BASH_SOURCE[0]%/*}/lib
 . "$lib/status.sh"
 # shellcheck source=lib/load.sh
 . "$lib/load.sh"
+# shellcheck source=lib/clones.sh
+. "$lib/clones.sh"
+# shellcheck source=lib/power.sh
+. "$lib/power.sh"
+# shellcheck source=lib/model.sh
+. "$lib/model.sh"
+# shellcheck source=lib/replay.sh
+. "$lib/replay.sh"
 # shellcheck source=lib/refusal.sh
 . "$lib/refusal.sh"
 unset lib

@@ -10,6 +10,8 @@
 #   DM_SVOL_KO    the module
 #   DM_SVOL_BIN   folder of the test binaries (svol-test)
 #   SVOL_SEED     seed of everything random (default: from the clock, printed)
+#   SVOL_SCALE    how many times longer random operations run than by default
+#   SVOL_SECONDS  seconds for each test of the suites that only differ by them
 #
 # The plan ("1..N") comes last: without it the run did not come to its end.
 

@@ -29,14 +29,6 @@ show_process() { # pid
 # Each command gets this many seconds; one that hangs makes the machine unfit.
 CLEAN_SECONDS=60
 
-# Looks at the process itself: bash may learn of its end much later, and `kill -0`
-# cannot tell a process that nobody has waited for yet.
-has_ended() { # pid
-	local stat
-	read -r stat 2>/dev/null <"/proc/$1/stat" || return 0
-	[[ ${stat##*) } == [ZX]* ]]
-}
-
 clean_try() { # command...
 	local pid until=$((SECONDS + CLEAN_SECONDS))
 	"$@" 2>&1 &

@@ -22,3 +22,11 @@ wait_until() { # seconds command...
 		nap 0.05
 	done
 }
+
+# Looks at the process itself: bash may learn of its end much later, and `kill -0`
+# cannot tell a process that nobody has waited for yet.
+has_ended() { # pid
+	local stat
+	read -r stat 2>/dev/null <"/proc/$1/stat" || return 0
+	[[ ${stat##*) } == [ZX]* ]]
+}

@@ -31,6 +31,9 @@ suite_limit_of() { # test limits
 		[ "${item%%=*}" != "$1" ] || limit=${item#*=}
 	done
 	[ ! -e /proc/lockdep ] || limit=$((limit * 4))
+	# Whoever asks for a longer run gets it.
+	limit=$((limit * ${SVOL_SCALE:-1}))
+	[ -z "${SVOL_SECONDS:-}" ] || limit=$((limit + 3 * SVOL_SECONDS))
 	echo "$limit"
 }
 

@@ -71,8 +71,12 @@ impl Worker<Store> {
     /// Raises an event, once, when few slots are left.
     pub(super) fn check_low_water(&self) {
         let (used, total) = (self.slots.used(), self.slots.total());
-        if total.saturating_sub(used) >= self.low_water {
+        let free = total.saturating_sub(used);
+        if free >= self.low_water {
             self.is_low.set(0);
+            if free > 0 {
+                self.full.set(0);
+            }
         } else if self.is_low.swap(1) == 0 {
             log::warning!(
                 self.group(),
@@ -90,7 +94,7 @@ impl Worker<Store> {
 }
 
 impl Store {
-    /// Says, once, that there is no slot left.
+    /// Says that there is no slot left; once, until the low water mark is behind it again.
     pub(super) fn say_full(&self) {
         if self.full.swap(1) == 0 {
             log::warning!(self.group(), "increments {}: full", self.lid());

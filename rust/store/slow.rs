@@ -515,7 +515,6 @@ impl<'a> Slow<'a> {
             for slot in &slots {
                 self.store.slots.give_back(*slot);
             }
-            self.store.full.set(0);
         } else {
             // They may be on disk still, and no block may ever have two slots.
             for (bid, old) in &freed {

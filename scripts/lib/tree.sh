@@ -42,6 +42,9 @@ need_host_tools() {
 	if ((${#missing[@]})); then
 		install_host_tools "${missing[@]}"
 	fi
+	unshare --mount --pid --fork true 2> /dev/null ||
+		die "no name spaces for mounts can be made here" \
+			"in a container: run it privileged; in a chroot: bind-mount its folder on itself first (mount --bind)"
 	host_tools_checked=y
 }
 

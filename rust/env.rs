@@ -60,6 +60,18 @@ impl<T> Vec<T> {
     pub fn try_push(&mut self, value: T) -> Result<(), AllocError> {
         self.0.push(value, GFP_KERNEL)
     }
+
+    /// Takes the last value away.
+    pub fn pop(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+}
+
+impl Vec<u8> {
+    /// `n` zeros.
+    pub fn try_zeroed(n: usize) -> Result<Self, AllocError> {
+        KVVec::from_elem(0, n, GFP_KERNEL).map(Self)
+    }
 }
 
 impl<T> Deref for Vec<T> {

@@ -3,10 +3,7 @@
 //! Whether the disks of logged volumes hold what their increments say, before anything is written:
 //! disks get swapped, and a written one has no label.
 
-use super::load::{
-    Found,
-    Known, //
-};
+use super::load::Found;
 use crate::{
     log,
     members::Members,
@@ -21,7 +18,8 @@ use crate::{
         samples::{
             SUB_BLOCK_BYTES,
             SUB_BLOCK_SECTORS, //
-        }, //
+        },
+        store::Known, //
     },
 };
 use kernel::prelude::*;

@@ -23,16 +23,14 @@ use crate::{
     },
     env::{
         AtomicU64,
+        Vec,
         Word, //
     },
     log,
     members::Members,
     svol_core::{
         attr::Attr,
-        block_map::{
-            BlockMap,
-            Entry, //
-        },
+        block_map::BlockMap,
         grace::Grace,
         group::GroupTable,
         id::Id,
@@ -45,19 +43,20 @@ use crate::{
             intent,
             judge,
             layout,
-            Chosen,
+            Content,
+            Damage,
             Expected,
             Header,
+            Known,
             Layout,
+            LoadError,
             OwnerRecord,
             Phase,
             Plan,
             Probe,
             Refusal,
-            Sector,
-            COPIES,
-            OWNERS,
-            SECTOR_BYTES, //
+            Source,
+            OWNERS, //
         },
         table_line::Features,
         write_locks::WriteLocks, //
@@ -83,19 +82,6 @@ pub(crate) struct Link {
     pub(crate) owner: usize,
 }
 
-/// An owner as it was found.
-pub(super) struct Known {
-    pub(super) record: OwnerRecord,
-    pub(super) map: Option<BlockMap>,
-    pub(super) intents: Option<Intents>,
-}
-
-impl Known {
-    fn is(&self, lid: &Id) -> bool {
-        self.record.owner.is_some_and(|owner| owner.lid == *lid)
-    }
-}
-
 /// A store as it was found.
 pub(crate) struct Found {
     pub(super) entry: usize,
@@ -107,7 +93,7 @@ pub(crate) struct Found {
     slots: Slots,
     pub(super) owners: KVec<Known>,
     /// Owners of which a copy is damaged or older.
-    stale_owners: KVec<u16>,
+    stale_owners: Vec<u16>,
 }
 
 /// What is on the device of an increments entry. Sleeps for I/O.
@@ -243,204 +229,95 @@ pub(crate) fn find(
     let header = chosen.value;
     let layout = Layout::new(header.block_sectors, expected.device_sectors)
         .map_err(|error| report(table, &expected)(Refusal::Layout(error)))?;
-    let mut found = Found {
+    let mut content = load(members, table, &expected, device, &header, &layout)?;
+    let mut owners = KVec::with_capacity(content.owners.len(), GFP_KERNEL)?;
+    while let Some(known) = content.owners.pop() {
+        owners.push(known, GFP_KERNEL)?;
+    }
+    Ok(Found {
         entry,
         lid: expected.lid,
         header,
         heal: layout.used_sectors() != header.used_sectors
             || chosen.copies.iter().any(|state| state.wants_rewrite()),
         layout,
-        slots: Slots::new(layout.slots())?,
-        owners: KVec::new(),
-        stale_owners: KVec::new(),
-    };
-    found.read_owners(members, table, device)?;
-    found.read_entries(members, table, device)?;
-    Ok(found)
+        slots: content.slots,
+        owners,
+        stale_owners: content.stale_owners,
+    })
 }
 
-impl Found {
-    #[inline(never)]
-    fn read_owners(&mut self, members: &Members, table: &GroupTable, device: &Device) -> Result {
-        let mut tables = KVec::with_capacity(COPIES, GFP_KERNEL)?;
-        for copy in 0..COPIES {
-            let mut content = KVec::from_elem(0u8, layout::OWNER_TABLE_BYTES, GFP_KERNEL)?;
-            let offset = layout::owner_offset(copy, 0);
-            members.io.read(device, offset >> 9, &mut content)?;
-            tables.push(content, GFP_KERNEL)?;
+/// Reads what a store holds. Sleeps for I/O.
+#[inline(never)]
+fn load(
+    members: &Members,
+    table: &GroupTable,
+    expected: &Expected,
+    device: &Device,
+    header: &Header,
+    layout: &Layout,
+) -> Result<Content> {
+    let mut source = Reading {
+        members,
+        device,
+        group: table.id(),
+        lid: &expected.lid,
+        bounce: KVec::new(),
+        reported: Instant::now(),
+    };
+    Content::load(header, layout, &mut source).map_err(|error| match error {
+        LoadError::Source(error) => error,
+        LoadError::Damage(damage) => {
+            source.note(&damage);
+            EINVAL
         }
-        for number in 1..OWNERS {
-            let at = usize::from(number).saturating_mul(SECTOR_BYTES);
-            let sector =
-                |copy: usize| -> Option<&Sector> { tables.get(copy)?.get(at..)?.first_chunk() };
-            let chosen = OwnerRecord::choose([sector(0), sector(1)], self.header.tag, number)
-                .map_err(|error| {
-                    log::notice!(
-                        table.id(),
-                        "increments {}: owner {number}: {error}",
-                        self.lid
-                    );
-                    EINVAL
-                })?;
-            let Some(Chosen {
-                value: record,
-                copies,
-            }) = chosen
-            else {
-                continue;
-            };
-            if copies.iter().any(|state| state.wants_rewrite()) {
-                self.stale_owners.push(number, GFP_KERNEL)?;
-            }
-            for (copy, state) in copies.iter().enumerate().filter(|(_, s)| s.is_damage()) {
-                log::notice!(
-                    table.id(),
-                    "increments {}: owner at byte {}: {state}; the other copy is used",
-                    self.lid,
-                    layout::owner_offset(copy, number)
-                );
-            }
-            let map = match &record.owner {
-                Some(owner) => Some(BlockMap::new(owner.sectors, self.layout.block_shift())?),
-                None => None,
-            };
-            let intents = match &record.owner {
-                Some(owner) => self.read_intents(members, table, device, number, owner)?,
-                None => None,
-            };
-            let known = Known {
-                record,
-                map,
-                intents,
-            };
-            self.owners.push(known, GFP_KERNEL)?;
-        }
+    })
+}
+
+/// A store that is being read.
+struct Reading<'a> {
+    members: &'a Members,
+    device: &'a Device,
+    group: &'a Id,
+    lid: &'a Id,
+    /// What the device reads into.
+    bounce: KVec<u8>,
+    /// When the log said last how far it is.
+    reported: Instant<Monotonic>,
+}
+
+impl Source for Reading<'_> {
+    type Error = Error;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result {
+        self.bounce.resize(buffer.len(), 0, GFP_KERNEL)?;
+        self.members
+            .io
+            .read(self.device, offset >> 9, &mut self.bounce)?;
+        buffer.copy_from_slice(&self.bounce);
         Ok(())
     }
 
-    /// The marks of an owner. A damaged sector marks all its regions.
-    #[inline(never)]
-    fn read_intents(
-        &self,
-        members: &Members,
-        table: &GroupTable,
-        device: &Device,
-        number: u16,
-        owner: &store::Owner,
-    ) -> Result<Option<Intents>> {
-        let Some(shift) = owner.region_shift else {
-            return Ok(None);
-        };
-        let intents = Intents::new(owner.regions(), shift)?;
-        let mut content = KVec::from_elem(0u8, layout::INTENT_BYTES, GFP_KERNEL)?;
-        let offset = layout::intent_offset(number, 0);
-        members.io.read(device, offset >> 9, &mut content)?;
-        for (sector, index) in content.chunks_exact(SECTOR_BYTES).zip(0u16..) {
-            let sector: &Sector = sector.first_chunk().ok_or(EINVAL)?;
-            let checked = intent::check(sector, self.header.tag, number, index);
-            if let Err(error) = checked {
-                log::notice!(
-                    table.id(),
-                    "increments {}: write intents at byte {}: {error}; taken as all set",
-                    self.lid,
-                    layout::intent_offset(number, index)
-                );
-            }
-            let first = u32::from(index).saturating_mul(intent::SECTOR_REGIONS);
-            let behind = first
-                .saturating_add(intent::SECTOR_REGIONS)
-                .min(intents.regions());
-            for region in first..behind {
-                let (_, mark) = intent::place(region);
-                if checked.is_err() || intent::is_marked(sector, mark) {
-                    intents.mark(region);
-                }
-            }
-        }
-        Ok(Some(intents))
+    fn note(&mut self, damage: &Damage) {
+        log::notice!(self.group, "increments {}: {damage}", self.lid);
     }
 
-    #[inline(never)]
-    fn read_entries(&mut self, members: &Members, table: &GroupTable, device: &Device) -> Result {
+    fn progress(&mut self, segments: u32, of: u32) {
         /// How often the log says how far it is.
         const REPORT_MS: i64 = 5000;
 
-        let mask = entries::mask_of(self.header.block_sectors);
-        let mut content = KVec::from_elem(0u8, layout::SEGMENT_ENTRY_BYTES, GFP_KERNEL)?;
-        let mut reported: Instant<Monotonic> = Instant::now();
-        for segment in 0..self.header.segments {
-            let offset = self.layout.segment_offset(segment);
-            members.io.read(device, offset >> 9, &mut content)?;
-            let first = segment.saturating_mul(layout::SEGMENT_ENTRY_SECTORS);
-            for (sector, number) in content.chunks_exact(SECTOR_BYTES).zip(first..) {
-                let sector: &Sector = sector.first_chunk().ok_or(EINVAL)?;
-                entries::check(sector, self.header.tag, number, mask).map_err(|error| {
-                    let position = self.layout.entry_offset(number);
-                    log::notice!(
-                        table.id(),
-                        "increments {}: entries at byte {position}: {error}",
-                        self.lid
-                    );
-                    EINVAL
-                })?;
-                for (index, record) in entries::records(sector) {
-                    let slot = layout::slot_of_entry(number, index);
-                    if let Err(what) = self.take_entry(slot, &record)? {
-                        let position = self.layout.entry_offset(number);
-                        log::notice!(
-                            table.id(),
-                            "increments {}: entries at byte {position}: slot {slot}: {what}",
-                            self.lid
-                        );
-                        return Err(EINVAL);
-                    }
-                }
-            }
-            if reported.elapsed().as_millis() >= REPORT_MS {
-                reported = Instant::now();
-                log::info!(
-                    table.id(),
-                    "increments {}: {} of {} segments read",
-                    self.lid,
-                    segment.saturating_add(1),
-                    self.header.segments
-                );
-            }
+        if self.reported.elapsed().as_millis() >= REPORT_MS {
+            self.reported = Instant::now();
+            log::info!(
+                self.group,
+                "increments {}: {segments} of {of} segments read",
+                self.lid
+            );
         }
-        self.slots
-            .set_limit(self.layout.slots_of(self.header.segments));
-        Ok(())
     }
+}
 
-    /// Puts an entry into its owner's map; the inner error says why it can't be.
-    fn take_entry(
-        &mut self,
-        slot: u32,
-        record: &entries::Record,
-    ) -> Result<core::result::Result<(), &'static str>> {
-        let owner = self
-            .owners
-            .iter()
-            .find(|known| known.record.number == record.owner);
-        let Some(map) = owner.and_then(|known| known.map.as_ref()) else {
-            return Ok(Err("no such owner"));
-        };
-        if record.bid >= map.blocks() {
-            return Ok(Err("no such block"));
-        }
-        if map.get(record.bid).slot().is_some() {
-            return Ok(Err("a block that has another slot"));
-        }
-        if !self.slots.mark_taken(slot) {
-            return Ok(Err("no such slot"));
-        }
-        let entry = Entry::with_slot(slot)
-            .with_data(record.data)
-            .with_zero(record.zero);
-        map.load(record.bid, entry)?;
-        Ok(Ok(()))
-    }
-
+impl Found {
     /// Brings the headers up to an event count, and mends what was found damaged. Sleeps for I/O.
     ///
     /// # Errors
@@ -465,7 +342,7 @@ impl Found {
                 format::write_owner(members, device, self.header.tag, record)?;
             }
         }
-        self.stale_owners.clear();
+        self.stale_owners = Vec::new();
         Ok(())
     }
 

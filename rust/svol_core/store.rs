@@ -31,6 +31,7 @@ mod header;
 pub mod intent;
 mod judge;
 pub mod layout;
+mod load;
 mod owner;
 mod pair;
 mod probe;
@@ -47,6 +48,14 @@ pub use judge::{
     Refusal, //
 };
 pub use layout::Layout;
+pub use load::{
+    Content,
+    Damage,
+    EntryError,
+    Known,
+    LoadError,
+    Source, //
+};
 pub use owner::{
     Owner,
     OwnerRecord, //

@@ -72,10 +72,7 @@ impl Probe {
     pub fn device<E>(
         mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
     ) -> Result<Self, AllocError> {
-        let mut buffer = Vec::try_with_capacity(CHUNK_BYTES)?;
-        for _ in 0..CHUNK_BYTES {
-            buffer.try_push(0)?;
-        }
+        let mut buffer = Vec::try_zeroed(CHUNK_BYTES)?;
         let mut copy = |copy: usize| {
             let block = buffer.get_mut(..READ_BYTES).unwrap_or_default();
             read(header_offset(copy), block).map_err(|_| SectorError::Unreadable)?;

@@ -45,6 +45,20 @@ impl<T> Vec<T> {
         self.0.push(value);
         Ok(())
     }
+
+    /// Takes the last value away.
+    pub fn pop(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+}
+
+impl Vec<u8> {
+    /// `n` zeros.
+    pub fn try_zeroed(n: usize) -> Result<Self, AllocError> {
+        let mut vec = Self::try_with_capacity(n)?;
+        vec.0.resize(n, 0);
+        Ok(vec)
+    }
 }
 
 impl<T> Default for Vec<T> {

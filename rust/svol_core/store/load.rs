@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading a store: its owners, their marks and their blocks.
+
+use super::{
+    entries::{
+        self,
+        Record, //
+    },
+    intent,
+    layout::{
+        intent_offset,
+        owner_offset,
+        slot_of_entry,
+        INTENT_BYTES,
+        OWNER_TABLE_BYTES,
+        SEGMENT_ENTRY_BYTES,
+        SEGMENT_ENTRY_SECTORS, //
+    },
+    CopyState,
+    Header,
+    Layout,
+    Owner,
+    OwnerRecord,
+    PairError,
+    Sector,
+    SectorError,
+    COPIES,
+    OWNERS,
+    SECTOR_BYTES, //
+};
+use crate::{
+    env::{
+        AllocError,
+        Vec, //
+    },
+    svol_core::{
+        block_map::{
+            BlockMap,
+            Entry, //
+        },
+        id::Id,
+        intents::Intents,
+        slots::Slots, //
+    },
+};
+use core::fmt;
+
+/// The device that a store is read from, and who reads it.
+pub trait Source {
+    /// Why something can't be read.
+    type Error: From<AllocError>;
+
+    /// Fills a buffer from an offset of the device; both are multiples of 4096, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// The range can't be read.
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// Something is damaged, and nothing is lost by that.
+    fn note(&mut self, damage: &Damage);
+
+    /// So many segments of entries are read, of so many.
+    fn progress(&mut self, _segments: u32, _of: u32) {}
+}
+
+/// What is wrong with a store. The texts go on after its name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Damage {
+    /// No copy of an owner's sector counts.
+    Owner {
+        /// The number of the owner.
+        number: u16,
+        /// Why.
+        error: PairError,
+    },
+    /// A copy of an owner's sector does not count.
+    OwnerCopy {
+        /// Where it is, in bytes.
+        offset: u64,
+        /// What is found.
+        state: CopyState,
+    },
+    /// A sector of a write-intent map does not count: all its marks are set.
+    Intents {
+        /// Where it is, in bytes.
+        offset: u64,
+        /// What is wrong with it.
+        error: SectorError,
+    },
+    /// A sector of entries is lost.
+    Entries {
+        /// Where it is, in bytes.
+        offset: u64,
+        /// What is wrong with it.
+        error: SectorError,
+    },
+    /// An entry makes no sense among the others.
+    Entry {
+        /// Where its sector is, in bytes.
+        offset: u64,
+        /// The slot that it is of.
+        slot: u32,
+        /// What is wrong with it.
+        error: EntryError,
+    },
+}
+
+/// What is wrong with an entry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EntryError {
+    /// Nobody has the number of the owner.
+    NoOwner,
+    /// The owner has no such block.
+    NoBlock,
+    /// The block stands in another slot as well.
+    Twice,
+    /// The device has no such slot.
+    NoSlot,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner { number, error } => write!(f, "owner {number}: {error}"),
+            Self::OwnerCopy { offset, state } => {
+                write!(f, "owner at byte {offset}: {state}; the other copy is used")
+            }
+            Self::Intents { offset, error } => {
+                write!(
+                    f,
+                    "write intents at byte {offset}: {error}; taken as all set"
+                )
+            }
+            Self::Entries { offset, error } => write!(f, "entries at byte {offset}: {error}"),
+            Self::Entry {
+                offset,
+                slot,
+                error,
+            } => write!(f, "entries at byte {offset}: slot {slot}: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoOwner => "no such owner",
+            Self::NoBlock => "no such block",
+            Self::Twice => "a block that has another slot",
+            Self::NoSlot => "no such slot",
+        })
+    }
+}
+
+/// Why a store is not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LoadError<E> {
+    /// Something can't be read, or memory ran out.
+    Source(E),
+    /// Something is lost.
+    Damage(Damage),
+}
+
+impl<E: From<AllocError>> From<AllocError> for LoadError<E> {
+    fn from(error: AllocError) -> Self {
+        Self::Source(error.into())
+    }
+}
+
+/// An owner number that was used, as it is found.
+pub struct Known {
+    /// What the table says of it.
+    pub record: OwnerRecord,
+    /// The blocks of the owner; none if the number was given back.
+    pub map: Option<BlockMap>,
+    /// The marks of an owner that is written in place.
+    pub intents: Option<Intents>,
+}
+
+impl Known {
+    /// Whether it is the owner of this LID.
+    pub fn is(&self, lid: &Id) -> bool {
+        self.record.owner.is_some_and(|owner| owner.lid == *lid)
+    }
+}
+
+/// What a store holds.
+pub struct Content {
+    /// The slots that are taken, and those that may be.
+    pub slots: Slots,
+    /// The owners.
+    pub owners: Vec<Known>,
+    /// The numbers of owners of which a copy has to be written again, before the next change.
+    pub stale_owners: Vec<u16>,
+}
+
+impl Content {
+    /// Reads all that a store holds. `layout` is that of the device, which may have grown.
+    ///
+    /// # Errors
+    ///
+    /// Those of the source; something is lost, so that the store must not be used.
+    #[inline(never)]
+    pub fn load<S: Source>(
+        header: &Header,
+        layout: &Layout,
+        source: &mut S,
+    ) -> Result<Self, LoadError<S::Error>> {
+        let mut content = Self {
+            slots: Slots::new(layout.slots())?,
+            owners: Vec::new(),
+            stale_owners: Vec::new(),
+        };
+        content.read_owners(header, layout, source)?;
+        content.read_entries(header, layout, source)?;
+        Ok(content)
+    }
+
+    #[inline(never)]
+    fn read_owners<S: Source>(
+        &mut self,
+        header: &Header,
+        layout: &Layout,
+        source: &mut S,
+    ) -> Result<(), LoadError<S::Error>> {
+        let mut tables = Vec::try_with_capacity(COPIES)?;
+        for copy in 0..COPIES {
+            let mut table = Vec::try_zeroed(OWNER_TABLE_BYTES)?;
+            source
+                .read(owner_offset(copy, 0), &mut table)
+                .map_err(LoadError::Source)?;
+            tables.try_push(table)?;
+        }
+        for number in 1..OWNERS {
+            let at = usize::from(number).saturating_mul(SECTOR_BYTES);
+            let sector =
+                |copy: usize| -> Option<&Sector> { tables.get(copy)?.get(at..)?.first_chunk() };
+            self.read_owner(header, layout, number, [sector(0), sector(1)], source)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn read_owner<S: Source>(
+        &mut self,
+        header: &Header,
+        layout: &Layout,
+        number: u16,
+        copies: [Option<&Sector>; COPIES],
+        source: &mut S,
+    ) -> Result<(), LoadError<S::Error>> {
+        let chosen = OwnerRecord::choose(copies, header.tag, number)
+            .map_err(|error| LoadError::Damage(Damage::Owner { number, error }))?;
+        let Some(chosen) = chosen else {
+            return Ok(());
+        };
+        if chosen.copies.iter().any(|state| state.wants_rewrite()) {
+            self.stale_owners.try_push(number)?;
+        }
+        for (copy, state) in (0..).zip(chosen.copies).filter(|(_, s)| s.is_damage()) {
+            let offset = owner_offset(copy, number);
+            source.note(&Damage::OwnerCopy { offset, state });
+        }
+        let (map, intents) = match &chosen.value.owner {
+            Some(owner) => (
+                Some(BlockMap::new(owner.sectors, layout.block_shift())?),
+                read_intents(header.tag, number, owner, source)?,
+            ),
+            None => (None, None),
+        };
+        self.owners.try_push(Known {
+            record: chosen.value,
+            map,
+            intents,
+        })?;
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn read_entries<S: Source>(
+        &mut self,
+        header: &Header,
+        layout: &Layout,
+        source: &mut S,
+    ) -> Result<(), LoadError<S::Error>> {
+        let mask = entries::mask_of(header.block_sectors);
+        let mut buffer = Vec::try_zeroed(SEGMENT_ENTRY_BYTES)?;
+        for segment in 0..header.segments {
+            source
+                .read(layout.segment_offset(segment), &mut buffer)
+                .map_err(LoadError::Source)?;
+            let first = segment.saturating_mul(SEGMENT_ENTRY_SECTORS);
+            for (number, sector) in (first..).zip(buffer.chunks_exact(SECTOR_BYTES)) {
+                let offset = layout.entry_offset(number);
+                let Some(sector) = sector.first_chunk() else {
+                    continue;
+                };
+                entries::check(sector, header.tag, number, mask)
+                    .map_err(|error| LoadError::Damage(Damage::Entries { offset, error }))?;
+                for (index, record) in entries::records(sector) {
+                    let slot = slot_of_entry(number, index);
+                    self.take_entry(slot, &record)?.map_err(|error| {
+                        LoadError::Damage(Damage::Entry {
+                            offset,
+                            slot,
+                            error,
+                        })
+                    })?;
+                }
+            }
+            source.progress(segment.saturating_add(1), header.segments);
+        }
+        self.slots.set_limit(layout.slots_of(header.segments));
+        Ok(())
+    }
+
+    /// Puts an entry into its owner's map; the inner error says why it can't be.
+    fn take_entry(
+        &mut self,
+        slot: u32,
+        record: &Record,
+    ) -> Result<Result<(), EntryError>, AllocError> {
+        let owner = self
+            .owners
+            .iter()
+            .find(|known| known.record.number == record.owner);
+        let Some(map) = owner.and_then(|known| known.map.as_ref()) else {
+            return Ok(Err(EntryError::NoOwner));
+        };
+        if record.bid >= map.blocks() {
+            return Ok(Err(EntryError::NoBlock));
+        }
+        if map.get(record.bid).slot().is_some() {
+            return Ok(Err(EntryError::Twice));
+        }
+        if !self.slots.mark_taken(slot) {
+            return Ok(Err(EntryError::NoSlot));
+        }
+        let entry = Entry::with_slot(slot)
+            .with_data(record.data)
+            .with_zero(record.zero);
+        map.load(record.bid, entry)?;
+        Ok(Ok(()))
+    }
+}
+
+/// The marks of an owner. A damaged sector marks all its regions.
+#[inline(never)]
+fn read_intents<S: Source>(
+    tag: u64,
+    number: u16,
+    owner: &Owner,
+    source: &mut S,
+) -> Result<Option<Intents>, LoadError<S::Error>> {
+    let Some(shift) = owner.region_shift else {
+        return Ok(None);
+    };
+    let intents = Intents::new(owner.regions(), shift)?;
+    let mut buffer = Vec::try_zeroed(INTENT_BYTES)?;
+    source
+        .read(intent_offset(number, 0), &mut buffer)
+        .map_err(LoadError::Source)?;
+    for (index, sector) in (0u16..).zip(buffer.chunks_exact(SECTOR_BYTES)) {
+        let Some(sector) = sector.first_chunk() else {
+            continue;
+        };
+        let checked = intent::check(sector, tag, number, index);
+        if let Err(error) = checked {
+            let offset = intent_offset(number, index);
+            source.note(&Damage::Intents { offset, error });
+        }
+        let first = u32::from(index).saturating_mul(intent::SECTOR_REGIONS);
+        let behind = first
+            .saturating_add(intent::SECTOR_REGIONS)
+            .min(intents.regions());
+        for region in first..behind {
+            let (_, mark) = intent::place(region);
+            if checked.is_err() || intent::is_marked(sector, mark) {
+                intents.mark(region);
+            }
+        }
+    }
+    Ok(Some(intents))
+}

@@ -37,6 +37,10 @@ const UNIT: usize = 4096;
 pub(crate) fn make(members: &Members, device: &Device, mut header: Header) -> Result {
     header.phase = Phase::Formatting;
     header.segments = 0;
+    if header.sequence > 0 {
+        // The start before may have written one copy only.
+        write_header_again(members, device, &header)?;
+    }
     write_header(members, device, &mut header)?;
     // Owners that a start before a crash may have written.
     let zeroes = KVec::from_elem(0u8, layout::OWNER_TABLE_BYTES, GFP_KERNEL)?;
@@ -59,6 +63,15 @@ pub(crate) fn make(members: &Members, device: &Device, mut header: Header) -> Re
 /// Those of the device.
 pub(super) fn write_header(members: &Members, device: &Device, header: &mut Header) -> Result {
     header.sequence = header.sequence.saturating_add(1);
+    write_header_again(members, device, header)
+}
+
+/// Writes both headers as they were, to mend a copy. Durable when it returns; sleeps for I/O.
+///
+/// # Errors
+///
+/// Those of the device.
+pub(super) fn write_header_again(members: &Members, device: &Device, header: &Header) -> Result {
     for copy in 0..COPIES {
         let mut sector: Sector = [0; SECTOR_BYTES];
         if !header.encode(copy, &mut sector) {

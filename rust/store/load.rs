@@ -328,17 +328,20 @@ impl Found {
             return Ok(());
         }
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
+        if self.heal {
+            // Before the change: no copy is ever two steps behind the other one.
+            format::write_header_again(members, device, &self.header)?;
+            self.heal = false;
+        }
         self.header.events = events;
         self.header.used_sectors = self.layout.used_sectors();
         format::write_header(members, device, &mut self.header)?;
-        self.heal = false;
         for number in self.stale_owners.iter() {
             let known = self
                 .owners
-                .iter_mut()
+                .iter()
                 .find(|known| known.record.number == *number);
             if let Some(Known { record, .. }) = known {
-                record.sequence = record.sequence.saturating_add(1);
                 format::write_owner(members, device, self.header.tag, record)?;
             }
         }
@@ -437,6 +440,11 @@ impl Found {
         table: &GroupTable,
         features: &Features,
     ) -> Result<Pin<KBox<Worker<Store>>>> {
+        // After a reset, the device may still hold what was read from it in its cache. A slot that
+        // was free only there must not be used.
+        members
+            .io
+            .flush(&members.disk(self.entry).ok_or(ENXIO)?.device)?;
         self.add_owners(members, table)?;
         let shift = self.layout.block_shift();
         let mut owners = KVec::with_capacity(self.owners.len(), GFP_KERNEL)?;

@@ -6,7 +6,8 @@
 #
 #   BASE_DISK   the disk of LV0, which holds the base image
 #   STORE       the increments device
-#   CLONES      array: the names of the clones
+#   CLONES      array: the names of the clones, and of a logged volume L5 if there is one
+#   DISK        the disk of L5
 #   LEGS        array: those of them that use a leg of the base disk
 
 # How much longer than the timer of one second the module may take for a commit.
@@ -35,6 +36,16 @@ clones_disks() { # clones MiB MiB-of-the-store [attribute=value of base and stor
 	G_DISKS=("$META" "$BASE_DISK" "$STORE")
 	LEGS=("${CLONES[@]}")
 	legs_create
+}
+
+# LV0 read-only, L5 in place on DISK, and as many clones C1, C2 as asked for, all in one store.
+logged_disks() { # clones MiB MiB-of-the-store [attribute=value...]
+	clones_disks "$@"
+	new_disk DISK "$2" "${@:4}"
+	"$SVOL_TEST" fill --seed "$SEED" "$DISK"
+	G_VOLUMES+=("L5 rw $DISK ST")
+	G_DISKS+=("$DISK")
+	CLONES+=(L5)
 }
 
 legs_create() {
@@ -117,9 +128,28 @@ used_is() { # RLID blocks
 	[ "$(used_blocks "$1")" = "$2" ]
 }
 
-# What the module says when a store is full.
+# What the module says when a store is full, or about to be.
 expect_full() {
-	expect_log '^dm_svol: [^ ]+: increments [^ ]+: full$'
+	expect_log '^dm_svol: [^ ]+: increments [^ ]+: (full|low on space, .*)$'
+}
+
+# What it says when a volume goes on without its store.
+expect_unprotected() {
+	expect_log '^dm_svol: [^ ]+: [^ ]+: unprotected from now on, '
+}
+
+# Whether a volume takes zeroes as such: where all disks of its group do.
+takes_zeroes() { # LID
+	[ "$(disk_limit "/dev/mapper/$1" write_zeroes_max_bytes)" -gt 0 ]
+}
+
+# Disks from now on take zeroes as such, but their power cannot be cut.
+disks_are_loops() {
+	# shellcheck disable=SC2317 # called in the place of the other one
+	new_disk() {
+		truncate -s "$2M" "loop.$1"
+		printf -v "$1" '%s' "$(losetup -f --show "loop.$1")"
+	}
 }
 
 # The number of slots of a store on a device of this many MiB: see on-disk-format.rst.

@@ -80,10 +80,6 @@ run_machine() {
 		# SSE4 speeds up checksums; more than that costs more in emulation than it gives.
 		options+=(--disable-kvm --qemu-opt=-cpu --qemu-opt=Nehalem)
 	fi
-	if [[ -n ${VM_ICOUNT-} ]]; then
-		# Time counts instructions, for measurements. Needs tcg and one processor.
-		options+=(--qemu-opt=-icount "--qemu-opt=shift=0,sleep=off")
-	fi
 	if [[ $rootfs == 9p ]]; then
 		options+=(--force-9p)
 	fi

@@ -138,8 +138,9 @@ replay_check() { # entries
 	record_legs_remove
 }
 
-# Goes through the record, from a mark on: to every mark, and to a share of the flushes, FUA writes
-# and of the entries between, so that there are about so many points.
+# Goes through the record, from a mark on: to every mark (or those after flushes, if few points are
+# asked for), and to a share of the flushes, FUA writes and of the entries between, so that there are
+# about so many points.
 replay_all() { # first-mark points
 	local first=1 last point done=0 step checked=0
 	# The target sets a mark of its own at the end.
@@ -147,9 +148,10 @@ replay_all() { # first-mark points
 	first=$(awk -v name="$1" '$2 == "mark" && $3 == name { print $1 }' marks)
 	last=$(awk '$2 == "mark" { last = $1 } END { print last }' marks)
 	step=$(((last - first) / $2 + 1))
-	awk -v first="$first" -v last="$last" -v step="$step" '
+	awk -v first="$first" -v last="$last" -v step="$step" -v few=$(($2 < 50)) '
 		$1 < first || $1 > last { next }
-		$2 == "mark" { print $1; next }
+		$2 == "mark" && (few == 0 || $3 ~ /^post/) { print $1 }
+		$2 == "mark" { next }
 		++flushes % step == 0 { print $1 }' marks >points
 	for ((point = first; point <= last; point += step)); do
 		echo "$point"

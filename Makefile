@@ -5,10 +5,10 @@
 KERNEL ?= stock
 export KERNEL KDIR INSTALL_MOD_PATH DESTDIR PREFIX KERNEL_VERSION DEBIAN_MIRROR DM_SVOL_CACHE V
 export VM_CPUS VM_MEM VM_TIMEOUT VM_ACCEL VM_DISKS DM_SVOL_SHARE TEST CHECK_JOBS
-export TORTURE_SECONDS SVOL_SEED
+export TORTURE_SECONDS SVOL_SEED BENCH BENCH_BLOCKS BENCH_SECONDS
 
 .DEFAULT_GOAL := module
-.PHONY: module tools install install-tools clean help vm demo check torture lint update provision
+.PHONY: module tools install install-tools clean help vm demo check torture bench lint update provision
 
 module:
 	@ko=$$(scripts/build-module) && cp "$$ko" dm-svol.ko && echo "built dm-svol.ko ($$ko)"
@@ -36,12 +36,15 @@ demo:
 	@scripts/demo
 
 # Tests run on the plain kernel unless another one is asked for.
-check torture: KERNEL := $(if $(filter file,$(origin KERNEL)),plain,$(KERNEL))
+check torture bench: KERNEL := $(if $(filter file,$(origin KERNEL)),plain,$(KERNEL))
 check:
 	@scripts/check
 
 torture:
 	@scripts/torture
+
+bench:
+	@scripts/bench
 
 lint:
 	@scripts/lint

@@ -76,6 +76,10 @@ run_machine() {
 	for dir in /etc /var /tmp /mnt /root; do
 		options+=("--overlay-rwdir=$dir")
 	done
+	if [[ ${VM_ICOUNT-} == y ]]; then
+		# Time in the guest counts instructions, one for a nanosecond; idle time is skipped.
+		options+=(--qemu-opt=-icount "--qemu-opt=shift=0,sleep=off")
+	fi
 	if [[ $accel == tcg ]]; then
 		# SSE4 speeds up checksums; more than that costs more in emulation than it gives.
 		options+=(--disable-kvm --qemu-opt=-cpu --qemu-opt=Nehalem)

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# In the guest: the same loads on the raw disk, on dm-svol and on what else Linux has for the job,
+# one after the other, and a table of what they took.
+# shellcheck source=SCRIPTDIR/lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+# Blocks of 64 KiB in a volume. Of these, so many are written first by a full queue, by one writer
+# that flushes, by eight such writers, and by a full queue that writes every 4 KiB of them.
+queued=4096
+one=1024
+eight=2048
+whole=1024
+sectors=$(((queued + one + eight + whole) * 128))
+mib=$((sectors / 2048))
+
+# The loads. A first write touches a block that nobody has written yet; its time includes the flush
+# at the end, and with it the commit of what was written.
+loads() { # target device
+	local words="rand 8 0 128 $queued 0"
+	load "$1.first" "$2" settle "$words" "$queued" 1 32
+	load "$1.over" "$2" write "$words" "$queued" 1 32
+	load "$1.read" "$2" read "$words" "$queued" 1 32
+	load "$1.oversync" "$2" sync "$words" "$one" 1 1
+	load "$1.sync1" "$2" sync "rand 8 $((queued * 128)) 128 $one 0" "$one" 1 1
+	load "$1.sync8" "$2" sync "rand 8 $(((queued + one) * 128)) 128 $eight 0" "$eight" 8 1
+	words="rand 8 $(((queued + one + eight) * 128)) 8 $((whole * 16)) 0"
+	load "$1.every" "$2" settle "$words" $((whole * 16)) 1 32
+}
+
+prepare
+
+new_full_disk base "$mib"
+loads raw /dev/base
+drop_disk base
+
+new_full_disk base "$mib"
+dmsetup create linear --table "0 $sectors linear /dev/base 0"
+loads linear /dev/mapper/linear
+dmsetup remove linear
+drop_disk base
+
+new_full_disk base "$mib"
+new_full_disk cow $((mib * 2))
+dmsetup create snapshot --table "0 $sectors snapshot /dev/base /dev/cow P 128" || die 'no dm-snapshot'
+loads snapshot /dev/mapper/snapshot
+dmsetup remove snapshot
+drop_disk base cow
+
+new_full_disk base "$mib"
+new_full_disk thinmeta 64
+new_full_disk thindata $((mib * 2))
+dmsetup create pool --table "0 $((sectors * 2)) thin-pool /dev/thinmeta /dev/thindata 128 0" || die 'no dm-thin'
+dmsetup message pool 0 'create_thin 0'
+dmsetup create thin --table "0 $sectors thin /dev/mapper/pool 0 /dev/base"
+loads thin /dev/mapper/thin
+dmsetup remove thin
+dmsetup remove pool
+drop_disk base thinmeta thindata
+
+new_full_disk leg1 $((mib + 64))
+new_full_disk leg2 $((mib + 64))
+mdadm --create /dev/md0 --run --level=1 --raid-devices=2 --bitmap=internal --assume-clean \
+	--metadata=1.2 /dev/leg1 /dev/leg2 > "$DM_SVOL_SHARE/mdadm.txt" 2>&1 ||
+	die "no md raid1: $(cat "$DM_SVOL_SHARE/mdadm.txt")"
+loads raid1 /dev/md0
+mdadm --stop /dev/md0 2> /dev/null
+drop_disk leg1 leg2
+
+# <target> <attribute> <RLID> <features>...
+svol() {
+	local volumes="LV $2 /dev/base $3" count=1
+	new_full_disk meta 8
+	new_full_disk base "$mib"
+	if [[ $3 != - ]]; then
+		new_full_disk store $((mib * 2))
+		volumes+=' ST increments /dev/store -'
+		count=2
+	fi
+	dmsetup create G --table "0 $sectors svol-group G 128 1 /dev/meta $count $volumes $(($# - 3)) ${*:4}" ||
+		die "no group for $1"
+	dmsetup create LV --table "0 $sectors svol /dev/mapper/G LV" || die "no volume for $1"
+	loads "$1" /dev/mapper/LV
+	dmsetup remove LV
+	dmsetup remove G
+	[[ $3 == - ]] || drop_disk store
+	drop_disk base meta
+}
+svol inplace rw - init assume_identical allow_unprotected
+svol diverted ro ST init assume_identical
+svol logged rw ST init assume_identical
+
+targets=(raw linear snapshot thin raid1 inplace diverted logged)
+names=(first 'first write, queue of 32' every 'every 4 KiB once, queue of 32' over 'overwrite, queue of 32' read 'read, queue of 32'
+	oversync 'overwrite + flush, 1 writer' sync1 'first write + flush, 1 writer'
+	sync8 'first write + flush, 8 writers')
+
+own() { # <target>.<load>
+	echo $((${NS[$1]} - ${NS[raw.${1#*.}]}))
+}
+
+{
+	echo '4 KiB, random, ns for an I/O (instructions); own cost, that is less the raw disk, in brackets'
+	echo
+	printf '%-31s' ''
+	printf '%17s' "${targets[@]}"
+	echo
+	for ((i = 0; i < ${#names[@]}; i += 2)); do
+		printf '%-31s' "${names[i + 1]}"
+		for target in "${targets[@]}"; do
+			key=$target.${names[i]}
+			printf '%17s' "${NS[$key]} ($(own "$key"))"
+		done
+		echo
+	done
+	echo
+	echo 'Total of dm-svol by total of the others'
+	echo
+	printf '%-41s' ''
+	printf '%10s' raw linear snapshot thin raid1
+	echo
+	for ((i = 0; i < ${#names[@]}; i += 2)); do
+		for target in inplace diverted logged; do
+			printf '%-41s' "${names[i + 1]}, $target"
+			for peer in raw linear snapshot thin raid1; do
+				printf '%10s' "$(ratio "${NS[$target.${names[i]}]}" "${NS[$peer.${names[i]}]}")"
+			done
+			echo
+		done
+	done
+	echo
+	goal_head
+	goal 'in-place read: own cost, 1.2x linear' "$(own inplace.read)" $(($(own linear.read) * 12 / 10))
+	goal 'logged read: own cost, 1.2x linear' "$(own logged.read)" $(($(own linear.read) * 12 / 10))
+	goal 'diverted read: own cost, 1.6x linear' "$(own diverted.read)" $(($(own linear.read) * 16 / 10))
+	goal 'diverted overwrite: own cost, 1.6x linear' "$(own diverted.over)" $(($(own linear.over) * 16 / 10))
+	goal 'diverted first write: own cost, 1/5 of snapshot' "$(own diverted.first)" $(($(own snapshot.first) / 5))
+	goal 'diverted first write: own cost, 1/5 of thin' "$(own diverted.first)" $(($(own thin.first) / 5))
+	goal 'diverted every 4 KiB once: own cost, 1/5 of snapshot' "$(own diverted.every)" $(($(own snapshot.every) / 5))
+	goal 'diverted every 4 KiB once: own cost, 1/5 of thin' "$(own diverted.every)" $(($(own thin.every) / 5))
+	goal 'logged every 4 KiB once: total, raid1' "${NS[logged.every]}" "${NS[raid1.every]}"
+	goal 'logged first write: total, raid1' "${NS[logged.first]}" "${NS[raid1.first]}"
+	goal 'logged overwrite: total, raid1' "${NS[logged.over]}" "${NS[raid1.over]}"
+	goal 'diverted overwrite + flush: total, 1.3x linear' "${NS[diverted.oversync]}" $((${NS[linear.oversync]} * 13 / 10))
+	goal 'logged overwrite + flush: total, 1.3x linear' "${NS[logged.oversync]}" $((${NS[linear.oversync]} * 13 / 10))
+	goal 'diverted first write + flush, 1 writer: total, thin' "${NS[diverted.sync1]}" "${NS[thin.sync1]}"
+	goal 'logged first write + flush, 1 writer: total, thin' "${NS[logged.sync1]}" "${NS[thin.sync1]}"
+	goal 'diverted first write + flush, 8 writers: total, half of thin 1' "${NS[diverted.sync8]}" $((${NS[thin.sync1]} / 2))
+	goal 'logged first write + flush, 8 writers: total, half of thin 1' "${NS[logged.sync8]}" $((${NS[thin.sync1]} / 2))
+} > "$DM_SVOL_SHARE/peers.txt"

@@ -25,6 +25,7 @@ use crate::{
     stats::VolumeStats,
     store::{
         Link,
+        Owner,
         Store, //
     },
     svol_core::{
@@ -351,6 +352,33 @@ impl Bound {
             while disk.in_flight() > 0 {
                 fsleep(Delta::from_micros(100));
             }
+        }
+    }
+
+    /// Whether others than `lid` read the base image, and only from the disk of this entry.
+    pub(crate) fn is_last_source(&self, entry: usize, lid: &Id) -> bool {
+        let needs_base = |volume: &Volume| {
+            volume.lid != *lid && matches!(volume.view.reads, Home::Base | Home::Overlay)
+        };
+        self.sources.contains(&entry)
+            && !self.has_other_source(entry)
+            && self.volumes.iter().any(needs_base)
+    }
+
+    /// The store that keeps a volume's changes.
+    pub(crate) fn store_of(&self, lid: &Id) -> Option<(&Worker<Store>, &Owner)> {
+        self.stores
+            .iter()
+            .find_map(|store| Some((&**store, store.owner(lid)?)))
+    }
+
+    /// Uses the device of an entry for nothing any more, but what it is doing now. Does not sleep.
+    pub(crate) fn retire(&self, entry: usize) {
+        if let Some(volume) = self.volumes.get(entry) {
+            volume.is_written.swap(1);
+        }
+        for store in self.stores.iter().filter(|store| store.entry() == entry) {
+            store.retire();
         }
     }
 

@@ -36,7 +36,8 @@ use crate::{
         attr::Attr,
         group::{
             Counters,
-            GroupTable, //
+            GroupTable,
+            RemoveError, //
         },
         health::Health,
         id::Id,
@@ -97,6 +98,10 @@ struct State {
     stats: KVec<(Id, Arc<VolumeStats>)>,
     /// Volumes that are loaded.
     claims: KVec<LidClaim>,
+    /// The table is live: its devices may be written.
+    is_live: bool,
+    /// An entry that is about to leave the group: it can't be loaded.
+    leaving: Option<Id>,
 }
 
 /// A volume that is loaded by a mapped device.
@@ -208,6 +213,8 @@ impl Group {
                 events: None,
                 stats: KVec::new(),
                 claims: KVec::new(),
+                is_live: false,
+                leaving: None,
             }),
         })
     }
@@ -278,6 +285,7 @@ impl Group {
         if let Some(bound) = known {
             // The same table again, after a suspend: its devices were held all the time.
             self.provider.publish(live, bound.clone())?;
+            self.state.lock().is_live = true;
             bound.go_on();
             return Ok(());
         }
@@ -304,8 +312,12 @@ impl Group {
         let old = state.bound.replace(bound);
         let old_table = state.table.replace(table);
         state.homes = homes;
+        state.is_live = true;
         drop(state);
         drop((old, old_table));
+        if let Some(bound) = self.bound() {
+            bound.go_on();
+        }
         if news {
             members.event.raise();
         }
@@ -484,14 +496,7 @@ impl Group {
             None => None,
         };
         // Whoever needs the base image would have nobody to ask.
-        let is_needed = disk.is_some_and(|disk| {
-            let needs_base = |volume: &Volume| {
-                volume.lid != *lid && matches!(volume.view.reads, Home::Base | Home::Overlay)
-            };
-            bound.sources.contains(&disk)
-                && !bound.has_other_source(disk)
-                && bound.volumes.iter().any(needs_base)
-        });
+        let is_needed = disk.is_some_and(|disk| bound.is_last_source(disk, lid));
         let homes = state.homes;
         drop(state);
 
@@ -544,6 +549,103 @@ impl Group {
         Ok(())
     }
 
+    /// The table is suspended: waits until no message changes the group any more, and lets none
+    /// begin. Sleeps for I/O of the metadata.
+    pub(crate) fn stop_changes(&self) {
+        let _commits = self.commits.lock();
+        self.state.lock().is_live = false;
+    }
+
+    /// Takes an entry out of the group. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not; nothing has changed then.
+    #[inline(never)]
+    pub(crate) fn remove(&self, lid: &Id) -> Result {
+        let _commits = self.commits.lock();
+        let mut state = self.state.lock();
+        let (Some(table), Some(bound), true) = (&state.table, &state.bound, state.is_live) else {
+            let name = state.table.as_ref().map(|table| *table.id());
+            drop(state);
+            if let Some(name) = name {
+                log::notice!(name, "message \"remove\": the group is suspended");
+            }
+            return Err(EAGAIN);
+        };
+        let group = *table.id();
+        let refuse = |why: fmt::Arguments<'_>, error: Error| {
+            log::notice!(group, "message \"remove\": LID {lid}: {why}");
+            error
+        };
+        if let Some(claim) = state.claims.iter().find(|claim| claim.lid == *lid) {
+            let number = claim.number;
+            return Err(refuse(format_args!("loaded by device {number}"), EBUSY));
+        }
+        let next = table.with_removed(lid).map_err(|error| match error {
+            RemoveError::NoMemory => ENOMEM,
+            RemoveError::Unknown => refuse(format_args!("{error}"), ENODEV),
+            _ => refuse(format_args!("{error}"), EBUSY),
+        })?;
+        let next = KBox::new(next, GFP_KERNEL)?;
+        let entry = table.position(lid).ok_or(ENODEV)?;
+        let bound = bound.clone();
+        if bound.is_last_source(entry, lid) {
+            let why = format_args!("its disk is the only one that serves reads of the base");
+            return Err(refuse(why, EBUSY));
+        }
+        let homes = state.homes;
+        state.leaving = Some(*lid);
+        drop(state);
+
+        let result = self.commit_removal(&bound, &homes, next, lid);
+        self.state.lock().leaving = None;
+        match result {
+            Ok(()) => {
+                bound.retire(entry);
+                log::info!(group, "{lid}: removed from the group");
+                Ok(())
+            }
+            Err(error) => {
+                let errno = error.to_errno();
+                Err(refuse(format_args!("not removed: error {errno}"), error))
+            }
+        }
+    }
+
+    /// The durable part of [`Group::remove`]; under `commits`.
+    #[inline(never)]
+    fn commit_removal(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        next: KBox<GroupTable>,
+        lid: &Id,
+    ) -> Result {
+        let Some((store, owner)) = bound.store_of(lid) else {
+            return self.commit(bound, homes, next);
+        };
+        // Before the metadata forgets it: what it has in the store would belong to nobody.
+        store.announce_leave(owner, true)?;
+        self.commit(bound, homes, next).inspect_err(|_| {
+            // A start would find that it stays, too.
+            let _ = store.announce_leave(owner, false);
+        })?;
+        store.let_leave(owner);
+        Ok(())
+    }
+
+    /// Whether the entry of a table left the group since that was loaded.
+    pub(crate) fn is_removed(&self, members: &Members, entry: usize) -> bool {
+        let state = self.state.lock();
+        match (&state.table, &state.bound) {
+            (Some(table), Some(bound)) if bound.members.table == members.table => {
+                table.is_removed(entry)
+            }
+            _ => false,
+        }
+    }
+
     /// Commits a table and puts it in the place of the old one; under `commits`.
     fn commit(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
         let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
@@ -580,6 +682,7 @@ impl Group {
         };
         let found = table
             .position(lid)
+            .filter(|_| state.leaving != Some(*lid))
             .and_then(|entry| Some((table.volume(entry)?, table.view(entry)?)));
         let Some((volume, view)) = found else {
             return Err(Refusal::new(c"LID: no such entry", ENODEV, Detail::Unknown));

@@ -124,6 +124,7 @@ impl Target for GroupTarget {
 
     fn postsuspend(&self, quiesced: &Quiesced<'_>) {
         if let Some(bound) = self.group.provider().retract(quiesced) {
+            self.group.stop_changes();
             bound.settle();
         }
     }
@@ -144,7 +145,11 @@ impl Target for GroupTarget {
     fn status(&self, kind: StatusKind, out: &mut Writer<'_>) -> core::fmt::Result {
         match kind {
             StatusKind::Info => self.group.write_status(out),
-            StatusKind::Table => self.line.write(out, |out, number| write!(out, "{number}")),
+            StatusKind::Table => {
+                let is_removed = |entry| self.group.is_removed(&self.members, entry);
+                self.line
+                    .write(out, is_removed, |out, number| write!(out, "{number}"))
+            }
             StatusKind::Ima => {
                 let [major, minor, patch] = crate::VERSION;
                 write!(
@@ -169,6 +174,7 @@ impl Target for GroupTarget {
                 let _ = self.group.write_query(&self.line, reply);
                 Ok(())
             }
+            Message::Remove(lid) => self.group.remove(&lid),
             _ => {
                 let word = words.first().copied().unwrap_or_default();
                 log::notice!(

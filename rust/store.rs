@@ -15,6 +15,7 @@ mod commit;
 mod disks;
 mod format;
 mod full;
+mod leave;
 mod load;
 mod logged;
 mod slow;
@@ -61,7 +62,8 @@ use crate::{
         slots::Slots,
         store::{
             Header,
-            Layout, //
+            Layout,
+            OwnerRecord, //
         },
         table_line::OnFull,
         write_locks::WriteLocks, //
@@ -108,6 +110,14 @@ pub(crate) struct Owner {
     unlogged: Word,
     /// 1 while it is being suspended and its writes must not wait for space.
     suspending: Word,
+    /// What the owner table said when the store was opened.
+    record: OwnerRecord,
+    /// How often that was written since.
+    record_writes: Word,
+    /// Whether it leaves the group; see [`leave`].
+    leaving: Word,
+    /// So many of its blocks are given back already.
+    given_back: Word,
 }
 
 impl Owner {
@@ -168,11 +178,16 @@ pub(crate) struct Store {
     mask: u16,
     /// The number of the last commit.
     commits: AtomicU64,
+    /// In so many milliseconds more slots of volumes that leave are given back; 0 if there are none.
+    give_back_in: Word,
+    /// 1 after it left the group itself.
+    retired: Word,
     /// 1 after the log has said that it is full.
     full: Word,
     #[pin]
     queues: SpinLockIrq<Queues>,
-    /// The header as it is on disk. Held across I/O; no other lock is taken under it.
+    /// The header as it is on disk. Held across I/O, also that of owners; no other lock is taken
+    /// under it.
     #[pin]
     header: Mutex<Header>,
     /// Entry sectors. Held across I/O; no other lock is taken under it.
@@ -191,6 +206,7 @@ impl Job for Store {
         worker.commit_if_due();
         worker.check_low_water();
         worker.clear_idle_marks();
+        worker.give_back();
         worker.come_again();
     }
 }
@@ -198,7 +214,10 @@ impl Job for Store {
 impl Worker<Store> {
     /// Comes again for what has to be done by some time.
     fn come_again(&self) {
-        if !self.queues.lock().full.is_empty() {
+        let give_back_in = self.give_back_in.get();
+        if give_back_in > 0 {
+            self.kick_in(u32::try_from(give_back_in).unwrap_or(u32::MAX));
+        } else if !self.queues.lock().full.is_empty() {
             self.kick_within(full::LOOK_MS);
         } else if self.busy.get() & DIRTY != 0 {
             self.kick_within(COMMIT_MS);
@@ -222,6 +241,17 @@ impl Store {
     /// The ID of its group.
     pub(crate) fn group(&self) -> &Id {
         &self.group
+    }
+
+    /// A volume that keeps its changes here, and is in the group.
+    pub(crate) fn owner(&self, lid: &Id) -> Option<&Owner> {
+        let mut owners = self.owners.iter();
+        owners.find(|owner| owner.lid == *lid && owner.leaving.get() == leave::STAYS)
+    }
+
+    /// It left the group: its device is not written any more.
+    pub(crate) fn retire(&self) {
+        self.retired.set(1);
     }
 
     /// Slots taken, and all slots.

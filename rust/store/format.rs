@@ -184,6 +184,9 @@ impl Store {
     ///
     /// Those of the device.
     pub(crate) fn note_events(&self, events: u64) -> Result {
+        if self.retired.get() != 0 {
+            return Ok(());
+        }
         let mut header = self.header.lock();
         let mut next = *header;
         next.events = events;

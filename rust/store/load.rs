@@ -8,6 +8,7 @@
 use super::{
     format,
     full::low_water,
+    leave,
     logged::write_marks,
     Owner,
     Queues,
@@ -358,9 +359,12 @@ impl Found {
             }
             let in_place = volume.attr == Attr::Rw;
             let known = self.owners.iter().position(|known| known.is(&volume.lid));
-            let lacks_marks = |known: &Known| in_place && known.intents.is_none();
+            let is_whole = |known: &Known| {
+                let leaves = known.record.owner.is_some_and(|owner| owner.removing);
+                !leaves && (!in_place || known.intents.is_some())
+            };
             if let Some(at) = known {
-                if !self.owners.get(at).is_some_and(lacks_marks) {
+                if self.owners.get(at).is_some_and(is_whole) {
                     continue;
                 }
             }
@@ -373,12 +377,16 @@ impl Found {
                 .iter()
                 .position(|known| known.record.number == number)
                 .and_then(|at| self.owners.remove(at).ok());
-            let (sequence, map) = match old {
-                Some(old) => (old.record.sequence, old.map),
-                None => (0, None),
+            let (sequence, map, marks, region_shift) = match old {
+                Some(old) => {
+                    let region_shift = old.record.owner.and_then(|owner| owner.region_shift);
+                    (old.record.sequence, old.map, old.intents, region_shift)
+                }
+                None => (0, None, None, None),
             };
             let sectors = self.header.sectors;
-            let region_shift = in_place.then(|| intent::region_shift(sectors));
+            let region_shift =
+                region_shift.or_else(|| in_place.then(|| intent::region_shift(sectors)));
             let owner = store::Owner {
                 lid: volume.lid,
                 base_generation: self.header.base_generation,
@@ -388,6 +396,8 @@ impl Found {
             };
             let tag = self.header.tag;
             let intents = match region_shift {
+                // It was about to leave, and stays.
+                Some(_) if marks.is_some() => marks,
                 Some(shift) => {
                     // Before the owner says that it has them.
                     write_marks(members, device, tag, number, owner.regions(), |_| false)?;
@@ -467,6 +477,7 @@ impl Found {
                             Home::Logged(disk) => Some(disk),
                             _ => None,
                         });
+                let leaves = owner.removing && table.position(&owner.lid).is_none();
                 let owner = Owner {
                     lid: owner.lid,
                     number: record.number,
@@ -477,6 +488,10 @@ impl Found {
                     // What it lacks, later writes do not bring back.
                     unlogged: Word::new(u64::from(disk.is_some_and(is_unprotected))),
                     suspending: Word::new(0),
+                    record,
+                    record_writes: Word::new(0),
+                    leaving: Word::new(if leaves { leave::LEAVES } else { leave::STAYS }),
+                    given_back: Word::new(0),
                 };
                 owners.push(owner, GFP_KERNEL)?;
             }
@@ -512,6 +527,8 @@ impl Found {
             tag: header.tag,
             mask: entries::mask_of(header.block_sectors),
             commits: AtomicU64::new(0),
+            give_back_in: Word::new(0),
+            retired: Word::new(0),
             full: Word::new(0),
             queues <- new_spinlock_irq!(Queues {
                 slow: ParkedList::new(),

@@ -8,6 +8,7 @@
 //! flushed, the store committed, and only then the mark goes on disk too.
 
 use super::{
+    leave,
     slow::{
         Content,
         Range,
@@ -300,6 +301,9 @@ impl Worker<Store> {
         let (Some(intents), Some(disk)) = (&owner.intents, owner.disk) else {
             return Ok(false);
         };
+        if owner.leaving.get() != leave::STAYS {
+            return Ok(false);
+        }
         let mut idle = KVec::new();
         let mut left = intents.take_idle(|region| {
             if idle.push(region, GFP_KERNEL).is_err() {

@@ -11,6 +11,7 @@
 mod bind;
 mod change;
 mod judge;
+mod remove;
 mod report;
 #[cfg(any(test, CONFIG_KUNIT))]
 mod table_tests;
@@ -19,6 +20,7 @@ pub use bind::{
     BindError,
     Bound, //
 };
+pub use remove::RemoveError;
 pub use report::Counters;
 
 use super::{
@@ -36,7 +38,7 @@ use super::{
 #[derive(Debug, PartialEq)]
 pub struct GroupTable {
     /// What is, or is to be, on the metadata devices; its records are in the order of the table
-    /// line.
+    /// line, with those of entries that were removed since it was loaded.
     metadata: Metadata,
     /// Whether in-place volumes may be written without a log.
     allow_unprotected: bool,
@@ -69,9 +71,15 @@ impl GroupTable {
         self.metadata.head.phase == Phase::Initialising
     }
 
-    /// All entries, in the order of the table line.
+    /// All entries, in the order of the table line, those that left the group too.
     pub fn volumes(&self) -> &[VolumeRecord] {
         &self.metadata.volumes
+    }
+
+    /// Whether the entry with this index left the group; see [`GroupTable::with_removed`].
+    pub fn is_removed(&self, entry: usize) -> bool {
+        self.volume(entry)
+            .is_some_and(|volume| volume.state.removed)
     }
 
     /// The entry with this index.

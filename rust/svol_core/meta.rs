@@ -239,6 +239,9 @@ pub struct DiskState {
     pub formatted: bool,
     /// It failed or was missing; its content is stale until it is added again.
     pub failed: bool,
+    /// Its entry left the group. It keeps its place in the live table until another one is loaded,
+    /// and is never written down.
+    pub removed: bool,
 }
 
 /// A range of a volume that has an attribute of its own.
@@ -332,7 +335,14 @@ impl Metadata {
 
     /// The index of the entry `lid`.
     pub fn position(&self, lid: &Id) -> Option<usize> {
-        self.volumes.iter().position(|volume| volume.lid == *lid)
+        self.volumes
+            .iter()
+            .position(|volume| volume.lid == *lid && !volume.state.removed)
+    }
+
+    /// The entries that are in the group, and so in its next generation.
+    pub fn members(&self) -> impl Iterator<Item = &VolumeRecord> {
+        self.volumes.iter().filter(|volume| !volume.state.removed)
     }
 }
 

@@ -156,12 +156,18 @@ impl<D> TableLine<D> {
 
     /// Prints the arguments; `dev` prints a device, as a word without spaces.
     ///
-    /// Features that have their default value are left out.
+    /// Features that have their default value are left out, and so are entries that `is_removed`
+    /// tells to be no longer in the group.
     ///
     /// # Errors
     ///
     /// Those of `out` and `dev`.
-    pub fn write<F>(&self, out: &mut dyn fmt::Write, mut dev: F) -> fmt::Result
+    pub fn write<F>(
+        &self,
+        out: &mut dyn fmt::Write,
+        is_removed: impl Fn(usize) -> bool,
+        mut dev: F,
+    ) -> fmt::Result
     where
         F: FnMut(&mut dyn fmt::Write, &D) -> fmt::Result,
     {
@@ -176,8 +182,12 @@ impl<D> TableLine<D> {
             out.write_str(" ")?;
             dev_or_dash(out, device)?;
         }
-        write!(out, " {}", self.volumes.len())?;
-        for volume in self.volumes.iter() {
+        let entries = || {
+            let entries = self.volumes.iter().enumerate();
+            entries.filter(|(entry, _)| !is_removed(*entry))
+        };
+        write!(out, " {}", entries().count())?;
+        for (_, volume) in entries() {
             write!(out, " {} {} ", volume.lid, volume.attr)?;
             dev_or_dash(out, &volume.dev)?;
             match &volume.rlid {

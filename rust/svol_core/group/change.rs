@@ -126,7 +126,7 @@ impl GroupTable {
         Ok(next)
     }
 
-    fn changed(
+    pub(super) fn changed(
         &self,
         change: impl FnOnce(&mut Metadata) -> bool,
     ) -> Result<Option<Self>, AllocError> {

@@ -3,7 +3,10 @@
 //! What users see of a group: the status line and the group management table.
 
 use super::GroupTable;
-use crate::svol_core::text::Width;
+use crate::svol_core::{
+    meta::VolumeRecord,
+    text::Width, //
+};
 use core::fmt::{
     self,
     Write, //
@@ -46,8 +49,8 @@ impl GroupTable {
         let (state, redundancy) = (self.state(), self.redundancy());
         write!(out, "{} {state} {redundancy} {} ", head.group, head.events)?;
         self.write_copies(out)?;
-        write!(out, " {} {STATUS_FIELDS}", self.volumes().len())?;
-        for (entry, volume) in self.volumes().iter().enumerate() {
+        write!(out, " {} {STATUS_FIELDS}", self.members().count())?;
+        for (entry, volume) in self.members() {
             write!(out, " {} {}", volume.lid, volume.attr)?;
             write!(out, " {} {} ", volume.health, self.protection(entry))?;
             write_or_dash(out, volume.disk)?;
@@ -63,6 +66,12 @@ impl GroupTable {
             }
         }
         Ok(())
+    }
+
+    /// The entries that are in the group, each with its index.
+    fn members(&self) -> impl Iterator<Item = (usize, &VolumeRecord)> {
+        let entries = self.volumes().iter().enumerate();
+        entries.filter(|(_, volume)| !volume.state.removed)
     }
 
     /// A letter per metadata copy.
@@ -92,7 +101,7 @@ impl GroupTable {
         let mut widths = [0; Column::ALL.len()];
         for (column, width) in Column::ALL.iter().zip(widths.iter_mut()) {
             *width = column.title().len();
-            for entry in 0..self.volumes().len() {
+            for (entry, _) in self.members() {
                 let mut cell = Width::default();
                 self.write_cell(&mut cell, entry, *column, &mut pid)?;
                 *width = cell.chars().max(*width);
@@ -103,7 +112,7 @@ impl GroupTable {
         for (column, width) in Column::ALL.iter().zip(widths) {
             line.cell(width, |out| out.write_str(column.title()))?;
         }
-        for entry in 0..self.volumes().len() {
+        for (entry, _) in self.members() {
             let mut line = Line::begin(out)?;
             for (column, width) in Column::ALL.iter().zip(widths) {
                 line.cell(width, |out| self.write_cell(out, entry, *column, &mut pid))?;

@@ -7,7 +7,8 @@ mod tests {
     use super::super::{
         BindError,
         Counters,
-        GroupTable, //
+        GroupTable,
+        RemoveError, //
     };
     use crate::{
         env::{
@@ -22,8 +23,10 @@ mod tests {
             },
             id::Id,
             meta::{
+                Header,
                 Identity,
-                Metadata, //
+                Metadata,
+                HEADER_BYTES, //
             },
             route::Home,
             samples::Sample,
@@ -326,6 +329,62 @@ mod tests {
         let second = table.recommitted()?;
         assert_eq!(second.head().sequence, table.head().sequence + 1);
         assert_eq!(second.head().events, table.head().events);
+        Ok(())
+    }
+
+    /// As the next load finds it on disk.
+    fn reread(table: &GroupTable) -> Result<Metadata, Failed> {
+        let metadata = table.metadata();
+        let body = metadata.encode_body().map_err(|_| Failed)?;
+        let mut sector = [0; HEADER_BYTES];
+        assert!(metadata.encode_header(0, &body, &mut sector));
+        let header = Header::decode(&sector).map_err(|_| Failed)?;
+        Metadata::decode(&header, &body).map_err(|_| Failed)
+    }
+
+    #[test]
+    fn entries_leave() -> Test {
+        let table = active(FIGURE_9)?;
+        let without = table.with_removed(&id("LV0")?).map_err(|_| Failed)?;
+        assert!(without.metadata().check().is_ok());
+        assert_eq!(without.head().events, table.head().events + 1);
+        // Others keep their places, and nobody finds it.
+        assert!(without.is_removed(0) && !without.is_removed(1));
+        assert_eq!(without.position(&id("LV0")?), None);
+        assert_eq!(without.position(&id("LV2")?), Some(2));
+        assert_eq!(sources(&without), 0b110);
+        assert_eq!(without.state(), GroupState::Clean);
+
+        let text = "G0 128 2 /m0 /m1 4 LV1 ro /sdb - LV2 rw /sdc DLV2 S0 spare /sdd - \
+            DLV2 increments /sde -";
+        let (bound, changed) = bind(text, reread(&without)?)?;
+        assert!(!changed);
+        assert_eq!(bound.volumes().len(), 4);
+        let error = bind(FIGURE_9, reread(&without)?).err();
+        assert_eq!(error, Some(BindError::Unknown(id("LV0")?)));
+
+        let error = without.with_removed(&id("LV0")?).err();
+        assert_eq!(error, Some(RemoveError::Unknown));
+        let error = without.with_removed(&id("DLV2")?).err();
+        assert_eq!(error, Some(RemoveError::Keeps(id("LV2")?)));
+        let without = without.with_removed(&id("LV2")?).map_err(|_| Failed)?;
+        let without = without.with_removed(&id("DLV2")?).map_err(|_| Failed)?;
+        let without = without.with_removed(&id("S0")?).map_err(|_| Failed)?;
+        assert_eq!(reread(&without)?.volumes.len(), 1);
+        let error = without.with_removed(&id("LV1")?).err();
+        assert_eq!(error, Some(RemoveError::Last));
+        Ok(())
+    }
+
+    #[test]
+    fn entries_that_others_need_stay() -> Test {
+        let text = "G0 128 1 /m0 3 LV0 ro /a I0 LV1 ro - I0 I0 increments /i - \
+            2 init assume_identical";
+        let table = active(text)?;
+        let error = table.with_removed(&id("LV0")?).err();
+        assert_eq!(error, Some(RemoveError::Needed(id("LV1")?)));
+        let table = table.with_removed(&id("LV1")?).map_err(|_| Failed)?;
+        assert!(table.with_removed(&id("LV0")?).is_ok());
         Ok(())
     }
 

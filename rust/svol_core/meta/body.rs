@@ -123,7 +123,7 @@ impl Metadata {
     fn body_bytes(&self) -> Option<usize> {
         let volumes = FRAME_BYTES
             .checked_add(VOLUME_BYTES)?
-            .checked_mul(self.volumes.len())?;
+            .checked_mul(self.members().count())?;
         let regions = FRAME_BYTES
             .checked_add(REGION_BYTES)?
             .checked_mul(self.regions.len())?;
@@ -135,7 +135,7 @@ impl Metadata {
     }
 
     fn encode_records(&self, fields: &mut Writer<'_>) -> Option<()> {
-        for volume in self.volumes.iter() {
+        for volume in self.members() {
             encode_frame(fields, TYPE_VOLUME, VOLUME_BYTES)?;
             encode_volume(fields, volume)?;
         }
@@ -303,6 +303,7 @@ fn disk_state(flags: u32) -> Option<DiskState> {
         unprotected: has(DISK_UNPROTECTED),
         formatted: has(DISK_FORMATTED),
         failed: has(DISK_FAILED),
+        removed: false,
     })
 }
 

@@ -74,10 +74,14 @@ impl Metadata {
         if self.head.sequence == 0 {
             return self.check_claim();
         }
-        if !(1..=MAX_VOLUMES).contains(&self.volumes.len()) || self.samples.len() > MAX_SAMPLES {
+        if !(1..=MAX_VOLUMES).contains(&self.members().count()) || self.samples.len() > MAX_SAMPLES
+        {
             return Err(Invalid::Count);
         }
         for (i, volume) in self.volumes.iter().enumerate() {
+            if volume.state.removed {
+                continue;
+            }
             let (before, _) = self.volumes.split_at_checked(i).ok_or(Invalid::Count)?;
             self.check_volume(volume, before)?;
         }
@@ -95,7 +99,7 @@ impl Metadata {
     }
 
     fn find(&self, lid: &Id) -> Option<&VolumeRecord> {
-        self.volumes.iter().find(|volume| volume.lid == *lid)
+        self.members().find(|volume| volume.lid == *lid)
     }
 
     fn check_volume(&self, volume: &VolumeRecord, before: &[VolumeRecord]) -> Result<(), Invalid> {

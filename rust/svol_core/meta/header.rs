@@ -222,7 +222,7 @@ impl Metadata {
         Some(Header {
             head: self.head,
             copy,
-            volumes: u32::try_from(self.volumes.len()).ok()?,
+            volumes: u32::try_from(self.members().count()).ok()?,
             regions: u32::try_from(self.regions.len()).ok()?,
             samples: u32::try_from(self.samples.len()).ok()?,
             body_bytes: body.len(),

@@ -82,9 +82,11 @@ fn parse(line: &str) -> Result<TableLine<&[u8]>, LineError<'_>> {
 
 fn print(line: &TableLine<&[u8]>) -> String {
     let mut text = String::new();
-    line.write(&mut text, |out, dev| {
-        out.write_str(std::str::from_utf8(dev).unwrap())
-    })
+    line.write(
+        &mut text,
+        |_| false,
+        |out, dev| out.write_str(std::str::from_utf8(dev).unwrap()),
+    )
     .unwrap();
     text
 }

@@ -59,6 +59,7 @@ fn volume(number: usize, kind: u8, bits: u8, disk_sectors: u64) -> VolumeRecord 
         unprotected: !bit(1) && bit(2) && attr != Attr::Increments,
         formatted: bit(3) && attr == Attr::Increments,
         failed,
+        removed: false,
     };
     let health = match (failed, attr) {
         (true, Attr::Rw) if bit(4) => Health::Degraded,

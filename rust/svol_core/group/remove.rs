@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries leave the group.
+
+use super::GroupTable;
+use crate::{
+    env::{
+        AllocError,
+        Vec, //
+    },
+    svol_core::{
+        attr::Attr,
+        health::Health,
+        id::Id,
+        meta::{
+            DiskState,
+            Metadata,
+            RegionRecord, //
+        }, //
+    },
+};
+use core::fmt;
+
+/// Why an entry can't leave the group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RemoveError {
+    /// Memory ran out.
+    NoMemory,
+    /// There is no such entry.
+    Unknown,
+    /// It is the only one.
+    Last,
+    /// It keeps the changes of this volume.
+    Keeps(Id),
+    /// Its disk serves this volume.
+    Serves(Id),
+    /// What is left could not serve this volume.
+    Needed(Id),
+}
+
+impl From<AllocError> for RemoveError {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for RemoveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::Unknown => f.write_str("the group has no such entry"),
+            Self::Last => f.write_str("it is the last entry of the group"),
+            Self::Keeps(lid) => write!(f, "it keeps the changes of {lid}"),
+            Self::Serves(lid) => write!(f, "its disk serves {lid}"),
+            Self::Needed(lid) => write!(f, "without it, no disk is left that can serve {lid}"),
+        }
+    }
+}
+
+impl GroupTable {
+    /// The group without an entry. That keeps its index until another table is loaded, but nothing
+    /// finds it by its LID any more.
+    ///
+    /// # Errors
+    ///
+    /// See [`RemoveError`].
+    #[inline(never)]
+    pub fn with_removed(&self, lid: &Id) -> Result<Self, RemoveError> {
+        let entry = self.position(lid).ok_or(RemoveError::Unknown)?;
+        if self.metadata().members().count() < 2 {
+            return Err(RemoveError::Last);
+        }
+        for volume in self.metadata().members().filter(|v| v.lid != *lid) {
+            if volume.rlid == Some(*lid) {
+                return Err(RemoveError::Keeps(volume.lid));
+            }
+            if volume.disk == Some(*lid) {
+                return Err(RemoveError::Serves(volume.lid));
+            }
+        }
+        let regions = other_regions(self.metadata(), lid)?;
+        let next = self.changed(|metadata| {
+            metadata.regions = regions;
+            remove(metadata, entry)
+        })?;
+        let next = next.ok_or(RemoveError::Unknown)?;
+        let suffers = |entry: &usize| self.is_served(*entry) && !next.is_served(*entry);
+        match (0..self.volumes().len()).find(suffers) {
+            Some(other) => Err(match self.volume(other) {
+                Some(volume) => RemoveError::Needed(volume.lid),
+                None => RemoveError::Unknown,
+            }),
+            None => Ok(next),
+        }
+    }
+}
+
+/// Turns a record into one that takes part in nothing.
+fn remove(metadata: &mut Metadata, entry: usize) -> bool {
+    let Some(volume) = metadata.volumes.get_mut(entry) else {
+        return false;
+    };
+    volume.attr = Attr::Spare;
+    volume.rlid = None;
+    volume.disk = None;
+    volume.health = Health::Spare;
+    volume.state = DiskState {
+        removed: true,
+        ..DiskState::default()
+    };
+    true
+}
+
+fn other_regions(metadata: &Metadata, lid: &Id) -> Result<Vec<RegionRecord>, AllocError> {
+    let mut regions = Vec::try_with_capacity(metadata.regions.len())?;
+    for region in metadata.regions.iter().filter(|r| r.lid != *lid) {
+        regions.try_push(*region)?;
+    }
+    Ok(regions)
+}

@@ -354,6 +354,9 @@ test_messages() {
 	refusal EINVAL 'pair_split' 'pair_split'
 	refusal EINVAL 'pair_resync' 'pair_resync'
 	refusal EINVAL '%s%n' '%s%n'
+	refusal EBUSY 'remove;LV0;loaded' 'remove LV0'
+	refusal ENODEV 'remove;LV9' 'remove LV9'
+	refusal EBUSY 'remove;DLV2;LV2' 'remove DLV2'
 	# Not in this version.
 	refusal EOPNOTSUPP 'restore' 'restore LV2'
 	refusal EOPNOTSUPP 'restore' 'restore LV2 onto S0'
@@ -363,7 +366,6 @@ test_messages() {
 	refusal EOPNOTSUPP 'set_attr' 'set_attr LV2 ro'
 	refusal EOPNOTSUPP 'set_attr' 'set_attr LV2 ro 0 128'
 	refusal EOPNOTSUPP 'add' "add LV9 ro $DS -"
-	refusal EOPNOTSUPP 'remove' 'remove LV1'
 	refusal EOPNOTSUPP 'replace_meta' "replace_meta 1 $DS"
 	refusal EOPNOTSUPP 'scrub' 'scrub start'
 	refusal EOPNOTSUPP 'scrub' 'scrub start repair'

@@ -174,6 +174,35 @@ test_both_headers() {
 	right_again
 }
 
+# Each sector of the owner table that is in use, in one copy.
+test_owner_copies() {
+	local copy sector byte found=0
+	clones_in_store
+	for copy in 0 1; do
+		used_sectors "${OWNERS[copy]}" "$OWNERS_COUNT" >owners
+		while read -r sector; do
+			found=$((found + 1))
+			for byte in 16 $((RANDOM % 512)); do
+				all_good
+				flip "$sector" "$byte"
+				assert_other_copy_serves "byte $byte of sector $sector flipped"
+			done
+			all_good
+			zero_sector "$sector"
+			if [ "$copy" = 0 ]; then
+				assert_other_copy_serves "sector $sector zeroed"
+			else
+				# A crash may leave this, too, when an owner is new: nothing to talk about.
+				never_wrong "sector $sector zeroed" silently
+				assert_eq "the start with sector $sector zeroed" "$ANSWER" right
+			fi
+		done <owners
+		all_good
+	done
+	assert_eq 'the number of sectors' "$found" 6
+	right_again
+}
+
 # An owner that nobody knows any more: its volume has lost what it wrote.
 test_both_owners() {
 	local sector

@@ -261,6 +261,32 @@ test_full() {
 		"$(steps C1 write:7000+8 --allow-errors)" 'write:7000+8: ENOSPC'
 }
 
+# With any number of free blocks, all of them to none: what fits is there, nothing else has changed.
+# SVOL_STEP=1 tries each number.
+test_full_at_each_block() {
+	local taken
+	load_module
+	expect_full
+	clones_disks 2 4 4
+	G_FEATURES+=(on_full error)
+	group_create
+	clones_create
+	for ((taken = 0; taken <= SMALL_SLOTS; taken += ${SVOL_STEP:-4})); do
+		# Over borders of sub-blocks, and each time from another place on.
+		steps C1 "write:$((taken * 3))+$((taken * 128))" check --chunk 128 --allow-errors >answer
+		steps C2 "write:$((taken + 60))+5000" zero:100+6000 write:0+8 check --chunk 700 \
+			--allow-errors >>answer
+		assert_match 'the answers' "$(cat answer)" ENOSPC
+		! grep -v ENOSPC answer || fail 'not for lack of space'
+		if [ $((taken % 8)) = 0 ]; then
+			clones_restart
+		fi
+		steps C1 check discard flush check
+		steps C2 check discard flush check
+		wait_until 20 used_is ST 0 || fail "blocks are not given back: ${ST[ST.blocks]}"
+	done
+}
+
 # A volume that writes all of itself, in I/O larger than a block.
 test_full_under_load() {
 	load_module

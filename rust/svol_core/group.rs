@@ -8,6 +8,7 @@
 //!
 //! Entries are known by their index in the table line.
 
+mod attributes;
 mod bind;
 mod change;
 mod judge;
@@ -16,6 +17,7 @@ mod report;
 #[cfg(any(test, CONFIG_KUNIT))]
 mod table_tests;
 
+pub use attributes::AttrError;
 pub use bind::{
     BindError,
     Bound, //

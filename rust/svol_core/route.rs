@@ -10,6 +10,7 @@ use super::{
     attr::Attr,
     health::Health, //
 };
+use crate::env::Word;
 
 /// What an I/O wants done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,6 +94,66 @@ impl VolumeView {
             _ => Home::Nowhere,
         };
         Self { reads, writes }
+    }
+}
+
+/// Bits of a [`Home`] in a [`ViewCell`], and of the entry's index in it.
+const HOME_BITS: u32 = 32;
+const ENTRY_BITS: u32 = 24;
+
+/// A [`VolumeView`] that can be exchanged, while no I/O of the volume is under way.
+pub struct ViewCell(Word);
+
+impl ViewCell {
+    /// With this view.
+    pub fn new(view: VolumeView) -> Self {
+        Self(Word::new(pack(view)))
+    }
+
+    /// The view. Does not sleep.
+    #[inline]
+    pub fn get(&self) -> VolumeView {
+        let word = self.0.get();
+        VolumeView {
+            reads: unpack_home(word),
+            writes: unpack_home(word >> HOME_BITS),
+        }
+    }
+
+    /// Another view from now on.
+    pub fn set(&self, view: VolumeView) {
+        self.0.set(pack(view));
+    }
+}
+
+fn pack(view: VolumeView) -> u64 {
+    pack_home(view.reads) | (pack_home(view.writes) << HOME_BITS)
+}
+
+fn pack_home(home: Home) -> u64 {
+    let (kind, entry) = match home {
+        Home::Nowhere => (0, 0),
+        Home::Base => (1, 0),
+        Home::Disk(entry) => (2, entry),
+        Home::Overlay => (3, 0),
+        Home::Logged(entry) => (4, entry),
+    };
+    match u64::try_from(entry) {
+        Ok(entry) if entry >> ENTRY_BITS == 0 => (kind << ENTRY_BITS) | entry,
+        // A group has far fewer entries.
+        _ => 0,
+    }
+}
+
+#[inline]
+fn unpack_home(word: u64) -> Home {
+    let entry = usize::try_from(word & ((1 << ENTRY_BITS) - 1)).unwrap_or(usize::MAX);
+    match (word >> ENTRY_BITS) & 0xff {
+        1 => Home::Base,
+        2 => Home::Disk(entry),
+        3 => Home::Overlay,
+        4 => Home::Logged(entry),
+        _ => Home::Nowhere,
     }
 }
 
@@ -203,6 +264,27 @@ mod tests {
         let view = VolumeView::new(Attr::Rw, Health::InSync, Some(3), Log::Gone, false);
         assert_eq!(route(&view, Op::Read), Route::Own(3));
         assert_eq!(route(&view, Op::Write), Route::Refuse(Refusal::ReadOnly));
+    }
+
+    #[test]
+    fn cells_keep_views() {
+        let homes = [
+            Home::Nowhere,
+            Home::Base,
+            Home::Disk(0),
+            Home::Disk(255),
+            Home::Overlay,
+            Home::Logged(7),
+        ];
+        let cell = ViewCell::new(VolumeView::NOWHERE);
+        assert_eq!(cell.get(), VolumeView::NOWHERE);
+        for reads in homes {
+            for writes in homes {
+                let view = VolumeView { reads, writes };
+                cell.set(view);
+                assert_eq!(cell.get(), view);
+            }
+        }
     }
 
     #[test]

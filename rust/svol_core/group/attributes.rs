@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes get another attribute.
+
+use super::GroupTable;
+use crate::{
+    env::AllocError,
+    svol_core::{
+        attr::Attr,
+        health::Health,
+        id::Id,
+        route::Log, //
+    },
+};
+use core::fmt;
+
+/// Why a volume can't have the attribute.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AttrError {
+    /// Memory ran out.
+    NoMemory,
+    /// There is no such entry.
+    Unknown,
+    /// The entry is no volume.
+    NoVolume(Attr),
+    /// Its health has to be `in-sync`.
+    Health(Health),
+    /// It lives on the disks of others.
+    NoDisk,
+    /// Its increments volume is gone.
+    NoStore,
+    /// It has no increments volume, and the group lacks `allow_unprotected`.
+    NotAllowed,
+    /// Its disk was written without a log.
+    Unprotected,
+    /// Its disk was written, and it has no increments volume.
+    Written,
+    /// No disk would be left that can serve this volume.
+    Needed(Id),
+}
+
+impl From<AllocError> for AttrError {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for AttrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::Unknown => f.write_str("the group has no such entry"),
+            Self::NoVolume(attr) => write!(f, "the entry is no volume, its attribute is {attr}"),
+            Self::Health(health) => write!(f, "its health is {health}, not in-sync"),
+            Self::NoDisk => f.write_str("it has no disk of its own"),
+            Self::NoStore => f.write_str("its increments volume is gone"),
+            Self::NotAllowed => {
+                f.write_str("it has no increments volume, and allow_unprotected is not given")
+            }
+            Self::Unprotected => f.write_str("its disk was written without a log"),
+            Self::Written => f.write_str("its disk was written, and it has no increments volume"),
+            Self::Needed(lid) => write!(f, "no disk would be left that can serve {lid}"),
+        }
+    }
+}
+
+impl GroupTable {
+    /// The group after the volume `lid` was given the attribute `attr`, [`Attr::Ro`] or
+    /// [`Attr::Rw`]. `None` if it has that.
+    ///
+    /// From then on a volume with an increments volume is diverted or logged. Before it becomes
+    /// logged, its disk has to get all that its increments volume has, and before that,
+    /// [`GroupTable::with_writes`] has to be durable.
+    ///
+    /// # Errors
+    ///
+    /// See [`AttrError`].
+    #[inline(never)]
+    pub fn with_attr(&self, lid: &Id, attr: Attr) -> Result<Option<Self>, AttrError> {
+        let entry = self.position(lid).ok_or(AttrError::Unknown)?;
+        let volume = self.volume(entry).ok_or(AttrError::Unknown)?;
+        if !volume.attr.is_volume() || !attr.is_volume() {
+            return Err(AttrError::NoVolume(volume.attr));
+        }
+        if volume.attr == attr {
+            return Ok(None);
+        }
+        if volume.health != Health::InSync {
+            return Err(AttrError::Health(volume.health));
+        }
+        let disk = self.disk_of(entry).ok_or(AttrError::NoDisk)?;
+        let state = self.volume(disk).ok_or(AttrError::NoDisk)?.state;
+        match (volume.rlid, attr) {
+            (None, Attr::Rw) if !self.allow_unprotected => return Err(AttrError::NotAllowed),
+            (None, Attr::Ro) if !state.pristine => return Err(AttrError::Written),
+            (None, _) => (),
+            (Some(_), _) if self.log(volume) != Log::Works => return Err(AttrError::NoStore),
+            (Some(_), _) if state.unprotected => return Err(AttrError::Unprotected),
+            (Some(_), _) => (),
+        }
+        let logged = volume.rlid.is_some();
+        let next = self.changed(|metadata| {
+            if let (Attr::Rw, true) = (attr, logged) {
+                if let Some(record) = metadata.volumes.get_mut(disk) {
+                    record.state.pristine = false;
+                }
+            }
+            match metadata.volumes.get_mut(entry) {
+                Some(record) => record.attr = attr,
+                None => return false,
+            }
+            true
+        })?;
+        let next = next.ok_or(AttrError::Unknown)?;
+        let suffers = |other: &usize| self.is_served(*other) && !next.is_served(*other);
+        match (0..self.volumes().len()).find(suffers) {
+            Some(other) => Err(AttrError::Needed(
+                self.volume(other).map_or(*lid, |volume| volume.lid),
+            )),
+            None => Ok(Some(next)),
+        }
+    }
+}

@@ -35,6 +35,7 @@ use crate::{
             self,
             Home,
             Route,
+            ViewCell,
             VolumeView, //
         },
         select::{
@@ -84,7 +85,7 @@ pub(crate) struct Volume {
     /// The entry's ID.
     pub(crate) lid: Id,
     /// How its I/O is routed.
-    pub(crate) view: VolumeView,
+    pub(crate) view: ViewCell,
     /// Where its changes are kept.
     pub(crate) link: Option<Link>,
     /// Its counters, kept over reloads.
@@ -132,7 +133,7 @@ impl Bound {
         };
         let info = bio.info();
         volume.stats.count_io(current_cpu());
-        match route::route(&volume.view, operation(info.op)) {
+        match route::route(&volume.view.get(), operation(info.op)) {
             Route::Base => Self::send_read(this, &volume.selector, bio),
             Route::Own(disk) => Self::send(this, disk, info.sector, bio),
             Route::Overlay => overlay::map(this, entry, bio),
@@ -358,7 +359,7 @@ impl Bound {
     /// Whether others than `lid` read the base image, and only from the disk of this entry.
     pub(crate) fn is_last_source(&self, entry: usize, lid: &Id) -> bool {
         let needs_base = |volume: &Volume| {
-            volume.lid != *lid && matches!(volume.view.reads, Home::Base | Home::Overlay)
+            volume.lid != *lid && matches!(volume.view.get().reads, Home::Base | Home::Overlay)
         };
         self.sources.contains(&entry)
             && !self.has_other_source(entry)
@@ -376,6 +377,7 @@ impl Bound {
     pub(crate) fn retire(&self, entry: usize) {
         if let Some(volume) = self.volumes.get(entry) {
             volume.is_written.swap(1);
+            volume.view.set(VolumeView::NOWHERE);
         }
         for store in self.stores.iter().filter(|store| store.entry() == entry) {
             store.retire();
@@ -398,7 +400,7 @@ impl Bound {
     /// Those of the devices.
     pub(crate) fn resolve(&self, mut full: impl FnMut(usize) -> Result) -> Result {
         for (entry, volume) in self.volumes.iter().enumerate() {
-            let (Home::Logged(disk), Some(link)) = (volume.view.writes, volume.link) else {
+            let (Home::Logged(disk), Some(link)) = (volume.view.get().writes, volume.link) else {
                 continue;
             };
             let Some(store) = self.stores.get(link.store) else {

@@ -2,6 +2,8 @@
 
 //! One group, over all tables of its mapped device.
 
+mod attributes;
+
 use crate::{
     bound::{
         Bound,
@@ -43,6 +45,7 @@ use crate::{
         id::Id,
         route::{
             Home,
+            ViewCell,
             VolumeView, //
         },
         select::Selector,
@@ -102,6 +105,8 @@ struct State {
     is_live: bool,
     /// An entry that is about to leave the group: it can't be loaded.
     leaving: Option<Id>,
+    /// A volume whose attribute is being changed: it can't be loaded meanwhile.
+    changing: Option<Id>,
 }
 
 /// A volume that is loaded by a mapped device.
@@ -140,6 +145,8 @@ pub(crate) enum Detail {
     Taken(DeviceNumber),
     /// Not to be written, for this reason.
     ReadOnly(&'static str),
+    /// Its attribute is being changed.
+    Changing,
     /// Its last changes could not be written.
     Lost,
     /// Out of memory.
@@ -157,6 +164,7 @@ impl fmt::Display for Detail {
             }
             Detail::Taken(number) => write!(f, "already loaded by device {number}"),
             Detail::ReadOnly(why) => write!(f, "needs a read-only table: {why}"),
+            Detail::Changing => f.write_str("its attribute is being changed"),
             Detail::Lost => f.write_str(
                 "its last changes are lost; with the volume removed, load the group's table again",
             ),
@@ -215,6 +223,7 @@ impl Group {
                 claims: KVec::new(),
                 is_live: false,
                 leaving: None,
+                changing: None,
             }),
         })
     }
@@ -417,10 +426,10 @@ impl Group {
         for (entry, record) in table.volumes().iter().enumerate() {
             let volume = Volume {
                 lid: record.lid,
-                view: match self.has_lost(&record.lid) {
+                view: ViewCell::new(match self.has_lost(&record.lid) {
                     false => table.view(entry).ok_or(EINVAL)?,
                     true => VolumeView::NOWHERE,
-                },
+                }),
                 link: link(table, &stores, entry),
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
@@ -578,6 +587,12 @@ impl Group {
             log::notice!(group, "message \"remove\": LID {lid}: {why}");
             error
         };
+        if state.changing.is_some() {
+            return Err(refuse(
+                format_args!("another change of the group is under way"),
+                EBUSY,
+            ));
+        }
         if let Some(claim) = state.claims.iter().find(|claim| claim.lid == *lid) {
             let number = claim.number;
             return Err(refuse(format_args!("loaded by device {number}"), EBUSY));
@@ -691,6 +706,9 @@ impl Group {
             let detail = Detail::NoVolume(volume.attr);
             return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
         }
+        let writes = Writes::of(&view);
+        let may_be_logged =
+            matches!(writes, Writes::Diverted | Writes::Logged) && volume.disk.is_some();
         let group_sectors = table.head().sectors;
         if sectors > group_sectors {
             let detail = Detail::TooLong(sectors, group_sectors);
@@ -714,8 +732,17 @@ impl Group {
 
         let is_cut_off = state.bound.as_ref().is_some_and(|bound| {
             let served = bound.volumes.iter().find(|volume| volume.lid == *lid);
-            served.is_some_and(|served| served.view == VolumeView::NOWHERE && served.view != view)
+            served.is_some_and(|served| {
+                served.view.get() == VolumeView::NOWHERE && view != VolumeView::NOWHERE
+            })
         });
+        if state.changing == Some(*lid) {
+            return Err(Refusal::new(
+                c"LID: its attribute is being changed",
+                EAGAIN,
+                Detail::Changing,
+            ));
+        }
         if is_cut_off {
             return Err(Refusal::new(
                 c"LID: it has lost changes, load the group's table again",
@@ -748,7 +775,8 @@ impl Group {
             )?,
         }
         Ok(Claimed {
-            writes: Writes::of(&view),
+            may_be_logged,
+            writes,
         })
     }
 
@@ -880,4 +908,6 @@ impl Writes {
 pub(crate) struct Claimed {
     /// Where its writes go.
     pub(crate) writes: Writes,
+    /// It is logged, or may become so while it is loaded.
+    pub(crate) may_be_logged: bool,
 }

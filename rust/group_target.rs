@@ -175,6 +175,18 @@ impl Target for GroupTarget {
                 Ok(())
             }
             Message::Remove(lid) => self.group.remove(&lid),
+            Message::SetAttr {
+                lid,
+                attr,
+                range: None,
+            } => self.group.set_attr(&self.members, &lid, attr),
+            Message::SetAttr { .. } => {
+                log::notice!(
+                    self.line.group,
+                    "message \"set_attr\": ranges are not available yet"
+                );
+                Err(EOPNOTSUPP)
+            }
             _ => {
                 let word = words.first().copied().unwrap_or_default();
                 log::notice!(

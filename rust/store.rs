@@ -15,6 +15,7 @@ mod commit;
 mod disks;
 mod format;
 mod full;
+mod in_place;
 mod leave;
 mod load;
 mod logged;
@@ -104,8 +105,12 @@ pub(crate) struct Owner {
     pub(crate) locks: WriteLocks,
     /// Where its disk and the store may differ after a crash, if it is logged.
     pub(crate) intents: Option<Intents>,
-    /// The entry of its disk, if it is logged.
-    disk: Option<usize>,
+    /// The entry of its disk and one, if it is logged; else 0.
+    disk: Word,
+    /// 1 if its entries have to stay; see [`Owner::keep_entries`].
+    keeps_entries: Word,
+    /// Whether somebody waits for its marks to be cleared; see [`in_place`].
+    clearing: Word,
     /// 1 if it is written without a log by now.
     unlogged: Word,
     /// 1 while it is being suspended and its writes must not wait for space.
@@ -205,6 +210,7 @@ impl Job for Store {
         worker.retry_full();
         worker.commit_if_due();
         worker.check_low_water();
+        worker.clear_wanted_marks();
         worker.clear_idle_marks();
         worker.give_back();
         worker.come_again();
@@ -279,7 +285,7 @@ impl Store {
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Owner> {
         self.owners
             .iter()
-            .filter(|owner| owner.disk.is_none() && owner.map.is_dirty())
+            .filter(|owner| owner.disk().is_none() && owner.map.is_dirty())
     }
 
     fn disk(&self) -> Result<&Disk> {

@@ -72,6 +72,8 @@ pub(crate) struct SvolTarget {
     writable: bool,
     /// Where its writes go.
     writes: Writes,
+    /// They may go to two places at once, now or later.
+    may_be_logged: bool,
     /// Length of this target in sectors.
     sectors: u64,
     group_device: Device,
@@ -169,11 +171,7 @@ impl Target for SvolTarget {
         })?;
 
         // With disks that write through, too: later they are what commits the block map.
-        setup.take_flushes(if volume.writes == Writes::Logged {
-            2
-        } else {
-            1
-        });
+        setup.take_flushes(if volume.may_be_logged { 2 } else { 1 });
         if writable {
             setup.take_write_zeroes();
             match volume.writes {
@@ -189,6 +187,7 @@ impl Target for SvolTarget {
             lid,
             writable,
             writes: volume.writes,
+            may_be_logged: volume.may_be_logged,
             sectors,
             group_device,
             _claim: claim,
@@ -288,10 +287,11 @@ impl Target for SvolTarget {
             limits.raise_block_size(bytes);
         }
         if self.writable {
-            match (self.writes, self.group().block_bytes()) {
-                (Writes::Diverted, Some(bytes)) => limits.set_discards(bytes, DISCARD_SECTORS),
-                (Writes::Logged, _) => limits.require_stable_writes(),
-                _ => (),
+            if let (Writes::Diverted, Some(bytes)) = (self.writes, self.group().block_bytes()) {
+                limits.set_discards(bytes, DISCARD_SECTORS);
+            }
+            if self.may_be_logged {
+                limits.require_stable_writes();
             }
         }
     }

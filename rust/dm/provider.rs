@@ -26,7 +26,11 @@ use super::{
         Live,
         Quiesced, //
     },
-    mapped_device::MappedDevice,
+    mapped_device::{
+        DeviceNumber,
+        MappedDevice, //
+    },
+    sys::NoIo,
     target::Setup, //
 };
 use kernel::{
@@ -159,6 +163,50 @@ impl<T: Send + Sync + 'static> Provider<T> {
         self.turn_all(Wanted::Running);
     }
 
+    /// Suspends the clients on one mapped device; returns when none of their bios is in flight.
+    /// `None` if there are none. May sleep, as long as their bios need.
+    ///
+    /// Until the guard is dropped, the device's tables and the owner's suspend wait, and no
+    /// allocation of this thread starts I/O. Take no lock under it that clients' `preresume` takes
+    /// without giving it up before the guard.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` while all clients are suspended.
+    pub(crate) fn pause(&self, number: DeviceNumber) -> Result<Option<Paused<'_, T>>> {
+        let mut clients = self.clients.lock();
+        let md = loop {
+            if clients.suspended {
+                return Err(EAGAIN);
+            }
+            // SAFETY: The devices of entries live: they have targets that are clients.
+            let is_it = |entry: &&mut Entry| unsafe { entry.md.number() } == number;
+            let Some(entry) = clients.entries.iter_mut().find(is_it) else {
+                return Ok(None);
+            };
+            if !entry.busy {
+                entry.busy = true;
+                break entry.md;
+            }
+            self.idle.wait(&mut clients);
+        };
+        drop(clients);
+        let noio = NoIo::enter();
+        // SAFETY: The device lives: it has a target that is a client, whose destructor waits while
+        // the entry is busy. The guard resumes it.
+        unsafe { bindings::dm_internal_suspend_noflush(md.0) };
+        Ok(Some(Paused {
+            provider: self,
+            md,
+            _noio: noio,
+        }))
+    }
+
+    /// Whether all clients are suspended, or are being suspended.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.clients.lock().suspended
+    }
+
     /// Suspends all clients and keeps them so as long as the guard is held.
     fn quiet(&self) -> MutexGuard<'_, Clients> {
         loop {
@@ -246,6 +294,26 @@ impl<T: Send + Sync + 'static> PinnedDrop for Provider<T> {
             // to the provider, so there are none.
             drop(unsafe { Arc::from_raw(left) });
         }
+    }
+}
+
+/// The clients of a mapped device are suspended as long as this exists; see [`Provider::pause`].
+pub(crate) struct Paused<'a, T: Send + Sync + 'static> {
+    provider: &'a Provider<T>,
+    md: MappedDevice,
+    _noio: NoIo,
+}
+
+impl<T: Send + Sync + 'static> Drop for Paused<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: The device lives while its entry is busy, and `Provider::pause` suspended it.
+        unsafe { bindings::dm_internal_resume(self.md.0) };
+        let mut clients = self.provider.clients.lock();
+        if let Some(entry) = clients.entries.iter_mut().find(|e| e.md == self.md) {
+            entry.busy = false;
+        }
+        drop(clients);
+        self.provider.idle.notify_all();
     }
 }
 

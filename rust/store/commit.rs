@@ -286,7 +286,7 @@ impl Worker<Store> {
                 usize::try_from(parked.data().volume)
                     .ok()
                     .and_then(|volume| bound.volumes.get(volume))
-                    .is_some_and(|volume| matches!(volume.view.writes, Home::Logged(_)))
+                    .is_some_and(|volume| matches!(volume.view.get().writes, Home::Logged(_)))
             };
             match result {
                 Ok(()) => parked.end(Status::OK),

@@ -8,6 +8,7 @@
 use super::{
     format,
     full::low_water,
+    in_place,
     leave,
     logged::write_marks,
     Owner,
@@ -357,7 +358,8 @@ impl Found {
             if volume.rlid != Some(self.lid) {
                 continue;
             }
-            let in_place = volume.attr == Attr::Rw;
+            // A diverted volume with a disk of its own may become one.
+            let in_place = volume.attr == Attr::Rw || volume.disk.is_some();
             let known = self.owners.iter().position(|known| known.is(&volume.lid));
             let is_whole = |known: &Known| {
                 let leaves = known.record.owner.is_some_and(|owner| owner.removing);
@@ -478,13 +480,19 @@ impl Found {
                             _ => None,
                         });
                 let leaves = owner.removing && table.position(&owner.lid).is_none();
+                let is_written = table
+                    .position(&owner.lid)
+                    .and_then(|entry| table.volume(table.disk_of(entry)?))
+                    .is_some_and(|disk| !disk.state.pristine);
                 let owner = Owner {
                     lid: owner.lid,
                     number: record.number,
                     map,
                     locks: WriteLocks::new(shift)?,
                     intents,
-                    disk,
+                    disk: Word::new(in_place::disk_word(disk)),
+                    keeps_entries: Word::new(u64::from(is_written)),
+                    clearing: Word::new(in_place::NOT_ASKED),
                     // What it lacks, later writes do not bring back.
                     unlogged: Word::new(u64::from(disk.is_some_and(is_unprotected))),
                     suspending: Word::new(0),

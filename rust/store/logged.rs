@@ -297,8 +297,8 @@ impl Worker<Store> {
     }
 
     /// Returns whether there are marks left.
-    fn clear_marks(&self, owner: &Owner) -> Result<bool> {
-        let (Some(intents), Some(disk)) = (&owner.intents, owner.disk) else {
+    pub(super) fn clear_marks(&self, owner: &Owner) -> Result<bool> {
+        let (Some(intents), Some(disk)) = (&owner.intents, owner.disk()) else {
             return Ok(false);
         };
         if owner.leaving.get() != leave::STAYS {

@@ -112,7 +112,16 @@ impl GroupTable {
             true
         })?;
         let next = next.ok_or(AttrError::Unknown)?;
-        let suffers = |other: &usize| self.is_served(*other) && !next.is_served(*other);
+        // While the disk gets what the increments volume has, it serves nobody.
+        let between = match (attr, logged) {
+            (Attr::Rw, true) => self.with_writes(entry)?,
+            _ => None,
+        };
+        let is_served = |other: usize| {
+            let served = |table: &Self| table.is_served(other);
+            served(&next) && between.as_ref().is_none_or(served)
+        };
+        let suffers = |other: &usize| self.is_served(*other) && !is_served(*other);
         match (0..self.volumes().len()).find(suffers) {
             Some(other) => Err(AttrError::Needed(
                 self.volume(other).map_or(*lid, |volume| volume.lid),

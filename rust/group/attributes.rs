@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `set_attr`: a volume gets another attribute while it is in use.
+//!
+//! # Order
+//!
+//! The volume's I/O waits from the beginning to the end. A diverted volume becomes logged in these
+//! steps: its disk serves others no more, and that is durable; the disk gets all that the increments
+//! volume has, flushed; the new attribute is durable; I/O goes on. After a crash before that, it is
+//! diverted still, and its disk is of no use to anybody. A logged volume becomes diverted as soon as
+//! the increments volume is known to have all that the disk has. Entries stay in either case.
+//!
+//! # Locks
+//!
+//! Pausing the volume takes its suspend lock, under which its `preresume` takes `commits`; so
+//! `commits` comes after it, and is given up before the volume goes on. It is not held while data is
+//! copied, nor while the store's worker is waited for, which takes it too.
+
+use super::Group;
+use crate::{
+    bound::Bound,
+    dm::DeviceNumber,
+    log,
+    members::Members,
+    overlay::Place,
+    svol_core::{
+        attr::Attr,
+        group::AttrError,
+        id::Id,
+        route::Home, //
+    },
+};
+use core::fmt;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A change that was found possible.
+struct Change {
+    bound: Arc<Bound>,
+    /// The volume's index.
+    entry: usize,
+    /// The entry of its disk.
+    disk: usize,
+    lid: Id,
+    attr: Attr,
+    /// Where it is loaded.
+    number: Option<DeviceNumber>,
+}
+
+impl Group {
+    /// Gives a volume another attribute, as a message of the table of these members wants. Sleeps
+    /// for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not; the volume is as before then.
+    #[inline(never)]
+    pub(crate) fn set_attr(&self, members: &Members, lid: &Id, attr: Attr) -> Result {
+        let Some(change) = self.begin_attr(members, lid, attr)? else {
+            return Ok(());
+        };
+        let result = self.make_change(&change);
+        self.state.lock().changing = None;
+        match result {
+            Ok(()) => log::info!(self.name(), "{lid}: its attribute is {attr} now"),
+            Err(error) => {
+                let errno = error.to_errno();
+                log::notice!(
+                    self.name(),
+                    "message \"set_attr\": LID {lid}: not changed: error {errno}"
+                );
+            }
+        }
+        result
+    }
+
+    fn refuse_attr(&self, lid: &Id, why: &dyn fmt::Display, error: Error) -> Error {
+        log::notice!(self.name(), "message \"set_attr\": LID {lid}: {why}");
+        error
+    }
+
+    /// Checks that the change is possible, and keeps others away; `None` if there is nothing to do.
+    #[inline(never)]
+    fn begin_attr(&self, members: &Members, lid: &Id, attr: Attr) -> Result<Option<Change>> {
+        let refuse = |why: &dyn fmt::Display, error| Err(self.refuse_attr(lid, why, error));
+        if self.provider.is_suspended() {
+            return refuse(&"the group is suspended", EAGAIN);
+        }
+        let mut state = self.state.lock();
+        let (Some(table), Some(bound)) = (&state.table, &state.bound) else {
+            return Err(EAGAIN);
+        };
+        if bound.members.table != members.table {
+            return Err(EAGAIN);
+        }
+        let checked = table.with_attr(lid, attr).map(|next| next.is_some());
+        let found = table
+            .position(lid)
+            .and_then(|entry| Some((entry, table.disk_of(entry)?)));
+        let bound = bound.clone();
+        let claim = state.claims.iter().find(|claim| claim.lid == *lid);
+        let claimed = claim.map(|claim| (claim.number, claim.writable));
+        let is_busy = state.changing.is_some() || state.leaving.is_some();
+        let has_store = found.is_some_and(|(entry, _)| Place::of(&bound, entry).is_some());
+        let keeps_source = found.is_some_and(|(_, disk)| bound.has_other_source(disk))
+            || (attr == Attr::Ro && bound.has_other_source(usize::MAX));
+
+        // What refuses takes the lock again, for the group's name.
+        match checked {
+            Ok(false) => return Ok(None),
+            Ok(true) => (),
+            Err(error) => {
+                drop(state);
+                return refuse(
+                    &error,
+                    match error {
+                        AttrError::NoMemory => ENOMEM,
+                        AttrError::Unknown => ENODEV,
+                        AttrError::Needed(_) => EBUSY,
+                        _ => EINVAL,
+                    },
+                );
+            }
+        }
+        let Some((entry, disk)) = found else {
+            return Err(ENODEV);
+        };
+        if is_busy {
+            drop(state);
+            return refuse(&"another change of the group is under way", EBUSY);
+        }
+        if claimed.is_some_and(|(_, writable)| writable) && !has_store {
+            drop(state);
+            return refuse(&"it is loaded for writing", EBUSY);
+        }
+        if !keeps_source {
+            drop(state);
+            return refuse(&"no other disk serves reads of the base", EBUSY);
+        }
+        state.changing = Some(*lid);
+        drop(state);
+        Ok(Some(Change {
+            bound,
+            entry,
+            disk,
+            lid: *lid,
+            attr,
+            number: claimed.map(|(number, _)| number),
+        }))
+    }
+
+    #[inline(never)]
+    fn make_change(&self, change: &Change) -> Result {
+        let paused = match change.number {
+            // If it is being loaded, it may have no I/O to wait for, but begin with it soon.
+            Some(number) => Some(self.provider.pause(number)?.ok_or(EBUSY)?),
+            None => None,
+        };
+        let place = Place::of(&change.bound, change.entry);
+        match (place, change.attr) {
+            (Some(place), Attr::Rw) => {
+                self.stop_being_source(change)?;
+                place.owner().keep_entries();
+                place.store().copy_to_disk(place.owner(), change.disk)?;
+            }
+            (Some(place), _) => place.store().clear_marks_of(place.owner())?,
+            (None, _) => (),
+        }
+        self.commit_attr(change)?;
+        drop(paused);
+        Ok(())
+    }
+
+    /// The disk of a volume serves nobody else any more; that is durable when it returns.
+    #[inline(never)]
+    fn stop_being_source(&self, change: &Change) -> Result {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let next = match table.with_writes(change.entry)? {
+            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
+            None => None,
+        };
+        let homes = state.homes;
+        drop(state);
+        if !change.bound.has_other_source(change.disk) {
+            return Err(EBUSY);
+        }
+        change.bound.stop_serving(change.disk);
+        match next {
+            Some(next) => self.commit(&change.bound, &homes, next),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the new attribute durable, and lets it take effect.
+    #[inline(never)]
+    fn commit_attr(&self, change: &Change) -> Result {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let next = table.with_attr(&change.lid, change.attr);
+        let next = match next {
+            Ok(Some(next)) => KBox::new(next, GFP_KERNEL)?,
+            Ok(None) => return Ok(()),
+            Err(AttrError::NoMemory) => return Err(ENOMEM),
+            // Something else has changed meanwhile.
+            Err(_) => return Err(EBUSY),
+        };
+        let homes = state.homes;
+        drop(state);
+        let view = next.view(change.entry).ok_or(EINVAL)?;
+        self.commit(&change.bound, &homes, next)?;
+
+        let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
+        if let Some(place) = Place::of(&change.bound, change.entry) {
+            place.owner().set_disk(match view.writes {
+                Home::Logged(disk) => Some(disk),
+                _ => None,
+            });
+        }
+        volume.view.set(view);
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes that change between diverted and logged; see `set_attr` in Documentation/dm-svol.rst.
+//!
+//! No I/O of the volume is under way meanwhile, and none comes.
+
+use super::{
+    Owner,
+    Store, //
+};
+use crate::{
+    dm::Worker,
+    svol_core::block_map::Kind, //
+};
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+/// The map is looked at in stretches of so many sectors.
+const LOOK_SECTORS: u64 = 1 << 20;
+
+/// What is copied at once, in sectors: as much as the kernel finds memory for, however little
+/// there is.
+const COPY_SECTORS: u32 = 64;
+
+/// Nobody wants the marks cleared.
+pub(super) const NOT_ASKED: u64 = 0;
+/// The worker is to clear the marks.
+const ASKED: u64 = 1;
+/// They are cleared.
+const CLEARED: u64 = 2;
+/// Some are left.
+const LEFT: u64 = 3;
+
+impl Worker<Store> {
+    /// Writes all that the store has of a volume to the disk of an entry. Durable when it returns;
+    /// sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the devices.
+    #[inline(never)]
+    pub(crate) fn copy_to_disk(&self, owner: &Owner, disk: usize) -> Result {
+        let end = self.members.sectors;
+        let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
+        let mut at = 0u64;
+        while at < end {
+            let look = LOOK_SECTORS.min(end.saturating_sub(at));
+            let run = owner.map.read_run(at, u32::try_from(look)?);
+            match run.kind {
+                Kind::Base => (),
+                Kind::Zero => {
+                    let sectors = u64::from(run.sectors);
+                    self.members.io.write_zeroes(device, at, sectors)?;
+                }
+                Kind::Slot { slot, offset } => {
+                    let from = self.slot_sector(slot).saturating_add(u64::from(offset));
+                    self.copy_stretch(disk, from, at, run.sectors)?;
+                }
+            }
+            if run.sectors == 0 {
+                return Err(EIO);
+            }
+            at = at.saturating_add(u64::from(run.sectors));
+        }
+        self.members.io.flush(device)
+    }
+
+    fn copy_stretch(&self, disk: usize, from: u64, to: u64, sectors: u32) -> Result {
+        let store = self.device()?;
+        let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
+        let mut content = KVec::new();
+        let mut done = 0u32;
+        while done < sectors {
+            let now = COPY_SECTORS.min(sectors.saturating_sub(done));
+            content.resize(usize::try_from(now)? << 9, 0, GFP_KERNEL)?;
+            let offset = u64::from(done);
+            let io = &self.members.io;
+            io.read(store, from.saturating_add(offset), &mut content)?;
+            io.write(device, to.saturating_add(offset), &content)?;
+            done = done.saturating_add(now);
+        }
+        Ok(())
+    }
+
+    /// Brings disk and store of a logged volume to where they are known to be the same, and takes
+    /// all its marks back: the worker does. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if marks have to stay.
+    pub(crate) fn clear_marks_of(&self, owner: &Owner) -> Result {
+        owner.clearing.set(ASKED);
+        self.kick();
+        loop {
+            match owner.clearing.get() {
+                ASKED => fsleep(Delta::from_millis(1)),
+                CLEARED => return Ok(()),
+                _ => return Err(EIO),
+            }
+        }
+    }
+
+    /// Does what [`Worker::clear_marks_of`] waits for. Sleeps for I/O.
+    pub(super) fn clear_wanted_marks(&self) {
+        for owner in self.owners.iter().filter(|o| o.clearing.get() == ASKED) {
+            // Twice: the first time they count as written just now.
+            let cleared = self
+                .clear_marks(owner)
+                .and_then(|_| self.clear_marks(owner));
+            owner.clearing.set(match cleared {
+                Ok(false) => CLEARED,
+                _ => LEFT,
+            });
+        }
+    }
+}
+
+impl Owner {
+    /// The entry of its disk, if it is logged.
+    pub(super) fn disk(&self) -> Option<usize> {
+        usize::try_from(self.disk.get()).ok()?.checked_sub(1)
+    }
+
+    /// It is logged, and the disk of this entry is its own; or it is logged no more.
+    pub(crate) fn set_disk(&self, disk: Option<usize>) {
+        self.disk.set(disk_word(disk));
+    }
+
+    /// Whether its entries have to stay: its own disk may hold something else than the base image
+    /// wherever there is an entry.
+    pub(super) fn keeps_entries(&self) -> bool {
+        self.keeps_entries.get() != 0
+    }
+
+    /// Its entries have to stay from now on.
+    pub(crate) fn keep_entries(&self) {
+        self.keeps_entries.set(1);
+    }
+}
+
+/// A disk as [`Owner`] has it.
+pub(super) fn disk_word(disk: Option<usize>) -> u64 {
+    disk.and_then(|entry| u64::try_from(entry.saturating_add(1)).ok())
+        .unwrap_or(0)
+}

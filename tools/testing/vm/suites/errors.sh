@@ -363,7 +363,6 @@ test_messages() {
 	refusal EOPNOTSUPP 'fail' 'fail LV1'
 	refusal EOPNOTSUPP 'readd' 'readd LV1'
 	refusal EOPNOTSUPP 'rollback' 'rollback LV2'
-	refusal EOPNOTSUPP 'set_attr' 'set_attr LV2 ro'
 	refusal EOPNOTSUPP 'set_attr' 'set_attr LV2 ro 0 128'
 	refusal EOPNOTSUPP 'add' "add LV9 ro $DS -"
 	refusal EOPNOTSUPP 'replace_meta' "replace_meta 1 $DS"

@@ -1,0 +1,184 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# set_attr: volumes become logged and diverted, and their users see nothing of it.
+# Smoke: there_and_back
+# Limits: power_cuts=600
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+# LV0, which is only read, and the volumes C1 (diverted) and C2 (logged) with disks of their own
+# and one store.
+attr_group() { # MiB MiB-of-the-store [attribute=value...]
+	load_module
+	clones_disks 2 "$@"
+	legs_remove
+	LEGS=()
+	new_disks 'D1 D2' "$1" "${@:3}"
+	"$SVOL_TEST" fill --seed "$SEED" "$D1" "$D2"
+	G_VOLUMES=("LV0 ro $BASE_DISK -" "C1 ro $D1 ST" "C2 rw $D2 ST" "ST increments $STORE -")
+	G_DISKS+=("$D1" "$D2")
+	remember_base
+	group_create
+	clones_create
+}
+
+set_attr() { # LID ro|rw
+	dmsetup message "$G_NAME" 0 "set_attr $1 $2"
+}
+
+attr_is() { # LID ro|rw
+	read_status
+	assert_status "$1.attr=$2" "$1.health=in-sync"
+}
+
+# All that the volume has is on its disk.
+assert_same() { # device device
+	cmp <(dd if="$1" bs=1M iflag=direct count=$((G_LEN / 2048)) status=none) \
+		<(dd if="$2" bs=1M iflag=direct count=$((G_LEN / 2048)) status=none) ||
+		fail "$1 and $2 differ"
+}
+
+test_there_and_back() {
+	local writes
+	attr_group 16 24
+	steps C1 write:0+1 write:9+3 write:2048+2048 write:$((G_LEN - 9))+3 zero:4096+200 flush check
+	assert_base "$D1"
+	set_attr C1 rw
+	attr_is C1 rw
+	steps C1 check
+	assert_same "$D1" /dev/mapper/C1
+	steps C1 write:100+300 zero:2048+64 write:3000+8 flush check
+	assert_same "$D1" /dev/mapper/C1
+	# Nothing to do.
+	set_attr C1 rw
+
+	set_attr C1 ro
+	attr_is C1 ro
+	writes=$(disk_stat "$D1" writes)
+	steps C1 check write:0+20 write:5000+600 zero:100+20 flush check
+	assert_eq 'the writes of a diverted disk' "$(disk_stat "$D1" writes)" "$writes"
+	# What went to the disk is not given back: the disk does not hold the base there.
+	steps C1 discard:0+8192 check
+	clones_restart
+	attr_is C1 ro
+	steps C1 check write:6000+9 check
+	set_attr C1 rw
+	steps C1 check
+	assert_same "$D1" /dev/mapper/C1
+	clones_restart
+	attr_is C1 rw
+	steps C1 check write:1+1 check
+	assert_same "$D1" /dev/mapper/C1
+	assert_base_untouched
+	# The line is the same as ever.
+	assert_eq 'the attributes in the line' "$(dmsetup table "$G_NAME" | grep -o 'C[12] r[ow]' | xargs)" \
+		'C1 ro C2 rw'
+}
+
+# Without their disks, the volumes are what they were: all is in the store.
+test_nothing_is_lost_with_the_disk() {
+	attr_group 16 24
+	steps C1 write:0+64 zero:500+100 flush
+	set_attr C1 rw
+	steps C1 write:64+64 write:700+9 flush check
+	set_attr C1 ro
+	steps C1 write:60+10 flush check
+	set_attr C1 rw
+	steps C1 write:1000+1000 check flush
+	steps C2 write:0+100 flush
+	set_attr C2 ro
+	steps C2 write:50+100 check flush
+	clones_remove
+	dmsetup remove "$G_NAME"
+	group_move C1 -
+	group_move C2 -
+	group_create
+	read_status
+	assert_status C1.health=degraded
+	clones_create
+	check_clones
+	assert_base_untouched
+}
+
+# Volumes that nobody has loaded, and some that are suspended.
+test_not_loaded() {
+	attr_group 8 16
+	steps C1 write:0+700 flush
+	steps C2 write:300+700 flush
+	clones_remove
+	set_attr C1 rw
+	set_attr C2 ro
+	svol_create C2
+	dmsetup suspend C2
+	set_attr C2 rw
+	dmsetup resume C2
+	svol_create C1
+	check_clones
+	steps C1 write:100+8 check
+	steps C2 write:100+8 check
+	assert_same "$D1" /dev/mapper/C1
+	assert_same "$D2" /dev/mapper/C2
+}
+
+test_refusals() {
+	attr_group 8 16
+	begin_refusals
+	refusal ENODEV 'LV9' 'set_attr LV9 ro'
+	refusal EINVAL 'ST;increments' 'set_attr ST ro'
+	refusal EINVAL 'LV0;allow_unprotected' 'set_attr LV0 rw'
+	refusal EOPNOTSUPP 'ranges' 'set_attr C1 rw 0 128'
+	check_refusals messages
+	dmsetup suspend "$G_NAME"
+	log_mark
+	must_fail set_attr C1 rw
+	assert_logged 'set_attr.*C1.*suspended'
+	dmsetup resume "$G_NAME"
+	attr_is C1 ro
+	check_clones
+}
+
+# The model: I/O of all kinds goes on meanwhile.
+model_live() {
+	local lid=${CLONES[RANDOM % 2]}
+	read_status
+	if [ "${ST[$lid.attr]}" = ro ]; then
+		set_attr "$lid" rw
+	else
+		set_attr "$lid" ro
+	fi
+}
+
+test_under_load() {
+	attr_group 8 40
+	RANDOM=$((SVOL_SEED % 32768))
+	run_model 15 'restart live live live'
+	clones_remove
+	assert_base_untouched
+}
+
+# The power goes at some moment of a change.
+model_crash() {
+	local delay=0.0$((RANDOM % 10))
+	(model_live >/dev/null 2>&1 || :) &
+	sleep "$delay"
+	power_off "${G_DISKS[@]}"
+	wait
+	clones_power_return
+}
+
+test_power_cuts() {
+	local i
+	attr_group 8 40 cache_size=8
+	expect_power_cuts
+	RANDOM=$((SVOL_SEED % 32768))
+	for ((i = 0; i < 8 * ${SVOL_SCALE:-1}; i++)); do
+		steps C1 "write:$((RANDOM % 8000))+300" "write:$((RANDOM % 8000))+9" flush
+		steps C2 "write:$((RANDOM % 8000))+300" "zero:$((RANDOM % 8000))+90" flush
+		model_crash
+		check_clones
+	done
+	clones_remove
+	assert_base "$BASE_DISK"
+}

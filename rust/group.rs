@@ -4,6 +4,8 @@
 
 mod attributes;
 
+use attributes::Changes;
+
 use crate::{
     bound::{
         Bound,
@@ -83,6 +85,9 @@ pub(crate) struct Group {
     commits: Mutex<()>,
     #[pin]
     state: Mutex<State>,
+    /// Changes attributes.
+    #[pin]
+    changes: Worker<Changes>,
 }
 
 /// What is known of a group.
@@ -225,7 +230,8 @@ impl Group {
                 leaving: None,
                 changing: None,
             }),
-        })
+            changes <- Changes::worker(),
+        }? Error)
     }
 
     /// Number of its mapped device.

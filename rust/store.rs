@@ -210,7 +210,7 @@ impl Job for Store {
         worker.retry_full();
         worker.commit_if_due();
         worker.check_low_water();
-        worker.clear_wanted_marks();
+        worker.settle_owners();
         worker.clear_idle_marks();
         worker.give_back();
         worker.come_again();

@@ -12,6 +12,10 @@
 //!
 //! # Locks
 //!
+//! A worker of the group does it while the message waits: the message keeps the group's table from
+//! being exchanged, by a read lock of the same class as the one that pausing the volume waits for, so
+//! the two must not be taken by one thread.
+//!
 //! Pausing the volume takes its suspend lock, under which its `preresume` takes `commits`; so
 //! `commits` comes after it, and is given up before the volume goes on. It is not held while data is
 //! copied, nor while the store's worker is waited for, which takes it too.
@@ -19,7 +23,11 @@
 use super::Group;
 use crate::{
     bound::Bound,
-    dm::DeviceNumber,
+    dm::{
+        DeviceNumber,
+        Job,
+        Worker, //
+    },
     log,
     members::Members,
     overlay::Place,
@@ -32,9 +40,73 @@ use crate::{
 };
 use core::fmt;
 use kernel::{
+    new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Completion,
+        Mutex, //
+    }, //
 };
+
+/// Makes changes, one at a time.
+#[pin_data]
+pub(super) struct Changes {
+    #[pin]
+    wanted: Mutex<Option<Wanted>>,
+}
+
+/// A change, and who waits for it.
+struct Wanted {
+    change: Change,
+    outcome: Arc<Outcome>,
+}
+
+/// How a change went.
+#[pin_data]
+struct Outcome {
+    #[pin]
+    done: Completion,
+    /// Set before that. No other lock is taken under it.
+    #[pin]
+    result: Mutex<Result>,
+}
+
+impl Outcome {
+    fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                done <- Completion::new(),
+                result <- new_mutex!(Err(EIO)),
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl Changes {
+    /// A worker that has nothing to do.
+    pub(super) fn worker() -> impl PinInit<Worker<Self>, Error> {
+        let changes = try_pin_init!(Self {
+            wanted <- new_mutex!(None),
+        }? Error);
+        Worker::new(c"dm-svol-group", changes)
+    }
+}
+
+impl Job for Changes {
+    fn run(worker: &Worker<Self>) {
+        let wanted = worker.wanted.lock().take();
+        let Some(Wanted { change, outcome }) = wanted else {
+            return;
+        };
+        *outcome.result.lock() = change.bound.group.make_change(&change);
+        // It holds the group, which waits for this worker when it goes: so before the message ends,
+        // which holds the group, too.
+        drop(change);
+        outcome.done.complete_all();
+    }
+}
 
 /// A change that was found possible.
 struct Change {
@@ -61,7 +133,7 @@ impl Group {
         let Some(change) = self.begin_attr(members, lid, attr)? else {
             return Ok(());
         };
-        let result = self.make_change(&change);
+        let result = self.let_change(change);
         self.state.lock().changing = None;
         match result {
             Ok(()) => log::info!(self.name(), "{lid}: its attribute is {attr} now"),
@@ -151,6 +223,20 @@ impl Group {
         }))
     }
 
+    /// Has the worker make a change, and waits for that.
+    fn let_change(&self, change: Change) -> Result {
+        let outcome = Outcome::new()?;
+        let wanted = Wanted {
+            change,
+            outcome: outcome.clone(),
+        };
+        *self.changes.wanted.lock() = Some(wanted);
+        self.changes.kick();
+        outcome.done.wait_for_completion();
+        let result = *outcome.result.lock();
+        result
+    }
+
     #[inline(never)]
     fn make_change(&self, change: &Change) -> Result {
         let paused = match change.number {
@@ -163,9 +249,11 @@ impl Group {
             (Some(place), Attr::Rw) => {
                 self.stop_being_source(change)?;
                 place.owner().keep_entries();
+                // Before the disk has anything: it must never be ahead of the increments.
+                place.store().settle_owner(place.owner())?;
                 place.store().copy_to_disk(place.owner(), change.disk)?;
             }
-            (Some(place), _) => place.store().clear_marks_of(place.owner())?,
+            (Some(place), _) => place.store().settle_owner(place.owner())?,
             (None, _) => (),
         }
         self.commit_attr(change)?;

@@ -27,13 +27,13 @@ const LOOK_SECTORS: u64 = 1 << 20;
 /// there is.
 const COPY_SECTORS: u32 = 64;
 
-/// Nobody wants the marks cleared.
+/// Nobody wants it settled.
 pub(super) const NOT_ASKED: u64 = 0;
-/// The worker is to clear the marks.
+/// The worker is to settle it.
 const ASKED: u64 = 1;
-/// They are cleared.
+/// It is settled.
 const CLEARED: u64 = 2;
-/// Some are left.
+/// It is not, and won't be.
 const LEFT: u64 = 3;
 
 impl Worker<Store> {
@@ -87,13 +87,13 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Brings disk and store of a logged volume to where they are known to be the same, and takes
-    /// all its marks back: the worker does. Sleeps for I/O.
+    /// Commits what a volume wrote, and, if it is logged, brings disk and store to where they are
+    /// known to be the same, and takes all its marks back: the worker does. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// `EIO` if marks have to stay.
-    pub(crate) fn clear_marks_of(&self, owner: &Owner) -> Result {
+    /// `EIO` if it can't be committed, or marks have to stay.
+    pub(crate) fn settle_owner(&self, owner: &Owner) -> Result {
         owner.clearing.set(ASKED);
         self.kick();
         loop {
@@ -105,12 +105,13 @@ impl Worker<Store> {
         }
     }
 
-    /// Does what [`Worker::clear_marks_of`] waits for. Sleeps for I/O.
-    pub(super) fn clear_wanted_marks(&self) {
+    /// Does what [`Worker::settle_owner`] waits for. Sleeps for I/O.
+    pub(super) fn settle_owners(&self) {
         for owner in self.owners.iter().filter(|o| o.clearing.get() == ASKED) {
             // Twice: the first time they count as written just now.
             let cleared = self
-                .clear_marks(owner)
+                .settle_map()
+                .and_then(|()| self.clear_marks(owner))
                 .and_then(|_| self.clear_marks(owner));
             owner.clearing.set(match cleared {
                 Ok(false) => CLEARED,

@@ -253,7 +253,11 @@ impl Group {
                 place.store().settle_owner(place.owner())?;
                 place.store().copy_to_disk(place.owner(), change.disk)?;
             }
-            (Some(place), _) => place.store().settle_owner(place.owner())?,
+            (Some(place), _) => {
+                // Its disk may have been written since the store was opened.
+                place.owner().keep_entries();
+                place.store().settle_owner(place.owner())?;
+            }
             (None, _) => (),
         }
         self.commit_attr(change)?;

@@ -102,6 +102,20 @@ test_nothing_is_lost_with_the_disk() {
 	assert_base_untouched
 }
 
+# A volume that was logged, and takes discards after it became diverted: its disk does not hold the
+# base image where an entry could go.
+test_discards_after_logged_writes() {
+	attr_group 8 16
+	steps C2 write:0+2048 flush
+	set_attr C2 ro
+	dmsetup remove C2
+	svol_create C2
+	steps C2 write:128+128 discard:0+2048 check flush
+	set_attr C2 rw
+	steps C2 check
+	assert_same "$D2" /dev/mapper/C2
+}
+
 # Volumes that nobody has loaded, and some that are suspended.
 test_not_loaded() {
 	attr_group 8 16

@@ -86,6 +86,7 @@ free_kib() {
 	sleep 70
 	sync
 	echo 3 > /proc/sys/vm/drop_caches
+	[[ ! -w /proc/sys/vm/compact_memory ]] || echo 1 > /proc/sys/vm/compact_memory
 	sleep 5
 	while read -r name value rest; do
 		[[ $name != MemFree: ]] || echo "$value"
@@ -141,7 +142,8 @@ drop_all
 		printf '%-31s%10s%10s%10s\n' "$name" "${NS[few.$key]}" "${NS[many.$key]}" "${NS[siblings.$key]}"
 	done
 	echo
-	echo "mapping them took ${NS[fill.many]} ns for 16 blocks; a start with them ${began} to ${ended} s"
+	echo "mapping them took ${NS[fill.many]} ns for 16 blocks; a start with them, from ${began} to ${ended} s"
+	echo "free memory in KiB with the group ${with}, without it ${without}"
 	echo
 	goal_head
 	for key in over read first sync1; do

@@ -42,7 +42,7 @@ new_disk() { # name MiB [attribute=value...]
 # As new_disk, with memory for all of it from the start: to find that costs more than most targets.
 new_full_disk() { # name MiB
 	new_disk "$@"
-	dd if=/dev/zero of="/dev/$1" bs=1M count="$2" oflag=direct status=none || die "cannot fill /dev/$1"
+	dd if=/dev/zero of="/dev/$1" bs=1M count="$2" oflag=direct conv=fsync status=none || die "cannot fill /dev/$1"
 }
 
 drop_disk() { # name...

@@ -34,6 +34,12 @@ flushed_loads() { # target device
 	load "$1.sync8" "$2" sync "rand 8 $(((queued + one) * 128)) 128 $eight 0" "$eight" 8 1
 }
 
+# As flushed_loads, on disks with a volatile cache.
+cached_loads() { # target device
+	load "$1.first" "$2" settle "rand 8 0 128 $queued 0" "$queued" 1 32
+	flushed_loads "$@"
+}
+
 # Each of these makes a target on new disks, runs <command> <key> <device> and takes it down. Words
 # behind are attributes of the disks.
 
@@ -126,7 +132,7 @@ prepare
 for target in ${BENCH_TARGETS:-"${targets[@]}"}; do
 	"$target" loads "$target"
 	# The same with disks that have a volatile cache, where all of them have to flush.
-	"$target" flushed_loads "$target.cached" cache_size="$((mib * 3))"
+	"$target" cached_loads "$target.cached" cache_size="$((mib * 3))"
 done
 [[ -z ${BENCH_TARGETS-} ]] || exit 0
 

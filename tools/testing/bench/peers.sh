@@ -136,10 +136,12 @@ for target in ${BENCH_TARGETS:-"${targets[@]}"}; do
 done
 [[ -z ${BENCH_TARGETS-} ]] || exit 0
 
-names=(first 'first write, queue of 32' every 'every 4 KiB once, queue of 32' over 'overwrite, queue of 32' read 'read, queue of 32'
+# With "cached" in front: on disks with a volatile write cache.
+names=(first 'first write, queue of 32' every 'every 4 KiB once, queue of 32'
+	over 'overwrite, queue of 32' read 'read, queue of 32'
 	oversync 'overwrite + flush, 1 writer' sync1 'first write + flush, 1 writer'
-	sync8 'first write + flush, 8 writers' cached.oversync 'the same three with disks'
-	cached.sync1 'that have a volatile' cached.sync8 'write cache')
+	sync8 'first write + flush, 8 writers' cached.oversync 'cached: overwrite + flush, 1'
+	cached.sync1 'cached: first write + flush, 1' cached.sync8 'cached: first write + flush, 8')
 
 own() { # <target>.<load>
 	echo $((${NS[$1]} - ${NS[raw.${1#*.}]}))

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the lock-free parts promise each other, in all orders that a model checker finds in which a
+//! thread is interrupted a few times. It knows most of what the kernel's memory model allows, not
+//! all. Built with `--cfg loom` only: `make check TEST=host`.
+//!
+//! The content of a slot is a cell that must not be read and written at once: a device would mix
+//! the two. Who waits in the kernel by sleeping yields here.
+
+#![cfg(loom)]
+
+use loom::{cell::UnsafeCell, model::Builder, thread};
+use std::sync::{
+    atomic::{AtomicUsize, Ordering::Relaxed},
+    Arc,
+};
+use svol_core::{
+    env::Wait,
+    svol_core::{
+        block_map::{BlockMap, Entry, Kind, WriteStep},
+        grace::{Grace, Ticket},
+        intents::Intents,
+        slots::Slots,
+        write_locks::WriteLocks,
+    },
+};
+
+/// Sectors of a sub-block.
+const SUB: u32 = 8;
+
+/// Sectors of a block in these tests, as a shift.
+const BLOCK_SHIFT: u32 = 4;
+const BLOCK: u32 = 1 << BLOCK_SHIFT;
+
+/// All orders in which a thread is interrupted at most so often where it need not be.
+fn check(preemptions: usize, test: impl Fn() + Send + Sync + 'static) {
+    let orders = Arc::new(AtomicUsize::new(0));
+    let count = orders.clone();
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(move || {
+        count.fetch_add(1, Relaxed);
+        test();
+    });
+    let orders = orders.load(Relaxed);
+    println!("{orders} orders");
+    assert!(orders > 1);
+}
+
+/// What a slot holds: the device sees who reads and who writes.
+struct Content(UnsafeCell<()>);
+
+impl Content {
+    fn new() -> Self {
+        Self(UnsafeCell::new(()))
+    }
+
+    fn read(&self) {
+        self.0.with(|_| ());
+    }
+
+    fn write(&self) {
+        self.0.with_mut(|_| ());
+    }
+}
+
+/// A store with one volume.
+struct Store {
+    map: BlockMap,
+    slots: Slots,
+    grace: Grace,
+    /// Of each slot, by sub-block.
+    content: Vec<[Content; 2]>,
+}
+
+impl Store {
+    fn new(blocks: u64, slots: u32) -> Self {
+        let map = BlockMap::new(blocks << BLOCK_SHIFT, BLOCK_SHIFT).unwrap();
+        for bid in 0..blocks {
+            map.make_room(bid, Wait::May).unwrap();
+        }
+        let store = Self {
+            map,
+            slots: Slots::new(slots).unwrap(),
+            grace: Grace::new(),
+            content: (0..slots)
+                .map(|_| [Content::new(), Content::new()])
+                .collect(),
+        };
+        store.slots.set_limit(slots);
+        store
+    }
+
+    fn content(&self, slot: u32, offset: u32) -> &Content {
+        &self.content[slot as usize][(offset / SUB) as usize]
+    }
+
+    /// A block is in this slot, and all of it was written.
+    fn load(&self, bid: u64, slot: u32) {
+        assert!(self.slots.take_this(slot));
+        let entry = Entry::with_slot(slot).with_data(3);
+        self.map.load(bid, entry).unwrap();
+    }
+
+    fn read(&self, cpu: u32, sector: u64) {
+        let ticket = self.grace.enter(cpu);
+        if let Kind::Slot { slot, offset } = self.map.read_run(sector, 1).kind {
+            self.content(slot, offset).read();
+        }
+        self.grace.leave(ticket);
+    }
+
+    /// Writes one sub-block; returns whether that was possible at once.
+    fn write(&self, cpu: u32, sector: u64) -> bool {
+        let ticket = self.grace.enter(cpu);
+        let step = self.map.write_run(&self.slots, sector, SUB);
+        if let WriteStep::Run(run) = step {
+            assert_eq!(run.sectors, SUB);
+            self.content(run.slot, run.offset).write();
+            if run.is_first {
+                self.map.written(sector, SUB);
+            }
+        }
+        self.grace.leave(ticket);
+        matches!(step, WriteStep::Run(_))
+    }
+
+    fn wait_for_others(&self) {
+        for _ in 0..2 {
+            self.turn();
+        }
+    }
+
+    fn turn(&self) {
+        self.grace.turn();
+        while !self.grace.is_over() {
+            thread::yield_now();
+        }
+    }
+
+    fn set_frozen(&self, bid: u64, frozen: bool) {
+        let done = self
+            .map
+            .update(bid, |entry| Some(entry.with_frozen(frozen)));
+        assert!(done.is_some());
+    }
+
+    /// Gives a block's slot back, as a discard does; `wait` is called before the slot is free.
+    fn free(&self, bid: u64, wait: impl FnOnce(&Self)) {
+        self.set_frozen(bid, true);
+        self.wait_for_others();
+        let out = |entry: Entry| Some(entry.moved_to(None).with_dirty(false));
+        let slot = self.map.update(bid, out).and_then(|(old, _)| old.slot());
+        // Here its entry goes on disk.
+        wait(self);
+        if let Some(slot) = slot {
+            self.slots.give_back(slot);
+        }
+        self.set_frozen(bid, false);
+    }
+}
+
+/// Who reads a slot that is being freed does not see what its next block is.
+fn read_while_reused(wait: fn(&Store)) {
+    check(3, move || {
+        let store = Arc::new(Store::new(2, 1));
+        store.load(0, 0);
+        let other = store.clone();
+        let reader = thread::spawn(move || other.read(1, 0));
+        store.free(0, wait);
+        // There is but one slot.
+        assert!(store.write(0, u64::from(BLOCK)));
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn no_slot_is_reused_under_a_reader() {
+    read_while_reused(Store::wait_for_others);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn catches_slots_reused_under_a_reader() {
+    read_while_reused(|_| ());
+}
+
+/// The turns of two frees in a row must not take a reader of the second for one that was waited
+/// for.
+fn read_while_two_are_freed(turns: u32) {
+    check(3, move || {
+        let store = Arc::new(Store::new(2, 2));
+        store.load(0, 0);
+        store.load(1, 1);
+        let other = store.clone();
+        let reader = thread::spawn(move || other.read(0, u64::from(BLOCK)));
+        for bid in 0..2 {
+            let out = |entry: Entry| Some(entry.moved_to(None));
+            store.map.update(bid, out).unwrap();
+            for _ in 0..turns {
+                store.turn();
+            }
+        }
+        store.content(1, 0).write();
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn two_turns_are_enough() {
+    read_while_two_are_freed(2);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn catches_one_turn_only() {
+    read_while_two_are_freed(1);
+}
+
+/// Who finds a block in a slot finds what was written there.
+#[test]
+fn a_first_write_shows_when_it_is_done() {
+    check(3, || {
+        let store = Arc::new(Store::new(1, 1));
+        let other = store.clone();
+        let reader = thread::spawn(move || {
+            other.read(1, 0);
+            other.read(1, 8);
+        });
+        assert!(store.write(0, 0));
+        reader.join().unwrap();
+        assert_eq!(store.map.get(0).data(), 1);
+    });
+}
+
+/// The same, if the map is changed first.
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn catches_maps_changed_before_the_write() {
+    check(3, || {
+        let store = Arc::new(Store::new(1, 1));
+        let other = store.clone();
+        let reader = thread::spawn(move || other.read(1, 0));
+        if let WriteStep::Run(run) = store.map.write_run(&store.slots, 0, SUB) {
+            store.map.written(0, SUB);
+            store.content(run.slot, run.offset).write();
+        }
+        reader.join().unwrap();
+    });
+}
+
+/// Two first writes of one block, in two sub-blocks: one slot has both.
+#[test]
+fn two_first_writes_share_a_slot() {
+    check(3, || {
+        let store = Arc::new(Store::new(1, 2));
+        let other = store.clone();
+        let writer = thread::spawn(move || other.write(1, 8));
+        assert!(store.write(0, 0));
+        assert!(writer.join().unwrap());
+        let entry = store.map.get(0);
+        assert_eq!((entry.data(), entry.zero()), (3, 0));
+        assert_eq!(store.slots.used(), 1);
+        assert!(entry.is_dirty());
+    });
+}
+
+/// The same, where even the page of the map has to be made by whoever is faster.
+#[test]
+fn two_first_writes_of_a_page() {
+    check(3, || {
+        let mut store = Store::new(1, 2);
+        store.map = BlockMap::new(16, BLOCK_SHIFT).unwrap();
+        let store = Arc::new(store);
+        let other = store.clone();
+        let writer = thread::spawn(move || other.write(1, 8));
+        // The page may be about to show only.
+        let here = store.write(0, 0);
+        let there = writer.join().unwrap();
+        assert!(here || there);
+        let entry = store.map.get(0);
+        assert_eq!(entry.data(), u16::from(here) | u16::from(there) << 1);
+        assert_eq!(store.slots.used(), 1);
+    });
+}
+
+/// A write beside a discard goes before it or after it: no slot is lost, and none has two blocks.
+#[test]
+fn a_write_beside_a_discard() {
+    check(3, || {
+        let store = Arc::new(Store::new(1, 1));
+        store.load(0, 0);
+        let other = store.clone();
+        let writer = thread::spawn(move || other.write(1, 0));
+        store.free(0, Store::wait_for_others);
+        writer.join().unwrap();
+        let entry = store.map.get(0);
+        assert_eq!(store.slots.used(), u32::from(entry.slot().is_some()));
+        assert!(!entry.is_frozen());
+        // What was there before is gone.
+        assert_eq!(entry.data() & 2, 0);
+    });
+}
+
+/// While a block is frozen, nobody writes to it.
+fn write_while_merged(wait: fn(&Store)) {
+    check(3, move || {
+        let store = Arc::new(Store::new(1, 1));
+        store.load(0, 0);
+        let other = store.clone();
+        let writer = thread::spawn(move || other.write(1, 0));
+        store.set_frozen(0, true);
+        wait(&store);
+        store.content(0, 0).write();
+        store.map.written(0, SUB);
+        store.set_frozen(0, false);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn no_write_meets_a_merge() {
+    write_while_merged(Store::wait_for_others);
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn catches_merges_that_do_not_wait() {
+    write_while_merged(|_| ());
+}
+
+/// A commit that begins after a change writes it; one that is under way may.
+#[test]
+fn no_change_is_left_out_of_all_commits() {
+    check(3, || {
+        let store = Arc::new(Store::new(1, 1));
+        assert!(store.slots.take_this(0));
+        store.map.load(0, Entry::with_slot(0)).unwrap();
+        let other = store.clone();
+        let writer = thread::spawn(move || assert!(other.map.written(8, SUB)));
+        let mut on_disk = Entry::EMPTY;
+        assert!(store.map.written(0, SUB));
+        store.map.take_dirty(8, |_, entry| on_disk = entry);
+        // The one before is the commit of this one.
+        assert_eq!(on_disk.data() & 1, 1);
+        writer.join().unwrap();
+        store.map.take_dirty(8, |_, entry| on_disk = entry);
+        assert_eq!(on_disk.data(), 3);
+        assert!(!store.map.is_dirty());
+    });
+}
+
+/// Writes of a logged volume that overlap do not go on at once.
+#[test]
+fn overlapping_writes_wait_for_each_other() {
+    check(3, || {
+        let locks = WriteLocks::new(BLOCK_SHIFT).unwrap();
+        let shared = Arc::new((locks, [Content::new(), Content::new()]));
+        let write = |shared: &(WriteLocks, [Content; 2]), sector: u64, sectors: u32| {
+            let (locks, content) = shared;
+            let taken = locks.take(sector, sectors);
+            if taken > 0 {
+                let last = (sector + u64::from(taken) - 1) / u64::from(SUB);
+                for sub in sector / u64::from(SUB)..=last {
+                    content[sub as usize].write();
+                }
+                locks.give_back(sector, taken);
+            }
+            taken
+        };
+        let other = shared.clone();
+        let first = thread::spawn(move || write(&other, 4, 8));
+        let taken = write(&shared, 0, BLOCK);
+        let other = first.join().unwrap();
+        // One of them comes through, at least.
+        assert!(taken == BLOCK || other == SUB);
+        assert_eq!(shared.0.take(0, BLOCK), BLOCK);
+    });
+}
+
+/// A mark on disk is not cleared while a write relies on it.
+fn write_while_marks_are_cleared(wait: fn(&Grace)) {
+    check(3, move || {
+        let shared = Arc::new((Intents::new(1, 11).unwrap(), Grace::new(), Content::new()));
+        shared.0.mark(0);
+        // Not written since.
+        shared.0.take_idle(|_| ());
+        let other = shared.clone();
+        let writer = thread::spawn(move || {
+            let (intents, grace, on_disk) = &*other;
+            let ticket: Ticket = grace.enter(1);
+            if intents.touch(0, 8) {
+                // It has to stand there as long as this takes.
+                on_disk.read();
+            }
+            grace.leave(ticket);
+        });
+        let (intents, grace, on_disk) = &*shared;
+        let mut idle = false;
+        intents.take_idle(|_| idle = true);
+        if idle {
+            wait(grace);
+            on_disk.write();
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn no_mark_is_cleared_under_a_write() {
+    write_while_marks_are_cleared(|grace| {
+        for _ in 0..2 {
+            grace.turn();
+            while !grace.is_over() {
+                thread::yield_now();
+            }
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn catches_marks_cleared_under_a_write() {
+    write_while_marks_are_cleared(|_| ());
+}

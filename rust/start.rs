@@ -242,6 +242,12 @@ fn resume(
 
     // From here on it is written.
     let homes = Homes::planned(&plan.plans);
+    // After a reset, the devices may still hold what was read from them in their caches. A store
+    // must not know of more events than the metadata after a power cut.
+    for device in (0..line.meta.len()).filter_map(|device| members.meta_device(device)) {
+        // One that fails is found out by the commits that follow.
+        let _ = members.io.flush(device);
+    }
     for found in stores.iter_mut() {
         // Before the count rises again.
         found.note_events(members, known)?;

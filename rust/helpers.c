@@ -65,6 +65,11 @@ void dmr_stack_block_size(struct queue_limits *limits, unsigned int bytes)
 	dm_stack_bs_limits(limits, bytes);
 }
 
+void dmr_stack_dma_alignment(struct queue_limits *limits, struct block_device *bdev)
+{
+	limits->dma_alignment = max(limits->dma_alignment, bdev_dma_alignment(bdev));
+}
+
 unsigned int dmr_noio_save(void)
 {
 	return memalloc_noio_save();

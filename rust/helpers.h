@@ -39,6 +39,7 @@ bool dmr_bdev_read_only(struct block_device *bdev);
 dev_t dmr_bdev_dev(struct block_device *bdev);
 dev_t dmr_md_dev(struct mapped_device *md);
 void dmr_stack_block_size(struct queue_limits *limits, unsigned int bytes);
+void dmr_stack_dma_alignment(struct queue_limits *limits, struct block_device *bdev);
 unsigned int dmr_noio_save(void);
 void dmr_noio_restore(unsigned int flags);
 unsigned int dmr_cpu(void);

@@ -117,4 +117,14 @@ impl Members {
             .filter(|disk| disk.is_data)
             .try_for_each(|disk| visitor.visit(&disk.device, 0, sectors))
     }
+
+    /// Makes the limits those of increments volumes, too, where I/O of a volume goes as it came: what
+    /// can't be made right by splitting it. Their logical block size is not larger than the group's.
+    pub(crate) fn raise_limits(&self, limits: &mut dm::Limits<'_>) {
+        self.disks
+            .iter()
+            .flatten()
+            .filter(|disk| !disk.is_data)
+            .for_each(|disk| limits.raise_alignment(&disk.device));
+    }
 }

@@ -286,6 +286,9 @@ impl Target for SvolTarget {
         if let Some(bytes) = self.group().logical_block_size() {
             limits.raise_block_size(bytes);
         }
+        if let Some(bound) = self.group().bound() {
+            bound.members.raise_limits(limits);
+        }
         if self.writable {
             if let (Writes::Diverted, Some(bytes)) = (self.writes, self.group().block_bytes()) {
                 limits.set_discards(bytes, DISCARD_SECTORS);

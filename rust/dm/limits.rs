@@ -81,6 +81,13 @@ impl Limits<'_> {
         unsafe { bindings::dmr_stack_block_size(self.limits, bytes) };
     }
 
+    /// Memory of an I/O is aligned as this device needs it, too: it gets I/O, but device-mapper is not
+    /// shown it, since it has not all of the sectors.
+    pub(crate) fn raise_alignment(&mut self, device: &Device) {
+        // SAFETY: The limits are valid and ours for the duration of the call; the device is open.
+        unsafe { bindings::dmr_stack_dma_alignment(self.limits, device.bdev()) };
+    }
+
     /// Discards of `bytes` and multiples of that, up to `max_sectors` at once, are worth while.
     pub(crate) fn set_discards(&mut self, bytes: u32, max_sectors: u32) {
         // SAFETY: Valid by the type invariants, and ours during the callback.

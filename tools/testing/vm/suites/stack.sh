@@ -272,6 +272,23 @@ test_linear_and_crypt_below() {
 	must_fail dmsetup remove below0
 }
 
+# With blocks of 4 KiB dm-crypt wants the memory of an I/O to be aligned to that, others do not.
+test_increments_on_crypt() {
+	need_target crypt
+	load_module
+	figure9_disks 16 blocksize=4096
+	dm_crypt belowstore "$DI"
+	blank_disk /dev/mapper/belowstore
+	group_move DLV2 /dev/mapper/belowstore
+	group_create
+	svol_create LV2
+	assert_eq 'the alignment of DLV2' "$(disk_limit /dev/mapper/belowstore dma_alignment)" 4095
+	assert_eq 'the alignment of LV2' "$(disk_limit /dev/mapper/LV2 dma_alignment)" 4095
+	"$SVOL_TEST" random-io /dev/mapper/LV2 --ops 50 --write 50 --state lv2 \
+		--rng "$SVOL_SEED"
+	assert_state "$D2" lv2
+}
+
 # A group whose disks are slices of one disk.
 test_slices_of_one_disk() {
 	local big i

@@ -16,6 +16,7 @@
 pub mod attr;
 pub mod block_map;
 pub mod counter;
+pub mod fault;
 pub mod freq;
 pub mod grace;
 pub mod group;
@@ -23,6 +24,7 @@ pub mod hash;
 pub mod health;
 pub mod id;
 pub mod intents;
+pub mod log_mode;
 pub mod message;
 pub mod meta;
 pub mod route;

@@ -11,6 +11,7 @@
 mod attributes;
 mod bind;
 mod change;
+mod fail;
 mod judge;
 mod remove;
 mod report;
@@ -22,6 +23,7 @@ pub use bind::{
     BindError,
     Bound, //
 };
+pub use fail::FailError;
 pub use remove::RemoveError;
 pub use report::Counters;
 

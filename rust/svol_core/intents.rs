@@ -24,6 +24,8 @@ pub struct Intents {
     touched: Vec<Word>,
     /// A bit per region: the mark stays until a comparison.
     pinned: Vec<Word>,
+    /// A bit per region: a crash left disk and increments different, and it stayed so.
+    open: Vec<Word>,
     /// The size of a region in sectors, as a shift.
     shift: u32,
     regions: u32,
@@ -48,6 +50,7 @@ impl Intents {
             marked: words()?,
             touched: words()?,
             pinned: words()?,
+            open: words()?,
             shift,
             regions,
         })
@@ -102,6 +105,27 @@ impl Intents {
         for region in first..=last.min(self.regions) {
             set(&self.pinned, region);
         }
+    }
+
+    /// The comparison after a crash could not read these; their marks stay until the next start.
+    pub fn leave_open(&self, sector: u64, sectors: u32) {
+        self.pin(sector, sectors);
+        let (first, last) = self.span(sector, sectors);
+        for region in first..=last.min(self.regions) {
+            set(&self.open, region);
+        }
+    }
+
+    /// Whether the disk may hold something else than the increments say, since a crash.
+    pub fn is_open(&self, sector: u64, sectors: u32) -> bool {
+        let (first, last) = self.span(sector, sectors);
+        let is_set = |region: u32| {
+            place(region).is_some_and(|(word, bit)| {
+                let word = self.open.get(word);
+                word.is_some_and(|word| word.get() & bit != 0)
+            })
+        };
+        (first..=last.min(self.regions)).any(is_set)
     }
 
     /// Takes back the marks of regions that were not written since the last call, and hands them to
@@ -165,6 +189,21 @@ fn set(words: &[Word], region: u32) {
 #[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_intents))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_regions() -> Result<(), AllocError> {
+        let intents = Intents::new(100, 11)?;
+        intents.mark(3);
+        assert!(!intents.is_open(0, 100 << 11));
+        intents.leave_open((3 << 11) + 8, 8);
+        assert!(intents.is_open(3 << 11, 1) && intents.is_open(0, 100 << 11));
+        assert!(!intents.is_open(0, 3 << 11) && !intents.is_open(4 << 11, 8));
+        for _ in 0..3 {
+            assert!(intents.take_idle(|_| ()));
+        }
+        assert!(intents.is_marked(3));
+        Ok(())
+    }
 
     #[test]
     fn marks_go_when_idle() -> Result<(), AllocError> {

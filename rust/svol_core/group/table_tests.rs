@@ -8,6 +8,7 @@ mod tests {
         AttrError,
         BindError,
         Counters,
+        FailError,
         GroupTable,
         RemoveError, //
     };
@@ -277,6 +278,34 @@ mod tests {
         assert_eq!(health(&table, 4), Some(Health::Failed));
         assert_eq!(table.protection(2), Protection::Unprotected);
         assert_eq!(table.redundancy(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn disks_are_given_up_while_others_serve() -> Test {
+        let table = active(FIGURE_9)?;
+        assert_eq!(table.disk_meant(&id("LV2")?), Ok(2));
+        assert_eq!(table.disk_meant(&id("S0")?), Ok(3));
+        assert_eq!(table.disk_meant(&id("LV9")?), Err(FailError::Unknown));
+        let refused = |table: &GroupTable, entry| table.with_disk_given_up(entry).err();
+        assert_eq!(refused(&table, 4), Some(FailError::Increments));
+        assert_eq!(refused(&table, 9), Some(FailError::Unknown));
+
+        let give_up =
+            |table: &GroupTable, entry| table.with_disk_given_up(entry).map_err(|_| Failed);
+        let table = give_up(&table, 2)?;
+        assert_eq!(health(&table, 2), Some(Health::Degraded));
+        assert_eq!(table.disk_meant(&id("LV2")?), Err(FailError::Known));
+        assert_eq!(refused(&table, 2), Some(FailError::Known));
+        let table = give_up(&table, 3)?;
+        let table = give_up(&table, 0)?;
+        assert_eq!(table.state(), GroupState::Degraded);
+        assert_eq!(refused(&table, 1), Some(FailError::Needed(id("LV0")?)));
+
+        // A disk that was written without a log has data that nobody else has.
+        let table = active(FIGURE_9)?;
+        let table = table.with_unprotected(2)?.ok_or(Failed)?;
+        assert_eq!(refused(&table, 2), Some(FailError::Needed(id("LV2")?)));
         Ok(())
     }
 

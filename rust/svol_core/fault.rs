@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an I/O that failed says of the disk that it went to.
+
+use super::route::Op;
+
+/// How a disk answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// It does not do such a thing.
+    Unsupported,
+    /// It would have had to wait, and was asked not to.
+    Again,
+    /// Somebody else has reserved it.
+    Conflict,
+    /// It refused the command.
+    Target,
+    /// It has lost the data, or what it has is damaged.
+    Medium,
+    /// It is not there any more, or does not answer.
+    Gone,
+    /// Anything else.
+    Other,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reaction {
+    /// The user gets the answer: it says nothing of the disk.
+    PassOn,
+    /// The data is read elsewhere. The disk may have lost it there only; this counts as an error.
+    Elsewhere,
+    /// The disk is not to be relied on any more.
+    Fail,
+}
+
+/// What follows from an answer.
+pub fn judge(op: Op, answer: Answer) -> Reaction {
+    match (op, answer) {
+        (_, Answer::Unsupported | Answer::Again) => Reaction::PassOn,
+        (_, Answer::Gone) => Reaction::Fail,
+        (Op::Read, _) => Reaction::Elsewhere,
+        // Nobody relies on a discard, and disks often say only now that they take none.
+        (Op::Discard | Op::Other, _) | (Op::WriteZeroes, Answer::Target) => Reaction::PassOn,
+        // Of what it holds nobody could say whether it is old or new.
+        (Op::Write | Op::WriteZeroes | Op::Flush, _) => Reaction::Fail,
+    }
+}
+
+/// So long until half of the errors are forgotten, in milliseconds: an hour.
+const HALF_LIFE_MS: u64 = 3_600_000;
+
+/// The errors of a disk, which age.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ErrorCount {
+    count: u32,
+    /// When it was halved last, in milliseconds.
+    since_ms: u64,
+}
+
+impl ErrorCount {
+    /// No errors.
+    pub const fn new() -> Self {
+        Self {
+            count: 0,
+            since_ms: 0,
+        }
+    }
+
+    /// One more, at `now_ms` on some clock; returns how many there are.
+    pub fn add(&mut self, now_ms: u64) -> u32 {
+        let ages = now_ms.saturating_sub(self.since_ms) / HALF_LIFE_MS;
+        if ages > 0 {
+            let shift = u32::try_from(ages).unwrap_or(u32::MAX);
+            self.count = self.count.checked_shr(shift).unwrap_or(0);
+            self.since_ms = now_ms;
+        }
+        self.count = self.count.saturating_add(1);
+        self.count
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_fault))]
+mod tests {
+    use super::*;
+
+    const OPS: [Op; 6] = [
+        Op::Read,
+        Op::Write,
+        Op::Flush,
+        Op::Discard,
+        Op::WriteZeroes,
+        Op::Other,
+    ];
+    const ANSWERS: [Answer; 7] = [
+        Answer::Unsupported,
+        Answer::Again,
+        Answer::Conflict,
+        Answer::Target,
+        Answer::Medium,
+        Answer::Gone,
+        Answer::Other,
+    ];
+
+    #[test]
+    fn every_answer() {
+        for op in OPS {
+            for answer in ANSWERS {
+                let expected = match answer {
+                    Answer::Unsupported | Answer::Again => Reaction::PassOn,
+                    Answer::Gone => Reaction::Fail,
+                    _ if op == Op::Read => Reaction::Elsewhere,
+                    _ if matches!(op, Op::Discard | Op::Other) => Reaction::PassOn,
+                    Answer::Target if op == Op::WriteZeroes => Reaction::PassOn,
+                    _ => Reaction::Fail,
+                };
+                assert_eq!(judge(op, answer), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn errors_age() {
+        let mut errors = ErrorCount::new();
+        for count in 1..=20 {
+            assert_eq!(errors.add(1000), count);
+        }
+        assert_eq!(errors.add(HALF_LIFE_MS - 1), 21);
+        assert_eq!(errors.add(HALF_LIFE_MS), 11);
+        assert_eq!(errors.add(2 * HALF_LIFE_MS), 6);
+        assert_eq!(errors.add(5 * HALF_LIFE_MS), 1);
+        assert_eq!(errors.add(u64::MAX), 1);
+        // A clock that goes back.
+        assert_eq!(errors.add(0), 2);
+    }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks that fail while the group is in use.
+
+use super::GroupTable;
+use crate::{
+    env::AllocError,
+    svol_core::{
+        attr::Attr,
+        id::Id,
+        meta::VolumeRecord, //
+    },
+};
+use core::fmt;
+
+/// Why a disk is not given up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailError {
+    /// Memory ran out.
+    NoMemory,
+    /// There is no such entry.
+    Unknown,
+    /// It has no disk.
+    NoDisk,
+    /// It failed before.
+    Known,
+    /// It is an increments volume.
+    Increments,
+    /// What is left could not serve this volume.
+    Needed(Id),
+}
+
+impl From<AllocError> for FailError {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for FailError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::Unknown => f.write_str("the group has no such entry"),
+            Self::NoDisk => f.write_str("it has no disk"),
+            Self::Known => f.write_str("its disk has failed already"),
+            Self::Increments => f.write_str("not available yet for increments volumes"),
+            Self::Needed(lid) => write!(f, "without its disk nobody can serve {lid}"),
+        }
+    }
+}
+
+impl GroupTable {
+    /// The entry whose disk is meant when its users speak of this entry: the one that serves it, or,
+    /// if it is no volume, its own.
+    ///
+    /// # Errors
+    ///
+    /// [`FailError::Unknown`], [`FailError::NoDisk`].
+    pub fn disk_meant(&self, lid: &Id) -> Result<usize, FailError> {
+        let entry = self.position(lid).ok_or(FailError::Unknown)?;
+        let volume = self.volume(entry).ok_or(FailError::Unknown)?;
+        match volume.attr {
+            Attr::Spare | Attr::Increments => Ok(entry),
+            Attr::Ro | Attr::Rw => self.disk_of(entry).ok_or(match volume.state.failed {
+                true => FailError::Known,
+                false => FailError::NoDisk,
+            }),
+        }
+    }
+
+    /// The volume that the disk listed for `entry` serves.
+    pub fn served_by(&self, entry: usize) -> Option<usize> {
+        let lid = self.volume(entry)?.lid;
+        let serves = |volume: &VolumeRecord| volume.attr.is_volume() && volume.disk == Some(lid);
+        self.volumes().iter().position(serves)
+    }
+
+    /// The group after the disk that is listed for `entry` was given up. All that is served before is
+    /// served after it: a disk that nothing replaces is of more use than none.
+    ///
+    /// # Errors
+    ///
+    /// See [`FailError`].
+    #[inline(never)]
+    pub fn with_disk_given_up(&self, entry: usize) -> Result<Self, FailError> {
+        let volume = self.volume(entry).ok_or(FailError::Unknown)?;
+        if volume.state.removed {
+            return Err(FailError::Unknown);
+        }
+        if volume.attr == Attr::Increments {
+            return Err(FailError::Increments);
+        }
+        let next = self.with_failed_disk(entry)?.ok_or(FailError::Known)?;
+        let suffers = |other: &usize| self.is_served(*other) && !next.is_served(*other);
+        match (0..self.volumes().len()).find(suffers) {
+            Some(other) => Err(match self.volume(other) {
+                Some(volume) => FailError::Needed(volume.lid),
+                None => FailError::Unknown,
+            }),
+            None => Ok(next),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the writes of a logged volume go, as its disk and its increments volume fail.
+//!
+//! ```text
+//!          disk fails          that is durable
+//!   Both ------------> Held -------------------> Store
+//!    |  <--------------  |
+//!    |   it is kept      | it is kept, and the log was given up meanwhile
+//!    |                   v
+//!    +----------------> Disk
+//!     log is given up, and that is durable
+//! ```
+//!
+//! All changes are made under one lock of the group; who only looks needs none.
+
+use crate::env::Word;
+
+/// Where the writes go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// To disk and increments volume.
+    Both,
+    /// To the disk: the increments volume lacks something that was written.
+    Disk,
+    /// Nowhere yet: they wait until it is durable that the disk has failed.
+    Held,
+    /// To the increments volume: the disk has failed.
+    Store,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The disk fails.
+    DiskFails,
+    /// It is durable that the disk has failed.
+    FailureIsDurable,
+    /// The disk is kept: nothing could replace it.
+    DiskIsKept {
+        /// It is durable that the disk may have been written without a log.
+        unprotected: bool,
+    },
+    /// It is durable that the volume goes on without its log.
+    LogIsGivenUp,
+}
+
+impl Mode {
+    /// The mode after an event; `None` if that can't happen now. Then it is to be seen to first that
+    /// writes are held no more, or what wanted the event has failed.
+    pub fn after(self, event: Event) -> Option<Self> {
+        match (self, event) {
+            (Self::Both, Event::DiskFails) => Some(Self::Held),
+            // Without a log there is nobody to take over.
+            (_, Event::DiskFails) => Some(self),
+
+            (Self::Both | Self::Held | Self::Store, Event::FailureIsDurable) => Some(Self::Store),
+            (Self::Disk, Event::FailureIsDurable) => None,
+
+            (Self::Both | Self::Held, Event::DiskIsKept { unprotected }) => {
+                Some(match unprotected {
+                    true => Self::Disk,
+                    false => Self::Both,
+                })
+            }
+            (Self::Disk, Event::DiskIsKept { .. }) => Some(Self::Disk),
+            (Self::Store, Event::DiskIsKept { .. }) => None,
+
+            (Self::Both | Self::Disk, Event::LogIsGivenUp) => Some(Self::Disk),
+            // Reads go to the increments volume already, which has not all.
+            (Self::Held | Self::Store, Event::LogIsGivenUp) => None,
+        }
+    }
+
+    /// Whether reads may go to increments and siblings instead of the disk.
+    pub fn is_logged(self) -> bool {
+        self != Self::Disk
+    }
+
+    fn code(self) -> u64 {
+        match self {
+            Self::Both => 0,
+            Self::Disk => 1,
+            Self::Held => 2,
+            Self::Store => 3,
+        }
+    }
+}
+
+/// A mode that others look at.
+pub struct ModeCell(Word);
+
+impl ModeCell {
+    /// With a first mode.
+    pub fn new(mode: Mode) -> Self {
+        Self(Word::new(mode.code()))
+    }
+
+    /// The mode. Does not sleep.
+    #[inline]
+    pub fn get(&self) -> Mode {
+        match self.0.get() {
+            0 => Mode::Both,
+            1 => Mode::Disk,
+            2 => Mode::Held,
+            _ => Mode::Store,
+        }
+    }
+
+    /// Goes to the mode after an event; returns it, or `None` if nothing has changed because that
+    /// can't happen now. For one caller at a time.
+    pub fn advance(&self, event: Event) -> Option<Mode> {
+        let next = self.get().after(event)?;
+        self.0.set(next.code());
+        Some(next)
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_log_mode))]
+mod tests {
+    use super::*;
+
+    const MODES: [Mode; 4] = [Mode::Both, Mode::Disk, Mode::Held, Mode::Store];
+    const EVENTS: [Event; 5] = [
+        Event::DiskFails,
+        Event::FailureIsDurable,
+        Event::DiskIsKept { unprotected: false },
+        Event::DiskIsKept { unprotected: true },
+        Event::LogIsGivenUp,
+    ];
+
+    #[test]
+    fn all_transitions() {
+        let both = Some(Mode::Both);
+        let (disk, held, store) = (Some(Mode::Disk), Some(Mode::Held), Some(Mode::Store));
+        let table = [
+            [held, store, both, disk, disk],
+            [disk, None, disk, disk, disk],
+            [held, store, both, disk, None],
+            [store, store, None, None, None],
+        ];
+        for (mode, row) in MODES.iter().zip(table) {
+            for (event, next) in EVENTS.iter().zip(row) {
+                assert_eq!(mode.after(*event), next);
+                let cell = ModeCell::new(*mode);
+                assert_eq!(cell.get(), *mode);
+                assert_eq!(cell.advance(*event), next);
+                assert_eq!(cell.get(), next.unwrap_or(*mode));
+            }
+        }
+    }
+
+    /// What is on one side only is never what a volume is read from.
+    #[test]
+    fn no_way_back_to_what_lacks_data() {
+        for mode in MODES {
+            for event in EVENTS {
+                let Some(next) = mode.after(event) else {
+                    continue;
+                };
+                // The disk lacks what was written to the store alone, and the other way round.
+                if mode == Mode::Store {
+                    assert_eq!(next, Mode::Store);
+                }
+                if mode == Mode::Disk {
+                    assert_eq!(next, Mode::Disk);
+                }
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ use crate::{
         Worker, //
     },
     env::Word,
+    errors,
     group::Group,
     log, logged,
     members::Members,
@@ -60,7 +61,7 @@ const SECTOR_SHIFT: u32 = 9;
 #[derive(Clone, Copy, Default)]
 pub(crate) struct InFlight {
     /// Index of the entry whose disk has it, plus 1; 0 if none has.
-    disk: u32,
+    pub(crate) disk: u32,
     /// Index of the volume that it belongs to, if it was parked.
     pub(crate) volume: u32,
     /// To be given back when it has ended, if it relies on a block map.
@@ -75,6 +76,17 @@ pub(crate) struct InFlight {
     pub(crate) is_log_flush: bool,
     /// It is on its disk, and the store failed.
     pub(crate) has_no_log: bool,
+    /// It goes where its volume has its own data, not to any source of the base image.
+    pub(crate) is_own: bool,
+    /// It is a write of a logged volume whose disk has failed: it goes to the store alone.
+    pub(crate) is_diskless: bool,
+    /// It was sent, and waits for something before it is answered.
+    pub(crate) is_sent: bool,
+    /// Index of the entry whose disk could not read it, plus 1; 0 if none failed. The first one of
+    /// them.
+    pub(crate) first: u16,
+    /// So many other ways to read it were looked at.
+    pub(crate) tries: u16,
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
     /// not.
     pub(crate) waits_since: u32,
@@ -92,8 +104,9 @@ pub(crate) struct Volume {
     pub(crate) stats: Arc<VolumeStats>,
     /// Where its sequential reads stand.
     pub(crate) selector: KBox<Selector>,
-    /// 1 if the disk of this entry serves nobody but its own volume any more.
-    pub(crate) is_written: Word,
+    /// Not 0 if nobody reads the base image from the disk of this entry any more: [`errors::WRITTEN`],
+    /// [`errors::FAILING`], [`errors::FAILED`].
+    pub(crate) apart: Word,
 }
 
 /// A live group table.
@@ -106,8 +119,12 @@ pub(crate) struct Bound {
     pub(crate) volumes: KVec<Volume>,
     /// The increments stores that are here.
     pub(crate) stores: KVec<Pin<KBox<Worker<Store>>>>,
-    /// Entries whose disks serve reads of the base image.
+    /// Entries whose disks serve reads of the base image; those come first that do so by choice.
     pub(crate) sources: KVec<usize>,
+    /// So many do so by choice, the others while none of these is left.
+    pub(crate) preferred: usize,
+    /// A disk with more errors than this has failed.
+    pub(crate) max_errors: u32,
     /// For reads of the group's own device.
     pub(crate) selector: KBox<Selector>,
 }
@@ -125,7 +142,7 @@ impl Bound {
     pub(crate) fn map_volume(
         this: InUse<'_, Self>,
         entry: usize,
-        bio: Bio<'_, InFlight>,
+        mut bio: Bio<'_, InFlight>,
     ) -> Mapped {
         let bound: &Self = &this;
         let Some(volume) = bound.volumes.get(entry) else {
@@ -135,7 +152,10 @@ impl Bound {
         volume.stats.count_io(current_cpu());
         match route::route(&volume.view.get(), operation(info.op)) {
             Route::Base => Self::send_read(this, &volume.selector, bio),
-            Route::Own(disk) => Self::send(this, disk, info.sector, bio),
+            Route::Own(disk) => {
+                bio.data_mut().is_own = true;
+                Self::send(this, disk, info.sector, bio)
+            }
             Route::Overlay => overlay::map(this, entry, bio),
             Route::Logged(disk) => logged::map(this, entry, disk, bio),
             Route::Refuse(_) => bio.fail(),
@@ -179,17 +199,64 @@ impl Bound {
     ///
     /// # Errors
     ///
-    /// Those of the disk that was chosen; `EIO` if there is none.
+    /// Those of the disk that was chosen, if no other one has the data; `EIO` if there is none.
     pub(crate) fn read_base(&self, volume: usize, sector: u64, content: &mut KVec<u8>) -> Result {
         let volume = self.volumes.get(volume).ok_or(EIO)?;
         let sectors = u32::try_from(content.len() >> SECTOR_SHIFT)?;
-        let disk = self
+        let first = self
             .begin_read(&volume.selector, sector, sectors)
-            .and_then(|entry| self.members.disk(entry))
             .ok_or(EIO)?;
+        let mut result = self.read_begun(first, sector, content);
+        let mut next = 0;
+        while result.is_err() {
+            let Some((index, entry)) = self.begin_next(next, Some(first)) else {
+                break;
+            };
+            next = index.saturating_add(1);
+            result = self.read_begun(entry, sector, content);
+        }
+        result
+    }
+
+    /// Reads from a disk that has been told of that.
+    fn read_begun(&self, entry: usize, sector: u64, content: &mut KVec<u8>) -> Result {
+        let disk = self.members.disk(entry).ok_or(EIO)?;
         let result = self.members.io.read(&disk.device, sector, content);
         disk.end();
+        if result.is_err() {
+            self.count_error(entry, true);
+        }
         result
+    }
+
+    /// Chooses the next source of the base image for a read, on from the one with this index, and
+    /// counts the read there; returns its index and its entry. That of the entry `failed` does not
+    /// count.
+    pub(crate) fn begin_next(
+        &self,
+        mut from: usize,
+        failed: Option<usize>,
+    ) -> Option<(usize, usize)> {
+        loop {
+            let (index, entry) = self.next_source(from, failed)?;
+            let (volume, disk) = (self.volumes.get(entry)?, self.members.disk(entry)?);
+            disk.begin();
+            // After that, as in `begin_read`.
+            if volume.apart.get() == 0 {
+                return Some((index, entry));
+            }
+            disk.end();
+            from = index.saturating_add(1);
+        }
+    }
+
+    fn next_source(&self, from: usize, failed: Option<usize>) -> Option<(usize, usize)> {
+        let sources = self.sources.iter().copied().enumerate().skip(from);
+        let mut serving = sources.filter(|(_, entry)| {
+            let volume = self.volumes.get(*entry);
+            Some(*entry) != failed && volume.is_some_and(|volume| volume.apart.get() == 0)
+        });
+        serving.next()
     }
 
     /// Chooses a disk for a read of the base image, and counts the read there.
@@ -201,7 +268,7 @@ impl Bound {
             disk.begin();
             // After that: `stop_serving` says first that the disk serves no more, then waits for
             // those that are counted.
-            if volume.is_written.get() == 0 {
+            if volume.apart.get() == 0 {
                 return Some(entry);
             }
             disk.end();
@@ -209,9 +276,21 @@ impl Bound {
     }
 
     fn choose(&self, selector: &Selector, sector: u64, sectors: u32) -> Option<usize> {
-        selector.choose(current_cpu(), sector, sectors, self.sources.len(), |i| {
+        let of = |count| self.choose_of(count, selector, sector, sectors);
+        of(self.preferred).or_else(|| of(self.sources.len()))
+    }
+
+    /// Chooses among the first `count` sources.
+    fn choose_of(
+        &self,
+        count: usize,
+        selector: &Selector,
+        sector: u64,
+        sectors: u32,
+    ) -> Option<usize> {
+        selector.choose(current_cpu(), sector, sectors, count, |i| {
             let entry = *self.sources.get(i)?;
-            if self.volumes.get(entry)?.is_written.get() != 0 {
+            if self.volumes.get(entry)?.apart.get() != 0 {
                 return None;
             }
             let disk = self.members.disk(entry)?;
@@ -282,11 +361,16 @@ impl Bound {
     }
 
     /// As [`Bound::send`], for a bio that was parked. Does not sleep.
-    pub(crate) fn submit(mut parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
-        parked.data_mut().disk = number(entry);
+    pub(crate) fn submit(parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
         if let Some(disk) = parked.keep().members.disk(entry) {
             disk.begin();
         }
+        Self::submit_begun(parked, entry, sector);
+    }
+
+    /// As [`Bound::submit`], for a bio that its disk has been told of.
+    pub(crate) fn submit_begun(mut parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
+        parked.data_mut().disk = number(entry);
         parked.submit(|this| Some(&this.members.disk(entry)?.device), sector);
     }
 
@@ -308,15 +392,10 @@ impl Bound {
                 disk.end();
             }
             if ended.status().is_error() {
-                if let Some(volume) = bound.volumes.get(entry) {
-                    volume.stats.count_error(ended.info().op == Op::Read);
-                }
+                return errors::ended(this, volume, entry, ended);
             }
         }
         match volume {
-            Some(volume) if ended.data().is_log_flush && ended.status().is_error() => {
-                logged::flush_failed(this, volume, ended)
-            }
             Some(volume) if ended.data().ticket.is_some() => overlay::ended(this, volume, ended),
             _ => EndIo::Done,
         }
@@ -349,7 +428,8 @@ impl Bound {
         let (Some(volume), Some(disk)) = (self.volumes.get(entry), self.members.disk(entry)) else {
             return;
         };
-        if volume.is_written.swap(1) == 0 {
+        let before = errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
+        if before & errors::WRITTEN == 0 {
             while disk.in_flight() > 0 {
                 fsleep(Delta::from_micros(100));
             }
@@ -376,7 +456,8 @@ impl Bound {
     /// Uses the device of an entry for nothing any more, but what it is doing now. Does not sleep.
     pub(crate) fn retire(&self, entry: usize) {
         if let Some(volume) = self.volumes.get(entry) {
-            volume.is_written.swap(1);
+            let _views = self.group.failures().lock();
+            errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
             volume.view.set(VolumeView::NOWHERE);
         }
         for store in self.stores.iter().filter(|store| store.entry() == entry) {
@@ -386,10 +467,14 @@ impl Bound {
 
     /// Whether reads of the base image find a disk, not counting that of this entry.
     pub(crate) fn has_other_source(&self, entry: usize) -> bool {
-        self.sources.iter().any(|source| {
-            let volume = self.volumes.get(*source);
-            *source != entry && volume.is_some_and(|volume| volume.is_written.get() == 0)
-        })
+        self.next_source(0, Some(entry)).is_some()
+    }
+
+    /// What keeps others from the disk of an entry; see [`Volume::apart`].
+    pub(crate) fn apart(&self, entry: usize) -> u64 {
+        self.volumes
+            .get(entry)
+            .map_or(0, |volume| volume.apart.get())
     }
 
     /// Brings stores in step with disks after a crash; calls `full` for a volume whose store has no
@@ -450,11 +535,11 @@ impl Bound {
 }
 
 /// An entry's index as it is kept with bios.
-fn number(entry: usize) -> u32 {
+pub(crate) fn number(entry: usize) -> u32 {
     u32::try_from(entry.saturating_add(1)).unwrap_or(0)
 }
 
-fn operation(op: Op) -> route::Op {
+pub(crate) fn operation(op: Op) -> route::Op {
     match op {
         Op::Read => route::Op::Read,
         Op::Write => route::Op::Write,

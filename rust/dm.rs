@@ -57,6 +57,7 @@ mod writer;
 
 pub(crate) use bio::{
     Bio,
+    Failure,
     Mapped,
     Op,
     Status, //

@@ -19,6 +19,7 @@ mod base;
 mod bound;
 mod dm;
 pub mod env;
+mod errors;
 mod group;
 mod group_target;
 mod log;

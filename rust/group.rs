@@ -3,6 +3,7 @@
 //! One group, over all tables of its mapped device.
 
 mod attributes;
+mod fail;
 
 use attributes::Changes;
 
@@ -20,6 +21,10 @@ use crate::{
         Writer, //
     },
     env::Word,
+    errors::{
+        Failures,
+        Retries, //
+    },
     log,
     members::Members,
     metadata::{
@@ -88,6 +93,12 @@ pub(crate) struct Group {
     /// Changes attributes.
     #[pin]
     changes: Worker<Changes>,
+    /// Reads that failed.
+    #[pin]
+    retries: Worker<Retries>,
+    /// Disks that failed.
+    #[pin]
+    failures: Worker<Failures>,
 }
 
 /// What is known of a group.
@@ -231,6 +242,8 @@ impl Group {
                 changing: None,
             }),
             changes <- Changes::worker(),
+            retries <- Retries::worker(),
+            failures <- Failures::worker(),
         }? Error)
     }
 
@@ -242,6 +255,16 @@ impl Group {
     /// Publishes its live table to the volumes.
     pub(crate) fn provider(&self) -> &Arc<Provider<Bound>> {
         &self.provider
+    }
+
+    /// Tries failed reads elsewhere.
+    pub(crate) fn retries(&self) -> &Worker<Retries> {
+        &self.retries
+    }
+
+    /// Sees to disks that fail.
+    pub(crate) fn failures(&self) -> &Worker<Failures> {
+        &self.failures
     }
 
     /// Its live table, or the one that was live before a suspend.
@@ -439,7 +462,7 @@ impl Group {
                 link: link(table, &stores, entry),
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
-                is_written: Word::new(0),
+                apart: Word::new(0),
             };
             volumes.push(volume, GFP_KERNEL)?;
         }
@@ -447,9 +470,12 @@ impl Group {
         // Disks of in-place volumes serve others only if there is nothing else: their first write
         // would have to wait for reads of others.
         let is_ro = |disk: &usize| table.volume(*disk).is_some_and(|v| v.attr == Attr::Ro);
-        let any_ro = table.sources().any(|disk| is_ro(&disk));
         let mut sources = KVec::new();
-        for disk in table.sources().filter(|disk| !any_ro || is_ro(disk)) {
+        for disk in table.sources().filter(is_ro) {
+            sources.push(disk, GFP_KERNEL)?;
+        }
+        let preferred = sources.len();
+        for disk in table.sources().filter(|disk| !is_ro(disk)) {
             sources.push(disk, GFP_KERNEL)?;
         }
         Ok(Bound {
@@ -458,6 +484,8 @@ impl Group {
             volumes,
             stores,
             sources,
+            preferred,
+            max_errors: line.features.max_errors,
             selector: new_selector(policy)?,
         })
     }
@@ -550,23 +578,30 @@ impl Group {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let entry = table.position(lid).ok_or(ENXIO)?;
+        if table.disk_of(entry).is_none() {
+            // It has failed meanwhile: what the increments volume lacks is nowhere.
+            return Err(EIO);
+        }
         let next = match table.with_unprotected(entry)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Ok(()),
+            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
+            None => None,
         };
         let homes = state.homes;
         drop(state);
-        self.commit(bound, &homes, next)?;
-        log::warning!(
-            self.name(),
-            "{lid}: unprotected from now on, its increments volume failed or is full"
-        );
-        Ok(())
+        if let Some(next) = next {
+            self.commit(bound, &homes, next)?;
+            log::warning!(
+                self.name(),
+                "{lid}: unprotected from now on, its increments volume failed or is full"
+            );
+        }
+        bound.log_is_given_up(entry)
     }
 
     /// The table is suspended: waits until no message changes the group any more, and lets none
     /// begin. Sleeps for I/O of the metadata.
     pub(crate) fn stop_changes(&self) {
+        self.failures.stop();
         let _commits = self.commits.lock();
         self.state.lock().is_live = false;
     }

@@ -135,7 +135,9 @@ impl Target for GroupTarget {
             .registry()
             .claim(number, &self.line.group, &self.members)
             .map_err(|conflict| self.report(&conflict))?;
-        self.group.bind(live, &self.line, &self.members)
+        self.group.bind(live, &self.line, &self.members)?;
+        self.group.watch_disks();
+        Ok(())
     }
 
     fn resume(&self, _live: &Live<'_>) {
@@ -174,6 +176,7 @@ impl Target for GroupTarget {
                 let _ = self.group.write_query(&self.line, reply);
                 Ok(())
             }
+            Message::Fail(lid) => self.group.fail(&self.members, &lid),
             Message::Remove(lid) => self.group.remove(&lid),
             Message::SetAttr {
                 lid,

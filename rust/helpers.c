@@ -35,6 +35,23 @@ void dmr_copy_from_bio(struct bio *bio, size_t offset, void *to, size_t len)
 	}
 }
 
+/* As above, the other way round. */
+void dmr_copy_to_bio(struct bio *bio, size_t offset, const void *from, size_t len)
+{
+	struct bvec_iter iter = bio->bi_iter;
+	struct bio_vec bv;
+
+	bio_advance_iter(bio, &iter, offset);
+	while (len) {
+		bv = bio_iter_iovec(bio, iter);
+		bv.bv_len = min_t(size_t, bv.bv_len, len);
+		memcpy_to_bvec(&bv, from);
+		from += bv.bv_len;
+		len -= bv.bv_len;
+		bio_advance_iter_single(bio, &iter, bv.bv_len);
+	}
+}
+
 sector_t dmr_bdev_nr_sectors(struct block_device *bdev)
 {
 	return bdev_nr_sectors(bdev);

@@ -20,11 +20,16 @@ use crate::{
         Mapped,
         Op, //
     },
+    errors,
     overlay::{
         self,
         Place, //
     },
-    svol_core::block_map::WriteStep, //
+    svol_core::{
+        block_map::WriteStep,
+        fault::Reaction,
+        log_mode::Mode, //
+    }, //
 };
 
 /// The legs of a bio.
@@ -44,33 +49,36 @@ pub(crate) fn map(
     let Some(place) = Place::of(bound, volume) else {
         return bio.fail();
     };
-    if place.owner().is_unlogged() {
-        return match info.op {
-            // The disk has it all.
-            Op::Flush if info.flush > 0 => bio.complete(),
-            // It was loaded while it was diverted; nobody relies on a discard.
-            Op::Discard => bio.complete(),
-            _ => Bound::send(this, disk, info.sector, bio),
-        };
-    }
-    match info.op {
+    match (place.owner().mode(), info.op) {
+        // The disk has it all.
+        (Mode::Disk, Op::Flush) if info.flush > 0 => bio.complete(),
+        // It was loaded while it was diverted; nobody relies on a discard.
+        (Mode::Disk, Op::Discard) => bio.complete(),
+        (Mode::Disk, _) => {
+            bio.data_mut().is_own = true;
+            Bound::send(this, disk, info.sector, bio)
+        }
         // One for the disk, one for the store.
-        Op::Flush if info.flush == 0 => Bound::send(this, disk, 0, bio),
-        Op::Flush => {
+        (Mode::Both, Op::Flush) if info.flush == 0 => Bound::send(this, disk, 0, bio),
+        // Each of them may be the only one that comes now.
+        (Mode::Both | Mode::Store, Op::Flush) => {
             let data = bio.data_mut();
             data.volume = overlay::number(volume);
             data.is_log_flush = true;
             overlay::flush(this, place, bio)
         }
-        Op::Write => write(this, volume, disk, place, bio),
+        (Mode::Both, Op::Write) => write(this, volume, Some(disk), place, bio),
+        (Mode::Store, Op::Write) => write(this, volume, None, place, bio),
+        (Mode::Held, Op::Write | Op::Flush) => errors::hold_new(this, volume, disk, bio),
         _ => overlay::slowly(this, volume, place, bio),
     }
 }
 
+/// Sends a write to the disk of an entry and to the store, or to the store alone.
 fn write(
     this: InUse<'_, Bound>,
     volume: usize,
-    disk: usize,
+    disk: Option<usize>,
     place: Place<'_>,
     mut bio: Bio<'_, InFlight>,
 ) -> Mapped {
@@ -79,6 +87,8 @@ fn write(
     // First of all: who takes back marks or freezes blocks waits for this I/O from here on.
     let ticket = store.grace.enter(current_cpu());
     let sectors = match &owner.intents {
+        // There is no disk that could differ.
+        _ if disk.is_none() => owner.locks.take(info.sector, info.sectors),
         Some(intents) if intents.touch(info.sector, info.sectors) => {
             owner.locks.take(info.sector, info.sectors)
         }
@@ -109,6 +119,10 @@ fn write(
     data.is_first = run.is_first;
     data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
     let sector = store.run_sector(&run);
+    let Some(disk) = disk else {
+        bio.data_mut().is_diskless = true;
+        return Bound::send(this, store.entry(), sector, bio);
+    };
     match Bound::send_both(this, disk, info.sector, store.entry(), sector, bio) {
         Ok(mapped) => mapped,
         Err(mut bio) => {
@@ -146,9 +160,15 @@ pub(crate) fn ended(
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
-    let on_disk = !ended.leg_status(DISK).is_error();
-    let in_store = !ended.leg_status(STORE).is_error();
-    if in_store && on_disk && data.is_first {
+    let status = ended.leg_status(DISK);
+    let (on_disk, in_store, disk_fails) = if data.is_diskless {
+        (true, !status.is_error(), false)
+    } else {
+        let fails = status.is_error() && errors::judge(info.op, status) == Reaction::Fail;
+        let in_store = !ended.leg_status(STORE).is_error();
+        (!status.is_error(), in_store, fails)
+    };
+    if in_store && (on_disk || disk_fails) && data.is_first {
         store.note_written(owner, info.sector, info.sectors);
     }
     if let Some(intents) = owner.intents.as_ref().filter(|_| !(in_store && on_disk)) {
@@ -158,6 +178,21 @@ pub(crate) fn ended(
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket {
         store.grace.leave(ticket);
+    }
+    let disk = data
+        .disk
+        .checked_sub(1)
+        .and_then(|e| usize::try_from(e).ok());
+    if let (true, Some(disk)) = (disk_fails, disk) {
+        if in_store {
+            // It goes on without the disk, but nobody is told before that is durable.
+            return errors::hold_done(this, volume, disk, ended);
+        }
+        let bound: &Bound = &this;
+        bound.begin_failure(disk, false);
+    }
+    if data.is_diskless && !in_store {
+        return EndIo::Done;
     }
     if on_disk && !in_store {
         // The volume goes on without the store, but nobody is told before that is durable.

@@ -6,13 +6,18 @@ use crate::{
     env::AtomicU64,
     svol_core::{
         counter::Counter,
+        fault::ErrorCount,
         freq::Frequency, //
     },
 };
 use kernel::{
     new_spinlock,
+    new_spinlock_irq,
     prelude::*,
-    sync::SpinLock,
+    sync::{
+        SpinLock,
+        SpinLockIrq, //
+    },
     time::{
         Instant,
         Monotonic, //
@@ -30,6 +35,9 @@ pub(crate) struct VolumeStats {
     write_errors: AtomicU64,
     /// When counting began.
     start: Instant<Monotonic>,
+    /// Errors of the entry's disk that are not forgotten yet.
+    #[pin]
+    errors: SpinLockIrq<ErrorCount>,
     #[pin]
     frequency: SpinLock<Frequency>,
 }
@@ -42,6 +50,7 @@ impl VolumeStats {
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
             start: Instant::now(),
+            errors <- new_spinlock_irq!(ErrorCount::new()),
             frequency <- new_spinlock!(Frequency::new()),
         })
     }
@@ -60,6 +69,12 @@ impl VolumeStats {
         }
     }
 
+    /// One more error of the disk that ages; returns how many there are. Does not sleep.
+    pub(crate) fn age_errors(&self) -> u32 {
+        let now_ms = self.now_ms();
+        self.errors.lock().add(now_ms)
+    }
+
     /// Failed reads so far.
     pub(crate) fn read_errors(&self) -> u64 {
         self.read_errors.load()
@@ -72,7 +87,11 @@ impl VolumeStats {
 
     /// I/Os per second of the volume, a decaying average.
     pub(crate) fn frequency(&self) -> u64 {
-        let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0);
+        let now_ms = self.now_ms();
         self.frequency.lock().update(now_ms, self.ios.total())
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0)
     }
 }

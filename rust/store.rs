@@ -60,6 +60,11 @@ use crate::{
         grace::Grace,
         id::Id,
         intents::Intents,
+        log_mode::{
+            Event,
+            Mode,
+            ModeCell, //
+        },
         slots::Slots,
         store::{
             Header,
@@ -111,8 +116,8 @@ pub(crate) struct Owner {
     keeps_entries: Word,
     /// Whether somebody waits for its marks to be cleared; see [`in_place`].
     clearing: Word,
-    /// 1 if it is written without a log by now.
-    unlogged: Word,
+    /// Where its writes go, if it is logged.
+    mode: ModeCell,
     /// 1 while it is being suspended and its writes must not wait for space.
     suspending: Word,
     /// What the owner table said when the store was opened.
@@ -126,9 +131,19 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// Where its writes go, if it is logged.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    /// Goes to another mode, if that can be; for one caller at a time. See [`ModeCell::advance`].
+    pub(crate) fn advance(&self, event: Event) -> Option<Mode> {
+        self.mode.advance(event)
+    }
+
     /// Whether it is written without a log by now.
     pub(crate) fn is_unlogged(&self) -> bool {
-        self.unlogged.get() != 0
+        self.mode() == Mode::Disk
     }
 
     /// It is being suspended, or no longer, and its writes must not wait for space meanwhile.

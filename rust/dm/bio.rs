@@ -110,6 +110,7 @@ impl BioInfo {
 const SECTOR_SHIFT: u32 = bindings::SECTOR_SHIFT;
 const REQ_OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
 const REQ_NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
+const REQ_POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;
 const REQ_FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
 const REQ_PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
 
@@ -146,8 +147,10 @@ impl<'a, P: Default> Bio<'a, P> {
     ) -> Self {
         // SAFETY: By the function's contract.
         let info = unsafe { BioInfo::read(ti, bio) };
+        // SAFETY: The bio is valid by the function's contract.
+        let (iter, flags) = unsafe { ((*bio.as_ptr()).bi_iter, (*bio.as_ptr()).bi_flags) };
         let cell = Cell {
-            head: Head::new(info),
+            head: Head::new(info, iter, flags),
             user: P::default(),
         };
         // SAFETY: The area of this clone is ours alone.
@@ -273,6 +276,29 @@ pub(super) unsafe fn point(bio: NonNull<bindings::bio>, device: &Device, sector:
     }
 }
 
+/// Makes a clone that has ended what it was when it was mapped, so that it can be sent once more.
+///
+/// # Safety
+///
+/// `bio` must be a clone that is ours, for a target whose per-bio data is `P`; its cell is
+/// initialised, and no device has it or a copy of it.
+pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
+    // SAFETY: By the function's contract.
+    unsafe {
+        let head = &mut (*Cell::<P>::of(bio)).head;
+        let raw = &mut *bio.as_ptr();
+        raw.bi_iter = head.iter;
+        // It may have been mapped in part.
+        raw.bi_iter.bi_size = head.info.sectors << SECTOR_SHIFT;
+        raw.bi_flags = head.flags;
+        raw.bi_status = bindings::DMR_STS_OK;
+        // What splits it below counts from here; the last end left 0. And nobody polls for it.
+        raw.__bi_remaining.counter = 1;
+        raw.bi_opf &= !(REQ_POLLED | REQ_NOWAIT);
+        head.has_legs = false;
+    }
+}
+
 // bindgen gives the small C constants an unsigned type.
 const MAPIO_SUBMITTED: c_int = bindings::DM_MAPIO_SUBMITTED as c_int;
 const MAPIO_REMAPPED: c_int = bindings::DM_MAPIO_REMAPPED as c_int;
@@ -297,4 +323,38 @@ impl Status {
     pub(crate) fn is_error(self) -> bool {
         self.0 != bindings::DMR_STS_OK
     }
+
+    /// What kind of error it is; [`Failure::Other`] for none, too.
+    pub(crate) fn failure(self) -> Failure {
+        match self.0 {
+            bindings::DMR_STS_NOTSUPP | bindings::DMR_STS_INVAL => Failure::Unsupported,
+            bindings::DMR_STS_AGAIN => Failure::Again,
+            bindings::DMR_STS_RESV_CONFLICT => Failure::Conflict,
+            bindings::DMR_STS_TARGET => Failure::Target,
+            bindings::DMR_STS_MEDIUM | bindings::DMR_STS_PROTECTION => Failure::Medium,
+            bindings::DMR_STS_TIMEOUT | bindings::DMR_STS_TRANSPORT | bindings::DMR_STS_OFFLINE => {
+                Failure::Gone
+            }
+            _ => Failure::Other,
+        }
+    }
+}
+
+/// Kinds of errors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The device does not do such a thing.
+    Unsupported,
+    /// It would have had to wait, and was asked not to.
+    Again,
+    /// Somebody else has reserved the device.
+    Conflict,
+    /// The device refused the command.
+    Target,
+    /// It has lost the data, or what it has is damaged.
+    Medium,
+    /// It is not there any more, or does not answer.
+    Gone,
+    /// Anything else.
+    Other,
 }

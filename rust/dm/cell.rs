@@ -21,6 +21,9 @@ pub(super) struct Cell<P> {
 pub(super) struct Head {
     /// The clone as it was mapped: its own fields are used up on the way.
     pub(super) info: BioInfo,
+    /// Where its data was when it was mapped, and its flags (`BIO_*`): for sending it once more.
+    pub(super) iter: bindings::bvec_iter,
+    pub(super) flags: u16,
     /// What a parked clone keeps, as an erased pointer.
     pub(super) keep: *const (),
     /// Its end is decided: the callback leaves it alone.
@@ -34,9 +37,11 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(info: BioInfo) -> Self {
+    pub(super) fn new(info: BioInfo, iter: bindings::bvec_iter, flags: u16) -> Self {
         Self {
             info,
+            iter,
+            flags,
             keep: core::ptr::null(),
             finished: false,
             has_legs: false,

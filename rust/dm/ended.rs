@@ -5,6 +5,7 @@
 use super::{
     bindings,
     bio::{
+        rewind,
         BioInfo,
         Status, //
     },
@@ -86,11 +87,13 @@ impl<P> Ended<'_, P> {
         &mut self.cell_mut().user
     }
 
-    /// Takes it: it is done, but its user is told later, by [`Parked::end`]. `keep` stays as long as
-    /// the bio is in flight.
+    /// Takes it, as it was when it was mapped and whatever came of it: it may be sent once more, or its
+    /// user is told later. `keep` stays as long as the bio is in flight.
     pub(crate) fn park<T>(mut self, keep: InUse<'_, T>) -> (EndIo, Parked<T, P>) {
         // Before anybody else can have it.
         let taken = Taken(rcu::read_lock());
+        // SAFETY: Ours by the type invariants; it and its copy have ended.
+        unsafe { rewind::<P>(self.bio) };
         self.cell_mut().head.keep = keep.as_ptr().cast();
         // SAFETY: `DM_ENDIO_INCOMPLETE` gives the bio to us, and `keep` is what its cell names.
         (EndIo::Parked(taken), unsafe { Parked::from_raw(self.bio) })

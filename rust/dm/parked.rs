@@ -7,6 +7,7 @@ use super::{
     bio::{
         point,
         BioInfo,
+        Op,
         Status, //
     },
     cell::Cell,
@@ -97,8 +98,8 @@ impl<T, P> Parked<T, P> {
         // SAFETY: The bio is ours by the type invariants, and `InUse` says that the device stays
         // open until it has ended.
         unsafe { point(self.bio, &device, sector) };
-        // SAFETY: The bio is ours to submit, since dm was told that we do, and was not submitted
-        // before. This accounts it, too.
+        // SAFETY: The bio is ours to submit, since dm was told that we do; it was not submitted
+        // before, or has ended and was rewound. This accounts it, too, the first time.
         unsafe {
             bindings::dm_submit_bio_remap(self.into_raw().as_ptr(), core::ptr::null_mut());
         }
@@ -114,8 +115,8 @@ impl<T, P> Parked<T, P> {
         if offset.checked_add(to.len()).is_none_or(|end| end > bytes) {
             return Err(EINVAL);
         }
-        // SAFETY: The bio is ours and was not submitted, so that it still has all of its content,
-        // of which the range is a part. The buffer is ours to write.
+        // SAFETY: The bio is ours and was not submitted, or was rewound, so that it has all of its
+        // content, of which the range is a part. The buffer is ours to write.
         unsafe {
             bindings::dmr_copy_from_bio(
                 self.bio.as_ptr(),
@@ -123,6 +124,25 @@ impl<T, P> Parked<T, P> {
                 to.as_mut_ptr().cast(),
                 to.len(),
             );
+        }
+        Ok(())
+    }
+
+    /// Puts `from` into its content, from `offset` bytes on. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it has not so much, or is no read.
+    pub(crate) fn copy_from(&mut self, offset: usize, from: &[u8]) -> Result {
+        let bytes = usize::try_from(self.info().sectors)? << bindings::SECTOR_SHIFT;
+        let is_read = self.info().op == Op::Read;
+        if !is_read || offset.checked_add(from.len()).is_none_or(|end| end > bytes) {
+            return Err(EINVAL);
+        }
+        // SAFETY: The bio is ours, a read, and not submitted, or was rewound, so that all of its
+        // content is there to be written, of which the range is a part.
+        unsafe {
+            bindings::dmr_copy_to_bio(self.bio.as_ptr(), offset, from.as_ptr().cast(), from.len());
         }
         Ok(())
     }

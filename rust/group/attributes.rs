@@ -307,6 +307,7 @@ impl Group {
         self.commit(&change.bound, &homes, next)?;
 
         let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
+        let _views = self.failures.lock();
         if let Some(place) = Place::of(&change.bound, change.entry) {
             place.owner().set_disk(match view.writes {
                 Home::Logged(disk) => Some(disk),

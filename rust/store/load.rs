@@ -37,6 +37,10 @@ use crate::{
         group::GroupTable,
         id::Id,
         intents::Intents,
+        log_mode::{
+            Mode,
+            ModeCell, //
+        },
         route::Home,
         slots::Slots,
         store::{
@@ -494,7 +498,10 @@ impl Found {
                     keeps_entries: Word::new(u64::from(is_written)),
                     clearing: Word::new(in_place::NOT_ASKED),
                     // What it lacks, later writes do not bring back.
-                    unlogged: Word::new(u64::from(disk.is_some_and(is_unprotected))),
+                    mode: ModeCell::new(match disk.is_some_and(is_unprotected) {
+                        true => Mode::Disk,
+                        false => Mode::Both,
+                    }),
                     suspending: Word::new(0),
                     record,
                     record_writes: Word::new(0),

@@ -23,6 +23,10 @@ use crate::{
     dm::Worker,
     log,
     svol_core::{
+        log_mode::{
+            Event,
+            Mode, //
+        },
         samples::SUB_BLOCK_SECTORS,
         store::{
             intent,
@@ -97,6 +101,7 @@ impl Slow<'_> {
             self.owner.locks.give_back(part.sector, sectors);
             match result {
                 Ok(()) => done = done.saturating_add(sectors),
+                Err(ENOSPC) if self.owner.mode() == Mode::Store => return Err(ENOSPC),
                 Err(ENOSPC) => {
                     self.give_up_log()?;
                     return self.write_unlogged(disk, source.behind(done), left);
@@ -114,6 +119,10 @@ impl Slow<'_> {
 
     /// Makes the marks of a stretch durable.
     fn mark(&self, range: Range) -> Result {
+        if self.owner.mode() == Mode::Store {
+            // There is no disk that could differ.
+            return Ok(());
+        }
         let intents = self.owner.intents.as_ref().ok_or(EIO)?;
         if intents.touch(range.sector, range.sectors) {
             return Ok(());
@@ -134,9 +143,7 @@ impl Slow<'_> {
         if self.owner.is_unlogged() {
             return Ok(());
         }
-        self.bound.group.unprotect(self.bound, &self.owner.lid)?;
-        self.owner.unlogged.set(1);
-        Ok(())
+        self.bound.group.unprotect(self.bound, &self.owner.lid)
     }
 
     /// Brings the store in step with the disk, in the regions that a crash left marked. Nobody uses
@@ -169,7 +176,7 @@ impl Slow<'_> {
                     Ok(count) => differ = differ.saturating_add(count),
                     Err(EIO) => {
                         // Its user gets the error; the region stays marked.
-                        intents.pin(range.sector, range.sectors);
+                        intents.leave_open(range.sector, range.sectors);
                         log::warning!(
                             self.store.group(),
                             "{}: can't be compared with its increments at sector {}",
@@ -269,7 +276,7 @@ impl Worker<Store> {
         }
         let result = slow.resolve(disk);
         if matches!(result, Err(ENOSPC)) {
-            owner.unlogged.set(1);
+            owner.advance(Event::LogIsGivenUp);
         }
         result
     }

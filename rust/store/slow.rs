@@ -33,6 +33,8 @@ use crate::{
             WriteRun,
             WriteStep, //
         },
+        intents::Intents,
+        log_mode::Mode,
         route::Home,
         samples::SUB_BLOCK_SECTORS,
         slots::NoSlot, //
@@ -207,11 +209,20 @@ impl<'a> Slow<'a> {
         let op = parked.info().op;
         let result = match (self.disk, op) {
             (Some(_), _) if parked.data().has_no_log => self.give_up_log(),
+            (Some(disk), _) if self.owner.mode() == Mode::Held && self.settle(disk).is_err() => {
+                Err(EIO)
+            }
             (Some(disk), Op::Write | Op::WriteZeroes) if self.owner.is_unlogged() => {
-                let then = Then::Submit(disk, range.sector, InFlight::default());
-                return (Ok(()), then);
+                let data = InFlight {
+                    is_own: true,
+                    ..InFlight::default()
+                };
+                return (Ok(()), Then::Submit(disk, range.sector, data));
             }
             (Some(disk), Op::Write) => {
+                if let Some(then) = self.try_diskless(range, parked.info().fua) {
+                    return (Ok(()), then);
+                }
                 self.write_logged(disk, Source::new(Content::Bio(parked)), range)
             }
             (Some(disk), Op::WriteZeroes) => {
@@ -231,7 +242,7 @@ impl<'a> Slow<'a> {
         };
         // The commit that answers a durable write flushes the store only.
         let result = match self.disk {
-            Some(disk) if parked.info().fua => result.and_then(|()| self.flush_disk(disk)),
+            Some(_) if parked.info().fua => result.and_then(|()| self.flush_own()),
             _ => result,
         };
         if self.disk.is_some() && self.owner.is_unlogged() {
@@ -245,6 +256,76 @@ impl<'a> Slow<'a> {
         self.bound.members.io.flush(device)
     }
 
+    /// As [`Slow::flush_disk`], as long as the volume has that disk.
+    fn flush_own(&self) -> Result {
+        match self.own_disk() {
+            Some(disk) => self
+                .flush_disk(disk)
+                .or_else(|error| self.lose(disk, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// The entry of the disk that gets what is written, too.
+    fn own_disk(&self) -> Option<usize> {
+        self.disk.filter(|_| self.owner.mode() != Mode::Store)
+    }
+
+    /// The disk has failed to do something: the volume goes on without it, and that is durable when
+    /// this returns.
+    fn lose(&self, disk: usize, error: Error) -> Result {
+        self.bound.count_error(disk, false);
+        if error == ENOMEM || !self.owner.mode().is_logged() {
+            return Err(EIO);
+        }
+        self.bound.begin_failure(disk, false);
+        self.settle(disk)
+    }
+
+    /// Waits until it is decided what becomes of the disk; fails unless the volume goes on without
+    /// it.
+    fn settle(&self, disk: usize) -> Result {
+        // What went wrong is in the log.
+        let _ = self.bound.group.fail_disk(self.bound, disk);
+        match self.owner.mode() {
+            Mode::Store => Ok(()),
+            Mode::Both | Mode::Disk | Mode::Held => Err(EIO),
+        }
+    }
+
+    /// A write that was held back until the disk was given up; if all of it goes to one place.
+    fn try_diskless(&self, range: Range, fua: bool) -> Option<Then> {
+        if self.owner.mode() != Mode::Store {
+            return None;
+        }
+        let ticket = self.store.grace.enter(current_cpu());
+        let taken = self.owner.locks.take(range.sector, range.sectors);
+        if taken == range.sectors {
+            let step = self
+                .map()
+                .write_run(&self.store.slots, range.sector, range.sectors);
+            match step {
+                WriteStep::Run(run) if run.sectors == range.sectors => {
+                    let data = InFlight {
+                        volume: crate::overlay::number(self.volume),
+                        ticket: Some(ticket),
+                        is_logged: true,
+                        is_diskless: true,
+                        is_first: run.is_first,
+                        needs_commit: fua,
+                        ..InFlight::default()
+                    };
+                    let (entry, sector) = (self.store.entry(), self.store.run_sector(&run));
+                    return Some(Then::Submit(entry, sector, data));
+                }
+                _ => (),
+            }
+        }
+        self.owner.locks.give_back(range.sector, taken);
+        self.store.grace.leave(ticket);
+        None
+    }
+
     /// What held a write up may be over; then all of it goes to one place.
     fn try_at_once(&self, range: Range, fua: bool) -> Option<Then> {
         let ticket = self.store.grace.enter(current_cpu());
@@ -253,11 +334,13 @@ impl<'a> Slow<'a> {
             .write_run(&self.store.slots, range.sector, range.sectors)
         {
             WriteStep::Run(run) if run.sectors == range.sectors => {
-                let mut data = InFlight::default();
-                data.volume = crate::overlay::number(self.volume);
-                data.ticket = Some(ticket);
-                data.is_first = run.is_first;
-                data.needs_commit = fua;
+                let data = InFlight {
+                    volume: crate::overlay::number(self.volume),
+                    ticket: Some(ticket),
+                    is_first: run.is_first,
+                    needs_commit: fua,
+                    ..InFlight::default()
+                };
                 Some(Then::Submit(
                     self.store.entry(),
                     self.store.run_sector(&run),
@@ -313,10 +396,11 @@ impl<'a> Slow<'a> {
                 let whole = self.whole_sub_blocks(range);
                 if whole > 0 {
                     // The store needs no data for that.
-                    if let Some(disk) = self.disk {
+                    if let Some(disk) = self.own_disk() {
                         let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
                         let io = &self.bound.members.io;
-                        io.write_zeroes(device, range.sector, u64::from(whole))?;
+                        io.write_zeroes(device, range.sector, u64::from(whole))
+                            .or_else(|error| self.lose(disk, error))?;
                     }
                     if self.map().zeroed(range.sector, whole) {
                         self.store.note_change();
@@ -347,21 +431,18 @@ impl<'a> Slow<'a> {
     }
 
     fn write_disk(&self, sector: u64, content: &KVec<u8>) -> Result {
-        let Some(disk) = self.disk else {
+        let Some(disk) = self.own_disk() else {
             return Ok(());
         };
         let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
         let result = self.bound.members.io.write(device, sector, content);
-        if let (Err(_), Some(volume)) = (result, self.bound.volumes.get(disk)) {
-            volume.stats.count_error(false);
-        }
-        result
+        result.or_else(|error| self.lose(disk, error))
     }
 
     fn write_store(&self, sector: u64, content: &KVec<u8>) -> Result {
         let io = &self.bound.members.io;
         io.write(self.store.device()?, sector, content)
-            .map_err(|error| match self.disk {
+            .map_err(|error| match self.own_disk() {
                 // The volume can go on without it, as without space.
                 Some(_) => ENOSPC,
                 None => error,
@@ -431,13 +512,21 @@ impl<'a> Slow<'a> {
 
     /// Reads the volume as its user sees it, from `sector` on.
     fn read(&self, sector: u64, content: &mut KVec<u8>) -> Result {
-        match self.disk {
-            Some(disk) => {
-                let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
-                self.bound.members.io.read(device, sector, content)
-            }
-            None => self.read_overlay(sector, content),
-        }
+        let Some(disk) = self.own_disk() else {
+            return self.read_overlay(sector, content);
+        };
+        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+        self.bound
+            .members
+            .io
+            .read(device, sector, content)
+            .or_else(|error| {
+                self.bound.count_error(disk, true);
+                match self.owner.may_read_past(sector, content.len()) {
+                    true => self.read_overlay(sector, content),
+                    false => Err(error),
+                }
+            })
     }
 
     /// Reads the base image with what the store has over it, from `sector` on.
@@ -575,6 +664,47 @@ impl<'a> Slow<'a> {
             // Only the worker freezes, and not now.
             _ => Err(EIO),
         }
+    }
+}
+
+impl Worker<Store> {
+    /// Reads a volume from its increments, and what they lack from siblings. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the devices; `EIO` if only the volume's own disk has the data.
+    pub(crate) fn read_merged(
+        &self,
+        bound: &Bound,
+        volume: usize,
+        sector: u64,
+        content: &mut KVec<u8>,
+    ) -> Result {
+        let owner = Place::of(bound, volume).ok_or(EIO)?.owner();
+        if !owner.may_read_past(sector, content.len()) {
+            return Err(EIO);
+        }
+        let slow = Slow {
+            store: self,
+            bound,
+            volume,
+            owner,
+            disk: None,
+        };
+        // A slot that the map names is not used again until this has left.
+        let ticket = self.grace.enter(current_cpu());
+        let result = slow.read_overlay(sector, content);
+        self.grace.leave(ticket);
+        result
+    }
+}
+
+impl Owner {
+    /// Whether what would be on the disk may be read from increments and siblings instead.
+    pub(crate) fn may_read_past(&self, sector: u64, bytes: usize) -> bool {
+        let sectors = u32::try_from(bytes >> 9).unwrap_or(u32::MAX);
+        let is_open = |intents: &Intents| intents.is_open(sector, sectors);
+        self.mode().is_logged() && !self.intents.as_ref().is_some_and(is_open)
     }
 }
 

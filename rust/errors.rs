@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! I/O that failed.
+//!
+//! A failed bio comes here in [`ended`], where nothing may sleep. What it says of its disk is the
+//! core's business ([`fault`]). What can be served elsewhere is parked:
+//!
+//! - reads in [`Retries`], which sends them to another disk and waits for nothing else;
+//! - writes and flushes that only the failed disk lacks, and new writes of its volume, in
+//!   [`Failures`], which makes the failure durable first.
+//!
+//! From the first error on that speaks against a disk nobody chooses it for reads any more, and its
+//! own volume reads siblings and increments: see [`Bound::begin_failure`].
+
+mod failures;
+mod retries;
+
+pub(crate) use {
+    failures::Failures,
+    retries::Retries, //
+};
+
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        Bio,
+        EndIo,
+        Ended,
+        Failure,
+        InUse,
+        Mapped,
+        Op,
+        Status, //
+    },
+    env::Word,
+    logged,
+    overlay::{
+        self,
+        Place, //
+    },
+    svol_core::{
+        fault::{
+            self,
+            Answer,
+            Reaction, //
+        },
+        log_mode,
+        route::{
+            Home,
+            VolumeView, //
+        }, //
+    },
+};
+
+/// The disk of an entry serves its own volume only: that is, or may be, written.
+pub(crate) const WRITTEN: u64 = 1;
+/// It has failed, which is not durable yet.
+pub(crate) const FAILING: u64 = 2;
+/// It has failed.
+pub(crate) const FAILED: u64 = 4;
+/// With [`FAILING`]: a user wants that.
+pub(crate) const ASKED: u64 = 8;
+/// With [`FAILING`]: the log has said that it can't be made durable.
+const SAID: u64 = 16;
+
+/// Changes a word that others change too; returns what it was.
+pub(crate) fn change(word: &Word, to: impl Fn(u64) -> u64) -> u64 {
+    let mut old = word.get();
+    while let Err(now) = word.replace(old, to(old)) {
+        old = now;
+    }
+    old
+}
+
+/// What follows from how an I/O ended.
+pub(crate) fn judge(op: Op, status: Status) -> Reaction {
+    let answer = match status.failure() {
+        Failure::Unsupported => Answer::Unsupported,
+        Failure::Again => Answer::Again,
+        Failure::Conflict => Answer::Conflict,
+        Failure::Target => Answer::Target,
+        Failure::Medium => Answer::Medium,
+        Failure::Gone => Answer::Gone,
+        Failure::Other => Answer::Other,
+    };
+    fault::judge(crate::bound::operation(op), answer)
+}
+
+/// A bio came back with an error from the disk of an entry; of two legs, the first did. Does not
+/// sleep.
+#[cold]
+#[inline(never)]
+pub(crate) fn ended(
+    this: InUse<'_, Bound>,
+    volume: Option<usize>,
+    entry: usize,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
+    let bound: &Bound = &this;
+    let op = ended.info().op;
+    let data = *ended.data();
+    let reaction = judge(op, ended.status());
+    if reaction != Reaction::PassOn {
+        bound.count_error(entry, op == Op::Read);
+    }
+    if let Some(volume) = volume {
+        if data.is_log_flush {
+            return logged::flush_failed(this, volume, ended);
+        }
+        if data.ticket.is_some() {
+            return overlay::ended(this, volume, ended);
+        }
+    }
+    match (op, reaction) {
+        (Op::Read, Reaction::Elsewhere | Reaction::Fail) => {
+            if !bound.has_elsewhere(volume, entry, data.is_own) {
+                return EndIo::Done;
+            }
+            if reaction == Reaction::Fail || bound.has_too_many(entry) {
+                bound.begin_failure(entry, false);
+            }
+            let first = data.first == 0;
+            let data = ended.data_mut();
+            data.volume = volume.map_or(u32::MAX, overlay::number);
+            if first {
+                data.first = u16::try_from(entry.saturating_add(1)).unwrap_or(u16::MAX);
+            }
+            let (end, parked) = ended.park(this);
+            bound.group.retries().push(parked);
+            end
+        }
+        (Op::Flush, Reaction::Fail) => match volume {
+            Some(volume) if bound.logs_past(volume, entry) => hold_done(this, volume, entry, ended),
+            _ => EndIo::Done,
+        },
+        _ => EndIo::Done,
+    }
+}
+
+/// Holds a new bio back until the failure of a disk is durable, or the disk is kept.
+pub(crate) fn hold_new(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    entry: usize,
+    mut bio: Bio<'_, InFlight>,
+) -> Mapped {
+    let data = bio.data_mut();
+    data.volume = overlay::number(volume);
+    data.disk = crate::bound::number(entry);
+    let (mapped, parked) = bio.park(this);
+    let bound: &Bound = &this;
+    bound.group.failures().push(parked);
+    mapped
+}
+
+/// Lets a disk fail that lacks what its volume wrote, and holds the answer back until that is
+/// durable.
+pub(crate) fn hold_done(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    entry: usize,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
+    let bound: &Bound = &this;
+    bound.begin_failure(entry, false);
+    let data = ended.data_mut();
+    data.volume = overlay::number(volume);
+    data.disk = crate::bound::number(entry);
+    data.is_sent = true;
+    let (end, parked) = ended.park(this);
+    bound.group.failures().push(parked);
+    end
+}
+
+impl Bound {
+    /// Counts an error of the disk of an entry. Does not sleep.
+    pub(crate) fn count_error(&self, entry: usize, read: bool) {
+        if let Some(volume) = self.volumes.get(entry) {
+            volume.stats.count_error(read);
+        }
+    }
+
+    /// Whether the disk of an entry has had more errors than it may, this one included.
+    fn has_too_many(&self, entry: usize) -> bool {
+        self.volumes
+            .get(entry)
+            .is_some_and(|volume| volume.stats.age_errors() > self.max_errors)
+    }
+
+    /// Whether the writes of a volume to the disk of this entry are in its increments volume, too.
+    fn logs_past(&self, volume: usize, entry: usize) -> bool {
+        let is_logged = |place: Place<'_>| place.owner().mode().is_logged();
+        self.volumes
+            .get(volume)
+            .is_some_and(|volume| volume.view.get().writes == Home::Logged(entry))
+            && Place::of(self, volume).is_some_and(is_logged)
+    }
+
+    /// Whether a read that failed on the disk of `entry` may find its data elsewhere. `is_own` says
+    /// that it was to read what the volume wrote there.
+    fn has_elsewhere(&self, volume: Option<usize>, entry: usize, is_own: bool) -> bool {
+        match volume {
+            Some(volume) if is_own => {
+                let reads = self.volumes.get(volume).map(|v| v.view.get().reads);
+                match reads {
+                    Some(Home::Disk(disk)) if disk == entry => self.logs_past(volume, entry),
+                    Some(Home::Nowhere) | None => false,
+                    Some(_) => true,
+                }
+            }
+            _ => true,
+        }
+    }
+
+    /// From now on nobody reads from the disk of an entry, and writes of its volume wait; the rest is
+    /// left to a worker. `asked` says that a user wants it. Does not sleep.
+    pub(crate) fn begin_failure(&self, entry: usize, asked: bool) {
+        let Some(disk) = self.volumes.get(entry) else {
+            return;
+        };
+        let failures = self.group.failures();
+        let _one_at_a_time = failures.lock();
+        if disk.apart.get() & (FAILING | FAILED) != 0 {
+            return;
+        }
+        if !asked && !self.has_other_source(entry) {
+            // It is of more use than none.
+            return;
+        }
+        let why = if asked { ASKED } else { 0 };
+        change(&disk.apart, |apart| apart | FAILING | why);
+        for (volume, owner) in self.owners_on(entry) {
+            if owner.advance(log_mode::Event::DiskFails) == Some(log_mode::Mode::Held) {
+                volume.view.set(VolumeView {
+                    reads: Home::Overlay,
+                    ..volume.view.get()
+                });
+            }
+        }
+        failures.kick();
+    }
+
+    /// Whether the log has to say that a failure can't be made durable: it says so once.
+    pub(crate) fn say_once(&self, entry: usize) -> bool {
+        self.volumes
+            .get(entry)
+            .is_some_and(|disk| change(&disk.apart, |apart| apart | SAID) & SAID == 0)
+    }
+
+    /// The volumes whose writes go to the disk of an entry and to a store.
+    fn owners_on(
+        &self,
+        entry: usize,
+    ) -> impl Iterator<Item = (&crate::bound::Volume, &crate::store::Owner)> {
+        let all = self.volumes.iter().enumerate();
+        all.filter(move |(_, volume)| volume.view.get().writes == Home::Logged(entry))
+            .filter_map(|(index, volume)| Some((volume, Place::of(self, index)?.owner())))
+    }
+
+    /// It is durable that the disk of an entry has failed. Does not sleep.
+    pub(crate) fn failure_is_durable(&self, entry: usize) {
+        let Some(disk) = self.volumes.get(entry) else {
+            return;
+        };
+        let failures = self.group.failures();
+        let _one_at_a_time = failures.lock();
+        change(&disk.apart, |apart| (apart & WRITTEN) | FAILED);
+        for (volume, owner) in self.owners_on(entry) {
+            // The view first: who finds the mode does not read the disk.
+            volume.view.set(VolumeView {
+                reads: Home::Overlay,
+                ..volume.view.get()
+            });
+            if owner.advance(log_mode::Event::FailureIsDurable).is_some() {
+                // From now on, what is not committed is nowhere else.
+                owner.set_disk(None);
+            } else {
+                volume.view.set(VolumeView::NOWHERE);
+            }
+        }
+        // Those that waited go on.
+        failures.kick();
+    }
+
+    /// It is durable that a volume goes on without its log. Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it can't go on so: its disk fails, too.
+    pub(crate) fn log_is_given_up(&self, volume: usize) -> kernel::error::Result {
+        let place = Place::of(self, volume).ok_or(kernel::error::code::EIO)?;
+        let failures = self.group.failures();
+        let _one_at_a_time = failures.lock();
+        let owner = place.owner();
+        if owner.mode() == log_mode::Mode::Held {
+            // The disk has to go on, since it has what nobody else has.
+            if let Some(Home::Logged(entry)) = self.volumes.get(volume).map(|v| v.view.get().writes)
+            {
+                self.keep_disk(entry, true);
+            }
+        }
+        match owner.advance(log_mode::Event::LogIsGivenUp) {
+            Some(_) => Ok(()),
+            None => Err(kernel::error::code::EIO),
+        }
+    }
+
+    /// The disk of an entry goes on although it had errors: nothing could replace it. `unprotected`
+    /// says that it may have been written without a log. Does not sleep.
+    pub(crate) fn disk_is_kept(&self, entry: usize, unprotected: bool) {
+        let failures = self.group.failures();
+        let _one_at_a_time = failures.lock();
+        self.keep_disk(entry, unprotected);
+        failures.kick();
+    }
+
+    /// As [`Bound::disk_is_kept`], under the lock.
+    fn keep_disk(&self, entry: usize, unprotected: bool) {
+        let Some(disk) = self.volumes.get(entry) else {
+            return;
+        };
+        change(&disk.apart, |apart| apart & WRITTEN);
+        for (volume, owner) in self.owners_on(entry) {
+            // The view first: without its log, the volume must not be read from that.
+            volume.view.set(VolumeView {
+                reads: Home::Disk(entry),
+                ..volume.view.get()
+            });
+            // Its errors reach its users from now on.
+            let _ = owner.advance(log_mode::Event::DiskIsKept { unprotected });
+        }
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks that fail: makes that durable, then lets the writes go on that wait for it.
+//!
+//! # Locks
+//!
+//! `live` before the group's `commits`. `held` is a leaf, taken in interrupts, too; all changes of what
+//! a failing disk means to I/O are made under it.
+
+use super::{
+    FAILED,
+    FAILING, //
+};
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        Job,
+        Op,
+        Parked,
+        ParkedList,
+        Status,
+        Worker, //
+    },
+    overlay::Place,
+};
+use kernel::{
+    new_mutex,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        lock::spinlock::SpinLockIrqGuard,
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    }, //
+};
+
+/// Sees to disks that fail.
+#[pin_data]
+pub(crate) struct Failures {
+    /// The live table, as long as its devices may be written. Held while a failure is seen to: who
+    /// takes the table away waits for that, so that this never has the last reference.
+    #[pin]
+    live: Mutex<Option<Arc<Bound>>>,
+    /// What waits for a failure to be durable.
+    #[pin]
+    held: SpinLockIrq<ParkedList<Bound, InFlight>>,
+}
+
+impl Failures {
+    /// A worker that has nothing to do.
+    pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
+        let failures = try_pin_init!(Self {
+            live <- new_mutex!(None),
+            held <- new_spinlock_irq!(ParkedList::new()),
+        }? Error);
+        Worker::new(c"dm-svol-fail", failures)
+    }
+}
+
+impl Worker<Failures> {
+    /// Holds back what waits for a failure to be durable. Does not sleep.
+    pub(super) fn push(&self, parked: Parked<Bound, InFlight>) {
+        let mut held = self.held.lock();
+        held.push(parked);
+        // Under the lock: once the bio can be ended, this may go away.
+        self.kick();
+    }
+
+    /// Keeps others from changing what a failing disk means to I/O. Does not sleep.
+    pub(crate) fn lock(&self) -> SpinLockIrqGuard<'_, ParkedList<Bound, InFlight>> {
+        self.held.lock()
+    }
+
+    /// A table is live from now on.
+    pub(crate) fn begin(&self, bound: Arc<Bound>) {
+        let old = self.live.lock().replace(bound);
+        drop(old);
+        self.kick();
+    }
+
+    /// The table is suspended, and none of its bios is left: sees to what was asked for before, and to
+    /// nothing more. Sleeps for I/O.
+    pub(crate) fn stop(&self) {
+        self.rest();
+        let old = self.live.lock().take();
+        drop(old);
+    }
+}
+
+impl Job for Failures {
+    fn run(worker: &Worker<Self>) {
+        let live = worker.live.lock();
+        let Some(bound) = &*live else {
+            return;
+        };
+        for entry in 0..bound.volumes.len() {
+            if bound.apart(entry) & FAILING != 0 {
+                // What goes wrong is in the log, and those that wait are told.
+                let _ = bound.group.fail_disk(bound, entry);
+            }
+        }
+        let mut list = worker.held.lock().take();
+        while let Some(parked) = list.pop() {
+            release(bound, parked);
+        }
+    }
+}
+
+/// Lets a bio go on that waited for a failure.
+fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
+    let data = *parked.data();
+    let op = parked.info().op;
+    let disk = data
+        .disk
+        .checked_sub(1)
+        .and_then(|disk| usize::try_from(disk).ok());
+    let volume = usize::try_from(data.volume).ok();
+    let (Some(disk), Some(volume)) = (disk, volume) else {
+        return;
+    };
+    let Some(store) = Place::of(bound, volume).map(|place| place.store()) else {
+        return;
+    };
+    let apart = bound.apart(disk);
+    let is_durable = apart & FAILED != 0;
+    if apart & FAILING != 0 || (data.is_sent && !is_durable) {
+        // Nobody may hear that it is done.
+        return parked.end(Status::IOERR);
+    }
+    parked.data_mut().disk = 0;
+    if op == Op::Flush {
+        if is_durable || parked.info().flush > 0 {
+            store.wait_for_commit(parked);
+        } else {
+            Bound::submit(parked, disk, 0);
+        }
+    } else if !data.is_sent {
+        // It is a new write still.
+        store.push_slow(parked);
+    } else if data.needs_commit {
+        store.wait_for_commit(parked);
+    } else {
+        parked.end(Status::OK);
+    }
+}

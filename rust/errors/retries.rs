@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads that failed, and are tried elsewhere.
+
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        current_cpu,
+        Job,
+        Parked,
+        ParkedList,
+        Status,
+        Worker, //
+    },
+    overlay::Place,
+    svol_core::{
+        block_map::Kind,
+        grace::Ticket,
+        route::Home, //
+    },
+};
+use kernel::{
+    new_spinlock_irq,
+    prelude::*,
+    sync::SpinLockIrq, //
+};
+
+/// Bytes that are read at once: as much as the kernel finds memory for, however little there is.
+const CHUNK_BYTES: usize = 32 << 10;
+
+/// So often a volume may have moved to another disk while a read of it fails.
+const MAX_TRIES: u16 = 8;
+
+/// Reads that wait to be tried elsewhere.
+#[pin_data]
+pub(crate) struct Retries {
+    #[pin]
+    queue: SpinLockIrq<ParkedList<Bound, InFlight>>,
+}
+
+impl Retries {
+    /// A worker that has nothing to do.
+    pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
+        let retries = try_pin_init!(Self {
+            queue <- new_spinlock_irq!(ParkedList::new()),
+        }? Error);
+        Worker::new(c"dm-svol-retry", retries)
+    }
+}
+
+impl Worker<Retries> {
+    /// Takes a read on that failed. Does not sleep.
+    pub(crate) fn push(&self, parked: Parked<Bound, InFlight>) {
+        let mut queue = self.queue.lock();
+        queue.push(parked);
+        // Under the lock: once the bio can be ended, this may go away.
+        self.kick();
+    }
+}
+
+impl Job for Retries {
+    fn run(worker: &Worker<Self>) {
+        loop {
+            // Others may come in the meantime, and each must find its end soon.
+            let Some(parked) = worker.queue.lock().pop() else {
+                return;
+            };
+            retry(parked);
+        }
+    }
+}
+
+/// Where a read is tried next.
+enum Next {
+    /// On the disk of this entry, at the same place.
+    Disk(usize),
+    /// On the disk of an entry, the source of the base image with this index, which has been told.
+    Source(usize, usize),
+    /// Where siblings and increments have it.
+    Overlay(usize),
+    /// Nowhere.
+    None,
+}
+
+fn retry(mut parked: Parked<Bound, InFlight>) {
+    let failed = usize::from(parked.data().first).checked_sub(1);
+    let sector = parked.info().sector;
+    match next(&parked, failed) {
+        Next::Source(index, entry) => {
+            // Never again to this one, nor to one before it.
+            let behind = index.saturating_add(1);
+            parked.data_mut().tries = u16::try_from(behind).unwrap_or(u16::MAX);
+            Bound::submit_begun(parked, entry, sector);
+        }
+        Next::Disk(_) if parked.data().tries >= MAX_TRIES => parked.end(Status::IOERR),
+        Next::Disk(entry) => {
+            let data = parked.data_mut();
+            data.tries = data.tries.saturating_add(1);
+            Bound::submit(parked, entry, sector);
+        }
+        Next::Overlay(volume) => read_overlay(parked, volume),
+        Next::None => parked.end(Status::IOERR),
+    }
+}
+
+fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
+    let data = parked.data();
+    let bound = parked.keep();
+    let volume = usize::try_from(data.volume).ok();
+    if let (true, Some(index)) = (data.is_own, volume) {
+        let Some(volume) = bound.volumes.get(index) else {
+            return Next::None;
+        };
+        let view = volume.view.get();
+        let info = parked.info();
+        let bytes = usize::try_from(info.sectors).map_or(usize::MAX, |sectors| sectors << 9);
+        let may_read_past = |place: Place<'_>| place.owner().may_read_past(info.sector, bytes);
+        let is_logged = Place::of(&bound, index).is_some_and(may_read_past);
+        return match (view.reads, view.writes) {
+            (Home::Overlay, _) if is_logged => Next::Overlay(index),
+            (Home::Disk(disk), Home::Logged(_)) if is_logged && Some(disk) == failed => {
+                Next::Overlay(index)
+            }
+            // It lives on another disk by now.
+            (Home::Disk(disk), _) if Some(disk) != failed => Next::Disk(disk),
+            _ => Next::None,
+        };
+    }
+    match bound.begin_next(usize::from(data.tries), failed) {
+        Some((index, entry)) => Next::Source(index, entry),
+        None => Next::None,
+    }
+}
+
+/// Reads what a volume wrote from its increments, and the rest from siblings.
+fn read_overlay(mut parked: Parked<Bound, InFlight>, volume: usize) {
+    let info = parked.info();
+    match find_whole(&parked, volume) {
+        Whole::Slot(entry, sector, ticket) => {
+            parked.data_mut().ticket = Some(ticket);
+            Bound::submit(parked, entry, sector);
+        }
+        Whole::Source(index, entry) => {
+            let behind = index.saturating_add(1);
+            let data = parked.data_mut();
+            data.is_own = false;
+            data.tries = u16::try_from(behind).unwrap_or(u16::MAX);
+            Bound::submit_begun(parked, entry, info.sector);
+        }
+        Whole::Nowhere => {
+            let result = copy_overlay(&mut parked, volume);
+            parked.end(match result {
+                Ok(()) => Status::OK,
+                Err(_) => Status::IOERR,
+            });
+        }
+    }
+}
+
+/// Where all of a read is.
+enum Whole {
+    /// In a slot: at this sector of the disk of an entry, as long as the ticket is not given back.
+    Slot(usize, u64, Ticket),
+    /// In the base image, of which the source with this index is the disk of an entry, which has been
+    /// told.
+    Source(usize, usize),
+    /// At no single place.
+    Nowhere,
+}
+
+fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
+    let info = parked.info();
+    let failed = usize::from(parked.data().first).checked_sub(1);
+    let bound = parked.keep();
+    let Some(place) = Place::of(&bound, volume) else {
+        return Whole::Nowhere;
+    };
+    let (store, owner) = (place.store(), place.owner());
+    // Before the map is looked at: a slot that it names is not used again until this I/O left.
+    let ticket = store.grace.enter(current_cpu());
+    let run = owner.map.read_run(info.sector, info.sectors);
+    if run.sectors == info.sectors {
+        if let Kind::Slot { slot, offset } = run.kind {
+            let sector = store.slot_sector(slot).saturating_add(u64::from(offset));
+            return Whole::Slot(store.entry(), sector, ticket);
+        }
+    }
+    store.grace.leave(ticket);
+    match run.kind {
+        Kind::Base if run.sectors == info.sectors => match bound.begin_next(0, failed) {
+            Some((index, entry)) => Whole::Source(index, entry),
+            None => Whole::Nowhere,
+        },
+        _ => Whole::Nowhere,
+    }
+}
+
+/// Reads into a bio, part by part. Sleeps for I/O.
+fn copy_overlay(parked: &mut Parked<Bound, InFlight>, volume: usize) -> Result {
+    let info = parked.info();
+    let bytes = usize::try_from(info.sectors)? << 9;
+    let mut content = KVec::new();
+    let mut done = 0usize;
+    while done < bytes {
+        let now = CHUNK_BYTES.min(bytes.saturating_sub(done));
+        content.resize(now, 0, GFP_KERNEL)?;
+        let sector = info.sector.saturating_add(u64::try_from(done >> 9)?);
+        {
+            let bound = parked.keep();
+            let place = Place::of(&bound, volume).ok_or(EIO)?;
+            place
+                .store()
+                .read_merged(&bound, volume, sector, &mut content)?;
+        }
+        parked.copy_from(done, &content)?;
+        done = done.saturating_add(now);
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks that fail while the group is in use: their own errors, or a user, say so.
+//!
+//! I/O has turned away from a disk before it comes here, see [`crate::errors`]; what is done here is
+//! to make the failure durable, and to let what waits for that go on.
+
+use super::Group;
+use crate::{
+    bound::Bound,
+    errors, log,
+    members::Members,
+    svol_core::{
+        attr::Attr,
+        group::FailError,
+        health::Health,
+        id::Id, //
+    },
+};
+use kernel::prelude::*;
+
+impl Group {
+    /// The table is live: its failing disks are seen to from now on.
+    pub(crate) fn watch_disks(&self) {
+        if let Some(bound) = self.bound() {
+            self.failures.begin(bound);
+        }
+    }
+
+    /// Lets the disk of an entry fail, as a message of the table of these members wants. Does not
+    /// wait for I/O: a worker does the rest.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not.
+    #[inline(never)]
+    pub(crate) fn fail(&self, members: &Members, lid: &Id) -> Result {
+        let state = self.state.lock();
+        let (Some(table), Some(bound), true) = (&state.table, &state.bound, state.is_live) else {
+            drop(state);
+            log::notice!(self.name(), "message \"fail\": the group is suspended");
+            return Err(EAGAIN);
+        };
+        if bound.members.table != members.table {
+            return Err(EAGAIN);
+        }
+        let group = *table.id();
+        let disk = table
+            .disk_meant(lid)
+            .and_then(|disk| table.with_disk_given_up(disk).map(|_| disk));
+        let disk = disk.map_err(|error| {
+            log::notice!(group, "message \"fail\": LID {lid}: {error}");
+            match error {
+                FailError::NoMemory => ENOMEM,
+                FailError::Unknown => ENODEV,
+                FailError::Increments => EOPNOTSUPP,
+                FailError::Needed(_) => EBUSY,
+                FailError::NoDisk | FailError::Known => EINVAL,
+            }
+        })?;
+        bound.begin_failure(disk, true);
+        Ok(())
+    }
+
+    /// Makes it durable that the disk of an entry has failed, unless nothing could replace it: it is
+    /// kept then. Sleeps for I/O of the metadata.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it is kept; those of the commit, and then what waits must not go on.
+    #[inline(never)]
+    pub(crate) fn fail_disk(&self, bound: &Bound, entry: usize) -> Result {
+        let _commits = self.commits.lock();
+        let apart = bound.apart(entry);
+        if apart & errors::FAILING == 0 {
+            // Somebody was faster.
+            return match apart & errors::FAILED {
+                0 => Err(EBUSY),
+                _ => Ok(()),
+            };
+        }
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let group = *table.id();
+        let lid = table.volume(entry).ok_or(ENXIO)?.lid;
+        let served = table.served_by(entry);
+        let next = match table.with_disk_given_up(entry) {
+            Ok(next) => KBox::new(next, GFP_KERNEL)?,
+            Err(FailError::Known) => {
+                drop(state);
+                bound.failure_is_durable(entry);
+                return Ok(());
+            }
+            Err(FailError::NoMemory) => return Err(ENOMEM),
+            Err(error) => {
+                let unprotected = table.volume(entry).is_some_and(|v| v.state.unprotected);
+                drop(state);
+                bound.disk_is_kept(entry, unprotected);
+                log::warning!(group, "disk of {lid}: failed, but stays in use: {error}");
+                return Err(EBUSY);
+            }
+        };
+        let homes = state.homes;
+        drop(state);
+        let health = served.and_then(|volume| Some((volume, next.volume(volume)?)));
+        let what = match health.map(|(_, volume)| (volume.lid, volume.attr, volume.health)) {
+            Some((lid, Attr::Rw, Health::Degraded)) => {
+                Some((lid, "is degraded, served by siblings and increments"))
+            }
+            Some((lid, ..)) => Some((lid, "is served by its siblings")),
+            None => None,
+        };
+        if let Err(error) = self.commit(bound, &homes, next) {
+            if bound.say_once(entry) {
+                let errno = error.to_errno();
+                log::warning!(
+                    group,
+                    "disk of {lid}: failed, but that can't be recorded: error {errno}; writes that need it fail"
+                );
+            }
+            return Err(error);
+        }
+        bound.failure_is_durable(entry);
+        let why = match apart & errors::ASKED {
+            0 => "failed",
+            _ => "failed by command",
+        };
+        match what {
+            Some((volume, what)) => log::warning!(group, "disk of {lid}: {why}; {volume} {what}"),
+            None => log::warning!(group, "disk of {lid}: {why}"),
+        }
+        Ok(())
+    }
+}

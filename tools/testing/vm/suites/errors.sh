@@ -360,7 +360,7 @@ test_messages() {
 	# Not in this version.
 	refusal EOPNOTSUPP 'restore' 'restore LV2'
 	refusal EOPNOTSUPP 'restore' 'restore LV2 onto S0'
-	refusal EOPNOTSUPP 'fail' 'fail LV1'
+	refusal EOPNOTSUPP 'fail;DLV2' 'fail DLV2'
 	refusal EOPNOTSUPP 'readd' 'readd LV1'
 	refusal EOPNOTSUPP 'rollback' 'rollback LV2'
 	refusal EOPNOTSUPP 'set_attr' 'set_attr LV2 ro 0 128'

@@ -4,8 +4,11 @@
 # Runs the tests of dm-svol inside the test VM, as root, and prints TAP.
 #
 #   run.sh [--smoke] [--suite NAME] [--list] [PATTERN]
+#   run.sh --share FOLDER --suite NAME... [PATTERN]
 #
-# PATTERN is a shell pattern that may match anywhere in "suite.test".
+# PATTERN is a shell pattern that may match anywhere in "suite.test". With --share, several
+# machines that see the same FOLDER share the work: each suite is run by the machine that comes to
+# it first, as output of its own after a line "# suite NAME".
 # Environment:
 #   DM_SVOL_KO    the module
 #   DM_SVOL_BIN   folder of the test binaries (svol-test)
@@ -37,18 +40,23 @@ export TESTS
 . "$TESTS/lib/tap.sh"
 
 usage() {
-	sed -n '3,8s/^# \{0,1\}//p' "$0" >&2
+	sed -n '3,11s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 }
 
-smoke=no only_suite='' list=no pattern=''
+smoke=no suites=() list=no pattern='' share=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--smoke) smoke=yes ;;
 	--list) list=yes ;;
 	--suite)
 		[ $# -gt 1 ] || usage
-		only_suite=$2
+		suites+=("$2")
+		shift
+		;;
+	--share)
+		[ $# -gt 1 ] || usage
+		share=$2
 		shift
 		;;
 	-*) usage ;;
@@ -63,7 +71,7 @@ while [ $# -gt 0 ]; do
 done
 
 if [ "$list" = yes ]; then
-	suite_select "$only_suite" "$smoke" "$pattern" | cut -d ' ' -f 1
+	suite_select "${suites[0]-}" "$smoke" "$pattern" | cut -d ' ' -f 1
 	exit 0
 fi
 
@@ -80,7 +88,9 @@ SVOL_TEST=${DM_SVOL_BIN:-}/svol-test
 [ -x "$SVOL_TEST" ] || die "no svol-test in DM_SVOL_BIN=${DM_SVOL_BIN:-}"
 
 RUN_DIR=$(mktemp -d) || die 'no place for temporary files'
-# A copy in memory: the tests load the module hundreds of times.
+# Copies in memory: every test reads the scripts again, and the module is loaded hundreds of times.
+cp -r "$TESTS" "$RUN_DIR/tests" || die "cannot copy $TESTS"
+TESTS=$RUN_DIR/tests SUITES=$RUN_DIR/tests/suites
 MODULE=$RUN_DIR/dm-svol.ko
 cp "$DM_SVOL_KO" "$MODULE" || die "cannot copy $DM_SVOL_KO"
 cp "$SVOL_TEST" "$RUN_DIR/svol-test" || die "cannot copy $SVOL_TEST"
@@ -218,19 +228,33 @@ run_test() { # suite test limit
 
 # --- The loop --------------------------------------------------------------------
 
-tap_begin
-printf '# kernel %s, seed SVOL_SEED=%s\n' "$(uname -r)" "$SVOL_SEED"
-# What the machine leaked before is not ours.
-[ ! -w "$KMEMLEAK" ] || printf 'scan\nclear\n' | while read -r command; do
-	echo "$command" >"$KMEMLEAK"
-done
-while read -r name limit; do
-	run_test "${name%%.*}" "${name#*.}" "$limit"
-done < <(suite_select "$only_suite" "$smoke" "$pattern")
-if [ -w "$KMEMLEAK" ] && [ "$TAP_COUNT" -gt 0 ]; then
-	run_test kmemleak scan 300
+run_suite() { # suite, or nothing for all
+	local name limit
+	tap_begin
+	printf '# kernel %s, seed SVOL_SEED=%s\n' "$(uname -r)" "$SVOL_SEED"
+	# What the machine leaked before is not ours.
+	[ ! -w "$KMEMLEAK" ] || printf 'scan\nclear\n' | while read -r command; do
+		echo "$command" >"$KMEMLEAK"
+	done
+	while read -r name limit; do
+		run_test "${name%%.*}" "${name#*.}" "$limit"
+	done < <(suite_select "$1" "$smoke" "$pattern")
+	if [ -w "$KMEMLEAK" ] && [ "$TAP_COUNT" -gt 0 ]; then
+		run_test kmemleak scan 300
+	fi
+	tap_plan
+}
+
+if [ -n "$share" ]; then
+	for suite in "${suites[@]}"; do
+		mkdir "$share/$suite" 2>/dev/null || continue
+		echo "# suite $suite"
+		run_suite "$suite"
+	done
+	# What failed stands in the output.
+	exit 0
 fi
-tap_plan
+run_suite "${suites[0]-}"
 if [ "$TAP_COUNT" = 0 ]; then
 	echo '# no test matches' >&2
 	exit 3

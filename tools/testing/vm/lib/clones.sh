@@ -49,17 +49,15 @@ logged_disks() { # clones MiB MiB-of-the-store [attribute=value...]
 }
 
 legs_create() {
-	local lid
+	local lid devices=()
 	for lid in ${LEGS[@]+"${LEGS[@]}"}; do
-		dm_linear "leg_$lid" "$BASE_DISK"
+		devices+=("leg_$lid,,,,0 $G_LEN linear $BASE_DISK 0")
 	done
+	dm_create_all ${devices[@]+"${devices[@]}"}
 }
 
 legs_remove() {
-	local lid
-	for lid in ${LEGS[@]+"${LEGS[@]}"}; do
-		dmsetup remove "leg_$lid"
-	done
+	[ "${#LEGS[@]}" = 0 ] || dmsetup remove "${LEGS[@]/#/leg_}"
 }
 
 # The module, the disks, the group and the clones' devices.
@@ -71,17 +69,11 @@ clones_group() { # clones MiB MiB-of-the-store [attribute=value...]
 }
 
 clones_create() {
-	local lid
-	for lid in "${CLONES[@]}"; do
-		svol_create "$lid"
-	done
+	svols_create "${CLONES[@]}"
 }
 
 clones_remove() {
-	local lid
-	for lid in "${CLONES[@]}"; do
-		dmsetup remove "$lid"
-	done
+	[ "${#CLONES[@]}" = 0 ] || dmsetup remove "${CLONES[@]}"
 }
 
 # Takes clones and group down and up again.

@@ -87,6 +87,13 @@ load_disk() { # disk file
 	dd if="$2" of="$1" bs=1M oflag=direct conv=notrunc,fsync status=none
 }
 
+# The file pattern: 4 MiB of random bytes, the same for all tests of a run, as they take time.
+make_pattern() {
+	[ -s "$RUN_DIR/pattern" ] ||
+		dd if=/dev/urandom of="$RUN_DIR/pattern" bs=1M count=4 status=none
+	cp "$RUN_DIR/pattern" pattern
+}
+
 # Makes a disk hold zeroes only.
 blank_disk() { # disk...
 	local disk

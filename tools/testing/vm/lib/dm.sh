@@ -15,6 +15,12 @@ dm_linear() { # name device [start [len]]
 	dmsetup create "$1" --table "0 $len linear $2 $start"
 }
 
+# Makes devices that do not need each other, with one process.
+dm_create_all() { # "name,,,,table"...
+	local IFS=';'
+	[ $# = 0 ] || dmsetup create --concise "$*"
+}
+
 # Encryption with a fixed key.
 dm_crypt() { # name device
 	local key

@@ -136,6 +136,15 @@ svol_create() { # LID [--readonly]
 	dmsetup create "$1" "${@:2}" --table "0 $G_LEN svol /dev/mapper/$G_NAME $1"
 }
 
+# Several of them.
+svols_create() { # LID...
+	local lid devices=()
+	for lid in "$@"; do
+		devices+=("$lid,,,,0 $G_LEN svol /dev/mapper/$G_NAME $lid")
+	done
+	dm_create_all "${devices[@]}"
+}
+
 # Makes LV0 and LV1 read-only and LV2 writable.
 figure9_volumes() {
 	svol_create LV0 --readonly

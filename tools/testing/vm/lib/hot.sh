@@ -12,16 +12,17 @@ hot_programs() { # folder
 	local program path paths=() loader
 	mkdir -p "$1/bin" "$1/lib"
 	for program in "${HOT_PROGRAMS[@]}"; do
-		path=$(type -P "$program") || continue
-		# By the name that is asked for: some are links to programs of many names.
-		cp -L "$path" "$1/bin/$program"
-		paths+=("$1/bin/$program")
+		path=$(type -P "$program") && paths+=("$path")
 	done
-	ldd "${paths[@]}" "$SVOL_TEST" 2>/dev/null | awk '/=> \// { print $3 }' | sort -u |
-		xargs cp -L -t "$1/lib"
-	# The loader's place is written into every program.
+	# By the name that is asked for: some are links to programs of many names.
+	cp -L -t "$1/bin" "${paths[@]}"
+	# The loader's place is written into every program. It lists the libraries of one in a
+	# fraction of the time that ldd takes.
 	loader=$(ldd "${paths[0]}" | awk '$1 ~ "^/.*/ld" { print $1 }')
 	loader=$(readlink -f "$loader")
+	for path in "${paths[@]}" "$SVOL_TEST"; do
+		"$loader" --list "$path"
+	done 2>/dev/null | awk '/=> \// && !seen[$3]++ { print $3 }' | xargs cp -L -t "$1/lib"
 	cp "$loader" "$1/loader" && mount --bind "$1/loader" "$loader"
 	export PATH="$1/bin:$PATH" LD_LIBRARY_PATH="$1/lib"
 	HOT_LOADER=$loader

@@ -16,12 +16,12 @@ ROUND=0
 
 # Makes the parts, under names of their own, on a device.
 record_legs() { # device
-	local i at=0
+	local i at=0 devices=()
 	for i in "${!RECORD_PARTS[@]}"; do
-		dmsetup create "${RECORD_PARTS[i]}" \
-			--table "0 $((RECORD_SIZES[i] * 2048)) linear $1 $((at * 2048))"
+		devices+=("${RECORD_PARTS[i]},,,,0 $((RECORD_SIZES[i] * 2048)) linear $1 $((at * 2048))")
 		at=$((at + RECORD_SIZES[i]))
 	done
+	dm_create_all "${devices[@]}"
 }
 
 record_legs_remove() {
@@ -125,15 +125,13 @@ replay_check() { # entries
 		steps "$lid" check ${AFTER[@]+"${AFTER[@]}"} ||
 			fail "$lid is wrong after $1 entries ($STATE ${AFTER[*]-})"
 	done
-	clones_remove
-	dmsetup remove "$G_NAME"
+	dmsetup remove "${CLONES[@]}" "$G_NAME"
 	# Once more, after a clean stop: nothing flips.
 	if [ $(($1 % 5)) = 0 ]; then
 		group_create
 		clones_create
 		check_clones
-		clones_remove
-		dmsetup remove "$G_NAME"
+		dmsetup remove "${CLONES[@]}" "$G_NAME"
 	fi
 	record_legs_remove
 }

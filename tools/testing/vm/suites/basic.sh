@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What a group shows of itself, and the basic rules of its volumes.
-# Smoke: figure9 base_read readonly_rules writable_volume
+# Smoke: figure9 readonly_rules writable_volume
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

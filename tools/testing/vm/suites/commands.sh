@@ -13,7 +13,7 @@ shared_group() {
 	new_disks 'D0 D1 D2' 32
 	new_disk DI 64
 	"$SVOL_TEST" fill --seed "$SEED" "$D0" "$D1" "$D2"
-	dd if=/dev/urandom of=pattern bs=1M count=4 status=none
+	make_pattern
 	G_NAME=G0
 	G_LEN=65536
 	G_BLOCK=128

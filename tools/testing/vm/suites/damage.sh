@@ -89,10 +89,7 @@ never_wrong() { # what [silently]
 				ANSWER='read error'
 			fi
 		done
-		for lid in "${created[@]}"; do
-			dmsetup remove "$lid"
-		done
-		dmsetup remove G0
+		dmsetup remove "${created[@]}" G0
 	fi
 	[ $# -gt 1 ] || assert_logged '^dm_svol: .*ST'
 }

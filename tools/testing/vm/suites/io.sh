@@ -3,7 +3,7 @@
 #
 # I/O through the volumes: right data, whole bios, spread reads, and what the
 # block layer can ask for besides reads and writes.
-# Smoke: random_reads random_writes
+# Smoke: random_writes
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

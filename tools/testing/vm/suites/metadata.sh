@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Group metadata: what survives, and what is refused rather than guessed.
-# Smoke: survives_a_reload_of_the_module foreign_disk
+# Smoke: survives_a_reload_of_the_module
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

@@ -8,7 +8,7 @@
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
 
-SVOL_SECONDS=${SVOL_SECONDS:-20}
+SVOL_SECONDS=${SVOL_SECONDS:-12}
 # How many points; each takes some seconds.
 POINTS=$((SVOL_SECONDS / 2))
 

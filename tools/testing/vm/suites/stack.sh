@@ -3,7 +3,7 @@
 #
 # Volumes as ordinary disks: file systems, partitions and other device-mapper
 # targets above them, and such targets below them.
-# Smoke: ext4_readonly linear_and_crypt_above
+# Smoke: ext4_readonly
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

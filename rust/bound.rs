@@ -250,6 +250,7 @@ impl Bound {
         }
     }
 
+    /// The next source from the one with this index on; see [`Bound::begin_next`].
     fn next_source(&self, from: usize, failed: Option<usize>) -> Option<(usize, usize)> {
         let sources = self.sources.iter().copied().enumerate().skip(from);
         let mut serving = sources.filter(|(_, entry)| {
@@ -441,7 +442,7 @@ impl Bound {
         let needs_base = |volume: &Volume| {
             volume.lid != *lid && matches!(volume.view.get().reads, Home::Base | Home::Overlay)
         };
-        self.sources.contains(&entry)
+        self.current_sources().contains(&entry)
             && !self.has_other_source(entry)
             && self.volumes.iter().any(needs_base)
     }
@@ -467,7 +468,24 @@ impl Bound {
 
     /// Whether reads of the base image find a disk, not counting that of this entry.
     pub(crate) fn has_other_source(&self, entry: usize) -> bool {
+        let mut sources = self.current_sources().iter();
+        sources.any(|source| *source != entry && self.apart(*source) == 0)
+    }
+
+    /// Whether reads of the base image could find a disk without that of this entry, although none that
+    /// serves them by choice.
+    pub(crate) fn can_spare(&self, entry: usize) -> bool {
         self.next_source(0, Some(entry)).is_some()
+    }
+
+    /// The sources that reads of the base image are spread over now: those by choice, while there are
+    /// any.
+    fn current_sources(&self) -> &[usize] {
+        let by_choice = self.sources.get(..self.preferred).unwrap_or_default();
+        match by_choice.iter().any(|source| self.apart(*source) == 0) {
+            true => by_choice,
+            false => &self.sources,
+        }
     }
 
     /// What keeps others from the disk of an entry; see [`Volume::apart`].

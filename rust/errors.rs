@@ -226,7 +226,7 @@ impl Bound {
         if disk.apart.get() & (FAILING | FAILED) != 0 {
             return;
         }
-        if !asked && !self.has_other_source(entry) {
+        if !asked && !self.can_spare(entry) {
             // It is of more use than none.
             return;
         }

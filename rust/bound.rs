@@ -18,7 +18,10 @@ use crate::{
     errors,
     group::Group,
     log, logged,
-    members::Members,
+    members::{
+        Members,
+        Sources, //
+    },
     overlay::{
         self,
         Place, //
@@ -78,8 +81,6 @@ pub(crate) struct InFlight {
     pub(crate) has_no_log: bool,
     /// It goes where its volume has its own data, not to any source of the base image.
     pub(crate) is_own: bool,
-    /// It is a write of a logged volume whose disk has failed: it goes to the store alone.
-    pub(crate) is_diskless: bool,
     /// It was sent, and waits for something before it is answered.
     pub(crate) is_sent: bool,
     /// Index of the entry whose disk could not read it, plus 1; 0 if none failed. The first one of
@@ -87,9 +88,22 @@ pub(crate) struct InFlight {
     pub(crate) first: u16,
     /// So many other ways to read it were looked at.
     pub(crate) tries: u16,
+    /// As logged, but the store alone counts: its disk is being filled, or there is none.
+    pub(crate) is_kept: bool,
+    /// It goes to a disk that is being filled.
+    pub(crate) fills: bool,
+    /// It is in the store, and the disk that is being filled failed.
+    pub(crate) has_no_disk: bool,
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
     /// not.
     pub(crate) waits_since: u32,
+}
+
+impl InFlight {
+    /// The entry whose disk has it, or had it last.
+    pub(crate) fn disk(&self) -> Option<usize> {
+        usize::try_from(self.disk).ok()?.checked_sub(1)
+    }
 }
 
 /// One entry as mapping sees it.
@@ -107,6 +121,8 @@ pub(crate) struct Volume {
     /// Not 0 if nobody reads the base image from the disk of this entry any more: [`errors::WRITTEN`],
     /// [`errors::FAILING`], [`errors::FAILED`].
     pub(crate) apart: Word,
+    /// While a disk is being filled for it: so many sectors are done.
+    pub(crate) copied: Word,
 }
 
 /// A live group table.
@@ -119,10 +135,8 @@ pub(crate) struct Bound {
     pub(crate) volumes: KVec<Volume>,
     /// The increments stores that are here.
     pub(crate) stores: KVec<Pin<KBox<Worker<Store>>>>,
-    /// Entries whose disks serve reads of the base image; those come first that do so by choice.
-    pub(crate) sources: KVec<usize>,
-    /// So many do so by choice, the others while none of these is left.
-    pub(crate) preferred: usize,
+    /// Entries whose disks serve reads of the base image.
+    pub(crate) sources: Sources,
     /// A disk with more errors than this has failed.
     pub(crate) max_errors: u32,
     /// For reads of the group's own device.
@@ -158,6 +172,7 @@ impl Bound {
             }
             Route::Overlay => overlay::map(this, entry, bio),
             Route::Logged(disk) => logged::map(this, entry, disk, bio),
+            Route::Kept => logged::map_kept(this, entry, bio),
             Route::Refuse(_) => bio.fail(),
         }
     }
@@ -252,12 +267,73 @@ impl Bound {
 
     /// The next source from the one with this index on; see [`Bound::begin_next`].
     fn next_source(&self, from: usize, failed: Option<usize>) -> Option<(usize, usize)> {
-        let sources = self.sources.iter().copied().enumerate().skip(from);
+        let sources = self.sources.iter().enumerate().skip(from);
         let mut serving = sources.filter(|(_, entry)| {
             let volume = self.volumes.get(*entry);
             Some(*entry) != failed && volume.is_some_and(|volume| volume.apart.get() == 0)
         });
         serving.next()
+    }
+
+    /// Reads the base image from the source whose volume is used least; from another one if it can't
+    /// be read. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the last disk that was tried; `EIO` if there is none.
+    pub(crate) fn read_least_used(&self, sector: u64, content: &mut KVec<u8>) -> Result {
+        let mut result = Err(EIO);
+        let mut tried = 0u64;
+        loop {
+            let next = self
+                .sources
+                .iter()
+                .enumerate()
+                .take(64)
+                .filter(|(index, _)| tried & (1 << *index) == 0)
+                .filter_map(|(index, entry)| Some((index, entry, self.volumes.get(entry)?)))
+                .min_by_key(|(_, _, volume)| volume.stats.frequency());
+            let Some((index, entry, volume)) = next else {
+                return result;
+            };
+            tried |= 1 << index;
+            let Some(disk) = self.members.disk(entry) else {
+                continue;
+            };
+            disk.begin();
+            // As in `begin_read`.
+            if volume.apart.get() == 0 {
+                result = self.members.io.read(&disk.device, sector, content);
+                if result.is_err() {
+                    self.count_error(entry, true);
+                }
+            }
+            disk.end();
+            if result.is_ok() {
+                return result;
+            }
+        }
+    }
+
+    /// Writes to the disk of an entry. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk.
+    pub(crate) fn write_disk(&self, entry: usize, sector: u64, content: &KVec<u8>) -> Result {
+        let device = &self.members.disk(entry).ok_or(ENXIO)?.device;
+        let result = self.members.io.write(device, sector, content);
+        result.inspect_err(|_| self.count_error(entry, false))
+    }
+
+    /// Flushes the disk of an entry. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk.
+    pub(crate) fn flush_disk(&self, entry: usize) -> Result {
+        let device = &self.members.disk(entry).ok_or(ENXIO)?.device;
+        self.members.io.flush(device)
     }
 
     /// Chooses a disk for a read of the base image, and counts the read there.
@@ -277,21 +353,21 @@ impl Bound {
     }
 
     fn choose(&self, selector: &Selector, sector: u64, sectors: u32) -> Option<usize> {
-        let of = |count| self.choose_of(count, selector, sector, sectors);
-        of(self.preferred).or_else(|| of(self.sources.len()))
+        let of = |all| self.choose_of(all, selector, sector, sectors);
+        of(false).or_else(|| of(true))
     }
 
-    /// Chooses among the first `count` sources.
+    /// Chooses among the sources that serve by choice, or among `all`.
     fn choose_of(
         &self,
-        count: usize,
+        all: bool,
         selector: &Selector,
         sector: u64,
         sectors: u32,
     ) -> Option<usize> {
-        selector.choose(current_cpu(), sector, sectors, count, |i| {
-            let entry = *self.sources.get(i)?;
-            if self.volumes.get(entry)?.apart.get() != 0 {
+        selector.choose(current_cpu(), sector, sectors, self.sources.len(), |i| {
+            let (entry, is_preferred) = self.sources.get(i)?;
+            if !(all || is_preferred) || self.volumes.get(entry)?.apart.get() != 0 {
                 return None;
             }
             let disk = self.members.disk(entry)?;
@@ -383,12 +459,7 @@ impl Bound {
         ended: Ended<'_, InFlight>,
     ) -> EndIo {
         let bound: &Self = &this;
-        let disk = ended
-            .data()
-            .disk
-            .checked_sub(1)
-            .and_then(|e| usize::try_from(e).ok());
-        if let Some(entry) = disk {
+        if let Some(entry) = ended.data().disk() {
             if let Some(disk) = bound.members.disk(entry) {
                 disk.end();
             }
@@ -442,7 +513,7 @@ impl Bound {
         let needs_base = |volume: &Volume| {
             volume.lid != *lid && matches!(volume.view.get().reads, Home::Base | Home::Overlay)
         };
-        self.current_sources().contains(&entry)
+        self.current_sources().any(|source| source == entry)
             && !self.has_other_source(entry)
             && self.volumes.iter().any(needs_base)
     }
@@ -468,8 +539,8 @@ impl Bound {
 
     /// Whether reads of the base image find a disk, not counting that of this entry.
     pub(crate) fn has_other_source(&self, entry: usize) -> bool {
-        let mut sources = self.current_sources().iter();
-        sources.any(|source| *source != entry && self.apart(*source) == 0)
+        self.current_sources()
+            .any(|source| source != entry && self.apart(source) == 0)
     }
 
     /// Whether reads of the base image could find a disk without that of this entry, although none that
@@ -480,12 +551,12 @@ impl Bound {
 
     /// The sources that reads of the base image are spread over now: those by choice, while there are
     /// any.
-    fn current_sources(&self) -> &[usize] {
-        let by_choice = self.sources.get(..self.preferred).unwrap_or_default();
-        match by_choice.iter().any(|source| self.apart(*source) == 0) {
-            true => by_choice,
-            false => &self.sources,
-        }
+    fn current_sources(&self) -> impl Iterator<Item = usize> + '_ {
+        let all = || self.sources.all();
+        let by_choice = all().any(|(source, preferred)| preferred && self.apart(source) == 0);
+        all()
+            .filter(move |(_, preferred)| *preferred || !by_choice)
+            .map(|(source, _)| source)
     }
 
     /// What keeps others from the disk of an entry; see [`Volume::apart`].

@@ -110,6 +110,9 @@ pub(crate) fn ended(
         if data.is_log_flush {
             return logged::flush_failed(this, volume, ended);
         }
+        if data.fills && data.ticket.is_none() {
+            return logged::fill_flushed(this, volume, ended);
+        }
         if data.ticket.is_some() {
             return overlay::ended(this, volume, ended);
         }
@@ -243,6 +246,16 @@ impl Bound {
         failures.kick();
     }
 
+    /// The disk of an entry is in use again, and says so itself if it fails: nobody reads the base image
+    /// from it with [`WRITTEN`]. Does not sleep.
+    pub(crate) fn set_apart(&self, entry: usize, written: u64) {
+        if let Some(disk) = self.volumes.get(entry) {
+            change(&disk.apart, |apart| {
+                (apart & (FAILING | ASKED | SAID)) | written
+            });
+        }
+    }
+
     /// Whether the log has to say that a failure can't be made durable: it says so once.
     pub(crate) fn say_once(&self, entry: usize) -> bool {
         self.volumes
@@ -275,8 +288,12 @@ impl Bound {
                 ..volume.view.get()
             });
             if owner.advance(log_mode::Event::FailureIsDurable).is_some() {
-                // From now on, what is not committed is nowhere else.
+                // From now on, what is not committed is nowhere else, and another disk may be filled.
                 owner.set_disk(None);
+                volume.view.set(VolumeView {
+                    reads: Home::Overlay,
+                    writes: Home::Kept,
+                });
             } else {
                 volume.view.set(VolumeView::NOWHERE);
             }

@@ -4,8 +4,10 @@
 
 mod attributes;
 mod fail;
+mod rebuild;
 
 use attributes::Changes;
+use rebuild::Rebuilds;
 
 use crate::{
     bound::{
@@ -26,7 +28,10 @@ use crate::{
         Retries, //
     },
     log,
-    members::Members,
+    members::{
+        Members,
+        Sources, //
+    },
     metadata::{
         self,
         Homes, //
@@ -99,6 +104,9 @@ pub(crate) struct Group {
     /// Disks that failed.
     #[pin]
     failures: Worker<Failures>,
+    /// Fills disks.
+    #[pin]
+    rebuilds: Worker<Rebuilds>,
 }
 
 /// What is known of a group.
@@ -244,6 +252,7 @@ impl Group {
             changes <- Changes::worker(),
             retries <- Retries::worker(),
             failures <- Failures::worker(),
+            rebuilds <- Rebuilds::worker(),
         }? Error)
     }
 
@@ -325,6 +334,7 @@ impl Group {
             self.provider.publish(live, bound.clone())?;
             self.state.lock().is_live = true;
             bound.go_on();
+            self.continue_rebuilds(bound);
             return Ok(());
         }
         self.settle_old();
@@ -338,6 +348,7 @@ impl Group {
         self.check_writers(&table)?;
         let bound = self.make_bound(&table, line, members, stores)?;
         let table = self.resolve(&bound, &homes, table)?;
+        let table = self.resolve_rebuilds(&bound, &homes, table)?;
         let bound = Arc::new(bound, GFP_KERNEL)?;
         self.provider.publish(live, bound.clone())?;
 
@@ -355,6 +366,7 @@ impl Group {
         drop((old, old_table));
         if let Some(bound) = self.bound() {
             bound.go_on();
+            self.start_rebuilds(bound, &line.features);
         }
         if news {
             members.event.raise();
@@ -463,20 +475,20 @@ impl Group {
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
                 apart: Word::new(0),
+                copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
             };
             volumes.push(volume, GFP_KERNEL)?;
         }
 
         // Disks of in-place volumes serve others only if there is nothing else: their first write
         // would have to wait for reads of others.
-        let is_ro = |disk: &usize| table.volume(*disk).is_some_and(|v| v.attr == Attr::Ro);
-        let mut sources = KVec::new();
-        for disk in table.sources().filter(is_ro) {
-            sources.push(disk, GFP_KERNEL)?;
-        }
-        let preferred = sources.len();
-        for disk in table.sources().filter(|disk| !is_ro(disk)) {
-            sources.push(disk, GFP_KERNEL)?;
+        let is_ro = |disk: usize| {
+            let served = table.served_by(disk).and_then(|entry| table.volume(entry));
+            served.is_some_and(|volume| volume.attr == Attr::Ro)
+        };
+        let sources = Sources::new(table.volumes().len())?;
+        for disk in table.sources() {
+            sources.add(disk, is_ro(disk));
         }
         Ok(Bound {
             group: self.clone(),
@@ -484,7 +496,6 @@ impl Group {
             volumes,
             stores,
             sources,
-            preferred,
             max_errors: line.features.max_errors,
             selector: new_selector(policy)?,
         })
@@ -521,7 +532,7 @@ impl Group {
         };
         if table
             .view(entry)
-            .is_some_and(|view| view.writes == Home::Overlay)
+            .is_some_and(|view| matches!(view.writes, Home::Overlay | Home::Kept))
         {
             // Nothing but the store will be written.
             return Ok(());
@@ -748,8 +759,9 @@ impl Group {
             return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
         }
         let writes = Writes::of(&view);
-        let may_be_logged =
-            matches!(writes, Writes::Diverted | Writes::Logged) && volume.disk.is_some();
+        // One whose disk is gone may get another one.
+        let may_be_logged = matches!(writes, Writes::Diverted | Writes::Logged)
+            && (volume.disk.is_some() || volume.health != Health::InSync);
         let group_sectors = table.head().sectors;
         if sectors > group_sectors {
             let detail = Detail::TooLong(sectors, group_sectors);
@@ -854,7 +866,7 @@ impl Group {
                 frequency: volume.stats.frequency(),
                 read_errors: volume.stats.read_errors(),
                 write_errors: volume.stats.write_errors(),
-                blocks: bound.usage(entry),
+                blocks: Self::rebuild_progress(table, bound, entry).or_else(|| bound.usage(entry)),
             },
             None => Counters::default(),
         })
@@ -939,7 +951,7 @@ impl Writes {
         match view.writes {
             Home::Disk(_) => Self::InPlace,
             Home::Overlay => Self::Diverted,
-            Home::Logged(_) => Self::Logged,
+            Home::Logged(_) | Home::Kept => Self::Logged,
             Home::Base | Home::Nowhere => Self::Nowhere,
         }
     }

@@ -124,6 +124,7 @@ impl Target for GroupTarget {
 
     fn postsuspend(&self, quiesced: &Quiesced<'_>) {
         if let Some(bound) = self.group.provider().retract(quiesced) {
+            self.group.stop_rebuilds();
             self.group.stop_changes();
             bound.settle();
         }
@@ -177,6 +178,14 @@ impl Target for GroupTarget {
                 Ok(())
             }
             Message::Fail(lid) => self.group.fail(&self.members, &lid),
+            Message::Restore { lid, onto } => {
+                self.group.restore(&self.members, &lid, onto.as_ref())
+            }
+            Message::Readd(lid) => self.group.readd(&self.members, &lid),
+            Message::RebuildRate(rate) => {
+                self.group.set_rebuild_rate(rate);
+                Ok(())
+            }
             Message::Remove(lid) => self.group.remove(&lid),
             Message::SetAttr {
                 lid,

@@ -18,7 +18,8 @@ use crate::{
         Ended,
         InUse,
         Mapped,
-        Op, //
+        Op,
+        Status, //
     },
     errors,
     overlay::{
@@ -60,25 +61,186 @@ pub(crate) fn map(
         }
         // One for the disk, one for the store.
         (Mode::Both, Op::Flush) if info.flush == 0 => Bound::send(this, disk, 0, bio),
-        // Each of them may be the only one that comes now.
-        (Mode::Both | Mode::Store, Op::Flush) => {
+        (Mode::Both, Op::Flush) => {
             let data = bio.data_mut();
             data.volume = overlay::number(volume);
             data.is_log_flush = true;
             overlay::flush(this, place, bio)
         }
-        (Mode::Both, Op::Write) => write(this, volume, Some(disk), place, bio),
-        (Mode::Store, Op::Write) => write(this, volume, None, place, bio),
+        (Mode::Both, Op::Write) => write(this, volume, disk, place, bio),
+        // Its disk has failed a moment ago.
+        (Mode::Store, _) => map_kept(this, volume, bio),
         (Mode::Held, Op::Write | Op::Flush) => errors::hold_new(this, volume, disk, bio),
         _ => overlay::slowly(this, volume, place, bio),
     }
 }
 
-/// Sends a write to the disk of an entry and to the store, or to the store alone.
+/// Sends a bio that is no read on its way, of a volume that has no disk yet: the store alone counts,
+/// and a disk that is being filled gets what is in front of its cursor.
+pub(crate) fn map_kept(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    mut bio: Bio<'_, InFlight>,
+) -> Mapped {
+    let bound: &Bound = &this;
+    bio.let_wait();
+    let Some(place) = Place::of(bound, volume) else {
+        return bio.fail();
+    };
+    match bio.info().op {
+        // When the disk has become the volume's own, it must not lack what was flushed before.
+        Op::Flush if bio.info().flush == 0 => match place.owner().filled(0, 1) {
+            (_, Some(disk)) => {
+                let data = bio.data_mut();
+                data.volume = overlay::number(volume);
+                data.fills = true;
+                Bound::send(this, disk, 0, bio)
+            }
+            (_, None) => bio.complete(),
+        },
+        Op::Flush => {
+            bio.data_mut().volume = overlay::number(volume);
+            overlay::flush(this, place, bio)
+        }
+        Op::Write => write_kept(this, volume, place, bio),
+        _ => overlay::slowly(this, volume, place, bio),
+    }
+}
+
+fn write_kept(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    place: Place<'_>,
+    mut bio: Bio<'_, InFlight>,
+) -> Mapped {
+    let (store, owner) = (place.store(), place.owner());
+    let info = bio.info();
+    let ticket = store.grace.enter(current_cpu());
+    // Marked also behind the cursor, which moves on.
+    let locked = match &owner.intents {
+        Some(intents) if intents.touch(info.sector, info.sectors) => {
+            owner.locks.take(info.sector, info.sectors)
+        }
+        _ => 0,
+    };
+    // Under the locks: what fills the disk takes them, too, and moves the cursor under them.
+    let (sectors, disk) = owner.filled(info.sector, locked);
+    let step = match sectors {
+        0 => WriteStep::Frozen,
+        _ => owner.map.write_run(&store.slots, info.sector, sectors),
+    };
+    let WriteStep::Run(run) = step else {
+        owner.locks.give_back(info.sector, locked);
+        store.grace.leave(ticket);
+        return overlay::slowly(this, volume, place, bio);
+    };
+    // What does not go with this bio comes again.
+    owner.locks.give_back(
+        info.sector.saturating_add(u64::from(run.sectors)),
+        locked.saturating_sub(run.sectors),
+    );
+    bio.accept(run.sectors);
+    let data = bio.data_mut();
+    data.volume = overlay::number(volume);
+    data.ticket = Some(ticket);
+    data.is_logged = true;
+    data.is_kept = true;
+    data.fills = disk.is_some();
+    data.is_first = run.is_first;
+    data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
+    let sector = store.run_sector(&run);
+    let Some(disk) = disk else {
+        return Bound::send(this, store.entry(), sector, bio);
+    };
+    match Bound::send_both(this, disk, info.sector, store.entry(), sector, bio) {
+        Ok(mapped) => mapped,
+        Err(mut bio) => {
+            owner.locks.give_back(info.sector, run.sectors);
+            store.grace.leave(ticket);
+            *bio.data_mut() = InFlight::default();
+            overlay::slowly(this, volume, place, bio)
+        }
+    }
+}
+
+/// A flush of a disk that is being filled came back.
+pub(crate) fn fill_flushed(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    ended: Ended<'_, InFlight>,
+) -> EndIo {
+    let bound: &Bound = &this;
+    match Place::of(bound, volume) {
+        Some(place) if ended.status().is_error() => {
+            place.owner().note_fill_failed();
+            without_disk(this, place, ended)
+        }
+        _ => EndIo::Done,
+    }
+}
+
+/// The store has it, and the disk that is being filled failed: its user is told when that is durable.
+fn without_disk(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InFlight>) -> EndIo {
+    let data = ended.data_mut();
+    data.ticket = None;
+    data.has_no_disk = true;
+    let (end, parked) = ended.park(this);
+    place.store().push_slow(parked);
+    end
+}
+
+/// A write of a volume that has no disk yet came back.
+fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InFlight>) -> EndIo {
+    let (store, owner) = (place.store(), place.owner());
+    let data = *ended.data();
+    let info = ended.info();
+    let (on_disk, in_store) = match data.fills {
+        true => (
+            !ended.leg_status(DISK).is_error(),
+            !ended.leg_status(STORE).is_error(),
+        ),
+        false => (true, !ended.status().is_error()),
+    };
+    if in_store && data.is_first {
+        store.note_written(owner, info.sector, info.sectors);
+    }
+    if data.fills && !(in_store && on_disk) {
+        // They may differ now: it is to be copied again.
+        if let Some(intents) = &owner.intents {
+            intents.pin(info.sector, info.sectors);
+        }
+    }
+    if !on_disk {
+        // Before anybody who waits for this write: nobody takes the disk for complete.
+        owner.note_fill_failed();
+    }
+    owner.locks.give_back(info.sector, info.sectors);
+    if let Some(ticket) = data.ticket {
+        store.grace.leave(ticket);
+    }
+    ended.data_mut().ticket = None;
+    match (in_store, on_disk) {
+        (false, true) if data.fills => {
+            // The clone's own status is that of the disk.
+            let (end, parked) = ended.park(this);
+            parked.end(Status::IOERR);
+            end
+        }
+        (false, _) => EndIo::Done,
+        (true, false) => without_disk(this, place, ended),
+        (true, true) if data.needs_commit => {
+            let (end, parked) = ended.park(this);
+            store.wait_for_commit(parked);
+            end
+        }
+        (true, true) => EndIo::Done,
+    }
+}
+
 fn write(
     this: InUse<'_, Bound>,
     volume: usize,
-    disk: Option<usize>,
+    disk: usize,
     place: Place<'_>,
     mut bio: Bio<'_, InFlight>,
 ) -> Mapped {
@@ -87,8 +249,6 @@ fn write(
     // First of all: who takes back marks or freezes blocks waits for this I/O from here on.
     let ticket = store.grace.enter(current_cpu());
     let sectors = match &owner.intents {
-        // There is no disk that could differ.
-        _ if disk.is_none() => owner.locks.take(info.sector, info.sectors),
         Some(intents) if intents.touch(info.sector, info.sectors) => {
             owner.locks.take(info.sector, info.sectors)
         }
@@ -119,10 +279,6 @@ fn write(
     data.is_first = run.is_first;
     data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
     let sector = store.run_sector(&run);
-    let Some(disk) = disk else {
-        bio.data_mut().is_diskless = true;
-        return Bound::send(this, store.entry(), sector, bio);
-    };
     match Bound::send_both(this, disk, info.sector, store.entry(), sector, bio) {
         Ok(mapped) => mapped,
         Err(mut bio) => {
@@ -157,17 +313,16 @@ pub(crate) fn ended(
     place: Place<'_>,
     mut ended: Ended<'_, InFlight>,
 ) -> EndIo {
+    if ended.data().is_kept {
+        return kept_ended(this, place, ended);
+    }
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
     let status = ended.leg_status(DISK);
-    let (on_disk, in_store, disk_fails) = if data.is_diskless {
-        (true, !status.is_error(), false)
-    } else {
-        let fails = status.is_error() && errors::judge(info.op, status) == Reaction::Fail;
-        let in_store = !ended.leg_status(STORE).is_error();
-        (!status.is_error(), in_store, fails)
-    };
+    let on_disk = !status.is_error();
+    let in_store = !ended.leg_status(STORE).is_error();
+    let disk_fails = !on_disk && errors::judge(info.op, status) == Reaction::Fail;
     if in_store && (on_disk || disk_fails) && data.is_first {
         store.note_written(owner, info.sector, info.sectors);
     }
@@ -179,20 +334,13 @@ pub(crate) fn ended(
     if let Some(ticket) = data.ticket {
         store.grace.leave(ticket);
     }
-    let disk = data
-        .disk
-        .checked_sub(1)
-        .and_then(|e| usize::try_from(e).ok());
-    if let (true, Some(disk)) = (disk_fails, disk) {
+    if let (true, Some(disk)) = (disk_fails, data.disk()) {
         if in_store {
             // It goes on without the disk, but nobody is told before that is durable.
             return errors::hold_done(this, volume, disk, ended);
         }
         let bound: &Bound = &this;
         bound.begin_failure(disk, false);
-    }
-    if data.is_diskless && !in_store {
-        return EndIo::Done;
     }
     if on_disk && !in_store {
         // The volume goes on without the store, but nobody is told before that is durable.

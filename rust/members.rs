@@ -10,6 +10,7 @@ use crate::{
         IoClient,
         LegPool, //
     },
+    env::Word,
     svol_core::table_line::DeviceRole, //
 };
 use kernel::{
@@ -31,16 +32,19 @@ pub(crate) struct Disk {
     pub(crate) device: Device,
     /// It may serve volumes, now or after a failover: not an increments volume.
     is_data: bool,
+    /// It was opened for writing.
+    pub(crate) is_writable: bool,
     /// I/Os that the disk has and has not answered yet.
     in_flight: Atomic<u32>,
 }
 
 impl Disk {
     /// A disk without I/O.
-    pub(crate) fn new(device: Device, is_data: bool) -> Self {
+    pub(crate) fn new(device: Device, is_data: bool, is_writable: bool) -> Self {
         Self {
             device,
             is_data,
+            is_writable,
             in_flight: Atomic::new(0),
         }
     }
@@ -59,6 +63,68 @@ impl Disk {
     pub(crate) fn end(&self) {
         // Wraps back what `begin` added.
         self.in_flight.add(u32::MAX, Relaxed);
+    }
+}
+
+/// Entries whose disks serve reads of the base image: more may come while others look.
+pub(crate) struct Sources {
+    /// [`PREFERRED`] and the entry.
+    entries: KVec<Word>,
+    count: Word,
+}
+
+/// Of a disk that serves others by choice; those without it do so while there is no other one.
+const PREFERRED: u64 = 1 << 32;
+
+impl Sources {
+    /// None yet; there is room for as many.
+    pub(crate) fn new(room: usize) -> Result<Self> {
+        let mut entries = KVec::with_capacity(room, GFP_KERNEL)?;
+        for _ in 0..room {
+            entries.push(Word::new(0), GFP_KERNEL)?;
+        }
+        Ok(Self {
+            entries,
+            count: Word::new(0),
+        })
+    }
+
+    /// One more, and whether it serves others by choice; for one caller at a time.
+    pub(crate) fn add(&self, entry: usize, preferred: bool) {
+        let place = self.iter().position(|known| known == entry);
+        let index = place.unwrap_or_else(|| self.len());
+        if let (Some(slot), Ok(entry)) = (self.entries.get(index), u64::try_from(entry)) {
+            slot.set(if preferred { entry | PREFERRED } else { entry });
+        }
+        if place.is_none() {
+            // After that: whoever sees it finds the entry.
+            let count = index.saturating_add(1);
+            self.count.set(u64::try_from(count).unwrap_or(0));
+        }
+    }
+
+    /// How many there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.count.get()).unwrap_or(0)
+    }
+
+    /// One of them, and whether it serves others by choice.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<(usize, bool)> {
+        let word = self.entries.get(index)?.get();
+        let entry = usize::try_from(word & !PREFERRED).ok()?;
+        Some((entry, word & PREFERRED != 0))
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.all().map(|(entry, _)| entry)
+    }
+
+    /// All of them, and whether each serves others by choice.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
+        (0..self.len()).filter_map(|index| self.get(index))
     }
 }
 

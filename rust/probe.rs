@@ -180,7 +180,8 @@ pub(crate) fn open(
             }
             DeviceRole::Volume(i) => {
                 if let Some(slot) = members.disks.get_mut(i) {
-                    *slot = Some(Disk::new(device, attr != Some(Attr::Increments)));
+                    let is_data = attr != Some(Attr::Increments);
+                    *slot = Some(Disk::new(device, is_data, mode == Mode::ReadWrite));
                 }
             }
         }

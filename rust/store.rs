@@ -13,6 +13,7 @@
 
 mod commit;
 mod disks;
+mod fill;
 mod format;
 mod full;
 mod in_place;
@@ -22,6 +23,7 @@ mod logged;
 mod slow;
 
 pub(crate) use {
+    fill::CopyError,
     format::make,
     load::{
         find,
@@ -110,8 +112,11 @@ pub(crate) struct Owner {
     pub(crate) locks: WriteLocks,
     /// Where its disk and the store may differ after a crash, if it is logged.
     pub(crate) intents: Option<Intents>,
-    /// The entry of its disk and one, if it is logged; else 0.
+    /// The entry of its disk and one, if it is logged, or of the disk that is being filled for it;
+    /// else 0.
     disk: Word,
+    /// See [`fill`].
+    fill: fill::Fill,
     /// 1 if its entries have to stay; see [`Owner::keep_entries`].
     keeps_entries: Word,
     /// Whether somebody waits for its marks to be cleared; see [`in_place`].
@@ -226,6 +231,7 @@ impl Job for Store {
         worker.commit_if_due();
         worker.check_low_water();
         worker.settle_owners();
+        worker.sync_owners();
         worker.clear_idle_marks();
         worker.give_back();
         worker.come_again();
@@ -300,7 +306,7 @@ impl Store {
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Owner> {
         self.owners
             .iter()
-            .filter(|owner| owner.disk().is_none() && owner.map.is_dirty())
+            .filter(|owner| !owner.is_on_disk() && owner.map.is_dirty())
     }
 
     fn disk(&self) -> Result<&Disk> {

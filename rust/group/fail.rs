@@ -121,6 +121,7 @@ impl Group {
             return Err(error);
         }
         bound.failure_is_durable(entry);
+        self.let_rebuild();
         let why = match apart & errors::ASKED {
             0 => "failed",
             _ => "failed by command",

@@ -122,7 +122,7 @@ impl Worker<Store> {
 }
 
 impl Owner {
-    /// The entry of its disk, if it is logged.
+    /// The entry of its disk, if it is logged, or of the disk that is being filled for it.
     pub(super) fn disk(&self) -> Option<usize> {
         usize::try_from(self.disk.get()).ok()?.checked_sub(1)
     }
@@ -130,6 +130,7 @@ impl Owner {
     /// It is logged, and the disk of this entry is its own; or it is logged no more.
     pub(crate) fn set_disk(&self, disk: Option<usize>) {
         self.disk.set(disk_word(disk));
+        self.fill.set_whole(disk.is_some());
     }
 
     /// Whether its entries have to stay: its own disk may hold something else than the base image

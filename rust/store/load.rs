@@ -6,6 +6,7 @@
 //! the store has to learn.
 
 use super::{
+    fill::Fill,
     format,
     full::low_water,
     in_place,
@@ -476,13 +477,15 @@ impl Found {
                         .volume(disk)
                         .is_some_and(|volume| volume.state.unprotected)
                 };
-                let disk =
-                    table
-                        .position(&owner.lid)
-                        .and_then(|entry| match table.view(entry)?.writes {
-                            Home::Logged(disk) => Some(disk),
-                            _ => None,
-                        });
+                let entry = table.position(&owner.lid);
+                let (disk, fill) = match entry.and_then(|e| Some((e, table.view(e)?.writes))) {
+                    Some((_, Home::Logged(disk))) => (Some(disk), Fill::new(true, 0)),
+                    Some((entry, Home::Kept)) => match table.rebuild_of(entry) {
+                        Some(rebuild) => (Some(rebuild.target), Fill::new(false, rebuild.cursor)),
+                        None => (None, Fill::new(false, 0)),
+                    },
+                    _ => (None, Fill::new(false, 0)),
+                };
                 let leaves = owner.removing && table.position(&owner.lid).is_none();
                 let is_written = table
                     .position(&owner.lid)
@@ -495,6 +498,7 @@ impl Found {
                     locks: WriteLocks::new(shift)?,
                     intents,
                     disk: Word::new(in_place::disk_word(disk)),
+                    fill,
                     keeps_entries: Word::new(u64::from(is_written)),
                     clearing: Word::new(in_place::NOT_ASKED),
                     // What it lacks, later writes do not bring back.

@@ -97,6 +97,11 @@ impl Slow<'_> {
                 continue;
             }
             let part = Range { sectors, ..left };
+            // Under the locks: what fills another disk takes them, too.
+            if self.owner.mode() == Mode::Store {
+                self.owner.locks.give_back(part.sector, sectors);
+                return self.write_kept(source.behind(done), left);
+            }
             let result = self.write(source.behind(done), part);
             self.owner.locks.give_back(part.sector, sectors);
             match result {
@@ -118,11 +123,7 @@ impl Slow<'_> {
     }
 
     /// Makes the marks of a stretch durable.
-    fn mark(&self, range: Range) -> Result {
-        if self.owner.mode() == Mode::Store {
-            // There is no disk that could differ.
-            return Ok(());
-        }
+    pub(super) fn mark(&self, range: Range) -> Result {
         let intents = self.owner.intents.as_ref().ok_or(EIO)?;
         if intents.touch(range.sector, range.sectors) {
             return Ok(());
@@ -240,7 +241,7 @@ impl Slow<'_> {
         Ok(differ)
     }
 
-    fn write_unlogged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
+    pub(super) fn write_unlogged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
         let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
         let mut done = 0;
         while done < range.sectors {
@@ -270,6 +271,7 @@ impl Worker<Store> {
             volume,
             owner,
             disk: Some(disk),
+            is_kept: false,
         };
         if owner.is_unlogged() {
             return Ok(());
@@ -305,7 +307,7 @@ impl Worker<Store> {
 
     /// Returns whether there are marks left.
     pub(super) fn clear_marks(&self, owner: &Owner) -> Result<bool> {
-        let (Some(intents), Some(disk)) = (&owner.intents, owner.disk()) else {
+        let Some(intents) = &owner.intents else {
             return Ok(false);
         };
         if owner.leaving.get() != leave::STAYS {
@@ -321,7 +323,7 @@ impl Worker<Store> {
             return Ok(left);
         }
         let result = self
-            .make_durable(disk)
+            .make_durable(owner.disk())
             .and_then(|()| self.write_marks_of(owner, |region| intents.is_marked(region)));
         if result.is_err() {
             // On disk they still are.
@@ -333,11 +335,13 @@ impl Worker<Store> {
         result.map(|()| left)
     }
 
-    /// Makes durable, on both devices, all writes that have begun.
-    fn make_durable(&self, disk: usize) -> Result {
+    /// Makes durable, on both devices if there are two, all writes that have begun.
+    fn make_durable(&self, disk: Option<usize>) -> Result {
         self.wait_for_others();
-        let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
-        self.members.io.flush(device)?;
+        if let Some(disk) = disk {
+            let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
+            self.members.io.flush(device)?;
+        }
         self.commit()
     }
 

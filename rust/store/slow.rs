@@ -184,20 +184,24 @@ pub(super) struct Slow<'a> {
     pub(super) owner: &'a Owner,
     /// The entry of its disk, if it is logged.
     pub(super) disk: Option<usize>,
+    /// It has no disk yet; see [`super::fill`].
+    pub(super) is_kept: bool,
 }
 
 impl<'a> Slow<'a> {
     fn of(store: &'a Worker<Store>, bound: &'a Bound, volume: u32) -> Option<Self> {
         let volume = usize::try_from(volume).ok()?;
+        let writes = bound.volumes.get(volume)?.view.get().writes;
         Some(Self {
             store,
             bound,
             volume,
             owner: Place::of(bound, volume)?.owner(),
-            disk: match bound.volumes.get(volume)?.view.get().writes {
+            disk: match writes {
                 Home::Logged(disk) => Some(disk),
                 _ => None,
             },
+            is_kept: writes == Home::Kept,
         })
     }
 
@@ -207,6 +211,12 @@ impl<'a> Slow<'a> {
 
     fn work_on(&self, parked: &Parked<Bound, InFlight>, range: Range) -> (Result, Then) {
         let op = parked.info().op;
+        if parked.data().has_no_disk {
+            return (self.give_up_fill(parked.data().disk()), Then::End);
+        }
+        if self.is_kept {
+            return (self.work_on_kept(parked, range), Then::End);
+        }
         let result = match (self.disk, op) {
             (Some(_), _) if parked.data().has_no_log => self.give_up_log(),
             (Some(disk), _) if self.owner.mode() == Mode::Held && self.settle(disk).is_err() => {
@@ -220,9 +230,6 @@ impl<'a> Slow<'a> {
                 return (Ok(()), Then::Submit(disk, range.sector, data));
             }
             (Some(disk), Op::Write) => {
-                if let Some(then) = self.try_diskless(range, parked.info().fua) {
-                    return (Ok(()), then);
-                }
                 self.write_logged(disk, Source::new(Content::Bio(parked)), range)
             }
             (Some(disk), Op::WriteZeroes) => {
@@ -262,7 +269,8 @@ impl<'a> Slow<'a> {
             Some(disk) => self
                 .flush_disk(disk)
                 .or_else(|error| self.lose(disk, error)),
-            None => Ok(()),
+            // Another one may be in the course of being filled by now.
+            None => self.flush_fill(),
         }
     }
 
@@ -291,39 +299,6 @@ impl<'a> Slow<'a> {
             Mode::Store => Ok(()),
             Mode::Both | Mode::Disk | Mode::Held => Err(EIO),
         }
-    }
-
-    /// A write that was held back until the disk was given up; if all of it goes to one place.
-    fn try_diskless(&self, range: Range, fua: bool) -> Option<Then> {
-        if self.owner.mode() != Mode::Store {
-            return None;
-        }
-        let ticket = self.store.grace.enter(current_cpu());
-        let taken = self.owner.locks.take(range.sector, range.sectors);
-        if taken == range.sectors {
-            let step = self
-                .map()
-                .write_run(&self.store.slots, range.sector, range.sectors);
-            match step {
-                WriteStep::Run(run) if run.sectors == range.sectors => {
-                    let data = InFlight {
-                        volume: crate::overlay::number(self.volume),
-                        ticket: Some(ticket),
-                        is_logged: true,
-                        is_diskless: true,
-                        is_first: run.is_first,
-                        needs_commit: fua,
-                        ..InFlight::default()
-                    };
-                    let (entry, sector) = (self.store.entry(), self.store.run_sector(&run));
-                    return Some(Then::Submit(entry, sector, data));
-                }
-                _ => (),
-            }
-        }
-        self.owner.locks.give_back(range.sector, taken);
-        self.store.grace.leave(ticket);
-        None
     }
 
     /// What held a write up may be over; then all of it goes to one place.
@@ -469,7 +444,7 @@ impl<'a> Slow<'a> {
 
     /// Writes a part of a sub-block that is not in its slot: with what it reads as now around it.
     fn merge(&self, source: Source<'_>, range: Range, from: u32) -> Result {
-        if self.disk.is_some() {
+        if self.disk.is_some() || self.is_kept {
             // Its sub-blocks are taken, so that there are no other writes.
             return self.merge_quiet(source, range, from);
         }
@@ -690,6 +665,7 @@ impl Worker<Store> {
             volume,
             owner,
             disk: None,
+            is_kept: false,
         };
         // A slot that the map names is not used again until this has left.
         let ticket = self.grace.enter(current_cpu());

@@ -13,6 +13,7 @@ mod bind;
 mod change;
 mod fail;
 mod judge;
+mod rebuild;
 mod remove;
 mod report;
 #[cfg(any(test, CONFIG_KUNIT))]
@@ -24,6 +25,11 @@ pub use bind::{
     Bound, //
 };
 pub use fail::FailError;
+pub use rebuild::{
+    Rebuild,
+    RestoreError,
+    TargetFlaw, //
+};
 pub use remove::RemoveError;
 pub use report::Counters;
 
@@ -104,6 +110,13 @@ impl GroupTable {
             disk if disk == volume.lid => Some(entry),
             disk => self.position(&disk),
         }
+    }
+
+    /// The index of the volume that the disk of this entry serves.
+    pub fn served_by(&self, disk: usize) -> Option<usize> {
+        let lid = self.volume(disk)?.lid;
+        let mut volumes = self.volumes().iter();
+        volumes.position(|volume| volume.attr.is_volume() && volume.disk == Some(lid))
     }
 
     /// What of this entry matters to its I/O. `None` if there is no such entry.

@@ -128,6 +128,26 @@ impl Intents {
         (first..=last.min(self.regions)).any(is_set)
     }
 
+    /// Whether [`Intents::pin`] was called for a region.
+    pub fn is_pinned(&self, region: u32) -> bool {
+        place(region)
+            .and_then(|(word, bit)| Some(self.pinned.get(word)?.get() & bit != 0))
+            .unwrap_or(false)
+    }
+
+    /// The comparison that [`Intents::pin`] wanted is about to be made.
+    pub fn unpin(&self, region: u32) {
+        let Some((word, bit)) = place(region) else {
+            return;
+        };
+        if let Some(word) = self.pinned.get(word) {
+            let mut old = word.get();
+            while let Err(now) = word.replace(old, old & !bit) {
+                old = now;
+            }
+        }
+    }
+
     /// Takes back the marks of regions that were not written since the last call, and hands them to
     /// `each`. Writes that come now find no mark; those that found one may still be under way.
     ///
@@ -202,6 +222,19 @@ mod tests {
             assert!(intents.take_idle(|_| ()));
         }
         assert!(intents.is_marked(3));
+        Ok(())
+    }
+
+    #[test]
+    fn pins_come_and_go() -> Result<(), AllocError> {
+        let intents = Intents::new(100, 11)?;
+        intents.mark(70);
+        intents.pin(70 << 11, 1);
+        assert!(intents.is_pinned(70) && !intents.is_pinned(69));
+        assert!(intents.take_idle(|_| ()) && intents.take_idle(|_| ()));
+        intents.unpin(70);
+        assert!(!intents.is_pinned(70) && intents.is_marked(70));
+        assert!(!intents.take_idle(|_| ()));
         Ok(())
     }
 

@@ -12,6 +12,8 @@
 //!     log is given up, and that is durable
 //! ```
 //!
+//! From `Store` it is back to `Both` when another disk was filled, and that is durable.
+//!
 //! All changes are made under one lock of the group; who only looks needs none.
 
 use crate::env::Word;
@@ -25,7 +27,7 @@ pub enum Mode {
     Disk,
     /// Nowhere yet: they wait until it is durable that the disk has failed.
     Held,
-    /// To the increments volume: the disk has failed.
+    /// To the increments volume: the disk has failed. And to one that is being filled.
     Store,
 }
 
@@ -43,6 +45,8 @@ pub enum Event {
     },
     /// It is durable that the volume goes on without its log.
     LogIsGivenUp,
+    /// It is durable that another disk, which holds all, is the volume's own.
+    DiskIsFilled,
 }
 
 impl Mode {
@@ -69,6 +73,10 @@ impl Mode {
             (Self::Both | Self::Disk, Event::LogIsGivenUp) => Some(Self::Disk),
             // Reads go to the increments volume already, which has not all.
             (Self::Held | Self::Store, Event::LogIsGivenUp) => None,
+
+            // At a start without its disk it counts as going to both.
+            (Self::Both | Self::Store, Event::DiskIsFilled) => Some(Self::Both),
+            (Self::Held | Self::Disk, Event::DiskIsFilled) => None,
         }
     }
 
@@ -122,12 +130,13 @@ mod tests {
     use super::*;
 
     const MODES: [Mode; 4] = [Mode::Both, Mode::Disk, Mode::Held, Mode::Store];
-    const EVENTS: [Event; 5] = [
+    const EVENTS: [Event; 6] = [
         Event::DiskFails,
         Event::FailureIsDurable,
         Event::DiskIsKept { unprotected: false },
         Event::DiskIsKept { unprotected: true },
         Event::LogIsGivenUp,
+        Event::DiskIsFilled,
     ];
 
     #[test]
@@ -135,10 +144,10 @@ mod tests {
         let both = Some(Mode::Both);
         let (disk, held, store) = (Some(Mode::Disk), Some(Mode::Held), Some(Mode::Store));
         let table = [
-            [held, store, both, disk, disk],
-            [disk, None, disk, disk, disk],
-            [held, store, both, disk, None],
-            [store, store, None, None, None],
+            [held, store, both, disk, disk, both],
+            [disk, None, disk, disk, disk, None],
+            [held, store, both, disk, None, None],
+            [store, store, None, None, None, both],
         ];
         for (mode, row) in MODES.iter().zip(table) {
             for (event, next) in EVENTS.iter().zip(row) {
@@ -160,7 +169,7 @@ mod tests {
                     continue;
                 };
                 // The disk lacks what was written to the store alone, and the other way round.
-                if mode == Mode::Store {
+                if mode == Mode::Store && event != Event::DiskIsFilled {
                     assert_eq!(next, Mode::Store);
                 }
                 if mode == Mode::Disk {

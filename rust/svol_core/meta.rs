@@ -257,6 +257,17 @@ pub struct RegionRecord {
     pub attr: Attr,
 }
 
+/// A volume whose disk is being filled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RebuildRecord {
+    /// The volume.
+    pub lid: Id,
+    /// The entry whose disk is being filled.
+    pub target: Id,
+    /// So many sectors from the beginning of that disk hold what the volume holds; durably.
+    pub cursor: u64,
+}
+
 /// One generation of the metadata.
 #[derive(Debug, PartialEq)]
 pub struct Metadata {
@@ -266,6 +277,8 @@ pub struct Metadata {
     pub volumes: Vec<VolumeRecord>,
     /// The ranges with an attribute of their own, ordered by LID and first sector.
     pub regions: Vec<RegionRecord>,
+    /// The disks that are being filled.
+    pub rebuilds: Vec<RebuildRecord>,
     /// Samples of the base image, in ascending order.
     pub samples: Vec<Sample>,
 }
@@ -291,6 +304,7 @@ impl Metadata {
             },
             volumes: Vec::new(),
             regions: Vec::new(),
+            rebuilds: Vec::new(),
             samples: Vec::new(),
         }
     }
@@ -305,6 +319,7 @@ impl Metadata {
             head: self.head,
             volumes: try_clone(&self.volumes)?,
             regions: try_clone(&self.regions)?,
+            rebuilds: try_clone(&self.rebuilds)?,
             samples: try_clone(&self.samples)?,
         })
     }

@@ -40,6 +40,9 @@ pub enum Home {
     Overlay,
     /// For writes: on the disk of this entry, and in the increments volume besides.
     Logged(usize),
+    /// For writes: in the increments volume, overlapping ones one after the other; and on a disk that
+    /// is being filled, as far as that is.
+    Kept,
     /// Nowhere: no volume, or not served.
     Nowhere,
 }
@@ -83,11 +86,13 @@ impl VolumeView {
         };
         let reads = match (attr, health) {
             (Attr::Ro, _) | (Attr::Rw, Health::Degraded) => overlaid,
+            (Attr::Rw, Health::Rebuilding) if disk.is_none() => overlaid,
             (Attr::Rw, Health::Failed) => Home::Nowhere,
             (Attr::Rw, _) => own,
             (Attr::Spare | Attr::Increments, _) => Home::Nowhere,
         };
         let writes = match (attr, reads) {
+            (Attr::Rw, Home::Overlay) => Home::Kept,
             (_, Home::Overlay) => reads,
             (Attr::Rw, Home::Disk(disk)) if log == Log::Works => Home::Logged(disk),
             (Attr::Rw, Home::Disk(_)) if unlogged => reads,
@@ -137,6 +142,7 @@ fn pack_home(home: Home) -> u64 {
         Home::Disk(entry) => (2, entry),
         Home::Overlay => (3, 0),
         Home::Logged(entry) => (4, entry),
+        Home::Kept => (5, 0),
     };
     match u64::try_from(entry) {
         Ok(entry) if entry >> ENTRY_BITS == 0 => (kind << ENTRY_BITS) | entry,
@@ -153,6 +159,7 @@ fn unpack_home(word: u64) -> Home {
         2 => Home::Disk(entry),
         3 => Home::Overlay,
         4 => Home::Logged(entry),
+        5 => Home::Kept,
         _ => Home::Nowhere,
     }
 }
@@ -168,6 +175,8 @@ pub enum Route {
     Overlay,
     /// To the disk of this entry, and to the increments volume.
     Logged(usize),
+    /// To the increments volume, and to a disk that is being filled.
+    Kept,
     /// Nowhere: it fails.
     Refuse(Refusal),
 }
@@ -195,6 +204,7 @@ pub fn route(view: &VolumeView, op: Op) -> Route {
         Home::Disk(disk) => Route::Own(disk),
         Home::Overlay => Route::Overlay,
         Home::Logged(disk) => Route::Logged(disk),
+        Home::Kept => Route::Kept,
         Home::Nowhere => Route::Refuse(otherwise),
     }
 }
@@ -242,11 +252,17 @@ mod tests {
             (Attr::Ro, Health::InSync, Some(1)),
             (Attr::Ro, Health::Failed, None),
             (Attr::Rw, Health::Degraded, None),
+            (Attr::Rw, Health::Rebuilding, None),
         ] {
             let view = VolumeView::new(attr, health, disk, Log::Works, false);
             assert_eq!(route(&view, Op::Read), Route::Overlay);
+            // Those of a volume that gets a disk again have to keep their order.
+            let way = match attr {
+                Attr::Rw => Route::Kept,
+                _ => Route::Overlay,
+            };
             for op in WRITES {
-                assert_eq!(route(&view, op), Route::Overlay);
+                assert_eq!(route(&view, op), way);
             }
             let view = VolumeView::new(attr, health, disk, Log::Gone, true);
             assert_eq!(route(&view, Op::Read), Route::Refuse(Refusal::NotServed));
@@ -275,6 +291,7 @@ mod tests {
             Home::Disk(255),
             Home::Overlay,
             Home::Logged(7),
+            Home::Kept,
         ];
         let cell = ViewCell::new(VolumeView::NOWHERE);
         assert_eq!(cell.get(), VolumeView::NOWHERE);

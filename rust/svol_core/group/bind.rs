@@ -167,10 +167,10 @@ impl GroupTable {
         let resized = note_sizes(line, &mut metadata, disk_sectors)?;
         let mut failed = false;
         for (entry, volume) in line.volumes.iter().enumerate() {
-            let has_none = metadata
-                .volumes
-                .get(entry)
-                .is_some_and(|record| record.disk.is_none() && record.health == Health::InSync);
+            let has_none = metadata.volumes.get(entry).is_some_and(|record| {
+                let lives_on_others = record.disk.is_none() && record.health == Health::InSync;
+                record.attr.is_volume() && lives_on_others
+            });
             failed |= volume.dev.is_none() && !has_none && change::fail_disk(&mut metadata, entry);
         }
         let changed = resized || failed;

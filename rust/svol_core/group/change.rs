@@ -2,7 +2,10 @@
 
 //! Changes of a group: each gives a new table, to be committed before it takes effect.
 
-use super::GroupTable;
+use super::{
+    rebuild,
+    GroupTable, //
+};
 use crate::{
     env::{
         AllocError,
@@ -148,6 +151,12 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize) -> bool {
     // Nobody knows what becomes of it from now on.
     disk.state.failed = true;
     disk.state.pristine = false;
+    if disk.attr == Attr::Spare {
+        // Also if it serves a volume now.
+        disk.disk = None;
+        disk.health = Health::Failed;
+    }
+    rebuild::stop_needing(metadata, &lid);
 
     let Some(served) = metadata
         .volumes

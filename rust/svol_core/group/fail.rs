@@ -5,11 +5,7 @@
 use super::GroupTable;
 use crate::{
     env::AllocError,
-    svol_core::{
-        attr::Attr,
-        id::Id,
-        meta::VolumeRecord, //
-    },
+    svol_core::{attr::Attr, id::Id},
 };
 use core::fmt;
 
@@ -66,13 +62,6 @@ impl GroupTable {
                 false => FailError::NoDisk,
             }),
         }
-    }
-
-    /// The volume that the disk listed for `entry` serves.
-    pub fn served_by(&self, entry: usize) -> Option<usize> {
-        let lid = self.volume(entry)?.lid;
-        let serves = |volume: &VolumeRecord| volume.attr.is_volume() && volume.disk == Some(lid);
-        self.volumes().iter().position(serves)
     }
 
     /// The group after the disk that is listed for `entry` was given up. All that is served before is

@@ -41,7 +41,10 @@ impl GroupTable {
             // Its own disk is the only one that has its data.
             (_, Health::Verifying | Health::Diverged) => volume.disk.is_some(),
             (Attr::Ro, _) => by_others() && self.log(volume) != Log::Gone,
-            (Attr::Rw, Health::Degraded) => by_others(),
+            (Attr::Rw, Health::Degraded) => by_others() && self.log(volume) != Log::Gone,
+            (Attr::Rw, Health::Rebuilding) if volume.disk.is_none() => {
+                by_others() && self.log(volume) != Log::Gone
+            }
             (Attr::Rw, _) => volume.disk.is_some(),
         }
     }

@@ -34,6 +34,8 @@ pub enum RemoveError {
     Keeps(Id),
     /// Its disk serves this volume.
     Serves(Id),
+    /// It is being rebuilt, or its disk is being filled for this volume.
+    Rebuilding(Id),
     /// What is left could not serve this volume.
     Needed(Id),
 }
@@ -52,6 +54,7 @@ impl fmt::Display for RemoveError {
             Self::Last => f.write_str("it is the last entry of the group"),
             Self::Keeps(lid) => write!(f, "it keeps the changes of {lid}"),
             Self::Serves(lid) => write!(f, "its disk serves {lid}"),
+            Self::Rebuilding(lid) => write!(f, "{lid} is being rebuilt"),
             Self::Needed(lid) => write!(f, "without it, no disk is left that can serve {lid}"),
         }
     }
@@ -78,6 +81,14 @@ impl GroupTable {
                 return Err(RemoveError::Serves(volume.lid));
             }
         }
+        if let Some(rebuild) = self
+            .metadata()
+            .rebuilds
+            .iter()
+            .find(|rebuild| rebuild.lid == *lid || rebuild.target == *lid)
+        {
+            return Err(RemoveError::Rebuilding(rebuild.lid));
+        }
         let regions = other_regions(self.metadata(), lid)?;
         let next = self.changed(|metadata| {
             metadata.regions = regions;
@@ -100,6 +111,7 @@ fn remove(metadata: &mut Metadata, entry: usize) -> bool {
     let Some(volume) = metadata.volumes.get_mut(entry) else {
         return false;
     };
+    let disk = volume.disk;
     volume.attr = Attr::Spare;
     volume.rlid = None;
     volume.disk = None;
@@ -108,6 +120,16 @@ fn remove(metadata: &mut Metadata, entry: usize) -> bool {
         removed: true,
         ..DiskState::default()
     };
+    // A spare that served it is free again.
+    if let Some(spare) = metadata
+        .volumes
+        .iter_mut()
+        .find(|spare| Some(spare.lid) == disk && spare.attr == Attr::Spare && !spare.state.removed)
+    {
+        spare.disk = disk;
+        spare.health = Health::Spare;
+        spare.state.pristine = false;
+    }
     true
 }
 

@@ -11,6 +11,7 @@ use super::{
     DiskState,
     Header,
     Metadata,
+    RebuildRecord,
     RegionRecord,
     VolumeRecord,
     MAX_BODY_BYTES,
@@ -41,6 +42,9 @@ const TYPE_VOLUME: u16 = 1;
 const TYPE_REGION: u16 = 2;
 /// The table of base samples.
 const TYPE_SAMPLES: u16 = 3;
+/// The record of one disk that is being filled. Who does not know it would not fill it further,
+/// nor keep what is there in step.
+const TYPE_REBUILD: u16 = 4;
 
 /// Who does not know this record may pass it over.
 const FLAG_COMPATIBLE: u16 = 1 << 0;
@@ -49,6 +53,7 @@ const FRAME_BYTES: usize = 8;
 const VOLUME_BYTES: usize = 256;
 const REGION_BYTES: usize = 96;
 const SAMPLE_BYTES: usize = 16;
+const REBUILD_BYTES: usize = 160;
 
 const DISK_PRISTINE: u32 = 1 << 0;
 const DISK_UNPROTECTED: u32 = 1 << 1;
@@ -131,7 +136,13 @@ impl Metadata {
             0 => 0,
             n => SAMPLE_BYTES.checked_mul(n)?.checked_add(FRAME_BYTES)?,
         };
-        volumes.checked_add(regions)?.checked_add(samples)
+        let rebuilds = FRAME_BYTES
+            .checked_add(REBUILD_BYTES)?
+            .checked_mul(self.rebuilds.len())?;
+        volumes
+            .checked_add(regions)?
+            .checked_add(samples)?
+            .checked_add(rebuilds)
     }
 
     fn encode_records(&self, fields: &mut Writer<'_>) -> Option<()> {
@@ -152,6 +163,10 @@ impl Metadata {
                 fields.u32(0)?;
             }
         }
+        for rebuild in self.rebuilds.iter() {
+            encode_frame(fields, TYPE_REBUILD, REBUILD_BYTES)?;
+            encode_rebuild(fields, rebuild)?;
+        }
         Some(())
     }
 
@@ -168,6 +183,7 @@ impl Metadata {
             head: header.head,
             volumes: Vec::new(),
             regions: Vec::new(),
+            rebuilds: Vec::new(),
             samples: Vec::new(),
         };
 
@@ -214,6 +230,13 @@ impl Metadata {
                     let sample = decode_sample(&mut fields).ok_or(BodyError::Malformed)?;
                     self.samples.try_push(sample)?;
                 }
+            }
+            TYPE_REBUILD => {
+                if self.rebuilds.len() >= MAX_VOLUMES {
+                    return Err(Invalid::Count.into());
+                }
+                let rebuild = decode_rebuild(&mut fields).ok_or(BodyError::Malformed)?;
+                self.rebuilds.try_push(rebuild)?;
             }
             _ if record.flags & FLAG_COMPATIBLE != 0 => return Ok(()),
             kind => return Err(BodyError::UnknownRecord(kind)),
@@ -326,6 +349,25 @@ fn decode_region(fields: &mut Reader<'_>) -> Option<RegionRecord> {
         start,
         len,
         attr,
+    })
+}
+
+fn encode_rebuild(fields: &mut Writer<'_>, rebuild: &RebuildRecord) -> Option<()> {
+    fields.id(&rebuild.lid)?;
+    fields.id(&rebuild.target)?;
+    fields.u64(rebuild.cursor)?;
+    fields.zeros(24)
+}
+
+fn decode_rebuild(fields: &mut Reader<'_>) -> Option<RebuildRecord> {
+    let lid = fields.id()?;
+    let target = fields.id()?;
+    let cursor = fields.u64()?;
+    fields.zeros(24)?;
+    Some(RebuildRecord {
+        lid,
+        target,
+        cursor,
     })
 }
 

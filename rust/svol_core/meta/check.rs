@@ -7,6 +7,7 @@ use super::{
     DiskState,
     Metadata,
     Phase,
+    RebuildRecord,
     VolumeRecord,
     MAX_SAMPLES, //
 };
@@ -40,6 +41,8 @@ pub enum Invalid {
     State,
     /// A region is out of range, not whole blocks, not in order, or of no volume.
     Region,
+    /// A disk is being filled that can't be, or for a volume that needs none.
+    Rebuild,
     /// The samples are out of range or not in order.
     Sample,
 }
@@ -56,6 +59,7 @@ impl fmt::Display for Invalid {
             Self::Health => "impossible health",
             Self::State => "contradictory disk state",
             Self::Region => "impossible region",
+            Self::Rebuild => "impossible rebuild",
             Self::Sample => "impossible base sample",
         })
     }
@@ -86,12 +90,18 @@ impl Metadata {
             self.check_volume(volume, before)?;
         }
         self.check_regions()?;
+        self.check_rebuilds()?;
         self.check_samples()
     }
 
     fn check_claim(&self) -> Result<(), Invalid> {
-        let blank = self.volumes.is_empty() && self.regions.is_empty() && self.samples.is_empty();
-        if blank && self.head.phase == Phase::Initialising {
+        let records = [
+            self.volumes.len(),
+            self.regions.len(),
+            self.rebuilds.len(),
+            self.samples.len(),
+        ];
+        if records == [0; 4] && self.head.phase == Phase::Initialising {
             Ok(())
         } else {
             Err(Invalid::Claim)
@@ -123,7 +133,41 @@ impl Metadata {
             }
         }
         check_health(volume)?;
+        let is_idle = || !self.members().any(|v| v.disk == Some(volume.lid));
+        if volume.attr == Attr::Spare && volume.health == Health::InSync && is_idle() {
+            return Err(Invalid::Health);
+        }
+        let is_filled = || self.rebuilds.iter().any(|r| r.lid == volume.lid);
+        let needs_filling = volume.health == Health::Rebuilding && volume.disk.is_none();
+        if volume.attr.is_volume() && needs_filling && !is_filled() {
+            return Err(Invalid::Rebuild);
+        }
         check_state(&volume.state, volume.attr)
+    }
+
+    fn check_rebuilds(&self) -> Result<(), Invalid> {
+        for (i, rebuild) in self.rebuilds.iter().enumerate() {
+            let (before, _) = self.rebuilds.split_at_checked(i).ok_or(Invalid::Rebuild)?;
+            let meets =
+                |other: &RebuildRecord| other.lid == rebuild.lid || other.target == rebuild.target;
+            let volume = self.find(&rebuild.lid).ok_or(Invalid::Rebuild)?;
+            let target = self.find(&rebuild.target).ok_or(Invalid::Rebuild)?;
+            let waits = volume.attr.is_volume()
+                && volume.disk.is_none()
+                && volume.health == Health::Rebuilding;
+            // A spare has itself until it serves a volume.
+            let is_own = |user: &VolumeRecord| user.lid == target.lid && user.attr == Attr::Spare;
+            let is_used = self
+                .members()
+                .any(|user| user.disk == Some(target.lid) && !is_own(user));
+            let is_free =
+                target.attr != Attr::Increments && !target.state.failed && !target.state.pristine;
+            let fits = rebuild.cursor <= self.head.sectors;
+            if before.iter().any(meets) || !waits || is_used || !is_free || !fits {
+                return Err(Invalid::Rebuild);
+            }
+        }
+        Ok(())
     }
 
     fn check_regions(&self) -> Result<(), Invalid> {
@@ -182,6 +226,8 @@ fn check_health(volume: &VolumeRecord) -> Result<(), Invalid> {
     let has_disk = match volume.health {
         Health::Failed | Health::Degraded => volume.disk.is_none(),
         Health::Rebuilding => true,
+        // A spare that serves a volume has nothing for itself.
+        Health::InSync if volume.attr == Attr::Spare => volume.disk.is_none(),
         // A diverted clone may live on the disks of others from the beginning.
         _ => volume.disk.is_some() || (volume.attr == Attr::Ro && volume.rlid.is_some()),
     };

@@ -24,6 +24,7 @@ use core::fmt;
 
 /// What is found in one slot.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there are four at most")]
 pub enum SlotState {
     /// Only zeros.
     Blank,

@@ -166,6 +166,7 @@ pub(crate) fn any_metadata() -> impl Strategy<Value = Metadata> {
                     samples: core_vec(samples),
                     volumes: core_vec(volumes),
                     regions: core_vec(regions),
+                    rebuilds: CoreVec::new(),
                 }
             },
         )

@@ -1,0 +1,828 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rebuild: volumes whose disk is gone get another one, while they are in use.
+//!
+//! A worker of the group does it, one volume after the other; it is at work between `preresume` and
+//! `postsuspend` of a table. What has to be known after a crash is in the metadata: which disk is
+//! being filled, and how far. See [`crate::store`] for volumes that are written meanwhile; of others
+//! only the base image is copied.
+//!
+//! # Locks
+//!
+//! The worker takes `commits` only while it holds nothing else, and waits for a store's worker with
+//! nothing held. It holds no reference to the group's table while it rests.
+
+use super::Group;
+use crate::{
+    base::{
+        self,
+        Comparison, //
+    },
+    bound::{
+        Bound,
+        Volume, //
+    },
+    dm::{
+        Job,
+        Worker, //
+    },
+    env::Word,
+    errors, log,
+    members::Members,
+    metadata::{
+        self,
+        Homes, //
+    },
+    overlay::Place,
+    store::CopyError,
+    svol_core::{
+        group::{
+            GroupTable,
+            Rebuild,
+            RestoreError, //
+        },
+        health::Health,
+        id::Id,
+        log_mode::Event,
+        table_line::{
+            Failover,
+            Features, //
+        }, //
+    },
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// What is copied at once, in sectors, if there is memory for it.
+const CHUNK_SECTORS: u32 = 512;
+/// What is copied at once if there is little memory.
+const SMALL_SECTORS: u32 = 64;
+
+/// How often the metadata is told how far a disk is filled, in milliseconds.
+const CHECKPOINT_MS: i64 = 5000;
+
+/// When to try again what failed, in milliseconds.
+const RETRY_MS: u32 = 5000;
+
+/// A chunk waits for I/O of users so long at most, in milliseconds.
+const YIELD_MS: u32 = 100;
+
+/// Fills disks.
+#[pin_data]
+pub(super) struct Rebuilds {
+    /// The table that is live. No other lock is taken under it.
+    #[pin]
+    bound: Mutex<Option<Arc<Bound>>>,
+    /// 1 while it is not to work.
+    stopped: Word,
+    /// 1 if it decides by itself that a disk is to be filled.
+    is_auto: Word,
+    /// The fastest rate in KiB/s; 0 for no limit.
+    rate: Word,
+    /// 1 after the log has said that there is nothing to copy from.
+    is_stuck: Word,
+}
+
+impl Rebuilds {
+    /// A worker that has nothing to do.
+    pub(super) fn worker() -> impl PinInit<Worker<Self>, Error> {
+        let rebuilds = try_pin_init!(Self {
+            bound <- new_mutex!(None),
+            stopped: Word::new(1),
+            is_auto: Word::new(0),
+            rate: Word::new(0),
+            is_stuck: Word::new(0),
+        }? Error);
+        Worker::new(c"dm-svol-rebuild", rebuilds)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.get() != 0
+    }
+}
+
+impl Job for Rebuilds {
+    fn run(worker: &Worker<Self>) {
+        let Some(bound) = worker.bound.lock().clone() else {
+            return;
+        };
+        while !worker.is_stopped() {
+            match bound.group.go_on_rebuilding(worker, &bound) {
+                Next::Again => (),
+                Next::Nothing => return,
+                Next::Later => {
+                    worker.kick_in(RETRY_MS);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What the worker does next.
+enum Next {
+    /// There may be more to do.
+    Again,
+    /// There is nothing to do.
+    Nothing,
+    /// It tries again later.
+    Later,
+}
+
+/// Why the filling of a disk does not go on.
+enum Halt {
+    /// The worker is to rest.
+    Stopped,
+    /// Somebody else gave it up.
+    Gone,
+    /// There is nothing to copy from, or the metadata can't be written.
+    Later(Error),
+    /// The disk that is being filled failed.
+    Target,
+}
+
+impl From<CopyError> for Halt {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Source(error) | CopyError::Target(error @ ENOMEM) => Self::Later(error),
+            CopyError::Target(_) => Self::Target,
+        }
+    }
+}
+
+/// A disk that is being filled.
+struct Filling<'a> {
+    worker: &'a Worker<Rebuilds>,
+    bound: &'a Bound,
+    volume: &'a Volume,
+    /// Where its changes are, if they are to be copied, too.
+    place: Option<Place<'a>>,
+    rebuild: Rebuild,
+    lid: Id,
+    target: Id,
+}
+
+impl Group {
+    /// Lets rebuilds of a table go on that is live now. Does not sleep for I/O.
+    pub(super) fn start_rebuilds(&self, bound: Arc<Bound>, features: &Features) {
+        let auto = features.failover == Failover::Auto;
+        self.rebuilds.is_auto.set(u64::from(auto));
+        self.rebuilds.rate.set(u64::from(features.rebuild_rate));
+        self.continue_rebuilds(bound);
+    }
+
+    /// As [`Group::start_rebuilds`], after a suspend.
+    pub(super) fn continue_rebuilds(&self, bound: Arc<Bound>) {
+        let old = self.rebuilds.bound.lock().replace(bound);
+        drop(old);
+        self.rebuilds.is_stuck.set(0);
+        self.rebuilds.stopped.set(0);
+        self.rebuilds.kick();
+    }
+
+    /// The table is suspended: rebuilds rest when this returns, and the metadata knows how far they
+    /// are. Sleeps for I/O.
+    pub(crate) fn stop_rebuilds(&self) {
+        self.rebuilds.stopped.set(1);
+        // Before the wait: a run that is kicked later finds none.
+        let bound = self.rebuilds.bound.lock().take();
+        self.rebuilds.rest();
+        drop(bound);
+    }
+
+    /// A disk has failed: looks for one to be filled. Does not sleep.
+    pub(super) fn let_rebuild(&self) {
+        self.rebuilds.kick();
+    }
+
+    /// Sets the fastest rate of rebuilds, in KiB/s; 0 for no limit.
+    pub(crate) fn set_rebuild_rate(&self, rate: u32) {
+        self.rebuilds.rate.set(u64::from(rate));
+    }
+
+    /// How far a disk is filled for a volume: blocks done, and all.
+    pub(super) fn rebuild_progress(
+        table: &GroupTable,
+        bound: &Bound,
+        entry: usize,
+    ) -> Option<(u64, u64)> {
+        table.rebuild_of(entry)?;
+        let done = bound.volumes.get(entry)?.copied.get();
+        let (sectors, block) = (table.head().sectors, u64::from(table.head().block_sectors));
+        let all = sectors.div_ceil(block);
+        Some(match done >= sectors {
+            true => (all, all),
+            false => (done.checked_div(block)?, all),
+        })
+    }
+
+    /// Has a disk filled for a volume that lost its own. Sleeps for I/O of the metadata.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not.
+    #[inline(never)]
+    pub(crate) fn restore(&self, members: &Members, lid: &Id, onto: Option<&Id>) -> Result {
+        let _commits = self.commits.lock();
+        let (bound, homes) = self.live_table(members, "restore")?;
+        self.begin_restore(&bound, &homes, "restore", lid, onto)
+    }
+
+    /// Takes a disk back that had failed, as a spare, or to be filled for its own volume. Sleeps for
+    /// I/O of the metadata.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not.
+    #[inline(never)]
+    pub(crate) fn readd(&self, members: &Members, lid: &Id) -> Result {
+        let _commits = self.commits.lock();
+        let (bound, homes) = self.live_table(members, "readd")?;
+        let refuse = |why: &dyn core::fmt::Display, error: Error| {
+            log::notice!(self.name(), "message \"readd\": LID {lid}: {why}");
+            Err(error)
+        };
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let found = table.position(lid);
+        let next = match found {
+            Some(entry) => table.with_readded(entry)?,
+            None => None,
+        };
+        let needs_disk = found.and_then(|e| table.volume(e)).is_some_and(|volume| {
+            volume.disk.is_none() && matches!(volume.health, Health::Failed | Health::Degraded)
+        });
+        let next = match next {
+            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
+            None => None,
+        };
+        drop(state);
+        let Some(entry) = found else {
+            return refuse(&"the group has no such entry", ENODEV);
+        };
+        let Some(next) = next else {
+            return refuse(&"its disk did not fail, or is an increments volume", EINVAL);
+        };
+        if !is_usable(&bound, entry) {
+            return refuse(&"its disk is not here, or can't be written", ENODEV);
+        }
+        if bound
+            .members
+            .disk(entry)
+            .is_some_and(|disk| disk.in_flight() > 0)
+        {
+            return refuse(&"its disk has not answered all I/O from before", EBUSY);
+        }
+        self.commit(&bound, &homes, next)?;
+        bound.set_apart(entry, errors::WRITTEN);
+        log::info!(self.name(), "disk of {lid}: taken back");
+        if needs_disk {
+            return self.begin_restore(&bound, &homes, "readd", lid, Some(lid));
+        }
+        self.rebuilds.kick();
+        Ok(())
+    }
+
+    /// The live table of these members; under `commits`.
+    fn live_table(&self, members: &Members, message: &str) -> Result<(Arc<Bound>, Homes)> {
+        let state = self.state.lock();
+        let homes = state.homes;
+        let bound = state.bound.as_ref().filter(|_| state.is_live).cloned();
+        drop(state);
+        match bound.filter(|bound| bound.members.table == members.table) {
+            Some(bound) => Ok((bound, homes)),
+            None => {
+                log::notice!(self.name(), "message \"{message}\": the group is suspended");
+                Err(EAGAIN)
+            }
+        }
+    }
+
+    /// Under `commits`.
+    #[inline(never)]
+    fn begin_restore(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        message: &str,
+        lid: &Id,
+        onto: Option<&Id>,
+    ) -> Result {
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let next = table.with_rebuild(lid, onto, |entry| is_usable(bound, entry));
+        let next = match next {
+            Ok(next) => KBox::new(next, GFP_KERNEL)?,
+            Err(error) => {
+                drop(state);
+                match onto {
+                    Some(onto) => log::notice!(
+                        self.name(),
+                        "message \"{message}\": LID {lid}: {error}: LID {onto}"
+                    ),
+                    None => log::notice!(self.name(), "message \"{message}\": LID {lid}: {error}"),
+                }
+                return Err(match error {
+                    RestoreError::NoMemory => ENOMEM,
+                    RestoreError::Unknown => ENODEV,
+                    RestoreError::Rebuilding => EBUSY,
+                    RestoreError::NoSpare => ENOSPC,
+                    _ => EINVAL,
+                });
+            }
+        };
+        drop(state);
+        self.begin_rebuild(bound, homes, next)
+    }
+
+    /// Makes durable that a disk is to be filled, and lets the worker do it; under `commits`.
+    fn begin_rebuild(&self, bound: &Bound, homes: &Homes, next: KBox<GroupTable>) -> Result {
+        // It is the last one.
+        let begun = next.rebuilds().last().ok_or(EINVAL)?;
+        let lid = next.volume(begun.entry).ok_or(EINVAL)?.lid;
+        let target = next.volume(begun.target).ok_or(EINVAL)?.lid;
+        self.commit(bound, homes, next)?;
+        let volume = bound.volumes.get(begun.entry).ok_or(EINVAL)?;
+        volume.copied.set(0);
+        bound.set_apart(begun.target, errors::WRITTEN);
+        if let Some(place) = kept_place(bound, begun.entry) {
+            place.owner().begin_fill(begun.target);
+        }
+        log::info!(
+            self.name(),
+            "{lid}: rebuild onto the disk of {target} begins"
+        );
+        self.rebuilds.is_stuck.set(0);
+        self.rebuilds.kick();
+        Ok(())
+    }
+
+    /// Does some part of the work.
+    fn go_on_rebuilding(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
+        let state = self.state.lock();
+        let Some(table) = state.table.as_ref() else {
+            return Next::Nothing;
+        };
+        let first = table.rebuilds().next();
+        let found = first.and_then(|rebuild| {
+            let volume = table.volume(rebuild.entry)?.lid;
+            Some((rebuild, volume, table.volume(rebuild.target)?.lid))
+        });
+        drop(state);
+        let Some((rebuild, lid, target)) = found else {
+            return self.begin_next(worker, bound);
+        };
+        let Some(volume) = bound.volumes.get(rebuild.entry) else {
+            return Next::Nothing;
+        };
+        let filling = Filling {
+            worker,
+            bound,
+            volume,
+            place: kept_place(bound, rebuild.entry),
+            rebuild,
+            lid,
+            target,
+        };
+        match filling.fill() {
+            Ok(()) => {
+                log::info!(
+                    self.name(),
+                    "{lid}: rebuilt, its disk is that of {target} from now on"
+                );
+                Next::Again
+            }
+            Err(Halt::Stopped) => {
+                if filling.checkpoint().is_err() {
+                    // It goes on from an earlier place then.
+                    log::notice!(self.name(), "{lid}: how far it is rebuilt is not on record");
+                }
+                Next::Nothing
+            }
+            Err(Halt::Gone) => {
+                if let Some(place) = filling.place {
+                    place.owner().leave_fill(rebuild.target);
+                }
+                Next::Again
+            }
+            Err(Halt::Target) => match self.give_up_disk(bound, rebuild.entry, rebuild.target) {
+                Ok(()) => Next::Again,
+                Err(_) => Next::Later,
+            },
+            Err(Halt::Later(error)) => {
+                if worker.is_stuck.swap(1) == 0 {
+                    let errno = error.to_errno();
+                    log::warning!(
+                        self.name(),
+                        "{lid}: rebuild halted, what it needs besides the disk failed: error {errno}"
+                    );
+                }
+                Next::Later
+            }
+        }
+    }
+
+    /// Begins the next rebuild, if there is one and it may.
+    #[inline(never)]
+    fn begin_next(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
+        if worker.is_auto.get() == 0 {
+            return Next::Nothing;
+        }
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        if !state.is_live || state.changing.is_some() || state.leaving.is_some() {
+            return Next::Later;
+        }
+        let Some(table) = state.table.as_ref() else {
+            return Next::Nothing;
+        };
+        let next = match table.with_next_rebuild(|entry| is_usable(bound, entry)) {
+            Ok(Some(next)) => KBox::new(next, GFP_KERNEL),
+            Ok(None) => return Next::Nothing,
+            Err(_) => return Next::Later,
+        };
+        let homes = state.homes;
+        drop(state);
+        match next
+            .map_err(Error::from)
+            .and_then(|next| self.begin_rebuild(bound, &homes, next))
+        {
+            Ok(()) => Next::Again,
+            Err(_) => Next::Later,
+        }
+    }
+
+    /// A disk that was being filled for a volume, or became its own a moment ago, failed; that is
+    /// durable when it returns, and nothing goes there any more. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if nobody else has what it holds; those of the commit.
+    #[inline(never)]
+    pub(crate) fn give_up_disk(&self, bound: &Bound, entry: usize, disk: usize) -> Result {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        if table.volume(disk).is_none_or(|volume| volume.state.failed) {
+            drop(state);
+            if let Some(place) = Place::of(bound, entry) {
+                place.owner().leave_fill(disk);
+            }
+            return Ok(());
+        }
+        let fills = table.rebuild_of(entry).is_some_and(|r| r.target == disk);
+        if !fills && table.disk_of(entry) != Some(disk) {
+            return Ok(());
+        }
+        let next = match table.with_failed_disk(disk)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(()),
+        };
+        if table.is_served(entry) && !next.is_served(entry) {
+            return Err(EIO);
+        }
+        let homes = state.homes;
+        drop(state);
+        let lid = next.volume(entry).ok_or(EINVAL)?.lid;
+        let target = next.volume(disk).ok_or(EINVAL)?.lid;
+        self.commit(bound, &homes, next)?;
+        bound.failure_is_durable(disk);
+        if let Some(place) = Place::of(bound, entry) {
+            place.owner().stop_fill();
+        }
+        log::warning!(
+            self.name(),
+            "{lid}: the disk of {target} failed while it was being filled"
+        );
+        self.rebuilds.kick();
+        Ok(())
+    }
+
+    /// Brings disks that are being filled in step after a crash, before the table is live.
+    #[inline(never)]
+    pub(super) fn resolve_rebuilds(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        mut table: KBox<GroupTable>,
+    ) -> Result<KBox<GroupTable>> {
+        for entry in 0..bound.volumes.len() {
+            let cursor = table.rebuild_of(entry).map_or(0, |rebuild| rebuild.cursor);
+            let Some(place) = kept_place(bound, entry).filter(|_| cursor > 0) else {
+                continue;
+            };
+            if place.store().fill_again(bound, place.owner()).is_ok() {
+                continue;
+            }
+            // From the beginning on; and the metadata must not say otherwise later.
+            if let Some(next) = table.with_cursor(entry, 0)? {
+                let mut next = KBox::new(next, GFP_KERNEL)?;
+                let metadata = next.metadata().try_clone()?;
+                next.set_metadata(metadata::commit(&bound.members, homes, metadata)?);
+                table = next;
+            }
+            place.owner().restart_fill();
+            if let Some(volume) = bound.volumes.get(entry) {
+                volume.copied.set(0);
+            }
+        }
+        Ok(table)
+    }
+}
+
+/// Where the changes of a volume are that has no disk yet.
+fn kept_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
+    use crate::svol_core::route::Home;
+
+    let view = bound.volumes.get(entry)?.view.get();
+    Place::of(bound, entry).filter(|_| view.writes == Home::Kept)
+}
+
+/// Whether the disk of an entry is here and can be written.
+fn is_usable(bound: &Bound, entry: usize) -> bool {
+    bound
+        .members
+        .disk(entry)
+        .is_some_and(|disk| disk.is_writable && !disk.device.is_read_only())
+}
+
+impl Filling<'_> {
+    /// Fills the disk to its end, and makes it the volume's own.
+    fn fill(&self) -> Result<(), Halt> {
+        let end = self.bound.members.sectors;
+        let mut buffer = KVec::new();
+        let mut saved = Instant::<Monotonic>::now();
+        while self.volume.copied.get() < end {
+            self.check()?;
+            let began = Instant::<Monotonic>::now();
+            self.give_way();
+            let at = self.volume.copied.get();
+            let sectors = self.copy(at, end.saturating_sub(at), &mut buffer)?;
+            self.volume
+                .copied
+                .set(at.saturating_add(u64::from(sectors)));
+            if saved.elapsed().as_millis() >= CHECKPOINT_MS {
+                self.checkpoint()?;
+                saved = Instant::<Monotonic>::now();
+            }
+            self.keep_to_rate(began, sectors);
+        }
+        self.finish()
+    }
+
+    /// Whether it may go on.
+    fn check(&self) -> Result<(), Halt> {
+        if self.worker.is_stopped() {
+            return Err(Halt::Stopped);
+        }
+        if self.has_failed() {
+            return Err(Halt::Target);
+        }
+        let state = self.bound.group.state.lock();
+        let now = state
+            .table
+            .as_ref()
+            .and_then(|table| table.rebuild_of(self.rebuild.entry));
+        match now {
+            Some(rebuild) if rebuild.target == self.rebuild.target => Ok(()),
+            _ => Err(Halt::Gone),
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.place
+            .is_some_and(|place| place.owner().has_fill_failed())
+    }
+
+    /// Copies a chunk; returns its length in sectors, 0 if its beginning is being written just now.
+    fn copy(&self, at: u64, left: u64, buffer: &mut KVec<u8>) -> Result<u32, Halt> {
+        let mut sectors = CHUNK_SECTORS;
+        let bytes = |sectors: u32| usize::try_from(sectors).map_or(0, |sectors| sectors << 9);
+        if buffer.capacity() < bytes(sectors)
+            && buffer
+                .reserve(bytes(sectors), GFP_KERNEL | __GFP_NOWARN)
+                .is_err()
+        {
+            sectors = SMALL_SECTORS;
+        }
+        let sectors = sectors.min(u32::try_from(left).unwrap_or(u32::MAX));
+        if let Some(place) = self.place {
+            let (store, owner) = (place.store(), place.owner());
+            let done = store.copy_to_fill(self.bound, owner, at, sectors, buffer)?;
+            if done == 0 {
+                fsleep(Delta::from_micros(100));
+            }
+            return Ok(done);
+        }
+        buffer
+            .resize(bytes(sectors), 0, GFP_KERNEL)
+            .map_err(|_| Halt::Later(ENOMEM))?;
+        self.bound
+            .read_least_used(at, buffer)
+            .map_err(CopyError::Source)?;
+        self.bound
+            .write_disk(self.rebuild.target, at, buffer)
+            .map_err(CopyError::Target)?;
+        Ok(sectors)
+    }
+
+    /// Lets I/O of users go first, for a while.
+    fn give_way(&self) {
+        let members = &self.bound.members;
+        let store = self.place.map(|place| place.store().entry());
+        let is_busy = || {
+            let sources = self.bound.sources.iter();
+            Iterator::chain(
+                sources,
+                [Some(self.rebuild.target), store].into_iter().flatten(),
+            )
+            .filter_map(|entry| members.disk(entry))
+            .any(|disk| disk.in_flight() > 0)
+        };
+        for _ in 0..YIELD_MS {
+            if self.worker.is_stopped() || !is_busy() {
+                return;
+            }
+            fsleep(Delta::from_millis(1));
+        }
+    }
+
+    /// Waits until so many sectors may have been copied since `began`.
+    fn keep_to_rate(&self, began: Instant<Monotonic>, sectors: u32) {
+        while !self.worker.is_stopped() {
+            let rate = self.worker.rate.get();
+            let kib_ms = (u64::from(sectors) >> 1).saturating_mul(1000);
+            let wanted = i64::try_from(kib_ms.checked_div(rate).unwrap_or(0)).unwrap_or(i64::MAX);
+            let left = wanted.saturating_sub(began.elapsed().as_millis());
+            if left <= 0 {
+                return;
+            }
+            fsleep(Delta::from_millis(left.min(20)));
+        }
+    }
+
+    /// Makes all in front of the cursor durable; returns the cursor.
+    fn make_durable(&self) -> Result<u64, Halt> {
+        // Before the flush: what comes later may lack it.
+        let cursor = self.volume.copied.get();
+        match self.place {
+            Some(place) => place.store().sync_owner(place.owner())?,
+            None => self
+                .bound
+                .flush_disk(self.rebuild.target)
+                .map_err(CopyError::Target)?,
+        }
+        match self.has_failed() {
+            true => Err(Halt::Target),
+            false => Ok(cursor),
+        }
+    }
+
+    /// Makes durable how far it is.
+    #[inline(never)]
+    fn checkpoint(&self) -> Result<(), Halt> {
+        let cursor = self.make_durable()?;
+        self.bound
+            .group
+            .commit_cursor(self.bound, &self.rebuild, cursor)
+            .map_err(Halt::Later)
+    }
+
+    /// The disk holds all: it is the volume's own from now on.
+    #[inline(never)]
+    fn finish(&self) -> Result<(), Halt> {
+        if let Some(place) = self.place {
+            place.store().fill_pinned(self.bound, place.owner())?;
+        }
+        self.make_durable()?;
+        self.compare_samples()?;
+        self.check()?;
+        self.bound
+            .group
+            .commit_rebuilt(self)
+            .map_err(|error| match error {
+                EIO if self.has_failed() => Halt::Target,
+                error => Halt::Later(error),
+            })
+    }
+
+    /// A disk that will serve others must hold what they expect.
+    fn compare_samples(&self) -> Result<(), Halt> {
+        if self.place.is_some() {
+            return Ok(());
+        }
+        let group = &self.bound.group;
+        let state = group.state.lock();
+        let mut samples = KVec::new();
+        for sample in state.table.iter().flat_map(|t| t.metadata().samples.iter()) {
+            samples
+                .push(*sample, GFP_KERNEL)
+                .map_err(|_| Halt::Later(ENOMEM))?;
+        }
+        drop(state);
+        let members = &self.bound.members;
+        let disk = members.disk(self.rebuild.target).ok_or(Halt::Target)?;
+        match base::compare(members, disk, &samples) {
+            Ok(Comparison::Same) => Ok(()),
+            Ok(Comparison::Differs(sector)) => {
+                log::warning!(
+                    group.name(),
+                    "{}: the disk of {} does not hold what was written to it, see sector {sector}",
+                    self.lid,
+                    self.target
+                );
+                Err(Halt::Target)
+            }
+            Ok(Comparison::Unreadable(_)) => Err(Halt::Target),
+            Err(error) => Err(Halt::Later(error)),
+        }
+    }
+}
+
+impl Group {
+    /// Makes durable how far a disk is filled.
+    #[inline(never)]
+    fn commit_cursor(&self, bound: &Bound, rebuild: &Rebuild, cursor: u64) -> Result {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let is_it = |now: Rebuild| now.target == rebuild.target;
+        if !table.rebuild_of(rebuild.entry).is_some_and(is_it) {
+            return Ok(());
+        }
+        let next = match table.with_cursor(rebuild.entry, cursor)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(()),
+        };
+        let homes = state.homes;
+        drop(state);
+        self.commit_quietly(bound, &homes, next)
+    }
+
+    /// Makes durable that a disk is a volume's own, and lets it take effect.
+    #[inline(never)]
+    fn commit_rebuilt(&self, filling: &Filling<'_>) -> Result {
+        let (bound, entry) = (filling.bound, filling.rebuild.entry);
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let next = match table.with_rebuilt(entry)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Err(ENXIO),
+        };
+        let homes = state.homes;
+        drop(state);
+        if filling.has_failed() {
+            return Err(EIO);
+        }
+        let view = next.view(entry).ok_or(EINVAL)?;
+        let target = filling.rebuild.target;
+        let is_source = next.sources().any(|source| source == target);
+        self.commit(bound, &homes, next)?;
+        bound.set_apart(target, if is_source { 0 } else { errors::WRITTEN });
+        let _views = self.failures.lock();
+        if let Some(place) = filling.place {
+            place.owner().end_fill();
+            // It was filled while it had no disk.
+            let _ = place.owner().advance(Event::DiskIsFilled);
+        }
+        filling.volume.view.set(view);
+        if is_source {
+            bound.sources.add(target, true);
+        }
+        Ok(())
+    }
+
+    /// As [`Group::commit`], for what is no change of state; under `commits`.
+    fn commit_quietly(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
+        let events = next.head().events;
+        let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
+        next.set_metadata(committed);
+        let now = next.head().events;
+        if now != events {
+            // A copy was lost.
+            bound.note_events(now);
+        }
+        let mut state = self.state.lock();
+        state.events = Some(now);
+        let old = state.table.replace(next);
+        drop(state);
+        drop(old);
+        if now != events {
+            bound.members.event.raise();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,442 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! In-place volumes whose disk is gone, and the disk that is being filled for them.
+//!
+//! Such a volume reads the base image and the store, and the store alone decides whether a write is
+//! done. The disk that is being filled has a cursor: all in front of it is there, and stays in step,
+//! since writes go there, too, as those of a logged volume do. Behind it, writes go to the store only.
+//! What fills the disk and what is written take the same locks, and the cursor moves under them, so
+//! that nothing is missed.
+//!
+//! Regions are marked as those of a logged volume, behind the cursor, too: a mark goes only after disk
+//! and store were flushed. After a crash, marked regions in front of the durable cursor are copied
+//! again.
+
+use super::{
+    in_place::{
+        disk_word,
+        NOT_ASKED, //
+    },
+    slow::{
+        Content,
+        Range,
+        Slow,
+        Source, //
+    },
+    Owner,
+    Store, //
+};
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        current_cpu,
+        Op,
+        Parked,
+        Worker, //
+    },
+    env::Word,
+    svol_core::{
+        block_map::Kind,
+        samples::SUB_BLOCK_SECTORS, //
+    },
+};
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+/// The cursor of a disk that needs no filling.
+const WHOLE: u64 = u64::MAX;
+
+/// The worker is to make an owner's writes durable.
+const ASKED: u64 = 1;
+/// They are.
+const DONE: u64 = 2;
+/// The store failed.
+const STORE_FAILED: u64 = 3;
+/// The disk that is being filled failed.
+const DISK_FAILED: u64 = 4;
+
+/// How far an owner's disk is filled.
+pub(super) struct Fill {
+    /// So many sectors from the beginning hold what the volume holds. Moves under the write locks.
+    reach: Word,
+    /// 1 if the disk that is being filled lacks a write.
+    failed: Word,
+    /// Whether somebody waits for [`Worker::sync_owners`].
+    syncing: Word,
+}
+
+impl Fill {
+    /// Of an owner whose disk holds all, or is filled up to `cursor`.
+    pub(super) fn new(is_whole: bool, cursor: u64) -> Self {
+        Self {
+            reach: Word::new(match is_whole {
+                true => WHOLE,
+                // Locks are for whole sub-blocks.
+                false => cursor & !(SUB_BLOCK_SECTORS - 1),
+            }),
+            failed: Word::new(0),
+            syncing: Word::new(NOT_ASKED),
+        }
+    }
+
+    /// The disk holds all, or nothing.
+    pub(super) fn set_whole(&self, is_whole: bool) {
+        self.reach.set(if is_whole { WHOLE } else { 0 });
+    }
+}
+
+impl Owner {
+    /// Whether all that it wrote is on a disk of its own.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.disk().is_some() && self.fill.reach.get() == WHOLE
+    }
+
+    /// How many of these sectors, from the beginning on, go the same way, and the entry of the disk
+    /// that has to get them, too. To be called under their write locks. Does not sleep.
+    pub(crate) fn filled(&self, sector: u64, sectors: u32) -> (u32, Option<usize>) {
+        let reach = self.fill.reach.get();
+        match reach.saturating_sub(sector) {
+            0 => (sectors, None),
+            left => {
+                let left = u32::try_from(left).unwrap_or(u32::MAX);
+                (sectors.min(left), self.disk())
+            }
+        }
+    }
+
+    /// So many sectors from the beginning of the disk that is being filled are done.
+    pub(crate) fn reach(&self) -> u64 {
+        self.fill.reach.get()
+    }
+
+    /// The disk of this entry is to be filled for it, from the beginning on.
+    pub(crate) fn begin_fill(&self, target: usize) {
+        self.fill.reach.set(0);
+        self.fill.failed.set(0);
+        self.disk.set(disk_word(Some(target)));
+    }
+
+    /// What is on the disk that is being filled is to be copied again, from the beginning on.
+    pub(crate) fn restart_fill(&self) {
+        self.fill.reach.set(0);
+        self.fill.failed.set(0);
+    }
+
+    /// It has no disk, and none is being filled.
+    pub(crate) fn stop_fill(&self) {
+        self.fill.reach.set(0);
+        self.disk.set(disk_word(None));
+    }
+
+    /// As [`Owner::stop_fill`], if it is this disk that is being filled.
+    pub(crate) fn leave_fill(&self, disk: usize) {
+        if self.disk() == Some(disk) && !self.is_on_disk() {
+            self.stop_fill();
+        }
+    }
+
+    /// The disk that was being filled is its own now.
+    pub(crate) fn end_fill(&self) {
+        self.fill.reach.set(WHOLE);
+    }
+
+    /// The disk that is being filled lacks a write. Does not sleep.
+    pub(crate) fn note_fill_failed(&self) {
+        self.fill.failed.set(1);
+    }
+
+    /// Whether the disk that is being filled lacks a write.
+    pub(crate) fn has_fill_failed(&self) -> bool {
+        self.fill.failed.get() != 0
+    }
+}
+
+/// Which side of a copy failed.
+pub(crate) enum CopyError {
+    /// What was to be copied can't be read.
+    Source(Error),
+    /// The disk that is being filled can't be written.
+    Target(Error),
+}
+
+impl Slow<'_> {
+    /// As [`Slow::work_on`], for a volume that has no disk yet.
+    pub(super) fn work_on_kept(&self, parked: &Parked<Bound, InFlight>, range: Range) -> Result {
+        let info = parked.info();
+        match info.op {
+            Op::Write if parked.data().has_no_log => return Err(EIO),
+            Op::Write => self.write_kept(Source::new(Content::Bio(parked)), range)?,
+            Op::WriteZeroes => self.write_kept(Source::new(Content::Zeroes), range)?,
+            // It may have been loaded while it was diverted. Nobody relies on a discard.
+            Op::Discard => (),
+            _ => return Err(EIO),
+        }
+        // The commit that answers a durable write flushes the store only.
+        match info.fua {
+            true => self.flush_fill(),
+            false => Ok(()),
+        }
+    }
+
+    /// Flushes the disk that is being filled.
+    pub(super) fn flush_fill(&self) -> Result {
+        let (_, Some(disk)) = self.owner.filled(0, 1) else {
+            return Ok(());
+        };
+        if self.flush_disk(disk).is_err() {
+            self.owner.note_fill_failed();
+            self.give_up_fill(Some(disk))?;
+        }
+        Ok(())
+    }
+
+    /// The disk that is being filled failed; that is durable when it returns.
+    pub(super) fn give_up_fill(&self, disk: Option<usize>) -> Result {
+        let disk = disk.ok_or(EIO)?;
+        self.bound.group.give_up_disk(self.bound, self.volume, disk)
+    }
+
+    /// Writes a stretch to the store, and to the disk that is being filled as far as that is.
+    pub(super) fn write_kept(&self, source: Source<'_>, range: Range) -> Result {
+        self.mark(range)?;
+        let mut done = 0;
+        while done < range.sectors {
+            let left = range.behind(done);
+            let locked = self.owner.locks.take(left.sector, left.sectors);
+            if locked == 0 {
+                Store::wait_a_moment();
+                continue;
+            }
+            let (sectors, disk) = self.owner.filled(left.sector, locked);
+            let part = Range { sectors, ..left };
+            let rest = left.behind(sectors);
+            self.owner
+                .locks
+                .give_back(rest.sector, locked.saturating_sub(sectors));
+            let from = source.behind(done);
+            let in_store = self.write(from, part);
+            let on_disk = match (in_store, disk) {
+                (Ok(()), Some(disk)) => self.write_unlogged(disk, from, part),
+                _ => in_store,
+            };
+            if let (Some(_), Err(_), Some(intents)) = (disk, on_disk, &self.owner.intents) {
+                intents.pin(part.sector, sectors);
+            }
+            if in_store.is_ok() && on_disk.is_err() {
+                self.owner.note_fill_failed();
+            }
+            self.owner.locks.give_back(part.sector, sectors);
+            in_store?;
+            if on_disk.is_err() {
+                self.give_up_fill(disk)?;
+            }
+            done = done.saturating_add(sectors);
+        }
+        Ok(())
+    }
+}
+
+impl Worker<Store> {
+    /// Copies a stretch of a volume, or the beginning of it, to the disk that is being filled; moves
+    /// the cursor behind it if that stands at its beginning. Returns how many sectors were copied: 0
+    /// if the first of them are being written. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the devices.
+    #[inline(never)]
+    pub(crate) fn copy_to_fill(
+        &self,
+        bound: &Bound,
+        owner: &Owner,
+        sector: u64,
+        sectors: u32,
+        buffer: &mut KVec<u8>,
+    ) -> Result<u32, CopyError> {
+        let locked = owner.locks.take(sector, sectors);
+        if locked == 0 {
+            return Ok(0);
+        }
+        let result = self.copy_locked(bound, owner, sector, locked, buffer);
+        if result.is_ok() {
+            // Not if it was given up meanwhile.
+            let end = sector.saturating_add(u64::from(locked));
+            let _ = owner.fill.reach.replace(sector, end);
+        }
+        owner.locks.give_back(sector, locked);
+        result.map(|()| locked)
+    }
+
+    fn copy_locked(
+        &self,
+        bound: &Bound,
+        owner: &Owner,
+        sector: u64,
+        sectors: u32,
+        buffer: &mut KVec<u8>,
+    ) -> Result<(), CopyError> {
+        let target = owner.disk().ok_or(CopyError::Target(ENXIO))?;
+        // Nobody uses a slot again that is read here.
+        let ticket = self.grace.enter(current_cpu());
+        let read = self.read_to_fill(bound, owner, sector, sectors, buffer);
+        self.grace.leave(ticket);
+        read.map_err(CopyError::Source)?;
+        bound
+            .write_disk(target, sector, buffer)
+            .map_err(CopyError::Target)
+    }
+
+    /// Reads the base image with what the store has over it, from where it is asked for least.
+    fn read_to_fill(
+        &self,
+        bound: &Bound,
+        owner: &Owner,
+        sector: u64,
+        sectors: u32,
+        content: &mut KVec<u8>,
+    ) -> Result {
+        content.resize(usize::try_from(sectors)? << 9, 0, GFP_KERNEL)?;
+        let mut done = 0;
+        while done < sectors {
+            let at = sector.saturating_add(u64::from(done));
+            let run = owner.map.read_run(at, sectors.saturating_sub(done));
+            if run.sectors == 0 {
+                return Err(EIO);
+            }
+            if run.sectors == sectors && run.kind == Kind::Base {
+                return bound.read_least_used(at, content);
+            }
+            let bytes = usize::try_from(run.sectors)? << 9;
+            let begin = usize::try_from(done)? << 9;
+            let part = content
+                .get_mut(begin..begin.saturating_add(bytes))
+                .ok_or(EIO)?;
+            if run.kind == Kind::Zero {
+                part.fill(0);
+            } else {
+                let mut bounce = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
+                if let Kind::Slot { slot, offset } = run.kind {
+                    let place = self.slot_sector(slot).saturating_add(u64::from(offset));
+                    self.members.io.read(self.device()?, place, &mut bounce)?;
+                } else {
+                    bound.read_least_used(at, &mut bounce)?;
+                }
+                part.copy_from_slice(&bounce);
+            }
+            done = done.saturating_add(run.sectors);
+        }
+        Ok(())
+    }
+
+    /// Makes durable what an owner wrote until now, in the store and on the disk that is being filled:
+    /// the worker does. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError::Target`] if that disk failed, [`CopyError::Source`] if the store did.
+    pub(crate) fn sync_owner(&self, owner: &Owner) -> Result<(), CopyError> {
+        owner.fill.syncing.set(ASKED);
+        self.kick();
+        loop {
+            match owner.fill.syncing.get() {
+                ASKED => fsleep(Delta::from_millis(1)),
+                DONE => return Ok(()),
+                DISK_FAILED => return Err(CopyError::Target(EIO)),
+                _ => return Err(CopyError::Source(EIO)),
+            }
+        }
+    }
+
+    /// Does what [`Worker::sync_owner`] waits for. Sleeps for I/O.
+    pub(super) fn sync_owners(&self) {
+        for owner in self.owners.iter() {
+            if owner.fill.syncing.get() != ASKED {
+                continue;
+            }
+            self.wait_for_others();
+            let flushed = match owner.disk().and_then(|disk| self.members.disk(disk)) {
+                Some(disk) => self.members.io.flush(&disk.device),
+                None => Ok(()),
+            };
+            owner.fill.syncing.set(match (flushed, self.commit()) {
+                (Err(_), _) => DISK_FAILED,
+                (Ok(()), Err(_)) => STORE_FAILED,
+                (Ok(()), Ok(())) => DONE,
+            });
+        }
+    }
+
+    /// After a crash: copies regions again that are marked, in front of the cursor. Nobody uses the
+    /// volume meanwhile. Durable when it returns; sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the devices.
+    #[inline(never)]
+    pub(crate) fn fill_again(&self, bound: &Bound, owner: &Owner) -> Result<(), CopyError> {
+        let Some(intents) = &owner.intents else {
+            return Ok(());
+        };
+        for region in (0..intents.regions()).filter(|region| intents.is_marked(*region)) {
+            self.copy_region(bound, owner, region)?;
+        }
+        self.has_marks.set(1);
+        bound
+            .flush_disk(owner.disk().ok_or(CopyError::Target(ENXIO))?)
+            .map_err(CopyError::Target)
+    }
+
+    /// Copies again what a write left different that failed. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the devices; the regions are still known then.
+    #[inline(never)]
+    pub(crate) fn fill_pinned(&self, bound: &Bound, owner: &Owner) -> Result<(), CopyError> {
+        let Some(intents) = &owner.intents else {
+            return Ok(());
+        };
+        for region in (0..intents.regions()).filter(|region| intents.is_pinned(*region)) {
+            // Before: another write may fail meanwhile.
+            intents.unpin(region);
+            let begin = u64::from(region) << intents.shift();
+            self.copy_region(bound, owner, region)
+                .inspect_err(|_| intents.pin(begin, 1))?;
+        }
+        Ok(())
+    }
+
+    /// Copies a region again as far as it is in front of the cursor.
+    fn copy_region(&self, bound: &Bound, owner: &Owner, region: u32) -> Result<(), CopyError> {
+        /// What is copied at once, in sectors.
+        const PART: u64 = 64;
+
+        let Some(intents) = &owner.intents else {
+            return Ok(());
+        };
+        let begin = u64::from(region) << intents.shift();
+        let end = begin
+            .saturating_add(1 << intents.shift())
+            .min(bound.members.sectors)
+            .min(owner.reach());
+        let mut buffer = KVec::new();
+        let mut at = begin;
+        while at < end {
+            let part = u32::try_from(PART.min(end.saturating_sub(at))).unwrap_or(1);
+            let done = self.copy_to_fill(bound, owner, at, part, &mut buffer)?;
+            if done == 0 {
+                Store::wait_a_moment();
+            }
+            at = at.saturating_add(u64::from(done));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes whose disk is gone get another one.
+//!
+//! The steps, each durable before the next one: the metadata says which disk is being filled for
+//! which volume; the disk is filled, and now and then the metadata says how far; the volume has the
+//! disk. Until then it is served by its siblings and its increments.
+
+use super::GroupTable;
+use crate::{
+    env::{
+        AllocError,
+        Vec, //
+    },
+    svol_core::{
+        attr::Attr,
+        health::Health,
+        id::Id,
+        meta::{
+            DiskState,
+            Metadata,
+            RebuildRecord, //
+        },
+        route::Log, //
+    },
+};
+use core::fmt;
+
+/// A disk that is being filled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rebuild {
+    /// The index of the volume.
+    pub entry: usize,
+    /// The index of the entry whose disk is being filled.
+    pub target: usize,
+    /// So many sectors from its beginning are done; durably.
+    pub cursor: u64,
+}
+
+/// Why a volume can't be rebuilt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RestoreError {
+    /// Memory ran out.
+    NoMemory,
+    /// There is no such entry.
+    Unknown,
+    /// The entry is no volume.
+    NoVolume(Attr),
+    /// It is being rebuilt already.
+    Rebuilding,
+    /// Nothing is wrong with it.
+    Healthy(Health),
+    /// What it holds is lost, or not here.
+    Lost,
+    /// No disk is free that could take it.
+    NoSpare,
+    /// The disk that was named can't take it.
+    Target(TargetFlaw),
+}
+
+/// Why a disk can't take a volume.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TargetFlaw {
+    /// There is no such entry.
+    Unknown,
+    /// It is an increments volume.
+    Increments,
+    /// It failed, or is not here.
+    Failed,
+    /// It serves this volume.
+    Serves(Id),
+    /// It is being filled for this volume.
+    Filled(Id),
+    /// It is smaller than the group.
+    TooSmall,
+}
+
+impl From<AllocError> for RestoreError {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::Unknown => f.write_str("the group has no such entry"),
+            Self::NoVolume(attr) => write!(f, "the entry is no volume, its attribute is {attr}"),
+            Self::Rebuilding => f.write_str("it is being rebuilt already"),
+            Self::Healthy(health) => write!(f, "its health is {health}"),
+            Self::Lost => f.write_str("what it held is lost, or not here"),
+            Self::NoSpare => f.write_str("no spare is free that is large enough"),
+            Self::Target(flaw) => write!(f, "onto: {flaw}"),
+        }
+    }
+}
+
+impl fmt::Display for TargetFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the group has no such entry"),
+            Self::Increments => f.write_str("it is an increments volume"),
+            Self::Failed => f.write_str("its disk failed or is not here"),
+            Self::Serves(lid) => write!(f, "its disk serves {lid}"),
+            Self::Filled(lid) => write!(f, "its disk is being filled for {lid}"),
+            Self::TooSmall => f.write_str("its disk is smaller than the group"),
+        }
+    }
+}
+
+impl GroupTable {
+    /// The disks that are being filled.
+    pub fn rebuilds(&self) -> impl Iterator<Item = Rebuild> + '_ {
+        self.metadata().rebuilds.iter().filter_map(|record| {
+            Some(Rebuild {
+                entry: self.position(&record.lid)?,
+                target: self.position(&record.target)?,
+                cursor: record.cursor,
+            })
+        })
+    }
+
+    /// The disk that is being filled for the volume with this index.
+    pub fn rebuild_of(&self, entry: usize) -> Option<Rebuild> {
+        self.rebuilds().find(|rebuild| rebuild.entry == entry)
+    }
+
+    /// The group after it was decided which disk is to be filled for the volume `lid`: that of the
+    /// entry `onto`, or one that is free. `is_here` tells of an entry whether its disk can be used.
+    ///
+    /// # Errors
+    ///
+    /// See [`RestoreError`].
+    #[inline(never)]
+    pub fn with_rebuild(
+        &self,
+        lid: &Id,
+        onto: Option<&Id>,
+        is_here: impl Fn(usize) -> bool,
+    ) -> Result<Self, RestoreError> {
+        let entry = self.position(lid).ok_or(RestoreError::Unknown)?;
+        self.check_rebuild(entry)?;
+        let is_here = |target: usize| match self.check_target(target) {
+            Ok(()) if !is_here(target) => Err(TargetFlaw::Failed),
+            other => other,
+        };
+        let target = match onto {
+            Some(onto) => {
+                let target = self
+                    .position(onto)
+                    .ok_or(RestoreError::Target(TargetFlaw::Unknown))?;
+                is_here(target).map_err(RestoreError::Target)?;
+                target
+            }
+            None => self
+                .candidates(entry)
+                .find(|target| is_here(*target).is_ok())
+                .ok_or(RestoreError::NoSpare)?,
+        };
+        let record = RebuildRecord {
+            lid: *lid,
+            target: self.volume(target).ok_or(RestoreError::Unknown)?.lid,
+            cursor: 0,
+        };
+        let mut rebuilds =
+            Vec::try_with_capacity(self.metadata().rebuilds.len().saturating_add(1))?;
+        for other in self.metadata().rebuilds.iter() {
+            rebuilds.try_push(*other)?;
+        }
+        rebuilds.try_push(record)?;
+        let next = self.changed(|metadata| {
+            metadata.rebuilds = rebuilds;
+            begin(metadata, entry, target)
+        })?;
+        next.ok_or(RestoreError::Unknown)
+    }
+
+    /// The group after it was decided to rebuild the first volume that needs it and can be, those
+    /// that are written first. `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_next_rebuild(
+        &self,
+        is_here: impl Fn(usize) -> bool,
+    ) -> Result<Option<Self>, AllocError> {
+        for attr in [Attr::Rw, Attr::Ro] {
+            for volume in self.metadata().members().filter(|v| v.attr == attr) {
+                match self.with_rebuild(&volume.lid, None, &is_here) {
+                    Ok(next) => return Ok(Some(next)),
+                    Err(RestoreError::NoMemory) => return Err(AllocError),
+                    Err(_) => (),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the volume with this index can be rebuilt now.
+    fn check_rebuild(&self, entry: usize) -> Result<(), RestoreError> {
+        let volume = self.volume(entry).ok_or(RestoreError::Unknown)?;
+        match (volume.attr, volume.health) {
+            (Attr::Spare | Attr::Increments, _) => Err(RestoreError::NoVolume(volume.attr)),
+            (_, Health::Rebuilding) => Err(RestoreError::Rebuilding),
+            (Attr::Ro, Health::Failed) | (Attr::Rw, Health::Degraded) if self.is_served(entry) => {
+                Ok(())
+            }
+            (_, Health::Failed | Health::Degraded) => Err(RestoreError::Lost),
+            (_, health) => Err(RestoreError::Healthy(health)),
+        }
+    }
+
+    /// Whether the disk of an entry can be filled for a volume.
+    fn check_target(&self, target: usize) -> Result<(), TargetFlaw> {
+        let volume = self.volume(target).ok_or(TargetFlaw::Unknown)?;
+        if volume.attr == Attr::Increments {
+            return Err(TargetFlaw::Increments);
+        }
+        if volume.state.failed || volume.state.removed {
+            return Err(TargetFlaw::Failed);
+        }
+        if volume.disk_sectors < self.head().sectors {
+            return Err(TargetFlaw::TooSmall);
+        }
+        let fills = |record: &&RebuildRecord| record.target == volume.lid;
+        if let Some(record) = self.metadata().rebuilds.iter().find(fills) {
+            return Err(TargetFlaw::Filled(record.lid));
+        }
+        // A spare has itself until it serves a volume.
+        let is_own = |lid: &Id| *lid == volume.lid && volume.attr == Attr::Spare;
+        match self
+            .metadata()
+            .members()
+            .find(|user| user.disk == Some(volume.lid) && !is_own(&user.lid))
+        {
+            Some(user) => Err(TargetFlaw::Serves(user.lid)),
+            None => Ok(()),
+        }
+    }
+
+    /// Entries whose disks may be taken for a volume without being named: its own, and spares.
+    fn candidates(&self, entry: usize) -> impl Iterator<Item = usize> + '_ {
+        let is_spare = |entry: &usize| self.volume(*entry).is_some_and(|v| v.attr == Attr::Spare);
+        let spares = (0..self.volumes().len()).filter(is_spare);
+        core::iter::once(entry).chain(spares)
+    }
+
+    /// The group after so many sectors of the disk that is being filled for a volume are durable
+    /// there. No change of state: the event count stays. `None` if there is no such rebuild, or
+    /// nothing is new.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_cursor(&self, entry: usize, cursor: u64) -> Result<Option<Self>, AllocError> {
+        let mut next = self.recommitted()?;
+        let cursor = cursor.min(self.head().sectors);
+        let Some(lid) = self.volume(entry).map(|volume| volume.lid) else {
+            return Ok(None);
+        };
+        let mut rebuilds = next.metadata.rebuilds.iter_mut();
+        match rebuilds.find(|record| record.lid == lid) {
+            Some(record) if record.cursor != cursor => record.cursor = cursor,
+            _ => return Ok(None),
+        }
+        Ok(Some(next))
+    }
+
+    /// The group after the disk that was being filled for a volume holds what the volume holds: it is
+    /// the volume's disk. `None` if there is no such rebuild.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_rebuilt(&self, entry: usize) -> Result<Option<Self>, AllocError> {
+        let Some(rebuild) = self.rebuild_of(entry) else {
+            return Ok(None);
+        };
+        // The disk of a volume that is diverted, or was never written, holds the base image.
+        let pristine = self
+            .volume(entry)
+            .is_some_and(|volume| volume.attr == Attr::Ro || self.log(volume) == Log::None);
+        self.changed(|metadata| {
+            let Some(lid) = end(metadata, rebuild.entry) else {
+                return false;
+            };
+            let Some(target) = metadata.volumes.get_mut(rebuild.target) else {
+                return false;
+            };
+            target.state.pristine = pristine;
+            if target.attr == Attr::Spare {
+                target.health = Health::InSync;
+                target.disk = None;
+            }
+            let disk = target.lid;
+            match metadata.volumes.iter_mut().find(|v| v.lid == lid) {
+                Some(volume) => {
+                    volume.disk = Some(disk);
+                    volume.health = Health::InSync;
+                    true
+                }
+                None => false,
+            }
+        })
+    }
+
+    /// The group after the filling of a disk for a volume was given up. The disk is free, its content
+    /// worth nothing. `None` if there is no such rebuild.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_rebuild_stopped(&self, entry: usize) -> Result<Option<Self>, AllocError> {
+        self.changed(|metadata| end(metadata, entry).is_some())
+    }
+
+    /// The group after a disk that had failed was taken back: it is free, its content worth nothing.
+    /// `None` if the disk of this entry did not fail, or is an increments volume.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_readded(&self, entry: usize) -> Result<Option<Self>, AllocError> {
+        self.changed(|metadata| match metadata.volumes.get_mut(entry) {
+            Some(volume) if volume.state.failed && volume.attr != Attr::Increments => {
+                volume.state = DiskState::default();
+                if volume.attr == Attr::Spare {
+                    volume.disk = Some(volume.lid);
+                    volume.health = Health::Spare;
+                }
+                true
+            }
+            _ => false,
+        })
+    }
+}
+
+/// A volume waits for the disk of `target`.
+fn begin(metadata: &mut Metadata, entry: usize, target: usize) -> bool {
+    let Some(disk) = metadata.volumes.get_mut(target) else {
+        return false;
+    };
+    disk.state.pristine = false;
+    disk.state.unprotected = false;
+    if disk.attr == Attr::Spare {
+        disk.health = Health::Rebuilding;
+    }
+    match metadata.volumes.get_mut(entry) {
+        Some(volume) => volume.health = Health::Rebuilding,
+        None => return false,
+    }
+    true
+}
+
+/// A volume waits no more, and is as it was before; returns its LID.
+fn end(metadata: &mut Metadata, entry: usize) -> Option<Id> {
+    let volume = metadata.volumes.get_mut(entry)?;
+    let lid = volume.lid;
+    let at = metadata.rebuilds.iter().position(|r| r.lid == lid)?;
+    volume.health = match volume.attr {
+        Attr::Rw => Health::Degraded,
+        _ => Health::Failed,
+    };
+    let target = metadata.rebuilds.get(at)?.target;
+    take_out(&mut metadata.rebuilds, at);
+    let mut disks = metadata.volumes.iter_mut();
+    if let Some(disk) = disks.find(|disk| disk.lid == target && disk.attr == Attr::Spare) {
+        if disk.health == Health::Rebuilding {
+            disk.health = Health::Spare;
+        }
+    }
+    Some(lid)
+}
+
+fn take_out(rebuilds: &mut Vec<RebuildRecord>, at: usize) {
+    let last = rebuilds.len().saturating_sub(1);
+    if at < last {
+        rebuilds.swap(at, last);
+    }
+    rebuilds.pop();
+}
+
+/// The disk of the entry `lid` failed: ends the rebuilds that can't go on without it.
+pub(super) fn stop_needing(metadata: &mut Metadata, lid: &Id) {
+    // A store may have several volumes.
+    while let Some(entry) = metadata.rebuilds.iter().find_map(|record| {
+        let entry = metadata.volumes.iter().position(|v| v.lid == record.lid)?;
+        let stored = metadata.volumes.get(entry)?.rlid == Some(*lid);
+        (stored || record.target == *lid).then_some(entry)
+    }) {
+        if end(metadata, entry).is_none() {
+            return;
+        }
+    }
+}

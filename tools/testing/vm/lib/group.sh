@@ -27,7 +27,8 @@ figure9_disks() { # MiB of a data disk [attribute=value of the data disks...]
 	G_META=("$META" "$META2")
 	G_VOLUMES=("LV0 ro $D0 -" "LV1 ro $D1 -" "LV2 rw $D2 DLV2"
 		"S0 spare $DS -" "DLV2 increments $DI -")
-	G_FEATURES=(init assume_identical allow_unprotected)
+	# The spare waits until it is wanted: what a missing disk means shall be seen.
+	G_FEATURES=(init assume_identical allow_unprotected failover manual)
 	# shellcheck disable=SC2034 # for the suites
 	G_DISKS=("$META" "$META2" "$D0" "$D1" "$D2" "$DS" "$DI")
 }

@@ -49,10 +49,10 @@ test_survives_a_restart() {
 	assert_history
 	assert_eq 'the event count, when nothing happened' "${ST[events]}" "$events"
 	# How to initialise is of no interest any more.
-	G_FEATURES=(init verify allow_unprotected)
+	G_FEATURES=(init verify allow_unprotected failover manual)
 	group_restart
 	assert_history
-	G_FEATURES=(allow_unprotected)
+	G_FEATURES=(allow_unprotected failover manual)
 	group_restart
 	assert_history
 }
@@ -115,13 +115,13 @@ test_first_start_forms() {
 	# The other forms come later; they must not pretend.
 	for how in verify 'copy_from LV0'; do
 		# shellcheck disable=SC2206 # words
-		G_FEATURES=(init $how allow_unprotected)
+		G_FEATURES=(init $how allow_unprotected failover manual)
 		refused_unchanged 'init|verify|copy_from|supported'
 	done
 	# The default is verify.
-	G_FEATURES=(allow_unprotected)
+	G_FEATURES=(allow_unprotected failover manual)
 	refused_unchanged 'init|verify|supported'
-	G_FEATURES=(init assume_identical allow_unprotected)
+	G_FEATURES=(init assume_identical allow_unprotected failover manual)
 	group_create
 	read_status
 	assert_status state=clean

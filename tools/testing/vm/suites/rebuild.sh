@@ -1,0 +1,351 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Volumes whose disk is gone get another one, while they are in use.
+# Smoke: by_itself_after_a_start by_message
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+# LV0 read-only, L5 in place, clones C1, C2, ..., and a spare S0 that holds something else.
+rebuild_disks() { # clones MiB MiB-of-the-store [attribute=value...]
+	logged_disks "$@"
+	new_disk SPARE "$2" "${@:4}"
+	"$SVOL_TEST" fill --seed 77 "$SPARE"
+	G_VOLUMES+=("S0 spare $SPARE -")
+	G_DISKS+=("$SPARE")
+}
+
+rebuild_group() { # clones MiB MiB-of-the-store [attribute=value...]
+	load_module
+	rebuild_disks "$@"
+	group_create
+	clones_create
+}
+
+rebuild_down() {
+	clones_remove
+	dmsetup remove G0
+}
+
+# Takes all down and up again, without the disk of L5.
+lose_l5() {
+	rebuild_down
+	group_move L5 -
+	group_create
+	clones_create
+}
+
+health_is() { # LID health
+	read_status
+	[ "${ST[$1.health]}" = "$2" ]
+}
+
+wait_health() { # LID health
+	wait_until "${3:-60}" health_is "$1" "$2" || fail "$1 is not $2: ${ST[line]}"
+}
+
+# So many blocks of a volume are done.
+progress_is() { # LID blocks
+	read_status
+	[[ ${ST[$1.blocks]} == */* ]] && [ "${ST[$1.blocks]%/*}" -ge "$2" ]
+}
+
+wait_progress() { # LID blocks
+	wait_until 60 progress_is "$@" || fail "the rebuild of $1 does not get on: ${ST[line]}"
+}
+
+# The disk by itself holds what L5 has to hold.
+assert_disk_is_l5() { # disk
+	"$SVOL_TEST" steps "$1" --seed "$SEED" --own 1005 --state s.L5 check
+}
+
+assert_lives_on_spare() { # LID
+	read_status
+	assert_status "$1.health=in-sync" "$1.disk=S0" "$1.blocks=-" S0.health=in-sync S0.disk=-
+}
+
+test_by_itself_after_a_start() {
+	rebuild_group 1 8 16
+	steps L5 write:0+8 write:300+3 write:1000+1000 zero:4000+100 write:$((G_LEN - 9))+9 flush
+	steps C1 write:0+100 flush
+	lose_l5
+	wait_health L5 in-sync
+	assert_lives_on_spare L5
+	assert_status L5.protection=protected state=degraded
+	check_clones
+	# It is an in-place volume as before.
+	steps L5 write:2000+100 write:7+1 zero:300+8 flush check
+	rebuild_down
+	assert_disk_is_l5 "$SPARE"
+	# The line names other disks than the ones that serve.
+	group_create
+	clones_create
+	assert_lives_on_spare L5
+	check_clones
+	steps L5 write:5000+100 flush
+	rebuild_down
+	assert_disk_is_l5 "$SPARE"
+	assert_base "$BASE_DISK"
+}
+
+test_by_message() {
+	load_module
+	rebuild_disks 0 8 16
+	G_FEATURES+=(failover manual)
+	group_create
+	clones_create
+	must_fail dmsetup message G0 0 restore L5
+	must_fail dmsetup message G0 0 restore S0
+	must_fail dmsetup message G0 0 restore nobody
+	must_fail dmsetup message G0 0 readd L5
+	steps L5 write:0+2000 flush
+	lose_l5
+	read_status
+	assert_status L5.health=degraded S0.health=spare
+	must_fail dmsetup message G0 0 restore L5 onto ST
+	must_fail dmsetup message G0 0 restore L5 onto L5
+	must_fail dmsetup message G0 0 restore L5 onto LV0
+	must_fail dmsetup message G0 0 restore L5 onto nobody
+	dmsetup message G0 0 restore L5 onto S0
+	wait_health L5 in-sync
+	assert_lives_on_spare L5
+	check_clones
+	rebuild_down
+	assert_disk_is_l5 "$SPARE"
+}
+
+# Base disks are copied, too, and serve then.
+test_read_only_volume() {
+	load_module
+	rebuild_disks 0 8 16
+	new_disk other 8
+	"$SVOL_TEST" fill --seed "$SEED" "$other"
+	G_VOLUMES+=("LV1 ro $other -")
+	group_create
+	svol_create LV0 --readonly
+	dmsetup remove LV0
+	dmsetup remove G0
+	group_move LV0 -
+	group_create
+	wait_health LV0 in-sync
+	assert_lives_on_spare LV0
+	assert_base "$SPARE"
+	# The only one that is left.
+	dmsetup remove G0
+	group_move LV1 -
+	group_create
+	svol_create LV1 --readonly
+	svol_create L5
+	assert_base /dev/mapper/LV1 /dev/mapper/G0
+	steps L5 write:0+100 check
+	assert_base "$SPARE"
+}
+
+# Writes at any place: before the cursor, behind it and across it.
+test_writes_meanwhile() {
+	load_module
+	rebuild_disks 1 16 32
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	clones_create
+	lose_l5
+	start_load L5 /dev/mapper/L5 --write 60 --dsync 5 --flush 2 --state m.L5
+	wait_progress L5 20
+	assert_io_flows /dev/mapper/L5
+	dmsetup message G0 0 rebuild_rate 4096
+	wait_health L5 in-sync
+	assert_io_flows /dev/mapper/L5
+	stop_load L5
+	assert_lives_on_spare L5
+	rebuild_down
+	assert_state "$SPARE" m.L5
+	assert_base "$BASE_DISK"
+}
+
+# Tables are exchanged, all is suspended, taken down and up again; it goes on where it was.
+test_life_goes_on_meanwhile() {
+	local before
+	load_module
+	rebuild_disks 1 16 32
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	clones_create
+	lose_l5
+	wait_progress L5 16
+	before=${ST[L5.blocks]%/*}
+	clones_restart
+	read_status
+	assert_status L5.health=rebuilding S0.health=rebuilding
+	assert_at_least 'the blocks that are done' "${ST[L5.blocks]%/*}" "$before"
+	run_model 6 'restart live live' --state m
+	dmsetup message G0 0 rebuild_rate 0
+	wait_health L5 in-sync
+	run_model 2 'restart live' --state m
+	rebuild_down
+	"$SVOL_TEST" steps "$SPARE" --seed "$SEED" --own 1002 --state m.1 check
+}
+
+# Power cuts at any moment of it.
+test_power_cuts_meanwhile() {
+	load_module
+	rebuild_disks 0 16 32 cache_size=8
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	clones_create
+	lose_l5
+	expect_power_cuts
+	run_model 14 'crash crash restart' --state m
+	wait_health L5 in-sync
+	run_model 2 'crash' --state m
+	rebuild_down
+	"$SVOL_TEST" steps "$SPARE" --seed "$SEED" --own 1001 --state m.0 check
+}
+
+# It keeps to the rate, and goes away at once.
+test_rate_and_removal() {
+	local start
+	load_module
+	rebuild_disks 0 8 16
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	clones_create
+	steps L5 write:0+100 flush
+	lose_l5
+	start=$SECONDS
+	wait_progress L5 64
+	assert_at_least 'the seconds for 4 MiB' $((SECONDS - start + 1)) 3
+	rebuild_down
+	unload_module
+	load_module
+	group_create
+	clones_create
+	read_status
+	assert_status L5.health=rebuilding
+	assert_at_least 'the blocks that are done' "${ST[L5.blocks]%/*}" 60
+	wait_health L5 in-sync
+	check_clones
+}
+
+# What the kernel and the module say about a disk that fails.
+expect_failing_disk() {
+	expect_warnings
+	expect_log '^(I/O error|Buffer I/O error|critical |blk_|lost page write|device-mapper: )'
+}
+
+# The disk that is being filled fails, and another spare is taken; users notice nothing.
+test_target_fails() {
+	local second
+	load_module
+	rebuild_disks 0 16 32
+	dm_linear spare "$SPARE"
+	group_move S0 /dev/mapper/spare
+	new_disk second 16
+	G_VOLUMES+=("S1 spare $second -")
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	clones_create
+	lose_l5
+	start_load L5 /dev/mapper/L5 --write 60 --dsync 5 --flush 2 --state m.L5
+	wait_progress L5 16
+	expect_failing_disk
+	dm_change spare "0 $G_LEN error"
+	wait_health S0 failed
+	dmsetup message G0 0 rebuild_rate 0
+	wait_health L5 in-sync
+	assert_status L5.disk=S1 S1.health=in-sync S0.disk=-
+	assert_io_flows /dev/mapper/L5
+	stop_load L5
+	rebuild_down
+	assert_state "$second" m.L5
+}
+
+# There is nothing to copy from for a while.
+test_source_fails() {
+	load_module
+	rebuild_disks 0 8 16
+	dm_linear source "$BASE_DISK"
+	group_move LV0 /dev/mapper/source
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	clones_create
+	steps L5 write:0+100 write:9000+100 flush
+	lose_l5
+	wait_progress L5 16
+	expect_failing_disk
+	dm_change source "0 $G_LEN error"
+	nap 2
+	read_status
+	assert_status L5.health=rebuilding
+	dm_change source "0 $G_LEN linear $BASE_DISK 0"
+	wait_health L5 in-sync
+	check_clones
+	rebuild_down
+	assert_disk_is_l5 "$SPARE"
+}
+
+# A disk that failed is taken back: as the disk of its volume, filled from the beginning on.
+test_readd() {
+	load_module
+	rebuild_disks 0 8 16
+	group_drop S0
+	group_create
+	clones_create
+	steps L5 write:0+1000 flush
+	lose_l5
+	must_fail dmsetup message G0 0 readd L5
+	steps L5 write:500+1000 flush
+	read_status
+	assert_status L5.health=degraded
+	rebuild_down
+	group_move L5 "$DISK"
+	group_create
+	clones_create
+	read_status
+	assert_status L5.health=degraded
+	check_clones
+	dmsetup message G0 0 readd L5
+	wait_health L5 in-sync
+	assert_status L5.disk=L5 state=clean
+	check_clones
+	steps L5 write:3000+10
+	rebuild_down
+	assert_disk_is_l5 "$DISK"
+}
+
+# Each beginning and each end is an event.
+test_events() {
+	local before waiter
+	load_module
+	rebuild_disks 0 8 16
+	G_FEATURES+=(failover manual)
+	group_create
+	clones_create
+	lose_l5
+	before=$(dm_info G0 events)
+	timeout 30 dmsetup wait G0 "$before" &
+	waiter=$!
+	dmsetup message G0 0 restore L5
+	wait "$waiter" || fail 'no event at the beginning of a rebuild'
+	wait_health L5 in-sync
+	assert_at_least 'the events' "$(dm_info G0 events)" $((before + 2))
+}
+
+# Neither the volume nor the disk that is being filled can leave.
+test_nobody_leaves() {
+	load_module
+	rebuild_disks 0 8 16
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	clones_create
+	lose_l5
+	dmsetup remove L5
+	must_fail dmsetup message G0 0 remove L5
+	must_fail dmsetup message G0 0 remove S0
+	dmsetup message G0 0 rebuild_rate 0
+	wait_health L5 in-sync
+	must_fail dmsetup message G0 0 remove S0
+	dmsetup message G0 0 remove L5
+	read_status
+	assert_status S0.health=spare S0.disk=S0
+}

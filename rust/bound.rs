@@ -19,6 +19,7 @@ use crate::{
     group::Group,
     log, logged,
     members::{
+        Disk,
         Members,
         Sources, //
     },
@@ -191,8 +192,12 @@ impl Bound {
         bio: Bio<'_, InFlight>,
     ) -> Mapped {
         let info = bio.info();
-        match this.begin_read(selector, info.sector, info.sectors) {
-            Some(disk) => Self::send_begun(this, disk, info.sector, bio),
+        let Some(entry) = this.begin_read(selector, info.sector, info.sectors) else {
+            return bio.fail();
+        };
+        match this.part(|bound| bound.members.disk(entry)) {
+            Some(disk) => Self::send_begun(disk, entry, info.sector, bio),
+            // It was there a moment ago.
             None => bio.fail(),
         }
     }
@@ -385,29 +390,22 @@ impl Bound {
         sector: u64,
         bio: Bio<'_, InFlight>,
     ) -> Mapped {
-        let Some(disk) = this.members.disk(entry) else {
+        let Some(disk) = this.part(|bound| bound.members.disk(entry)) else {
             return bio.fail();
         };
         disk.begin();
-        Self::send_begun(this, entry, sector, bio)
+        Self::send_begun(disk, entry, sector, bio)
     }
 
     /// As [`Bound::send`], for a bio that its disk has been told of.
     fn send_begun(
-        this: InUse<'_, Self>,
+        disk: InUse<'_, Disk>,
         entry: usize,
         sector: u64,
         mut bio: Bio<'_, InFlight>,
     ) -> Mapped {
-        let disk = this.part(|bound| bound.members.disk(entry));
-        match disk.and_then(|disk| disk.part(|disk| Some(&disk.device))) {
-            Some(device) => {
-                bio.data_mut().disk = number(entry);
-                bio.remap(device, sector)
-            }
-            // It was there a moment ago.
-            None => bio.fail(),
-        }
+        bio.data_mut().disk = number(entry);
+        bio.remap(disk.map(|disk| &disk.device), sector)
     }
 
     /// Sends a write to the disks of two entries at once. Does not sleep; gives the bio back if there

@@ -76,6 +76,7 @@ impl BioInfo {
     /// # Safety
     ///
     /// `bio` must be a valid bio in a callback of the target `ti`.
+    #[inline(always)]
     pub(super) unsafe fn read(ti: *mut bindings::dm_target, bio: NonNull<bindings::bio>) -> Self {
         // SAFETY: The bio is valid by the function's contract, and nobody changes these fields
         // during the callback.
@@ -119,9 +120,11 @@ const REQ_PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
 /// # Invariants
 ///
 /// `bio` is a clone that device-mapper passed to the map callback that is running, for a target
-/// whose per-bio data is `P`; its cell is initialised, and nothing was done with it yet.
+/// whose per-bio data is `P`; `cell` is its cell, initialised, and nothing was done with it yet.
 pub(crate) struct Bio<'a, P> {
     bio: NonNull<bindings::bio>,
+    /// Kept, since to ask device-mapper for it costs a call.
+    cell: NonNull<Cell<P>>,
     info: BioInfo,
     _life: PhantomData<&'a mut P>,
 }
@@ -141,6 +144,7 @@ impl<'a, P: Default> Bio<'a, P> {
     ///
     /// To be called by the map callback of a target whose per-bio data is `P`, with its own
     /// arguments, once.
+    #[inline(always)]
     pub(super) unsafe fn from_raw(
         ti: *mut bindings::dm_target,
         bio: NonNull<bindings::bio>,
@@ -149,15 +153,18 @@ impl<'a, P: Default> Bio<'a, P> {
         let info = unsafe { BioInfo::read(ti, bio) };
         // SAFETY: The bio is valid by the function's contract.
         let (iter, flags) = unsafe { ((*bio.as_ptr()).bi_iter, (*bio.as_ptr()).bi_flags) };
-        let cell = Cell {
+        // SAFETY: A clone of such a target, by the function's contract.
+        let cell = unsafe { Cell::<P>::of(bio) };
+        let content = Cell {
             head: Head::new(info, iter, flags),
             user: P::default(),
         };
         // SAFETY: The area of this clone is ours alone.
-        unsafe { Cell::<P>::of(bio).write(cell) };
+        unsafe { cell.write(content) };
         // INVARIANT: By the function's contract, and by the line above.
         Self {
             bio,
+            cell,
             info,
             _life: PhantomData,
         }
@@ -167,7 +174,7 @@ impl<'a, P: Default> Bio<'a, P> {
 impl<'a, P> Bio<'a, P> {
     fn cell(&mut self) -> &mut Cell<P> {
         // SAFETY: Initialised and ours by the type invariants.
-        unsafe { &mut *Cell::of(self.bio) }
+        unsafe { self.cell.as_mut() }
     }
 
     /// Its fields.

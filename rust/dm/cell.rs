@@ -60,10 +60,13 @@ impl<P> Cell<P> {
     /// # Safety
     ///
     /// `bio` must be a clone for a target whose per-bio data is `P`.
-    pub(super) unsafe fn of(bio: NonNull<bindings::bio>) -> *mut Self {
+    pub(super) unsafe fn of(bio: NonNull<bindings::bio>) -> NonNull<Self> {
         // dm lays per-bio data out in front of a `struct dm_io`.
         const { assert!(align_of::<Self>() <= align_of::<u64>()) };
-        // SAFETY: The clone was made with room for `BYTES` bytes, set at construction.
-        unsafe { bindings::dm_per_bio_data(bio.as_ptr(), Self::BYTES) }.cast()
+        // SAFETY: The clone was made with room for `BYTES` bytes, set at construction, in front of
+        // the bio: never null.
+        unsafe {
+            NonNull::new_unchecked(bindings::dm_per_bio_data(bio.as_ptr(), Self::BYTES).cast())
+        }
     }
 }

@@ -27,9 +27,10 @@ use kernel::{
 /// # Invariants
 ///
 /// `bio` is the clone that device-mapper passed to the end_io callback that is running, for a target
-/// whose per-bio data is `P`; its cell is initialised.
+/// whose per-bio data is `P`; `cell` is its cell, initialised.
 pub(crate) struct Ended<'a, P> {
     bio: NonNull<bindings::bio>,
+    cell: NonNull<Cell<P>>,
     status: Status,
     _life: PhantomData<&'a mut P>,
 }
@@ -38,11 +39,16 @@ impl<P> Ended<'_, P> {
     /// # Safety
     ///
     /// To be called by the end_io callback of a target whose per-bio data is `P`, with its own
-    /// arguments, once.
-    pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>, status: Status) -> Self {
+    /// arguments, once; `cell` must be the bio's.
+    pub(super) unsafe fn from_raw(
+        bio: NonNull<bindings::bio>,
+        cell: NonNull<Cell<P>>,
+        status: Status,
+    ) -> Self {
         // INVARIANT: By the function's contract; `map` initialised the cell.
         Self {
             bio,
+            cell,
             status,
             _life: PhantomData,
         }
@@ -50,12 +56,12 @@ impl<P> Ended<'_, P> {
 
     fn cell(&self) -> &Cell<P> {
         // SAFETY: Initialised and ours by the type invariants.
-        unsafe { &*Cell::of(self.bio) }
+        unsafe { self.cell.as_ref() }
     }
 
     fn cell_mut(&mut self) -> &mut Cell<P> {
         // SAFETY: Initialised and ours by the type invariants.
-        unsafe { &mut *Cell::of(self.bio) }
+        unsafe { self.cell.as_mut() }
     }
 
     /// Its fields, as it was mapped.

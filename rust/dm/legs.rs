@@ -155,9 +155,9 @@ unsafe extern "C" fn ended<P>(leg: *mut bindings::bio) {
     unsafe { bindings::bio_put(leg) };
     // SAFETY: The clone is for a target whose per-bio data is `P`; only this leg writes its own
     // status.
-    unsafe { (&raw mut (*Cell::<P>::of(bio)).head.leg_status[1]).write(status) };
+    unsafe { (&raw mut (*Cell::<P>::of(bio).as_ptr()).head.leg_status[1]).write(status) };
     // SAFETY: As above; this leg ended, and only now.
-    let last = unsafe { Head::leg_ended(&raw const (*Cell::<P>::of(bio)).head) };
+    let last = unsafe { Head::leg_ended(&raw const (*Cell::<P>::of(bio).as_ptr()).head) };
     if last {
         // The clone came before, and was left incomplete.
         // SAFETY: The clone is ours to end, since its callback said so.

@@ -86,6 +86,11 @@ impl<'a, T> InUse<'a, T> {
         self.0
     }
 
+    /// A part of the value that is always there; as [`InUse::part`].
+    pub(crate) fn map<U>(self, f: impl for<'b> FnOnce(&'b T) -> &'b U) -> InUse<'a, U> {
+        InUse(f(self.0))
+    }
+
     /// A part of the value.
     ///
     /// The closure can return nothing but parts of the value it is given (or what lives for ever),

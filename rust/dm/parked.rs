@@ -56,12 +56,12 @@ impl<T, P> Parked<T, P> {
 
     fn cell(&self) -> &Cell<P> {
         // SAFETY: Initialised and ours by the type invariants.
-        unsafe { &*Cell::of(self.bio) }
+        unsafe { Cell::of(self.bio).as_ref() }
     }
 
     fn cell_mut(&mut self) -> &mut Cell<P> {
         // SAFETY: Initialised and ours by the type invariants.
-        unsafe { &mut *Cell::of(self.bio) }
+        unsafe { Cell::of(self.bio).as_mut() }
     }
 
     /// Its fields, as it was mapped.
@@ -163,7 +163,7 @@ impl<T, P> Drop for Parked<T, P> {
 fn finish<P>(bio: NonNull<bindings::bio>, status: Status) {
     // SAFETY: Callers are the methods of `Parked`, which give the bio away.
     unsafe {
-        (*Cell::<P>::of(bio)).head.finished = true;
+        (*Cell::<P>::of(bio).as_ptr()).head.finished = true;
         (*bio.as_ptr()).bi_status = status.0;
         bindings::bio_endio(bio.as_ptr());
     }

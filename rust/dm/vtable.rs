@@ -300,8 +300,10 @@ impl<T: Target> Vtable<T> {
     ) -> c_int {
         // SAFETY: dm never passes a null bio.
         let raw = unsafe { NonNull::new_unchecked(raw) };
+        // SAFETY: A clone for this target.
+        let cell = unsafe { Cell::<T::PerBio>::of(raw) };
         // SAFETY: `map` initialised the cell of this clone.
-        let head = unsafe { &raw mut (*Cell::<T::PerBio>::of(raw)).head };
+        let head = unsafe { &raw mut (*cell.as_ptr()).head };
         // SAFETY: Neither flag changes while the clone is with a device.
         let (finished, has_legs) = unsafe { ((*head).finished, (*head).has_legs) };
         if finished {
@@ -332,7 +334,7 @@ impl<T: Target> Vtable<T> {
         // RCU read section that comes with the answer stands in for it.
         let live = unsafe { Live::new(Self::md(ti)) };
         // SAFETY: These are the callback's own arguments.
-        let ended = unsafe { Ended::from_raw(raw, Status(status)) };
+        let ended = unsafe { Ended::from_raw(raw, cell, Status(status)) };
         // SAFETY: `ti` is live.
         let target = unsafe { Self::target(ti) };
         target.end_io(&live, ended).code()

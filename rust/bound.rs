@@ -154,6 +154,7 @@ impl Bound {
     }
 
     /// Sends a volume's bio on its way. Does not sleep.
+    #[inline(always)]
     pub(crate) fn map_volume(
         this: InUse<'_, Self>,
         entry: usize,
@@ -451,6 +452,7 @@ impl Bound {
 
     /// A bio of a volume, or of the group itself, came back from the disk that it was sent to. Does
     /// not sleep.
+    #[inline(always)]
     pub(crate) fn ended(
         this: InUse<'_, Self>,
         volume: Option<usize>,

@@ -38,6 +38,7 @@ const DISK: usize = 0;
 const STORE: usize = 1;
 
 /// Sends a bio that is no read on its way; `disk` is the entry of the volume's disk.
+#[inline(never)]
 pub(crate) fn map(
     this: InUse<'_, Bound>,
     volume: usize,

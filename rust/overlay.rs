@@ -152,6 +152,7 @@ fn write(
 }
 
 /// Leaves a bio to the worker.
+#[inline(never)]
 pub(crate) fn slowly(
     this: InUse<'_, Bound>,
     volume: usize,

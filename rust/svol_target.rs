@@ -194,6 +194,7 @@ impl Target for SvolTarget {
         })
     }
 
+    #[inline(always)]
     fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, InFlight>) -> Mapped {
         let Some(bound) = self.client.get(live) else {
             // The group is gone: its table was exchanged for another target's.
@@ -214,6 +215,7 @@ impl Target for SvolTarget {
         }
     }
 
+    #[inline(always)]
     fn end_io(&self, live: &Live<'_>, ended: Ended<'_, InFlight>) -> EndIo {
         let entry = usize::try_from(self.entry.load(Relaxed)).ok();
         match self.client.get(live) {

@@ -119,6 +119,8 @@ impl<T: Target> PinnedDrop for Registration<T> {
 /// What `dm_target::private` points to.
 struct Instance<T> {
     target: T,
+    /// The device, which is asked for with each bio.
+    md: MappedDevice,
     devices: KVec<NonNull<bindings::dm_dev>>,
     anchor: AnchorWait,
 }
@@ -194,8 +196,8 @@ impl<T: Target> Vtable<T> {
     ///
     /// As for [`Self::target`].
     unsafe fn md(ti: *mut bindings::dm_target) -> MappedDevice {
-        // SAFETY: A constructed target is in a table.
-        unsafe { MappedDevice::of(ti) }
+        // SAFETY: As in `target`.
+        unsafe { (*(*ti).private.cast::<Instance<T>>()).md }
     }
 
     /// # Safety
@@ -244,6 +246,8 @@ impl<T: Target> Vtable<T> {
                     slot,
                     Instance {
                         target,
+                        // SAFETY: A target under construction is in a table.
+                        md: unsafe { MappedDevice::of(raw) },
                         devices,
                         anchor,
                     },
@@ -270,6 +274,7 @@ impl<T: Target> Vtable<T> {
             target,
             devices,
             anchor,
+            ..
         } = KBox::into_inner(instance);
         drop(target);
         // SAFETY: The devices are those that the constructor opened.

@@ -41,6 +41,8 @@ pub struct BlockMap {
     pages: Vec<Once<Page>>,
     /// A bit per page: some block of it may be dirty.
     dirty: Vec<Word>,
+    /// A bit per word of `dirty`: it may have bits set.
+    dirty_words: Vec<Word>,
     /// The size of a block in sectors, as a shift.
     block_shift: u32,
     /// The number of blocks.
@@ -64,13 +66,10 @@ impl BlockMap {
             pages.try_push(Once::new())?;
         }
         let words = count.div_ceil(bits());
-        let mut dirty = Vec::try_with_capacity(words)?;
-        for _ in 0..words {
-            dirty.try_push(Word::new(0))?;
-        }
         Ok(Self {
             pages,
-            dirty,
+            dirty: zeroes(words)?,
+            dirty_words: zeroes(words.div_ceil(bits()))?,
             block_shift,
             blocks,
             sectors,
@@ -160,26 +159,38 @@ impl BlockMap {
     /// [`BlockMap::mark_dirty`].
     pub fn take_dirty(&self, limit: usize, mut each: impl FnMut(u64, Entry)) -> bool {
         let mut left = limit;
-        for (index, summary) in self.dirty.iter().enumerate() {
+        for (index, word) in self.dirty_words.iter().enumerate() {
             // Mostly there is nothing, and to swap would take the cache line away from others.
-            if summary.get() == 0 {
+            if word.get() == 0 {
                 continue;
             }
-            // Before the pages are looked at: who marks a block after that sets the bit again.
-            let mut pages = summary.swap(0);
-            while pages != 0 {
-                let bit = pages.trailing_zeros();
-                pages &= pages.wrapping_sub(1);
-                let page = index
-                    .saturating_mul(bits())
-                    .saturating_add(usize::try_from(bit).unwrap_or(0));
-                if !self.take_page(page, &mut left, &mut each) {
-                    self.note_pages(index, pages | (1 << bit));
+            // Before what they stand for is looked at: who marks a block after that sets it again.
+            let mut words = word.swap(0);
+            while let Some(at) = take_bit(&mut words, index) {
+                if !self.take_word(at, &mut left, &mut each) {
+                    set(&self.dirty_words, index, words);
                     return true;
                 }
             }
         }
         false
+    }
+
+    /// As [`BlockMap::take_dirty`] for the pages of one word of `dirty`; returns whether all of them
+    /// were taken.
+    fn take_word(&self, index: usize, left: &mut usize, each: &mut impl FnMut(u64, Entry)) -> bool {
+        let Some(word) = self.dirty.get(index) else {
+            return true;
+        };
+        let mut pages = word.swap(0);
+        while let Some(page) = take_bit(&mut pages, index) {
+            if !self.take_page(page, left, each) {
+                set(&self.dirty, index, pages);
+                self.note_page(page);
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether there are marks of dirty blocks.
@@ -240,27 +251,50 @@ impl BlockMap {
 
     fn note_dirty(&self, bid: u64) {
         let (page, _) = split(bid);
-        let Some(index) = page.checked_div(bits()) else {
-            return;
-        };
-        if let Some(bit) = page.checked_rem(bits()) {
-            self.note_pages(index, 1 << bit);
-        }
+        self.note_page(page);
     }
 
-    fn note_pages(&self, index: usize, pages: u64) {
-        let Some(summary) = self.dirty.get(index) else {
-            return;
-        };
-        let mut old = summary.get();
-        // If the bits are set already, whoever takes them will look at the pages after that.
-        while old & pages != pages {
-            match summary.replace(old, old | pages) {
-                Ok(()) => return,
-                Err(now) => old = now,
-            }
+    /// Some block of a page may be dirty. From below to above, as [`BlockMap::take_dirty`] goes from
+    /// above to below.
+    fn note_page(&self, page: usize) {
+        let (word, bit) = (page / bits(), page % bits());
+        set(&self.dirty, word, 1 << bit);
+        // Even if that was set: who set it may not have come to this point.
+        let (word, bit) = (word / bits(), word % bits());
+        set(&self.dirty_words, word, 1 << bit);
+    }
+}
+
+/// Sets bits of a word.
+fn set(words: &[Word], index: usize, wanted: u64) {
+    let Some(word) = words.get(index) else {
+        return;
+    };
+    let mut old = word.get();
+    // If the bits are set already, whoever takes them will look at what they stand for after that.
+    while old & wanted != wanted {
+        match word.replace(old, old | wanted) {
+            Ok(()) => return,
+            Err(now) => old = now,
         }
     }
+}
+
+/// Takes the lowest bit of what was the word `index` of a row; returns its place in the row.
+fn take_bit(word: &mut u64, index: usize) -> Option<usize> {
+    let bit = usize::try_from(word.trailing_zeros()).ok();
+    let bit = bit.filter(|bit| *bit < bits())?;
+    *word &= word.wrapping_sub(1);
+    Some(index.saturating_mul(bits()).saturating_add(bit))
+}
+
+/// A row of words without bits.
+fn zeroes(count: usize) -> Result<Vec<Word>, AllocError> {
+    let mut words = Vec::try_with_capacity(count)?;
+    for _ in 0..count {
+        words.try_push(Word::new(0))?;
+    }
+    Ok(words)
 }
 
 /// Bits of a summary word.

@@ -125,7 +125,6 @@ pub(crate) struct Bio<'a, P> {
     bio: NonNull<bindings::bio>,
     /// Kept, since to ask device-mapper for it costs a call.
     cell: NonNull<Cell<P>>,
-    info: BioInfo,
     _life: PhantomData<&'a mut P>,
 }
 
@@ -155,23 +154,27 @@ impl<'a, P: Default> Bio<'a, P> {
         let (iter, flags) = unsafe { ((*bio.as_ptr()).bi_iter, (*bio.as_ptr()).bi_flags) };
         // SAFETY: A clone of such a target, by the function's contract.
         let cell = unsafe { Cell::<P>::of(bio) };
-        let content = Cell {
-            head: Head::new(info, iter, flags),
-            user: P::default(),
-        };
-        // SAFETY: The area of this clone is ours alone.
-        unsafe { cell.write(content) };
-        // INVARIANT: By the function's contract, and by the line above.
+        // SAFETY: The area of this clone is ours alone. One after the other, since the compiler puts
+        // a whole cell together elsewhere first.
+        unsafe {
+            (&raw mut (*cell.as_ptr()).head).write(Head::new(info, iter, flags));
+            (&raw mut (*cell.as_ptr()).user).write(P::default());
+        }
+        // INVARIANT: By the function's contract, and by the lines above.
         Self {
             bio,
             cell,
-            info,
             _life: PhantomData,
         }
     }
 }
 
 impl<'a, P> Bio<'a, P> {
+    fn head(&self) -> &Head {
+        // SAFETY: Initialised and ours by the type invariants.
+        unsafe { &self.cell.as_ref().head }
+    }
+
     fn cell(&mut self) -> &mut Cell<P> {
         // SAFETY: Initialised and ours by the type invariants.
         unsafe { self.cell.as_mut() }
@@ -179,7 +182,7 @@ impl<'a, P> Bio<'a, P> {
 
     /// Its fields.
     pub(crate) fn info(&self) -> BioInfo {
-        self.info
+        self.head().info
     }
 
     /// The target's data of this bio.
@@ -198,13 +201,12 @@ impl<'a, P> Bio<'a, P> {
     /// that is all of it, or nothing, or if it has no sectors. Does not sleep.
     pub(crate) fn accept(&mut self, sectors: u32) {
         // Flushes are the only bios that dm makes several of, and they have no sectors.
-        if sectors == 0 || sectors >= self.info.sectors {
+        if sectors == 0 || sectors >= self.head().info.sectors {
             return;
         }
         // SAFETY: The bio is being mapped, longer than `sectors`, not one of several for one
         // user's bio, and neither atomic nor for zones: no target of ours asks for those.
         unsafe { bindings::dm_accept_partial_bio(self.bio.as_ptr(), sectors) };
-        self.info.sectors = sectors;
         self.cell().head.info.sectors = sectors;
     }
 
@@ -292,7 +294,7 @@ pub(super) unsafe fn point(bio: NonNull<bindings::bio>, device: &Device, sector:
 pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
     // SAFETY: By the function's contract.
     unsafe {
-        let head = &mut (*Cell::<P>::of(bio)).head;
+        let head = &mut (*Cell::<P>::of(bio).as_ptr()).head;
         let raw = &mut *bio.as_ptr();
         raw.bi_iter = head.iter;
         // It may have been mapped in part.

@@ -122,16 +122,20 @@ impl Slow<'_> {
         Ok(())
     }
 
-    /// Makes the marks of a stretch durable.
+    /// Makes the marks of a stretch durable, and some of its neighbours'.
     pub(super) fn mark(&self, range: Range) -> Result {
         let intents = self.owner.intents.as_ref().ok_or(EIO)?;
         if intents.touch(range.sector, range.sectors) {
             return Ok(());
         }
-        let (first, last) = intents.span(range.sector, range.sectors);
+        let (first, last) = intents.to_mark(range.sector, range.sectors);
         self.store.write_marks_of(self.owner, |region| {
             (first..=last).contains(&region) || intents.is_marked(region)
         })?;
+        for region in first..=last {
+            intents.mark_ahead(region);
+        }
+        let (first, last) = intents.span(range.sector, range.sectors);
         for region in first..=last {
             intents.mark(region);
         }

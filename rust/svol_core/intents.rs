@@ -16,6 +16,9 @@ use crate::env::{
 /// Regions of a word.
 const WORD_REGIONS: u64 = 64;
 
+/// Regions that are marked together at most, a power of two.
+const AHEAD: u32 = 32;
+
 /// The marks of one volume.
 pub struct Intents {
     /// A bit per region: its mark is on disk.
@@ -96,6 +99,35 @@ impl Intents {
     /// The mark of a region is on disk from now on.
     pub fn mark(&self, region: u32) {
         set(&self.touched, region);
+        set(&self.marked, region);
+    }
+
+    /// The regions to mark for a write that needs marks, the last one included: those that it touches,
+    /// and neighbours that may be next.
+    ///
+    /// As many together as are marked already: to mark takes two writes to the device for which the
+    /// write waits, while each region marked in vain is compared after a crash.
+    pub fn to_mark(&self, sector: u64, sectors: u32) -> (u32, u32) {
+        let (first, last) = self.span(sector, sectors);
+        let mut size = 1;
+        let marked = self.count_marked();
+        while size < AHEAD && size < marked {
+            size = size.saturating_mul(2);
+        }
+        let within = size.saturating_sub(1);
+        let behind = self.regions.saturating_sub(1).max(last);
+        (first & !within, (last | within).min(behind))
+    }
+
+    fn count_marked(&self) -> u32 {
+        self.marked.iter().fold(0, |count, word| {
+            count.saturating_add(word.get().count_ones())
+        })
+    }
+
+    /// The mark of a region is on disk from now on, though nobody writes there yet: it is taken back
+    /// with the next idle ones if that stays so.
+    pub fn mark_ahead(&self, region: u32) {
         set(&self.marked, region);
     }
 
@@ -259,6 +291,32 @@ mod tests {
         // Touched before the call before.
         assert!(!intents.take_idle(count));
         assert_eq!(idle, (2, 70));
+        Ok(())
+    }
+
+    #[test]
+    fn marks_grow_with_marks() -> Result<(), AllocError> {
+        let intents = Intents::new(1000, 11)?;
+        let mark = |region: u64, expected: (u32, u32)| {
+            let (first, last) = intents.to_mark(region << 11, 8);
+            assert_eq!((first, last), expected);
+            for region in first..=last {
+                intents.mark_ahead(region);
+            }
+        };
+        mark(5, (5, 5));
+        mark(7, (7, 7));
+        mark(20, (20, 21));
+        mark(30, (28, 31));
+        mark(77, (72, 79));
+        mark(96, (96, 111));
+        mark(970, (960, 991));
+        mark(998, (992, 999));
+        // A write that lies in two.
+        assert_eq!(intents.to_mark((200 << 11) - 4, 8), (192, 223));
+        // Nobody wrote there.
+        assert!(!intents.take_idle(|_| ()));
+        mark(5, (5, 5));
         Ok(())
     }
 }

@@ -1013,7 +1013,7 @@ impl<'w> Driver<'w> {
         if intents.touch(range.sector, range.sectors) {
             return Ok(());
         }
-        let (first, last) = intents.span(range.sector, range.sectors);
+        let (first, last) = intents.to_mark(range.sector, range.sectors);
         if !self.breaks(Rule::MarkBeforeWrite) {
             let marked: Vec<u32> = (0..intents.regions())
                 .filter(|region| (first..=last).contains(region) || intents.is_marked(*region))
@@ -1023,6 +1023,10 @@ impl<'w> Driver<'w> {
             self.write_marks(number, regions, |region| marked.contains(&region))?;
         }
         let intents = self.owners[owner].intents.as_ref().unwrap();
+        for region in first..=last {
+            intents.mark_ahead(region);
+        }
+        let (first, last) = intents.span(range.sector, range.sectors);
         for region in first..=last {
             intents.mark(region);
         }

@@ -26,7 +26,7 @@ breakable9() { # MiB [attribute=value of the data disks...]
 	G_VOLUMES=("LV0 ro /dev/mapper/disk0 -" "LV1 ro /dev/mapper/disk1 -"
 		"LV2 rw /dev/mapper/disk2 DLV2" "S0 spare /dev/mapper/spare -"
 		"DLV2 increments /dev/mapper/store -")
-	G_FEATURES=(init assume_identical)
+	G_FEATURES=(init assume_identical failover "${FAILOVER:-manual}")
 	group_create
 }
 
@@ -128,6 +128,55 @@ test_in_place_disk_dies() {
 	assert_lv2_stays lv2
 }
 
+# The spare takes over by itself, and is the volume's disk from then on.
+spare_takes_over() { # what...
+	FAILOVER=auto breakable9 16
+	figure9_volumes
+	start_load LV0 /dev/mapper/LV0
+	start_load LV2 /dev/mapper/LV2 --write 50 --flush 5 --dsync 10 --state lv2
+	nap 1
+	expect_warnings
+	log_mark
+	"$@"
+	wait_until 60 health_is LV2 in-sync || fail "no rebuild: ${ST[line]}"
+	assert_status LV2.disk=S0 LV2.protection=protected
+	assert_io_flows /dev/mapper/LV2
+	nap 1
+	stop_loads
+	assert_logged '^dm_svol: G0: LV2: rebuilt, its disk is that of S0'
+	assert_state /dev/mapper/LV2 lv2
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1 /dev/mapper/G0
+	breakable_down
+	assert_state "$DS" lv2
+	group_create
+	figure9_volumes
+	assert_state /dev/mapper/LV2 lv2
+}
+
+# Waits until the failure has been seen.
+break_disk2() {
+	break_disk disk2
+	wait_until 20 is_not_in_sync LV2
+}
+
+fail_lv2() {
+	dmsetup message G0 0 fail LV2
+	wait_until 20 is_not_in_sync LV2
+}
+
+is_not_in_sync() { # LID
+	read_status
+	[ "${ST[$1.health]}" != in-sync ] || [ "${ST[$1.disk]}" != "$1" ]
+}
+
+test_spare_takes_over() {
+	spare_takes_over break_disk2
+}
+
+test_spare_takes_over_by_command() {
+	spare_takes_over fail_lv2
+}
+
 # The first that notices is this step.
 notices_first() { # step...
 	breakable9 8 ${CACHE:+"cache_size=$CACHE"}
@@ -205,7 +254,7 @@ test_too_many_errors() {
 	local i
 	load_module
 	figure9_disks 8
-	G_FEATURES=(init assume_identical max_errors 5)
+	G_FEATURES=(init assume_identical max_errors 5 failover manual)
 	group_create
 	figure9_volumes
 	expect_warnings

@@ -50,6 +50,11 @@ check_new() { # folder
 	echo "$1: $(wc -l <"$DM_SVOL_SHARE/new.sha256") new files, all checksums right"
 }
 
+check_image() { # folder
+	(cd "$1" && sha256sum --quiet -c "$DM_SVOL_SHARE/image.sha256")
+	echo "$1: $(wc -l <"$DM_SVOL_SHARE/image.sha256") files, all checksums right"
+}
+
 after_reset() {
 	say "After the reset: what LV2 had changed, from its increments volume (not in use yet)"
 	run build/svol diff "/dev/$disk_DLV2" | head -n 6
@@ -64,16 +69,62 @@ after_reset() {
 	load_LV2
 	check_new /mnt/LV2
 	run dmsetup status G0
+	failover
 	umount /mnt/LV2
-	dmsetup remove LV2
+	run e2fsck -fn /dev/mapper/LV2
+	dmsetup remove LV2 LV0
 	dmsetup remove G0
 	rmmod dm_svol
 
-	say "The disk of LV2 by itself, without the module"
-	run mount -o ro "/dev/$disk_LV2" /mnt/LV2
+	say "The spare, which is LV2's disk now, by itself, without the module"
+	run mount -o ro "/dev/$disk_S0" /mnt/LV2
 	check_new /mnt/LV2
+	check_image /mnt/LV2
 	umount /mnt/LV2
 	say "Done: group stopped, module unloaded"
+}
+
+# Takes a disk out of the machine.
+pull() { # disk
+	echo "# pull /dev/$1"
+	echo 1 >"/sys/block/$1/device/../remove"
+}
+
+# The fields of an entry in the status line.
+entry() { # LID
+	dmsetup status G0 | grep -o " $1 .*" | cut -d ' ' -f 2-11
+}
+
+# Disks die while their volumes are in use.
+failover() {
+	say "LV2 and LV0 are in use, and the disk of LV2 is pulled out"
+	run dmsetup create --readonly LV0 --table "0 $sectors svol /dev/mapper/G0 LV0"
+	fio --minimal --name=LV2 --filename=/mnt/LV2/fio --size=16m --rw=randrw --bs=4k --direct=1 \
+		--verify=crc32c --verify_fatal=1 --time_based --runtime=12 >/tmp/fio.LV2 &
+	local fio2=$!
+	fio --minimal --name=LV0 --filename=/dev/mapper/LV0 --rw=randread --bs=4k --direct=1 \
+		--readonly --time_based --runtime=12 >/tmp/fio.LV0 &
+	local fio0=$! last='' now=''
+	sleep 4
+	pull "$disk_LV2"
+	while kill -0 "$fio2" 2>/dev/null || [ "${now#* rw in-sync }" = "$now" ]; do
+		now=$(entry LV2)
+		[ "$now" = "$last" ] || echo "$now"
+		last=$now
+		sleep 1
+	done
+	wait "$fio2"
+	wait "$fio0"
+	echo "fio: no error, neither on LV2 nor on LV0"
+	dmesg | sed -n 's/^.*dm_svol: G0: //p' | tail -n 3
+
+	say "The disk of LV0 is pulled out, too"
+	pull "$disk_LV0"
+	mkdir -p /mnt/LV0
+	run mount -o ro,noload /dev/mapper/LV0 /mnt/LV0
+	check_image /mnt/LV0
+	umount /mnt/LV0
+	run dmsetup message G0 0 query
 }
 
 if [ "${1-}" = after-reset ]; then
@@ -99,14 +150,8 @@ done
 say "Every file through both volumes"
 a0=$(sectors_read "$disk_LV0")
 b0=$(sectors_read "$disk_LV1")
-files=$(wc -l <"$DM_SVOL_SHARE/image.sha256")
-check_files() (
-	cd "/mnt/$1"
-	sha256sum --quiet -c "$DM_SVOL_SHARE/image.sha256"
-	echo "/mnt/$1: $files files, all checksums right"
-)
-check_files LV0 &
-check_files LV1
+check_image /mnt/LV0 &
+check_image /mnt/LV1
 wait "$!"
 
 say "Both disks took part (from /proc/diskstats)"

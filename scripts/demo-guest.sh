@@ -99,10 +99,12 @@ entry() { # LID
 failover() {
 	say "LV2 and LV0 are in use, and the disk of LV2 is pulled out"
 	run dmsetup create --readonly LV0 --table "0 $sectors svol /dev/mapper/G0 LV0"
-	fio --minimal --name=LV2 --filename=/mnt/LV2/fio --size=16m --rw=randrw --bs=4k --direct=1 \
+	# fio leaves files where it stands.
+	cd /tmp
+	fio --minimal --disk_util=0 --name=LV2 --filename=/mnt/LV2/fio --size=16m --rw=randrw --bs=4k --direct=1 \
 		--verify=crc32c --verify_fatal=1 --time_based --runtime=12 >/tmp/fio.LV2 &
 	local fio2=$!
-	fio --minimal --name=LV0 --filename=/dev/mapper/LV0 --rw=randread --bs=4k --direct=1 \
+	fio --minimal --disk_util=0 --name=LV0 --filename=/dev/mapper/LV0 --rw=randread --bs=4k --direct=1 \
 		--readonly --time_based --runtime=12 >/tmp/fio.LV0 &
 	local fio0=$! last='' now=''
 	sleep 4
@@ -116,6 +118,7 @@ failover() {
 	wait "$fio2"
 	wait "$fio0"
 	echo "fio: no error, neither on LV2 nor on LV0"
+	cd - >/dev/null
 	dmesg | sed -n 's/^.*dm_svol: G0: //p' | tail -n 3
 
 	say "The disk of LV0 is pulled out, too"

@@ -257,6 +257,8 @@ fn write(
     };
     let step = match sectors {
         0 => WriteStep::Frozen,
+        // Another disk may be filled by now, or be its own. Under the locks: what fills it takes them, too.
+        _ if owner.filled(info.sector, sectors) != (sectors, Some(disk)) => WriteStep::Frozen,
         _ => owner.map.write_run(&store.slots, info.sector, sectors),
     };
     let run = match step {

@@ -790,8 +790,10 @@ impl Group {
         let view = next.view(entry).ok_or(EINVAL)?;
         let target = filling.rebuild.target;
         let is_source = next.sources().any(|source| source == target);
+        // A disk that may be written any moment serves its own volume only.
+        let serves = is_source && filling.place.is_none();
         self.commit(bound, &homes, next)?;
-        bound.set_apart(target, if is_source { 0 } else { errors::WRITTEN });
+        bound.set_apart(target, if serves { 0 } else { errors::WRITTEN });
         let _views = self.failures.lock();
         if let Some(place) = filling.place {
             place.owner().end_fill();
@@ -799,7 +801,7 @@ impl Group {
             let _ = place.owner().advance(Event::DiskIsFilled);
         }
         filling.volume.view.set(view);
-        if is_source {
+        if serves {
             bound.sources.add(target, true);
         }
         Ok(())

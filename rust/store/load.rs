@@ -478,7 +478,9 @@ impl Found {
                         .is_some_and(|volume| volume.state.unprotected)
                 };
                 let entry = table.position(&owner.lid);
-                let (disk, fill) = match entry.and_then(|e| Some((e, table.view(e)?.writes))) {
+                let writes = entry.and_then(|entry| Some(table.view(entry)?.writes));
+                let is_kept = writes == Some(Home::Kept);
+                let (disk, fill) = match entry.zip(writes) {
                     Some((_, Home::Logged(disk))) => (Some(disk), Fill::new(true, 0)),
                     Some((entry, Home::Kept)) => match table.rebuild_of(entry) {
                         Some(rebuild) => (Some(rebuild.target), Fill::new(false, rebuild.cursor)),
@@ -502,9 +504,10 @@ impl Found {
                     keeps_entries: Word::new(u64::from(is_written)),
                     clearing: Word::new(in_place::NOT_ASKED),
                     // What it lacks, later writes do not bring back.
-                    mode: ModeCell::new(match disk.is_some_and(is_unprotected) {
-                        true => Mode::Disk,
-                        false => Mode::Both,
+                    mode: ModeCell::new(match disk {
+                        _ if is_kept => Mode::Store,
+                        Some(disk) if is_unprotected(disk) => Mode::Disk,
+                        _ => Mode::Both,
                     }),
                     suspending: Word::new(0),
                     record,

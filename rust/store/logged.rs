@@ -100,7 +100,7 @@ impl Slow<'_> {
             // Under the locks: what fills another disk takes them, too.
             if self.owner.mode() == Mode::Store {
                 self.owner.locks.give_back(part.sector, sectors);
-                return self.write_kept(source.behind(done), left);
+                return self.without_disk().write_kept(source.behind(done), left);
             }
             let result = self.write(source.behind(done), part);
             self.owner.locks.give_back(part.sector, sectors);
@@ -327,7 +327,7 @@ impl Worker<Store> {
             return Ok(left);
         }
         let result = self
-            .make_durable(owner.disk())
+            .make_durable(owner)
             .and_then(|()| self.write_marks_of(owner, |region| intents.is_marked(region)));
         if result.is_err() {
             // On disk they still are.
@@ -339,12 +339,16 @@ impl Worker<Store> {
         result.map(|()| left)
     }
 
-    /// Makes durable, on both devices if there are two, all writes that have begun.
-    fn make_durable(&self, disk: Option<usize>) -> Result {
+    /// Makes durable, on both devices if there are two, all of an owner's writes that have begun.
+    fn make_durable(&self, owner: &Owner) -> Result {
         self.wait_for_others();
-        if let Some(disk) = disk {
+        if let Some(disk) = owner.disk() {
             let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
-            self.members.io.flush(device)?;
+            // What it has lost, a flush that works later does not bring back.
+            self.members
+                .io
+                .flush(device)
+                .inspect_err(|_| owner.note_fill_failed())?;
         }
         self.commit()
     }

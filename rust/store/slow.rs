@@ -205,6 +205,15 @@ impl<'a> Slow<'a> {
         })
     }
 
+    /// The same volume, which has lost its disk.
+    pub(super) fn without_disk(&self) -> Self {
+        Self {
+            disk: None,
+            is_kept: true,
+            ..*self
+        }
+    }
+
     fn map(&self) -> &BlockMap {
         &self.owner.map
     }
@@ -217,11 +226,16 @@ impl<'a> Slow<'a> {
         if self.is_kept {
             return (self.work_on_kept(parked, range), Then::End);
         }
+        if let (Some(disk), false) = (self.disk, parked.data().has_no_log) {
+            if self.owner.mode() == Mode::Held && self.settle(disk).is_err() {
+                return (Err(EIO), Then::End);
+            }
+            if self.owner.mode() == Mode::Store {
+                return (self.without_disk().work_on_kept(parked, range), Then::End);
+            }
+        }
         let result = match (self.disk, op) {
             (Some(_), _) if parked.data().has_no_log => self.give_up_log(),
-            (Some(disk), _) if self.owner.mode() == Mode::Held && self.settle(disk).is_err() => {
-                Err(EIO)
-            }
             (Some(disk), Op::Write | Op::WriteZeroes) if self.owner.is_unlogged() => {
                 let data = InFlight {
                     is_own: true,

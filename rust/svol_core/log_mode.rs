@@ -10,9 +10,10 @@
 //!    |                   v
 //!    +----------------> Disk
 //!     log is given up, and that is durable
-//! ```
 //!
-//! From `Store` it is back to `Both` when another disk was filled, and that is durable.
+//!   Store ------------> Both
+//!          another disk was filled, and that is durable
+//! ```
 //!
 //! All changes are made under one lock of the group; who only looks needs none.
 
@@ -27,7 +28,7 @@ pub enum Mode {
     Disk,
     /// Nowhere yet: they wait until it is durable that the disk has failed.
     Held,
-    /// To the increments volume: the disk has failed. And to one that is being filled.
+    /// To the increments volume: the disk has failed.
     Store,
 }
 
@@ -45,7 +46,7 @@ pub enum Event {
     },
     /// It is durable that the volume goes on without its log.
     LogIsGivenUp,
-    /// It is durable that another disk, which holds all, is the volume's own.
+    /// It is durable that another disk, which was filled for the volume, is its own.
     DiskIsFilled,
 }
 
@@ -74,9 +75,8 @@ impl Mode {
             // Reads go to the increments volume already, which has not all.
             (Self::Held | Self::Store, Event::LogIsGivenUp) => None,
 
-            // At a start without its disk it counts as going to both.
-            (Self::Both | Self::Store, Event::DiskIsFilled) => Some(Self::Both),
-            (Self::Held | Self::Disk, Event::DiskIsFilled) => None,
+            (Self::Store, Event::DiskIsFilled) => Some(Self::Both),
+            (Self::Both | Self::Disk | Self::Held, Event::DiskIsFilled) => None,
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
         let both = Some(Mode::Both);
         let (disk, held, store) = (Some(Mode::Disk), Some(Mode::Held), Some(Mode::Store));
         let table = [
-            [held, store, both, disk, disk, both],
+            [held, store, both, disk, disk, None],
             [disk, None, disk, disk, disk, None],
             [held, store, both, disk, None, None],
             [store, store, None, None, None, both],

@@ -349,3 +349,64 @@ test_nobody_leaves() {
 	read_status
 	assert_status S0.health=spare S0.disk=S0
 }
+
+# A disk dies under load, and the spare takes its place: users notice nothing. Then it dies, too.
+test_disk_fails_under_load() {
+	local second
+	load_module
+	rebuild_disks 1 16 32
+	new_disk second 16
+	dm_linear disk "$DISK"
+	dm_linear spare "$SPARE"
+	group_move L5 /dev/mapper/disk
+	group_move S0 /dev/mapper/spare
+	G_VOLUMES+=("S1 spare $second -")
+	G_FEATURES+=(rebuild_rate 2048)
+	group_create
+	clones_create
+	start_load L5 /dev/mapper/L5 --write 60 --dsync 5 --flush 2 --state m.L5
+	assert_io_flows /dev/mapper/L5
+	expect_failing_disk
+	dm_change disk "0 $G_LEN error"
+	wait_health L5 rebuilding
+	assert_io_flows /dev/mapper/L5
+	dmsetup message G0 0 rebuild_rate 0
+	wait_health L5 in-sync
+	assert_status L5.disk=S0
+	assert_io_flows /dev/mapper/L5
+	dm_change spare "0 $G_LEN error"
+	wait_until 60 lives_on L5 S1 || fail "L5 does not move: ${ST[line]}"
+	assert_io_flows /dev/mapper/L5
+	stop_load L5
+	rebuild_down
+	assert_state "$second" m.L5
+}
+
+lives_on() { # LID LID-of-the-disk
+	read_status
+	[ "${ST[$1.health]} ${ST[$1.disk]}" = "in-sync $2" ]
+}
+
+# The disk of a read-only volume is given up by command, and taken back as a spare would be.
+test_fail_and_restore() {
+	load_module
+	rebuild_disks 0 8 16
+	new_disk other 8
+	"$SVOL_TEST" fill --seed "$SEED" "$other"
+	G_VOLUMES+=("LV1 ro $other -")
+	group_create
+	clones_create
+	expect_failing_disk
+	steps L5 write:0+500 flush
+	dmsetup message G0 0 fail LV1
+	wait_until 60 lives_on LV1 S0 || fail "LV1 does not move: ${ST[line]}"
+	assert_base "$SPARE"
+	dmsetup message G0 0 fail L5
+	wait_health L5 degraded
+	dmsetup message G0 0 readd L5
+	wait_until 60 lives_on L5 L5 || fail "L5 does not come back: ${ST[line]}"
+	check_clones
+	steps L5 write:700+500 check
+	rebuild_down
+	assert_disk_is_l5 "$DISK"
+}

@@ -65,11 +65,11 @@ impl BlockMap {
         for _ in 0..count {
             pages.try_push(Once::new())?;
         }
-        let words = count.div_ceil(bits());
+        let words = count.div_ceil(BITS);
         Ok(Self {
             pages,
             dirty: zeroes(words)?,
-            dirty_words: zeroes(words.div_ceil(bits()))?,
+            dirty_words: zeroes(words.div_ceil(BITS))?,
             block_shift,
             blocks,
             sectors,
@@ -257,10 +257,10 @@ impl BlockMap {
     /// Some block of a page may be dirty. From below to above, as [`BlockMap::take_dirty`] goes from
     /// above to below.
     fn note_page(&self, page: usize) {
-        let (word, bit) = (page / bits(), page % bits());
+        let (word, bit) = (page / BITS, page % BITS);
         set(&self.dirty, word, 1 << bit);
         // Even if that was set: who set it may not have come to this point.
-        let (word, bit) = (word / bits(), word % bits());
+        let (word, bit) = (word / BITS, word % BITS);
         set(&self.dirty_words, word, 1 << bit);
     }
 }
@@ -283,9 +283,9 @@ fn set(words: &[Word], index: usize, wanted: u64) {
 /// Takes the lowest bit of what was the word `index` of a row; returns its place in the row.
 fn take_bit(word: &mut u64, index: usize) -> Option<usize> {
     let bit = usize::try_from(word.trailing_zeros()).ok();
-    let bit = bit.filter(|bit| *bit < bits())?;
+    let bit = bit.filter(|bit| *bit < BITS)?;
     *word &= word.wrapping_sub(1);
-    Some(index.saturating_mul(bits()).saturating_add(bit))
+    Some(index.saturating_mul(BITS).saturating_add(bit))
 }
 
 /// A row of words without bits.
@@ -298,9 +298,7 @@ fn zeroes(count: usize) -> Result<Vec<Word>, AllocError> {
 }
 
 /// Bits of a summary word.
-const fn bits() -> usize {
-    64
-}
+const BITS: usize = 64;
 
 /// The page and the word in it of a block.
 fn split(bid: u64) -> (usize, usize) {

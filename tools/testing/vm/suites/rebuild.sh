@@ -410,3 +410,27 @@ test_fail_and_restore() {
 	rebuild_down
 	assert_disk_is_l5 "$DISK"
 }
+
+# A new disk takes the place of the dead one in the line, and is the next spare.
+test_dead_disk_is_replaced() {
+	local fresh
+	rebuild_group 0 8 16
+	expect_failing_disk
+	steps L5 write:0+500 flush
+	dmsetup message G0 0 fail L5
+	wait_until 60 lives_on L5 S0 || fail "L5 does not move: ${ST[line]}"
+	new_disk fresh 8
+	"$SVOL_TEST" fill --seed 99 "$fresh"
+	rebuild_down
+	group_move L5 "$fresh"
+	group_create
+	clones_create
+	assert_status L5.disk=S0 L5.health=in-sync
+	dmsetup message G0 0 readd L5
+	steps L5 write:700+500 flush
+	dmsetup message G0 0 fail L5
+	wait_until 60 lives_on L5 L5 || fail "L5 does not move again: ${ST[line]}"
+	check_clones
+	rebuild_down
+	assert_disk_is_l5 "$fresh"
+}

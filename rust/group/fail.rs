@@ -122,13 +122,15 @@ impl Group {
         }
         bound.failure_is_durable(entry);
         self.let_rebuild();
-        let why = match apart & errors::ASKED {
-            0 => "failed",
-            _ => "failed by command",
-        };
-        match what {
-            Some((volume, what)) => log::warning!(group, "disk of {lid}: {why}; {volume} {what}"),
-            None => log::warning!(group, "disk of {lid}: {why}"),
+        match (what, apart & errors::ASKED) {
+            (Some((volume, what)), 0) => {
+                log::warning!(group, "disk of {lid}: failed; {volume} {what}");
+            }
+            (None, 0) => log::warning!(group, "disk of {lid}: failed"),
+            (Some((volume, what)), _) => {
+                log::info!(group, "disk of {lid}: failed by command; {volume} {what}");
+            }
+            (None, _) => log::info!(group, "disk of {lid}: failed by command"),
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ use crate::{
         self,
         Place, //
     },
+    parts::Of,
     stats::VolumeStats,
     store::{
         Link,
@@ -57,9 +58,6 @@ use kernel::{
         Delta, //
     }, //
 };
-
-/// Bytes of a sector, as a shift.
-const SECTOR_SHIFT: u32 = 9;
 
 /// What is kept with each bio in flight.
 #[derive(Clone, Copy, Default)]
@@ -216,40 +214,6 @@ impl Bound {
         }
     }
 
-    /// Reads the base image for a volume. Sleeps for I/O.
-    ///
-    /// # Errors
-    ///
-    /// Those of the disk that was chosen, if no other one has the data; `EIO` if there is none.
-    pub(crate) fn read_base(&self, volume: usize, sector: u64, content: &mut KVec<u8>) -> Result {
-        let volume = self.volumes.get(volume).ok_or(EIO)?;
-        let sectors = u32::try_from(content.len() >> SECTOR_SHIFT)?;
-        let first = self
-            .begin_read(&volume.selector, sector, sectors)
-            .ok_or(EIO)?;
-        let mut result = self.read_begun(first, sector, content);
-        let mut next = 0;
-        while result.is_err() {
-            let Some((index, entry)) = self.begin_next(next, Some(first)) else {
-                break;
-            };
-            next = index.saturating_add(1);
-            result = self.read_begun(entry, sector, content);
-        }
-        result
-    }
-
-    /// Reads from a disk that has been told of that.
-    fn read_begun(&self, entry: usize, sector: u64, content: &mut KVec<u8>) -> Result {
-        let disk = self.members.disk(entry).ok_or(EIO)?;
-        let result = self.members.io.read(&disk.device, sector, content);
-        disk.end();
-        if result.is_err() {
-            self.count_error(entry, true);
-        }
-        result
-    }
-
     /// Chooses the next source of the base image for a read, on from the one with this index, and
     /// counts the read there; returns its index and its entry. That of the entry `failed` does not
     /// count.
@@ -286,9 +250,8 @@ impl Bound {
     ///
     /// # Errors
     ///
-    /// Those of the last disk that was tried; `EIO` if there is none.
+    /// `EIO` if there is a part of it that nobody can read.
     pub(crate) fn read_least_used(&self, sector: u64, content: &mut KVec<u8>) -> Result {
-        let mut result = Err(EIO);
         let mut tried = 0u64;
         loop {
             let next = self
@@ -300,12 +263,14 @@ impl Bound {
                 .filter_map(|(index, entry)| Some((index, entry, self.volumes.get(entry)?)))
                 .min_by_key(|(_, _, volume)| volume.stats.frequency());
             let Some((index, entry, volume)) = next else {
-                return result;
+                // No disk has all of it.
+                return self.read_parts(Of::Base, sector, content);
             };
             tried |= 1 << index;
             let Some(disk) = self.members.disk(entry) else {
                 continue;
             };
+            let mut result = Err(EIO);
             disk.begin();
             // As in `begin_read`.
             if volume.apart.get() == 0 {
@@ -343,7 +308,12 @@ impl Bound {
     }
 
     /// Chooses a disk for a read of the base image, and counts the read there.
-    fn begin_read(&self, selector: &Selector, sector: u64, sectors: u32) -> Option<usize> {
+    pub(crate) fn begin_read(
+        &self,
+        selector: &Selector,
+        sector: u64,
+        sectors: u32,
+    ) -> Option<usize> {
         // Ends: a disk that was refused once is not chosen again.
         loop {
             let entry = self.choose(selector, sector, sectors)?;

@@ -27,6 +27,7 @@ mod logged;
 mod members;
 mod metadata;
 mod overlay;
+mod parts;
 mod probe;
 mod registry;
 mod start;

@@ -143,6 +143,22 @@ pub(crate) fn ended(
     }
 }
 
+/// A read that failed elsewhere, too, is tried part by part.
+#[cold]
+pub(crate) fn retry_in_parts(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
+    let bound: &Bound = &this;
+    let data = ended.data_mut();
+    data.volume = overlay::number(volume);
+    data.tries = retries::IN_PARTS;
+    let (end, parked) = ended.park(this);
+    bound.group.retries().push(parked);
+    end
+}
+
 /// Holds a new bio back until the failure of a disk is durable, or the disk is kept.
 pub(crate) fn hold_new(
     this: InUse<'_, Bound>,

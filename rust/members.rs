@@ -165,6 +165,15 @@ impl Members {
         self.disks.get(entry)?.as_ref()
     }
 
+    /// The smallest unit of I/O that all disks of volumes take, in bytes.
+    pub(crate) fn logical_block_bytes(&self) -> u32 {
+        let disks = self.disks.iter().flatten().filter(|disk| disk.is_data);
+        disks
+            .map(|disk| disk.device.logical_block_size())
+            .max()
+            .unwrap_or(0)
+    }
+
     /// A metadata device, counting from 0, if the line names one.
     pub(crate) fn meta_device(&self, device: usize) -> Option<&Device> {
         self.meta.get(device)?.as_ref()

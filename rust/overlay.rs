@@ -19,7 +19,7 @@ use crate::{
         Op, //
         Worker,
     },
-    logged,
+    errors, logged,
     store::{
         Owner,
         Store, //
@@ -172,7 +172,11 @@ pub(crate) fn number(volume: usize) -> u32 {
 }
 
 /// A bio that relies on a block map came back from the disk that it was sent to.
-pub(crate) fn ended(this: InUse<'_, Bound>, volume: usize, ended: Ended<'_, InFlight>) -> EndIo {
+pub(crate) fn ended(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
     let bound: &Bound = &this;
     let data = *ended.data();
     let (Some(place), Some(ticket)) = (Place::of(bound, volume), data.ticket) else {
@@ -194,6 +198,11 @@ pub(crate) fn ended(this: InUse<'_, Bound>, volume: usize, ended: Ended<'_, InFl
         let (end, parked) = ended.park(this);
         place.store.wait_for_commit(parked);
         return end;
+    }
+    if !ok && info.op == Op::Read && data.first != 0 {
+        // Neither the disk nor the slot have all of it.
+        ended.data_mut().ticket = None;
+        return errors::retry_in_parts(this, volume, ended);
     }
     EndIo::Done
 }

@@ -8,7 +8,10 @@ use super::{
     bindings,
     device::Device, //
 };
-use core::ptr::NonNull;
+use core::{
+    ops::Range,
+    ptr::NonNull, //
+};
 use kernel::{
     error::{
         from_err_ptr,
@@ -66,6 +69,28 @@ impl IoClient {
             sector,
             buffer.as_mut_ptr().cast(),
             buffer.len(),
+        )
+    }
+
+    /// As [`IoClient::read`], into a part of `buffer`, counted in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`IoClient::read`]; `EINVAL` if the buffer has no such part.
+    pub(crate) fn read_part(
+        &self,
+        device: &Device,
+        sector: u64,
+        buffer: &mut KVec<u8>,
+        part: Range<usize>,
+    ) -> Result {
+        let part = buffer.get_mut(part).ok_or(EINVAL)?;
+        self.run(
+            bindings::req_op_REQ_OP_READ | SYNC,
+            device,
+            sector,
+            part.as_mut_ptr().cast(),
+            part.len(),
         )
     }
 
@@ -161,8 +186,8 @@ impl IoClient {
             sector,
             count,
         };
-        // SAFETY: The client and the device are valid. The buffer is `bytes` long and was made by
-        // `kmalloc`, since it is a `KVec`'s: contiguous and in the linear mapping, as `DM_IO_KMEM`
+        // SAFETY: The client and the device are valid. The buffer is `bytes` long and in memory made by
+        // `kmalloc`, since it is of a `KVec`: contiguous and in the linear mapping, as `DM_IO_KMEM`
         // wants it. The call returns when the I/O has ended, so that all of it lives long enough.
         to_result(unsafe {
             bindings::dm_io(

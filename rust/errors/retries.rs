@@ -16,6 +16,7 @@ use crate::{
         Worker, //
     },
     overlay::Place,
+    parts::Of,
     svol_core::{
         block_map::Kind,
         grace::Ticket,
@@ -23,22 +24,33 @@ use crate::{
     },
 };
 use kernel::{
+    new_mutex,
     new_spinlock_irq,
     prelude::*,
-    sync::SpinLockIrq, //
+    sync::{
+        Mutex,
+        SpinLockIrq, //
+    }, //
 };
 
 /// Bytes that are read at once: as much as the kernel finds memory for, however little there is.
-const CHUNK_BYTES: usize = 32 << 10;
+const BUFFER_BYTES: usize = 32 << 10;
 
 /// So often a volume may have moved to another disk while a read of it fails.
 const MAX_TRIES: u16 = 8;
+
+/// In the place of the number of tries: there is no single place for all of a read.
+pub(super) const IN_PARTS: u16 = u16::MAX;
 
 /// Reads that wait to be tried elsewhere.
 #[pin_data]
 pub(crate) struct Retries {
     #[pin]
     queue: SpinLockIrq<ParkedList<Bound, InFlight>>,
+    /// For what is read part by part; has room for [`BUFFER_BYTES`]. Held across I/O; no other lock is
+    /// taken under it.
+    #[pin]
+    buffer: Mutex<KVec<u8>>,
 }
 
 impl Retries {
@@ -46,6 +58,7 @@ impl Retries {
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let retries = try_pin_init!(Self {
             queue <- new_spinlock_irq!(ParkedList::new()),
+            buffer <- new_mutex!(KVec::with_capacity(BUFFER_BYTES, GFP_KERNEL)?),
         }? Error);
         Worker::new(c"dm-svol-retry", retries)
     }
@@ -68,7 +81,7 @@ impl Job for Retries {
             let Some(parked) = worker.queue.lock().pop() else {
                 return;
             };
-            retry(parked);
+            retry(worker, parked);
         }
     }
 }
@@ -81,11 +94,13 @@ enum Next {
     Source(usize, usize),
     /// Where siblings and increments have it.
     Overlay(usize),
+    /// Each part where it can be read.
+    Parts,
     /// Nowhere.
     None,
 }
 
-fn retry(mut parked: Parked<Bound, InFlight>) {
+fn retry(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
     let failed = usize::from(parked.data().first).checked_sub(1);
     let sector = parked.info().sector;
     match next(&parked, failed) {
@@ -101,7 +116,8 @@ fn retry(mut parked: Parked<Bound, InFlight>) {
             data.tries = data.tries.saturating_add(1);
             Bound::submit(parked, entry, sector);
         }
-        Next::Overlay(volume) => read_overlay(parked, volume),
+        Next::Overlay(volume) => read_overlay(worker, parked, volume),
+        Next::Parts => read_parts(worker, parked),
         Next::None => parked.end(Status::IOERR),
     }
 }
@@ -109,6 +125,9 @@ fn retry(mut parked: Parked<Bound, InFlight>) {
 fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
     let data = parked.data();
     let bound = parked.keep();
+    if data.tries == IN_PARTS {
+        return Next::Parts;
+    }
     let volume = usize::try_from(data.volume).ok();
     if let (true, Some(index)) = (data.is_own, volume) {
         let Some(volume) = bound.volumes.get(index) else {
@@ -116,8 +135,8 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
         };
         let view = volume.view.get();
         let info = parked.info();
-        let bytes = usize::try_from(info.sectors).map_or(usize::MAX, |sectors| sectors << 9);
-        let may_read_past = |place: Place<'_>| place.owner().may_read_past(info.sector, bytes);
+        let may_read_past =
+            |place: Place<'_>| place.owner().may_read_past(info.sector, info.sectors);
         let is_logged = Place::of(&bound, index).is_some_and(may_read_past);
         return match (view.reads, view.writes) {
             (Home::Overlay, _) if is_logged => Next::Overlay(index),
@@ -131,12 +150,12 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
     }
     match bound.begin_next(usize::from(data.tries), failed) {
         Some((index, entry)) => Next::Source(index, entry),
-        None => Next::None,
+        None => Next::Parts,
     }
 }
 
 /// Reads what a volume wrote from its increments, and the rest from siblings.
-fn read_overlay(mut parked: Parked<Bound, InFlight>, volume: usize) {
+fn read_overlay(worker: &Retries, mut parked: Parked<Bound, InFlight>, volume: usize) {
     let info = parked.info();
     match find_whole(&parked, volume) {
         Whole::Slot(entry, sector, ticket) => {
@@ -150,14 +169,22 @@ fn read_overlay(mut parked: Parked<Bound, InFlight>, volume: usize) {
             data.tries = u16::try_from(behind).unwrap_or(u16::MAX);
             Bound::submit_begun(parked, entry, info.sector);
         }
-        Whole::Nowhere => {
-            let result = copy_overlay(&mut parked, volume);
-            parked.end(match result {
-                Ok(()) => Status::OK,
-                Err(_) => Status::IOERR,
-            });
-        }
+        Whole::Nowhere => read_parts(worker, parked),
     }
+}
+
+/// Reads each part from whoever can read it.
+fn read_parts(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
+    let volume = usize::try_from(parked.data().volume).ok();
+    let of = match volume.filter(|volume| Place::of(&parked.keep(), *volume).is_some()) {
+        Some(volume) => Of::Volume(volume),
+        None => Of::Base,
+    };
+    let result = copy_parts(worker, &mut parked, of);
+    parked.end(match result {
+        Ok(()) => Status::OK,
+        Err(_) => Status::IOERR,
+    });
 }
 
 /// Where all of a read is.
@@ -199,23 +226,18 @@ fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
 }
 
 /// Reads into a bio, part by part. Sleeps for I/O.
-fn copy_overlay(parked: &mut Parked<Bound, InFlight>, volume: usize) -> Result {
+fn copy_parts(worker: &Retries, parked: &mut Parked<Bound, InFlight>, of: Of) -> Result {
     let info = parked.info();
     let bytes = usize::try_from(info.sectors)? << 9;
-    let mut content = KVec::new();
+    let mut buffer = worker.buffer.lock();
     let mut done = 0usize;
     while done < bytes {
-        let now = CHUNK_BYTES.min(bytes.saturating_sub(done));
-        content.resize(now, 0, GFP_KERNEL)?;
+        let now = BUFFER_BYTES.min(bytes.saturating_sub(done));
+        // There is room.
+        buffer.resize(now, 0, GFP_KERNEL)?;
         let sector = info.sector.saturating_add(u64::try_from(done >> 9)?);
-        {
-            let bound = parked.keep();
-            let place = Place::of(&bound, volume).ok_or(EIO)?;
-            place
-                .store()
-                .read_merged(&bound, volume, sector, &mut content)?;
-        }
-        parked.copy_from(done, &content)?;
+        parked.keep().read_parts(of, sector, &mut buffer)?;
+        parked.copy_from(done, &buffer)?;
         done = done.saturating_add(now);
     }
     Ok(())

@@ -29,7 +29,6 @@ use crate::{
         block_map::{
             BlockMap,
             Entry,
-            Kind,
             WriteRun,
             WriteStep, //
         },
@@ -511,7 +510,8 @@ impl<'a> Slow<'a> {
             .read(device, sector, content)
             .or_else(|error| {
                 self.bound.count_error(disk, true);
-                match self.owner.may_read_past(sector, content.len()) {
+                let sectors = u32::try_from(content.len() >> 9)?;
+                match self.owner.may_read_past(sector, sectors) {
                     true => self.read_overlay(sector, content),
                     false => Err(error),
                 }
@@ -520,34 +520,7 @@ impl<'a> Slow<'a> {
 
     /// Reads the base image with what the store has over it, from `sector` on.
     pub(super) fn read_overlay(&self, sector: u64, content: &mut KVec<u8>) -> Result {
-        let sectors = u32::try_from(content.len() >> 9)?;
-        let mut done = 0;
-        while done < sectors {
-            let at = sector.saturating_add(u64::from(done));
-            let run = self.map().read_run(at, sectors.saturating_sub(done));
-            let bytes = usize::try_from(run.sectors)? << 9;
-            let mut part = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
-            match run.kind {
-                Kind::Base => self.bound.read_base(self.volume, at, &mut part)?,
-                Kind::Slot { slot, offset } => {
-                    let place = self.store.slot_sector(slot);
-                    let place = place.saturating_add(u64::from(offset));
-                    let device = self.store.device()?;
-                    self.bound.members.io.read(device, place, &mut part)?;
-                }
-                Kind::Zero => (),
-            }
-            let begin = usize::try_from(done)? << 9;
-            content
-                .get_mut(begin..begin.saturating_add(bytes))
-                .ok_or(EIO)?
-                .copy_from_slice(&part);
-            if run.sectors == 0 {
-                return Err(EIO);
-            }
-            done = done.saturating_add(run.sectors);
-        }
-        Ok(())
+        self.bound.read_overlay(self.volume, sector, content)
     }
 
     /// Gives back the blocks that a discard covers whole; others stay as they are.
@@ -656,43 +629,9 @@ impl<'a> Slow<'a> {
     }
 }
 
-impl Worker<Store> {
-    /// Reads a volume from its increments, and what they lack from siblings. Sleeps for I/O.
-    ///
-    /// # Errors
-    ///
-    /// Those of the devices; `EIO` if only the volume's own disk has the data.
-    pub(crate) fn read_merged(
-        &self,
-        bound: &Bound,
-        volume: usize,
-        sector: u64,
-        content: &mut KVec<u8>,
-    ) -> Result {
-        let owner = Place::of(bound, volume).ok_or(EIO)?.owner();
-        if !owner.may_read_past(sector, content.len()) {
-            return Err(EIO);
-        }
-        let slow = Slow {
-            store: self,
-            bound,
-            volume,
-            owner,
-            disk: None,
-            is_kept: false,
-        };
-        // A slot that the map names is not used again until this has left.
-        let ticket = self.grace.enter(current_cpu());
-        let result = slow.read_overlay(sector, content);
-        self.grace.leave(ticket);
-        result
-    }
-}
-
 impl Owner {
     /// Whether what would be on the disk may be read from increments and siblings instead.
-    pub(crate) fn may_read_past(&self, sector: u64, bytes: usize) -> bool {
-        let sectors = u32::try_from(bytes >> 9).unwrap_or(u32::MAX);
+    pub(crate) fn may_read_past(&self, sector: u64, sectors: u32) -> bool {
         let is_open = |intents: &Intents| intents.is_open(sector, sectors);
         self.mode().is_logged() && !self.intents.as_ref().is_some_and(is_open)
     }

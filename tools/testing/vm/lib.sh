@@ -32,6 +32,8 @@ lib=${BASH_SOURCE[0]%/*}/lib
 . "$lib/model.sh"
 # shellcheck source=lib/replay.sh
 . "$lib/replay.sh"
+# shellcheck source=lib/covers.sh
+. "$lib/covers.sh"
 # shellcheck source=lib/refusal.sh
 . "$lib/refusal.sh"
 unset lib

@@ -275,6 +275,8 @@ test_too_many_errors() {
 test_last_disk_is_kept() {
 	breakable9 8
 	figure9_volumes
+	# What LV2 never wrote could be read from its disk.
+	steps LV2 write:0+64 flush
 	break_disk disk0
 	log_mark
 	dmsetup message G0 0 fail LV0

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads part by part, each part from whoever can read it.
+//!
+//! Bad sectors of several disks may lie in one stretch, so that no disk can read all of it, while of each
+//! part some can. What can't be read as a whole is read by sub-blocks, and such a sub-block by logical
+//! blocks. Nothing here allocates: these reads have to come to their end when memory is short.
+
+use crate::{
+    bound::Bound,
+    dm::current_cpu,
+    errors,
+    overlay::Place,
+    store::Owner,
+    svol_core::{
+        block_map::Kind,
+        log_mode::Mode,
+        route::Home,
+        samples::SUB_BLOCK_SECTORS,
+        select::Selector, //
+    },
+};
+use core::ops::Range;
+use kernel::prelude::*;
+
+/// What is read.
+#[derive(Clone, Copy)]
+pub(crate) enum Of {
+    /// The base image.
+    Base,
+    /// What this volume holds, which keeps changes in a store.
+    Volume(usize),
+}
+
+/// A stretch of a disk or volume, and where it goes to in a buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    sector: u64,
+    sectors: u32,
+    /// Sectors of the buffer in front of it.
+    at: u32,
+}
+
+impl Part {
+    /// All of a buffer, from `sector` on.
+    pub(crate) fn all(sector: u64, buffer: &KVec<u8>) -> Result<Self> {
+        Ok(Self {
+            sector,
+            sectors: u32::try_from(buffer.len() >> 9)?,
+            at: 0,
+        })
+    }
+
+    /// Its first `sectors`, and what is left behind them.
+    fn split(self, sectors: u32) -> (Self, Self) {
+        let sectors = sectors.min(self.sectors);
+        let rest = Self {
+            sector: self.sector.saturating_add(u64::from(sectors)),
+            sectors: self.sectors.saturating_sub(sectors),
+            at: self.at.saturating_add(sectors),
+        };
+        (Self { sectors, ..self }, rest)
+    }
+
+    /// As far as the next multiple of `unit` sectors, and what is left.
+    fn split_at_unit(self, unit: u64) -> (Self, Self) {
+        let within = self.sector.checked_rem(unit).unwrap_or(0);
+        self.split(u32::try_from(unit.saturating_sub(within)).unwrap_or(u32::MAX))
+    }
+
+    /// Whether it has more than one unit of so many sectors.
+    fn is_beyond(self, unit: u64) -> bool {
+        self.split_at_unit(unit).1.sectors > 0
+    }
+
+    /// Its place in the buffer, in bytes.
+    fn bytes(self) -> Result<Range<usize>> {
+        let begin = usize::try_from(self.at)? << 9;
+        Ok(begin..begin.saturating_add(usize::try_from(self.sectors)? << 9))
+    }
+}
+
+impl Bound {
+    /// Reads from `sector` on into all of `buffer`. Sleeps for I/O, allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if there is a part that nobody can read.
+    #[inline(never)]
+    pub(crate) fn read_parts(&self, of: Of, sector: u64, buffer: &mut KVec<u8>) -> Result {
+        let all = Part::all(sector, buffer)?;
+        match of {
+            Of::Base => self.read_base_parts(&self.selector, all, buffer),
+            Of::Volume(volume) => {
+                let view = self.volumes.get(volume).ok_or(EIO)?.view.get();
+                let disk = match view.reads {
+                    Home::Disk(disk) => Some(disk),
+                    _ => None,
+                };
+                self.read_runs(volume, disk, all, buffer)
+            }
+        }
+    }
+
+    /// As [`Bound::read_parts`], of a volume: increments, and siblings where these have nothing. The
+    /// volume's own disk is not asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bound::read_parts`].
+    pub(crate) fn read_overlay(&self, volume: usize, sector: u64, buffer: &mut KVec<u8>) -> Result {
+        self.read_runs(volume, None, Part::all(sector, buffer)?, buffer)
+    }
+
+    /// The next smaller unit that a part is made of, in sectors.
+    fn smaller_unit(&self, part: Part) -> Result<u64> {
+        let block = u64::from(self.members.logical_block_bytes() >> 9);
+        [SUB_BLOCK_SECTORS, block.max(1)]
+            .into_iter()
+            .find(|unit| part.is_beyond(*unit))
+            .ok_or(EIO)
+    }
+
+    fn read_base_parts(&self, selector: &Selector, part: Part, buffer: &mut KVec<u8>) -> Result {
+        if self.read_base_whole(selector, part, buffer).is_ok() {
+            return Ok(());
+        }
+        let unit = self.smaller_unit(part)?;
+        let mut rest = part;
+        while rest.sectors > 0 {
+            let (piece, behind) = rest.split_at_unit(unit);
+            self.read_base_parts(selector, piece, buffer)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Reads a part of the base image that some disk has to have all of.
+    fn read_base_whole(&self, selector: &Selector, part: Part, buffer: &mut KVec<u8>) -> Result {
+        let first = self.begin_read(selector, part.sector, part.sectors);
+        if let Some(first) = first {
+            if self.read_begun_part(first, part, buffer).is_ok() {
+                return Ok(());
+            }
+        }
+        let mut from = 0;
+        while let Some((index, entry)) = self.begin_next(from, first) {
+            from = index.saturating_add(1);
+            if self.read_begun_part(entry, part, buffer).is_ok() {
+                return Ok(());
+            }
+        }
+        self.read_clean_sibling(part, buffer)
+    }
+
+    /// Reads a part of the base image from the disk of an in-place volume that never wrote there.
+    fn read_clean_sibling(&self, part: Part, buffer: &mut KVec<u8>) -> Result {
+        if part.is_beyond(SUB_BLOCK_SECTORS) {
+            return Err(EIO);
+        }
+        for (volume, served) in self.volumes.iter().enumerate() {
+            let (Home::Logged(entry), Some(place)) =
+                (served.view.get().writes, Place::of(self, volume))
+            else {
+                continue;
+            };
+            let Some(disk) = self.members.disk(entry) else {
+                continue;
+            };
+            disk.begin();
+            // After that: a disk that failed is used for something else when it has no I/O left.
+            let has_failed = self.apart(entry) & (errors::FAILING | errors::FAILED) != 0;
+            let owner = place.owner();
+            let taken = match has_failed {
+                true => 0,
+                false => owner.locks.take(part.sector, part.sectors),
+            };
+            let mut result = Err(EIO);
+            if taken == part.sectors && owner.disk_has_base(entry, part.sector, part.sectors) {
+                result = self.read_part(entry, part, buffer);
+                // Writes that take no locks begin after its mode has changed.
+                if owner.mode() != Mode::Both {
+                    result = Err(EIO);
+                }
+            }
+            owner.locks.give_back(part.sector, taken);
+            disk.end();
+            if result.is_ok() {
+                return result;
+            }
+        }
+        Err(EIO)
+    }
+
+    /// Reads a part from a disk that has been told of that.
+    fn read_begun_part(&self, entry: usize, part: Part, buffer: &mut KVec<u8>) -> Result {
+        let result = self.read_part(entry, part, buffer);
+        if let Some(disk) = self.members.disk(entry) {
+            disk.end();
+        }
+        result
+    }
+
+    fn read_part(&self, entry: usize, part: Part, buffer: &mut KVec<u8>) -> Result {
+        let device = &self.members.disk(entry).ok_or(ENXIO)?.device;
+        let io = &self.members.io;
+        io.read_part(device, part.sector, buffer, part.bytes()?)
+            .inspect_err(|_| self.count_error(entry, true))
+    }
+
+    /// Reads a volume, stretch by stretch as its map has them; `disk` is its own disk, if that is asked,
+    /// too.
+    fn read_runs(
+        &self,
+        volume: usize,
+        disk: Option<usize>,
+        part: Part,
+        buffer: &mut KVec<u8>,
+    ) -> Result {
+        let owner = Place::of(self, volume).ok_or(EIO)?.owner();
+        let mut rest = part;
+        while rest.sectors > 0 {
+            let run = owner.map.read_run(rest.sector, rest.sectors);
+            if run.sectors == 0 {
+                return Err(EIO);
+            }
+            let (piece, behind) = rest.split(run.sectors);
+            self.read_run_parts(volume, disk, piece, buffer)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn read_run_parts(
+        &self,
+        volume: usize,
+        disk: Option<usize>,
+        part: Part,
+        buffer: &mut KVec<u8>,
+    ) -> Result {
+        if self.read_past_disk(volume, disk, part, buffer).is_ok() {
+            return Ok(());
+        }
+        if let Some(entry) = disk {
+            if let Some(disk) = self.members.disk(entry) {
+                disk.begin();
+            }
+            if self.read_begun_part(entry, part, buffer).is_ok() {
+                return Ok(());
+            }
+        }
+        let unit = self.smaller_unit(part)?;
+        let mut rest = part;
+        while rest.sectors > 0 {
+            let (piece, behind) = rest.split_at_unit(unit);
+            self.read_run_parts(volume, disk, piece, buffer)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Reads a part of a volume from its increments or its siblings; it has to be in one place.
+    fn read_past_disk(
+        &self,
+        volume: usize,
+        disk: Option<usize>,
+        part: Part,
+        buffer: &mut KVec<u8>,
+    ) -> Result {
+        let place = Place::of(self, volume).ok_or(EIO)?;
+        let (store, owner) = (place.store(), place.owner());
+        if disk.is_some() && !owner.may_read_past(part.sector, part.sectors) {
+            return Err(EIO);
+        }
+        // Before the map is looked at: a slot that it names is not used again until this has left.
+        let ticket = store.grace.enter(current_cpu());
+        let run = owner.map.read_run(part.sector, part.sectors);
+        let result = match run.kind {
+            // It has changed meanwhile.
+            _ if run.sectors < part.sectors => Err(EIO),
+            Kind::Base => {
+                let selector = &self.volumes.get(volume).ok_or(EIO)?.selector;
+                self.read_base_whole(selector, part, buffer)
+            }
+            Kind::Slot { slot, offset } => {
+                let sector = store.slot_sector(slot).saturating_add(u64::from(offset));
+                self.read_part(store.entry(), Part { sector, ..part }, buffer)
+            }
+            Kind::Zero => part.bytes().and_then(|bytes| {
+                buffer.get_mut(bytes).ok_or(EINVAL)?.fill(0);
+                Ok(())
+            }),
+        };
+        store.grace.leave(ticket);
+        result
+    }
+}
+
+impl Owner {
+    /// Whether the disk of this entry is its own and holds the base image here. To be called under the
+    /// write locks of these sectors; true as long as they are held and its mode stays as it is.
+    fn disk_has_base(&self, entry: usize, sector: u64, sectors: u32) -> bool {
+        let run = self.map.read_run(sector, sectors);
+        self.is_in_step(entry, sector, sectors) && run.kind == Kind::Base && run.sectors == sectors
+    }
+
+    /// Whether the disk of this entry is its own, and disk and store hold the same. As
+    /// [`Owner::disk_has_base`].
+    pub(crate) fn is_in_step(&self, entry: usize, sector: u64, sectors: u32) -> bool {
+        let is_apart = self.intents.as_ref().is_none_or(|intents| {
+            let (first, last) = intents.span(sector, sectors);
+            intents.is_open(sector, sectors)
+                || (first..=last).any(|region| intents.is_pinned(region))
+        });
+        self.mode() == Mode::Both
+            && self.filled(sector, sectors) == (sectors, Some(entry))
+            && !is_apart
+    }
+}

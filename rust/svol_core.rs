@@ -14,6 +14,7 @@
 //! a *sub-block* is 4 KiB.
 
 pub mod attr;
+pub mod bad_blocks;
 pub mod block_map;
 pub mod counter;
 pub mod fault;

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Places of a disk that can't be read, and could not be mended.
+//!
+//! Looking costs one load while there are none, which is nearly always. Only so many are remembered: a
+//! disk with more of them shows errors again, and is given up for that some time.
+
+use super::samples::SUB_BLOCK_SECTORS;
+use crate::env::Word;
+
+/// So many are remembered of a disk.
+const ROOM: usize = 32;
+
+/// The bad sub-blocks of one disk. Many may look and change it at once.
+pub struct BadBlocks {
+    /// Not 0 if there ever were any.
+    any: Word,
+    /// Each a sub-block's number plus 1, or 0.
+    places: [Word; ROOM],
+}
+
+impl Default for BadBlocks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BadBlocks {
+    /// None.
+    pub fn new() -> Self {
+        Self {
+            any: Word::new(0),
+            places: core::array::from_fn(|_| Word::new(0)),
+        }
+    }
+
+    /// Whether any of these sectors is in a bad sub-block. Does not sleep.
+    #[inline]
+    pub fn touches(&self, sector: u64, sectors: u32) -> bool {
+        self.any.get() != 0 && self.has(sector, sectors)
+    }
+
+    #[cold]
+    fn has(&self, sector: u64, sectors: u32) -> bool {
+        let behind = sector.saturating_add(u64::from(sectors));
+        self.places.iter().any(|place| {
+            first_sector(place.get()).is_some_and(|first| {
+                first < behind && sector < first.saturating_add(SUB_BLOCK_SECTORS)
+            })
+        })
+    }
+
+    /// Remembers the sub-block of a sector; returns whether there was room. For one caller at a time;
+    /// others may look and forget meanwhile. Does not sleep.
+    pub fn add(&self, sector: u64) -> bool {
+        if self.touches(sector, 1) {
+            return true;
+        }
+        let number = place_of(sector);
+        let is_added = self
+            .places
+            .iter()
+            .any(|place| place.replace(0, number).is_ok());
+        if is_added {
+            self.any.set(1);
+        }
+        is_added
+    }
+
+    /// Forgets the sub-blocks that lie in these sectors with all that they have: they were written.
+    /// `end` is that of the disk, which may cut off the last one. Does not sleep.
+    #[inline]
+    pub fn forget(&self, sector: u64, sectors: u32, end: u64) {
+        if self.any.get() != 0 {
+            self.forget_within(sector, sector.saturating_add(u64::from(sectors)), end);
+        }
+    }
+
+    #[cold]
+    fn forget_within(&self, sector: u64, behind: u64, end: u64) {
+        for place in &self.places {
+            let number = place.get();
+            let is_within = first_sector(number).is_some_and(|first| {
+                sector <= first && first.saturating_add(SUB_BLOCK_SECTORS).min(end) <= behind
+            });
+            if is_within {
+                // Unless it is another one by now.
+                let _ = place.replace(number, 0);
+            }
+        }
+    }
+}
+
+/// A sub-block as it is kept.
+fn place_of(sector: u64) -> u64 {
+    (sector / SUB_BLOCK_SECTORS).saturating_add(1)
+}
+
+/// Where the sub-block that is kept so begins.
+fn first_sector(place: u64) -> Option<u64> {
+    Some(place.checked_sub(1)?.saturating_mul(SUB_BLOCK_SECTORS))
+}
+
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_bad_blocks))]
+mod tests {
+    use super::*;
+
+    const END: u64 = 1001;
+
+    #[test]
+    fn found_by_any_of_their_sectors() {
+        let bad = BadBlocks::new();
+        assert!(!bad.touches(0, u32::MAX));
+        assert!(bad.add(17));
+        assert!(bad.touches(16, 1));
+        assert!(bad.touches(23, 1));
+        assert!(bad.touches(0, 17));
+        assert!(!bad.touches(0, 16));
+        assert!(!bad.touches(24, 100));
+    }
+
+    #[test]
+    fn forgotten_when_written_as_a_whole() {
+        let bad = BadBlocks::new();
+        assert!(bad.add(16) && bad.add(32) && bad.add(1000));
+        bad.forget(17, 15, END);
+        assert!(bad.touches(16, 8));
+        bad.forget(16, 8, END);
+        assert!(!bad.touches(16, 8));
+        assert!(bad.touches(32, 8));
+        // The end of the disk cuts it off.
+        bad.forget(1000, 1, END);
+        assert!(!bad.touches(1000, 1));
+        bad.forget(0, 1000, END);
+        assert!(!bad.touches(0, 1001));
+    }
+
+    #[test]
+    fn only_so_many() {
+        let bad = BadBlocks::new();
+        for number in 0..ROOM as u64 {
+            assert!(bad.add(number * 100));
+        }
+        // Known already, and one too many.
+        assert!(bad.add(100));
+        assert!(!bad.add(17));
+        assert!(!bad.touches(17, 1));
+        bad.forget(96, 8, u64::MAX);
+        assert!(bad.add(17));
+        assert!(bad.touches(17, 1));
+    }
+}

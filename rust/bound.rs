@@ -168,6 +168,12 @@ impl Bound {
             Route::Base => Self::send_read(this, &volume.selector, bio),
             Route::Own(disk) => {
                 bio.data_mut().is_own = true;
+                if info.op == Op::Read && bound.is_bad(disk, info.sector, info.sectors) {
+                    bio = match errors::read_elsewhere(this, entry, disk, bio) {
+                        Ok(mapped) => return mapped,
+                        Err(bio) => bio,
+                    };
+                }
                 Self::send(this, disk, info.sector, bio)
             }
             Route::Overlay => overlay::map(this, entry, bio),
@@ -235,6 +241,41 @@ impl Bound {
         }
     }
 
+    /// As [`Bound::begin_next`], without those that are known not to have it.
+    pub(crate) fn begin_next_good(
+        &self,
+        mut from: usize,
+        failed: Option<usize>,
+        sector: u64,
+        sectors: u32,
+    ) -> Option<(usize, usize)> {
+        loop {
+            let (index, entry) = self.begin_next(from, failed)?;
+            let disk = self.members.disk(entry)?;
+            if !disk.bad.touches(sector, sectors) {
+                return Some((index, entry));
+            }
+            disk.end();
+            from = index.saturating_add(1);
+        }
+    }
+
+    /// Whether the disk of an entry is known not to have all of this. Does not sleep.
+    #[inline]
+    fn is_bad(&self, entry: usize, sector: u64, sectors: u32) -> bool {
+        self.members
+            .disk(entry)
+            .is_some_and(|disk| disk.bad.touches(sector, sectors))
+    }
+
+    /// The disk of an entry was written here: it may have it again. Does not sleep.
+    #[inline]
+    pub(crate) fn forget_bad(&self, entry: usize, sector: u64, sectors: u32) {
+        if let Some(disk) = self.members.disk(entry) {
+            disk.bad.forget(sector, sectors, self.members.sectors);
+        }
+    }
+
     /// The next source from the one with this index on; see [`Bound::begin_next`].
     fn next_source(&self, from: usize, failed: Option<usize>) -> Option<(usize, usize)> {
         let sources = self.sources.iter().enumerate().skip(from);
@@ -252,6 +293,7 @@ impl Bound {
     ///
     /// `EIO` if there is a part of it that nobody can read.
     pub(crate) fn read_least_used(&self, sector: u64, content: &mut KVec<u8>) -> Result {
+        let sectors = u32::try_from(content.len() >> 9)?;
         let mut tried = 0u64;
         loop {
             let next = self
@@ -260,6 +302,7 @@ impl Bound {
                 .enumerate()
                 .take(64)
                 .filter(|(index, _)| tried & (1 << *index) == 0)
+                .filter(|(_, entry)| !self.is_bad(*entry, sector, sectors))
                 .filter_map(|(index, entry)| Some((index, entry, self.volumes.get(entry)?)))
                 .min_by_key(|(_, _, volume)| volume.stats.frequency());
             let Some((index, entry, volume)) = next else {
@@ -277,6 +320,7 @@ impl Bound {
                 result = self.members.io.read(&disk.device, sector, content);
                 if result.is_err() {
                     self.count_error(entry, true);
+                    self.group.repairs().push(entry, sector, sectors);
                 }
             }
             disk.end();
@@ -329,14 +373,18 @@ impl Bound {
     }
 
     fn choose(&self, selector: &Selector, sector: u64, sectors: u32) -> Option<usize> {
-        let of = |all| self.choose_of(all, selector, sector, sectors);
-        of(false).or_else(|| of(true))
+        let of = |all, bad| self.choose_of(all, bad, selector, sector, sectors);
+        of(false, false)
+            .or_else(|| of(true, false))
+            .or_else(|| of(true, true))
     }
 
-    /// Chooses among the sources that serve by choice, or among `all`.
+    /// Chooses among the sources that serve by choice, or among `all`; with `bad`, among those, too,
+    /// that are known not to have all of it.
     fn choose_of(
         &self,
         all: bool,
+        bad: bool,
         selector: &Selector,
         sector: u64,
         sectors: u32,
@@ -347,6 +395,9 @@ impl Bound {
                 return None;
             }
             let disk = self.members.disk(entry)?;
+            if !bad && disk.bad.touches(sector, sectors) {
+                return None;
+            }
             Some(Source {
                 entry,
                 in_flight: disk.in_flight(),

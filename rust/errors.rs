@@ -9,14 +9,18 @@
 //! - writes and flushes that only the failed disk lacks, and new writes of its volume, in
 //!   [`Failures`], which makes the failure durable first.
 //!
+//! What a disk could not read, [`Repairs`] writes back.
+//!
 //! From the first error on that speaks against a disk nobody chooses it for reads any more, and its
 //! own volume reads siblings and increments: see [`Bound::begin_failure`].
 
 mod failures;
+mod repairs;
 mod retries;
 
 pub(crate) use {
     failures::Failures,
+    repairs::Repairs,
     retries::Retries, //
 };
 
@@ -125,11 +129,16 @@ pub(crate) fn ended(
             if reaction == Reaction::Fail || bound.has_too_many(entry) {
                 bound.begin_failure(entry, false);
             }
+            let info = ended.info();
+            if reaction == Reaction::Elsewhere {
+                let repairs = bound.group.repairs();
+                repairs.push(entry, info.sector, info.sectors);
+            }
             let first = data.first == 0;
             let data = ended.data_mut();
             data.volume = volume.map_or(u32::MAX, overlay::number);
             if first {
-                data.first = u16::try_from(entry.saturating_add(1)).unwrap_or(u16::MAX);
+                data.first = first_number(entry);
             }
             let (end, parked) = ended.park(this);
             bound.group.retries().push(parked);
@@ -141,6 +150,34 @@ pub(crate) fn ended(
         },
         _ => EndIo::Done,
     }
+}
+
+/// An entry's index as [`InFlight::first`] has it.
+fn first_number(entry: usize) -> u16 {
+    u16::try_from(entry.saturating_add(1)).unwrap_or(u16::MAX)
+}
+
+/// Sends a new read of a volume elsewhere than to its own disk, which is known not to have it. Gives
+/// the bio back if there is no other place.
+#[cold]
+#[inline(never)]
+pub(crate) fn read_elsewhere<'a>(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    entry: usize,
+    mut bio: Bio<'a, InFlight>,
+) -> Result<Mapped, Bio<'a, InFlight>> {
+    let bound: &Bound = &this;
+    if !bound.has_elsewhere(Some(volume), entry, true) {
+        return Err(bio);
+    }
+    bio.let_wait();
+    let data = bio.data_mut();
+    data.volume = overlay::number(volume);
+    data.first = first_number(entry);
+    let (mapped, parked) = bio.park(this);
+    bound.group.retries().push(parked);
+    Ok(mapped)
 }
 
 /// A read that failed elsewhere, too, is tried part by part.
@@ -207,6 +244,13 @@ impl Bound {
         self.volumes
             .get(entry)
             .is_some_and(|volume| volume.stats.age_errors() > self.max_errors)
+    }
+
+    /// The disk of an entry has a place that can't be repaired. Does not sleep.
+    fn note_bad(&self, entry: usize) {
+        if self.has_too_many(entry) {
+            self.begin_failure(entry, false);
+        }
     }
 
     /// Whether the writes of a volume to the disk of this entry are in its increments volume, too.
@@ -318,13 +362,15 @@ impl Bound {
         failures.kick();
     }
 
-    /// It is durable that a volume goes on without its log. Does not sleep.
+    /// It is durable that a volume goes on without its log. Sleeps for I/O of a repair.
     ///
     /// # Errors
     ///
     /// `EIO` if it can't go on so: its disk fails, too.
     pub(crate) fn log_is_given_up(&self, volume: usize) -> kernel::error::Result {
         let place = Place::of(self, volume).ok_or(kernel::error::code::EIO)?;
+        // What is written from now on takes no locks.
+        let _no_repairs = self.group.repairs().pause();
         let failures = self.group.failures();
         let _one_at_a_time = failures.lock();
         let owner = place.owner();
@@ -342,8 +388,10 @@ impl Bound {
     }
 
     /// The disk of an entry goes on although it had errors: nothing could replace it. `unprotected`
-    /// says that it may have been written without a log. Does not sleep.
+    /// says that it may have been written without a log. Sleeps for I/O of a repair.
     pub(crate) fn disk_is_kept(&self, entry: usize, unprotected: bool) {
+        // As in `log_is_given_up`.
+        let _no_repairs = self.group.repairs().pause();
         let failures = self.group.failures();
         let _one_at_a_time = failures.lock();
         self.keep_disk(entry, unprotected);

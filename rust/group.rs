@@ -25,6 +25,7 @@ use crate::{
     env::Word,
     errors::{
         Failures,
+        Repairs,
         Retries, //
     },
     log,
@@ -104,6 +105,9 @@ pub(crate) struct Group {
     /// Disks that failed.
     #[pin]
     failures: Worker<Failures>,
+    /// Bad sectors.
+    #[pin]
+    repairs: Worker<Repairs>,
     /// Fills disks.
     #[pin]
     rebuilds: Worker<Rebuilds>,
@@ -252,6 +256,7 @@ impl Group {
             changes <- Changes::worker(),
             retries <- Retries::worker(),
             failures <- Failures::worker(),
+            repairs <- Repairs::worker(),
             rebuilds <- Rebuilds::worker(),
         }? Error)
     }
@@ -274,6 +279,11 @@ impl Group {
     /// Sees to disks that fail.
     pub(crate) fn failures(&self) -> &Worker<Failures> {
         &self.failures
+    }
+
+    /// Writes bad sectors back.
+    pub(crate) fn repairs(&self) -> &Worker<Repairs> {
+        &self.repairs
     }
 
     /// Its live table, or the one that was live before a suspend.
@@ -612,6 +622,7 @@ impl Group {
     /// The table is suspended: waits until no message changes the group any more, and lets none
     /// begin. Sleeps for I/O of the metadata.
     pub(crate) fn stop_changes(&self) {
+        self.repairs.stop();
         self.failures.stop();
         let _commits = self.commits.lock();
         self.state.lock().is_live = false;
@@ -670,6 +681,8 @@ impl Group {
         match result {
             Ok(()) => {
                 bound.retire(entry);
+                // It may have another use as soon as this is over.
+                drop(self.repairs.pause());
                 log::info!(group, "{lid}: removed from the group");
                 Ok(())
             }
@@ -866,6 +879,7 @@ impl Group {
                 frequency: volume.stats.frequency(),
                 read_errors: volume.stats.read_errors(),
                 write_errors: volume.stats.write_errors(),
+                repairs: volume.stats.repairs(),
                 blocks: Self::rebuild_progress(table, bound, entry).or_else(|| bound.usage(entry)),
             },
             None => Counters::default(),

@@ -333,6 +333,10 @@ pub(crate) fn ended(
         // They may differ now, and only a comparison finds out.
         intents.pin(info.sector, info.sectors);
     }
+    if let (true, Some(disk)) = (on_disk, data.disk()) {
+        let bound: &Bound = &this;
+        bound.forget_bad(disk, info.sector, info.sectors);
+    }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket {
         store.grace.leave(ticket);

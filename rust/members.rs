@@ -11,7 +11,10 @@ use crate::{
         LegPool, //
     },
     env::Word,
-    svol_core::table_line::DeviceRole, //
+    svol_core::{
+        bad_blocks::BadBlocks,
+        table_line::DeviceRole, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -33,20 +36,32 @@ pub(crate) struct Disk {
     /// It may serve volumes, now or after a failover: not an increments volume.
     is_data: bool,
     /// It was opened for writing.
-    pub(crate) is_writable: bool,
+    is_writable: bool,
+    /// What of it can't be read, and could not be mended. Known as long as the table.
+    pub(crate) bad: KBox<BadBlocks>,
     /// I/Os that the disk has and has not answered yet.
     in_flight: Atomic<u32>,
 }
 
 impl Disk {
     /// A disk without I/O.
-    pub(crate) fn new(device: Device, is_data: bool, is_writable: bool) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(device: Device, is_data: bool, is_writable: bool) -> Result<Self> {
+        Ok(Self {
             device,
             is_data,
             is_writable,
+            bad: KBox::new(BadBlocks::new(), GFP_KERNEL)?,
             in_flight: Atomic::new(0),
-        }
+        })
+    }
+
+    /// Whether it can be written.
+    pub(crate) fn may_be_written(&self) -> bool {
+        self.is_writable && !self.device.is_read_only()
     }
 
     /// The number of I/Os that the disk has now.

@@ -137,12 +137,27 @@ impl Bound {
 
     /// Reads a part of the base image that some disk has to have all of.
     fn read_base_whole(&self, selector: &Selector, part: Part, buffer: &mut KVec<u8>) -> Result {
-        let first = self.begin_read(selector, part.sector, part.sectors);
+        let (sector, sectors) = (part.sector, part.sectors);
+        let first = self.begin_read(selector, sector, sectors);
         if let Some(first) = first {
             if self.read_begun_part(first, part, buffer).is_ok() {
                 return Ok(());
             }
         }
+        let mut from = 0;
+        while let Some((index, entry)) = self.begin_next_good(from, first, sector, sectors) {
+            from = index.saturating_add(1);
+            if self.read_begun_part(entry, part, buffer).is_ok() {
+                return Ok(());
+            }
+        }
+        if part.is_beyond(SUB_BLOCK_SECTORS) {
+            return Err(EIO);
+        }
+        if self.read_clean_sibling(part, buffer).is_ok() {
+            return Ok(());
+        }
+        // Of what is known to be bad as a whole, a part may be well.
         let mut from = 0;
         while let Some((index, entry)) = self.begin_next(from, first) {
             from = index.saturating_add(1);
@@ -150,14 +165,11 @@ impl Bound {
                 return Ok(());
             }
         }
-        self.read_clean_sibling(part, buffer)
+        Err(EIO)
     }
 
     /// Reads a part of the base image from the disk of an in-place volume that never wrote there.
     fn read_clean_sibling(&self, part: Part, buffer: &mut KVec<u8>) -> Result {
-        if part.is_beyond(SUB_BLOCK_SECTORS) {
-            return Err(EIO);
-        }
         for (volume, served) in self.volumes.iter().enumerate() {
             let (Home::Logged(entry), Some(place)) =
                 (served.view.get().writes, Place::of(self, volume))

@@ -137,13 +137,15 @@ pub(crate) fn open(
             );
         }
 
-        // Only repair and rebuild will ever write to the disk of a volume that is only read.
-        let mode = match attr {
-            Some(Attr::Ro) => Mode::Read,
-            _ => Mode::ReadWrite,
+        // Only repair and rebuild will ever write to the disk of a volume that is only read; it may
+        // as well be one that can't be written.
+        let is_ro = attr == Some(Attr::Ro);
+        let device = match setup.device(path, Mode::ReadWrite) {
+            Err(_) if is_ro => setup.device(path, Mode::Read).map(|device| (device, false)),
+            device => device.map(|device| (device, true)),
         };
-        let device = match setup.device(path, mode) {
-            Ok(device) => device,
+        let (device, is_writable) = match device {
+            Ok(opened) => opened,
             Err(EBUSY) => return refuse(busy(attr), EBUSY, format_args!("in use")),
             Err(error) => return cant_open(error),
         };
@@ -168,7 +170,7 @@ pub(crate) fn open(
                 format_args!("logical blocks of {block} bytes"),
             );
         }
-        if mode == Mode::ReadWrite && device.is_read_only() {
+        if !is_ro && device.is_read_only() {
             return refuse(unusable(attr), EACCES, format_args!("read-only"));
         }
 
@@ -181,7 +183,7 @@ pub(crate) fn open(
             DeviceRole::Volume(i) => {
                 if let Some(slot) = members.disks.get_mut(i) {
                     let is_data = attr != Some(Attr::Increments);
-                    *slot = Some(Disk::new(device, is_data, mode == Mode::ReadWrite));
+                    *slot = Some(Disk::new(device, is_data, is_writable)?);
                 }
             }
         }

@@ -33,6 +33,8 @@ pub(crate) struct VolumeStats {
     read_errors: AtomicU64,
     /// Other failed I/Os of the entry's disk.
     write_errors: AtomicU64,
+    /// Sub-blocks of the entry's disk that were mended.
+    repairs: AtomicU64,
     /// When counting began.
     start: Instant<Monotonic>,
     /// Errors of the entry's disk that are not forgotten yet.
@@ -49,6 +51,7 @@ impl VolumeStats {
             ios: Counter::new(),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
+            repairs: AtomicU64::new(0),
             start: Instant::now(),
             errors <- new_spinlock_irq!(ErrorCount::new()),
             frequency <- new_spinlock!(Frequency::new()),
@@ -69,6 +72,11 @@ impl VolumeStats {
         }
     }
 
+    /// A sub-block of the disk was mended.
+    pub(crate) fn count_repair(&self) {
+        self.repairs.add(1);
+    }
+
     /// One more error of the disk that ages; returns how many there are. Does not sleep.
     pub(crate) fn age_errors(&self) -> u32 {
         let now_ms = self.now_ms();
@@ -83,6 +91,11 @@ impl VolumeStats {
     /// Failed writes, flushes and discards so far.
     pub(crate) fn write_errors(&self) -> u64 {
         self.write_errors.load()
+    }
+
+    /// Sub-blocks that were mended so far.
+    pub(crate) fn repairs(&self) -> u64 {
+        self.repairs.load()
     }
 
     /// I/Os per second of the volume, a decaying average.

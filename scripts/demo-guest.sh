@@ -92,7 +92,7 @@ pull() { # disk
 
 # The fields of an entry in the status line.
 entry() { # LID
-	dmsetup status G0 | grep -o " $1 .*" | cut -d ' ' -f 2-11
+	dmsetup status G0 | grep -o " $1 .*" | cut -d ' ' -f 2-12
 }
 
 # Disks die while their volumes are in use.

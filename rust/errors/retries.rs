@@ -148,7 +148,9 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
             _ => Next::None,
         };
     }
-    match bound.begin_next(usize::from(data.tries), failed) {
+    let info = parked.info();
+    let from = usize::from(data.tries);
+    match bound.begin_next_good(from, failed, info.sector, info.sectors) {
         Some((index, entry)) => Next::Source(index, entry),
         None => Next::Parts,
     }
@@ -217,10 +219,12 @@ fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
     }
     store.grace.leave(ticket);
     match run.kind {
-        Kind::Base if run.sectors == info.sectors => match bound.begin_next(0, failed) {
-            Some((index, entry)) => Whole::Source(index, entry),
-            None => Whole::Nowhere,
-        },
+        Kind::Base if run.sectors == info.sectors => {
+            match bound.begin_next_good(0, failed, info.sector, info.sectors) {
+                Some((index, entry)) => Whole::Source(index, entry),
+                None => Whole::Nowhere,
+            }
+        }
         _ => Whole::Nowhere,
     }
 }

@@ -251,6 +251,8 @@ impl Group {
                 place.owner().keep_entries();
                 // Before the disk has anything: it must never be ahead of the increments.
                 place.store().settle_owner(place.owner())?;
+                // One that began when the disk was last written.
+                drop(self.repairs.pause());
                 place.store().copy_to_disk(place.owner(), change.disk)?;
             }
             (Some(place), _) => {

@@ -23,6 +23,7 @@ impl Group {
     /// The table is live: its failing disks are seen to from now on.
     pub(crate) fn watch_disks(&self) {
         if let Some(bound) = self.bound() {
+            self.repairs.begin(bound.clone());
             self.failures.begin(bound);
         }
     }

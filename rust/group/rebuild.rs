@@ -555,7 +555,7 @@ fn is_usable(bound: &Bound, entry: usize) -> bool {
     bound
         .members
         .disk(entry)
-        .is_some_and(|disk| disk.is_writable && !disk.device.is_read_only())
+        .is_some_and(|disk| disk.may_be_written())
 }
 
 impl Filling<'_> {

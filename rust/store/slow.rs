@@ -423,8 +423,12 @@ impl<'a> Slow<'a> {
             return Ok(());
         };
         let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
-        let result = self.bound.members.io.write(device, sector, content);
-        result.or_else(|error| self.lose(disk, error))
+        let sectors = u32::try_from(content.len() >> 9)?;
+        match self.bound.members.io.write(device, sector, content) {
+            Ok(()) => self.bound.forget_bad(disk, sector, sectors),
+            Err(error) => self.lose(disk, error)?,
+        }
+        Ok(())
     }
 
     fn write_store(&self, sector: u64, content: &KVec<u8>) -> Result {

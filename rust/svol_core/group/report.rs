@@ -13,7 +13,7 @@ use core::fmt::{
 };
 
 /// The fields of an entry in the status line.
-const STATUS_FIELDS: u32 = 10;
+const STATUS_FIELDS: u32 = 11;
 
 /// What is counted of an entry.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Counters {
     pub write_errors: u64,
     /// Blocks: used and all of an increments volume, done and all while a copy or compare runs.
     pub blocks: Option<(u64, u64)>,
+    /// Bad sub-blocks of the disk that were mended.
+    pub repairs: u64,
 }
 
 impl GroupTable {
@@ -34,7 +36,7 @@ impl GroupTable {
     /// ```text
     /// <GrpID> <group state> <redundancy> <event count> <metadata> <#volumes> <#fields per volume>
     ///     {<LID> <attr> <health> <protection> <disk LID|-> <RLID|-> <freq> <read errors>
-    ///     <write errors> <blocks>}+
+    ///     <write errors> <blocks> <repairs>}+
     /// ```
     ///
     /// # Errors
@@ -64,6 +66,7 @@ impl GroupTable {
                 Some((some, all)) => write!(out, " {some}/{all}")?,
                 None => out.write_str(" -")?,
             }
+            write!(out, " {}", counted.repairs)?;
         }
         Ok(())
     }

@@ -432,18 +432,19 @@ mod tests {
     #[test]
     fn status_line() -> Test {
         let mut expected = Expect(
-            "G0 clean 1 2 AA 5 10 \
-            LV0 ro in-sync protected LV0 - 7 0 0 - \
-            LV1 ro in-sync protected LV1 - 7 0 0 - \
-            LV2 rw in-sync protected LV2 DLV2 7 1 2 - \
-            S0 spare spare - S0 - 7 0 0 - \
-            DLV2 increments in-sync - DLV2 - 7 0 0 3/9",
+            "G0 clean 1 2 AA 5 11 \
+            LV0 ro in-sync protected LV0 - 7 0 0 - 0 \
+            LV1 ro in-sync protected LV1 - 7 0 0 - 5 \
+            LV2 rw in-sync protected LV2 DLV2 7 1 2 - 0 \
+            S0 spare spare - S0 - 7 0 0 - 0 \
+            DLV2 increments in-sync - DLV2 - 7 0 0 3/9 0",
         );
         let written = active(FIGURE_9)?.write_status(&mut expected, |entry| Counters {
             frequency: 7,
             read_errors: u64::from(entry == 2),
             write_errors: if entry == 2 { 2 } else { 0 },
             blocks: (entry == 4).then_some((3, 9)),
+            repairs: if entry == 1 { 5 } else { 0 },
         });
         assert!(written.is_ok() && expected.0.is_empty());
         Ok(())

@@ -7,7 +7,7 @@
 declare -gA ST
 
 STATUS_HEAD=(name state redundancy events metadata volumes fields)
-STATUS_VOLUME=(lid attr health protection disk rlid freq read_errors write_errors blocks)
+STATUS_VOLUME=(lid attr health protection disk rlid freq read_errors write_errors blocks repairs)
 
 read_status() {
 	local line words i volume at lid

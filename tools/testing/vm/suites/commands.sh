@@ -36,9 +36,10 @@ assert_pattern() { # device MiB MiB-to-skip
 	dd if="$1" bs=1M count="$2" skip="$3" iflag=direct status=none | cmp -n $(($2 << 20)) - pattern
 }
 
-# Blocks of DLV in use, and all of them.
+# Blocks of DLV in use.
 used_blocks() {
-	dmsetup status G0 | sed 's/^.* \([0-9]*\)\/[0-9]*$/\1/'
+	read_status
+	echo "${ST[DLV.blocks]%/*}"
 }
 
 wait_for_blocks() { # number

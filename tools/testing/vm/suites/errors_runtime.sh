@@ -249,9 +249,9 @@ test_bad_sectors() {
 	steps LV2 check
 }
 
-# Disks with too many errors are given up.
+# Disks with too many errors are given up: sectors that can't be read, nor written back.
 test_too_many_errors() {
-	local i
+	local sector
 	load_module
 	figure9_disks 8
 	G_FEATURES=(init assume_identical max_errors 5 failover manual)
@@ -260,15 +260,27 @@ test_too_many_errors() {
 	expect_warnings
 	expect_log "$DISK_ERRORS"
 	steps LV2 write:0+64
-	disk_set "$D2" badblocks +40-40
-	for i in 1 2 3 4 5; do
-		steps LV2 check:40+8
+	log_mark
+	for sector in 40 440; do
+		disk_set "$D2" badblocks "+$sector-$sector"
+		steps LV2 check:$sector+8
+		wait_until 20 is_known_bad LV2 $sector
 	done
 	read_status
-	assert_status LV2.health=in-sync LV2.read_errors=5
-	steps LV2 check:40+8
+	assert_status LV2.health=in-sync LV2.read_errors=2 LV2.write_errors=2 LV2.repairs=0
+	# They are known, and count no more.
+	steps LV2 check
+	steps LV2 check
+	read_status
+	assert_status LV2.health=in-sync LV2.read_errors=2 LV2.write_errors=2
+	disk_set "$D2" badblocks +840-840
+	steps LV2 check:840+8
 	wait_health LV2 degraded
 	steps LV2 check
+}
+
+is_known_bad() { # LID sector
+	log_since_mark | grep -q "^dm_svol: G0: disk of $1: sector $2 is bad and can't be repaired"
 }
 
 # What nothing can replace is kept, and its errors reach its user.

@@ -411,6 +411,27 @@ test_fail_and_restore() {
 	assert_disk_is_l5 "$DISK"
 }
 
+# The disk of a read-only volume is taken back, and gets the base image again.
+test_readd_read_only() {
+	load_module
+	rebuild_disks 0 8 16
+	group_drop S0
+	new_disk other 8
+	"$SVOL_TEST" fill --seed "$SEED" "$other"
+	G_VOLUMES+=("LV1 ro $other -")
+	group_create
+	clones_create
+	expect_failing_disk
+	dmsetup message G0 0 fail LV1
+	wait_health LV1 failed
+	dmsetup message G0 0 readd LV1
+	wait_until 60 lives_on LV1 LV1 || fail "LV1 does not come back: ${ST[line]}"
+	steps L5 write:0+500 flush
+	check_clones
+	rebuild_down
+	assert_base "$other"
+}
+
 # A new disk takes the place of the dead one in the line, and is the next spare.
 test_dead_disk_is_replaced() {
 	local fresh

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bad sectors: what they held is read elsewhere, written back, and read again.
+//!
+//! Nobody waits for that: who found them reads elsewhere. Sub-block by sub-block, those that can't be
+//! read are written with what they have to hold:
+//!
+//! - on a disk that serves the base image, that, from another one. The disk counts an I/O meanwhile, so
+//!   whoever wants it to serve no more waits for the repair as for a read;
+//! - on the disk of a logged volume, what increments and siblings say, under the volume's write locks:
+//!   no write comes between the read and the write.
+//!
+//! A place that stays bad is remembered, see [`BadBlocks`](crate::svol_core::bad_blocks::BadBlocks).
+//!
+//! # Locks
+//!
+//! `work` is held while one sub-block is repaired, across I/O. Whoever lets a logged volume be written
+//! without locks takes it, and the group's `commits` before it: so nothing is committed under it.
+
+use super::{
+    FAILED,
+    FAILING, //
+};
+use crate::{
+    bound::Bound,
+    dm::{
+        Job,
+        Worker, //
+    },
+    env::Word,
+    log,
+    members::Disk,
+    overlay::Place,
+    parts::Of,
+    store::Owner,
+    svol_core::{
+        id::Id,
+        route::Home,
+        samples::{
+            SUB_BLOCK_BYTES,
+            SUB_BLOCK_SECTORS, //
+        }, //
+    },
+};
+use kernel::{
+    new_mutex,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        lock::mutex::MutexGuard,
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+/// So many stretches wait for repair at most. More are found again when they are read again.
+const ROOM: usize = 64;
+
+/// So often a sub-block is looked at again that is being written, a millisecond later each time.
+const MAX_LOOKS: usize = 100;
+
+/// A stretch of a disk that could not be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stretch {
+    /// The disk's entry.
+    entry: usize,
+    sector: u64,
+    sectors: u32,
+}
+
+/// What the worker needs for a sub-block.
+pub(crate) struct Work {
+    /// The live table, as long as its devices may be written.
+    live: Option<Arc<Bound>>,
+    /// What is to be there, and what is there; both have room for a sub-block.
+    good: KVec<u8>,
+    here: KVec<u8>,
+}
+
+/// Repairs disks.
+#[pin_data]
+pub(crate) struct Repairs {
+    /// Not 0 while the table is about to go.
+    stopped: Word,
+    #[pin]
+    work: Mutex<Work>,
+    /// Has room for [`ROOM`].
+    #[pin]
+    queue: SpinLockIrq<KVec<Stretch>>,
+}
+
+impl Repairs {
+    /// A worker that has nothing to do.
+    pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
+        let repairs = try_pin_init!(Self {
+            stopped: Word::new(1),
+            work <- new_mutex!(Work {
+                live: None,
+                good: KVec::with_capacity(SUB_BLOCK_BYTES, GFP_KERNEL)?,
+                here: KVec::with_capacity(SUB_BLOCK_BYTES, GFP_KERNEL)?,
+            }),
+            queue <- new_spinlock_irq!(KVec::with_capacity(ROOM, GFP_KERNEL)?),
+        }? Error);
+        Worker::new(c"dm-svol-repair", repairs)
+    }
+
+    /// Nothing is repaired until the guard is dropped. Sleeps for I/O that was begun.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, Work> {
+        self.work.lock()
+    }
+}
+
+impl Worker<Repairs> {
+    /// A disk could not read these sectors: looks after them some time. Does not sleep.
+    pub(crate) fn push(&self, entry: usize, sector: u64, sectors: u32) {
+        let wanted = Stretch {
+            entry,
+            sector,
+            sectors,
+        };
+        let mut queue = self.queue.lock();
+        if self.stopped.get() == 0 && !queue.contains(&wanted) {
+            // There is room, or it has to wait for the next read.
+            let _ = queue.push_within_capacity(wanted);
+            self.kick();
+        }
+    }
+
+    /// A table is live from now on. Sleeps for I/O that was begun.
+    pub(crate) fn begin(&self, bound: Arc<Bound>) {
+        let old = self.work.lock().live.replace(bound);
+        self.stopped.set(0);
+        drop(old);
+    }
+
+    /// The table is suspended: ends what is being repaired, and repairs no more. Sleeps for I/O.
+    pub(crate) fn stop(&self) {
+        self.stopped.set(1);
+        self.queue.lock().clear();
+        let old = self.work.lock().live.take();
+        self.rest();
+        drop(old);
+    }
+}
+
+impl Job for Repairs {
+    fn run(worker: &Worker<Self>) {
+        loop {
+            let mut queue = worker.queue.lock();
+            if queue.is_empty() {
+                return;
+            }
+            // First come, first served.
+            let Ok(stretch) = queue.remove(0) else {
+                return;
+            };
+            drop(queue);
+            worker.repair(stretch);
+        }
+    }
+}
+
+/// How it stands with a sub-block.
+enum Outcome {
+    /// It can be read; no need for anything.
+    Well,
+    /// It was mended.
+    Mended,
+    /// It stays bad.
+    Bad,
+    /// It is being written just now.
+    Busy,
+    /// There is nobody to read it from, or it is nobody's business any more.
+    Left,
+}
+
+impl Repairs {
+    fn repair(&self, stretch: Stretch) {
+        let end = stretch.sector.saturating_add(u64::from(stretch.sectors));
+        let mut at = stretch.sector & !(SUB_BLOCK_SECTORS - 1);
+        let mut mended = 0u32;
+        let mut looks = 0usize;
+        while at < end && self.stopped.get() == 0 {
+            let mut work = self.work.lock();
+            let Some(bound) = work.live.clone() else {
+                return;
+            };
+            let outcome = match SubBlock::of(&bound, stretch.entry, at) {
+                Some(sub_block) => sub_block.repair(&mut work),
+                None => Ok(Outcome::Left),
+            };
+            drop(work);
+            let lid = bound.volumes.get(stretch.entry).map(|volume| volume.lid);
+            match (outcome, lid) {
+                (Ok(Outcome::Busy), _) if looks < MAX_LOOKS => {
+                    looks = looks.saturating_add(1);
+                    fsleep(Delta::from_millis(1));
+                    continue;
+                }
+                (Ok(Outcome::Mended), Some(lid)) => {
+                    if mended == 0 {
+                        say_mended(&bound, &lid, at);
+                    }
+                    mended = mended.saturating_add(1);
+                }
+                (Ok(Outcome::Bad), Some(lid)) => {
+                    log::warning!(
+                        bound.group.name(),
+                        "disk of {lid}: sector {at} is bad and can't be repaired"
+                    );
+                }
+                _ => (),
+            }
+            looks = 0;
+            at = at.saturating_add(SUB_BLOCK_SECTORS);
+        }
+    }
+}
+
+fn say_mended(bound: &Bound, lid: &Id, sector: u64) {
+    log::notice!(
+        bound.group.name(),
+        "disk of {lid}: bad sectors from {sector} on were repaired"
+    );
+}
+
+/// A sub-block of a disk.
+struct SubBlock<'a> {
+    bound: &'a Bound,
+    entry: usize,
+    disk: &'a Disk,
+    sector: u64,
+    /// Fewer at the end of the disk.
+    sectors: u32,
+}
+
+impl<'a> SubBlock<'a> {
+    fn of(bound: &'a Bound, entry: usize, sector: u64) -> Option<Self> {
+        let left = bound.members.sectors.checked_sub(sector)?;
+        Some(Self {
+            bound,
+            entry,
+            disk: bound.members.disk(entry)?,
+            sector,
+            sectors: u32::try_from(left.min(SUB_BLOCK_SECTORS)).ok()?,
+        })
+    }
+
+    /// Mends it, if it is bad.
+    fn repair(&self, work: &mut Work) -> Result<Outcome> {
+        let bytes = usize::try_from(self.sectors)? << 9;
+        // There is room.
+        work.good.resize(bytes, 0, GFP_KERNEL)?;
+        work.here.resize(bytes, 0, GFP_KERNEL)?;
+        // Before it is looked at: see `Bound::begin_read`. Nor is a disk taken back with I/O left.
+        self.disk.begin();
+        let outcome = match self.bound.apart(self.entry) {
+            apart if apart & (FAILING | FAILED) != 0 => Ok(Outcome::Left),
+            _ if self.read(&mut work.here).is_ok() => Ok(Outcome::Well),
+            0 => self.repair_base(work),
+            _ => self.repair_own(work),
+        };
+        self.disk.end();
+        outcome
+    }
+
+    fn read(&self, here: &mut KVec<u8>) -> Result {
+        let io = &self.bound.members.io;
+        io.read(&self.disk.device, self.sector, here)
+    }
+
+    /// The disk serves the base image, if anything.
+    fn repair_base(&self, work: &mut Work) -> Result<Outcome> {
+        if !self.bound.sources.iter().any(|source| source == self.entry) {
+            return Ok(Outcome::Left);
+        }
+        self.mend(Of::Base, work)
+    }
+
+    /// The disk is written by its own volume.
+    fn repair_own(&self, work: &mut Work) -> Result<Outcome> {
+        let Some((volume, owner)) = self.owner() else {
+            return Ok(Outcome::Left);
+        };
+        let taken = owner.locks.take(self.sector, self.sectors);
+        let outcome = if taken < self.sectors {
+            Ok(Outcome::Busy)
+        } else if owner.is_in_step(self.entry, self.sector, self.sectors) {
+            // That stays so while `work` is held, too.
+            self.mend(Of::Volume(volume), work)
+        } else {
+            Ok(Outcome::Left)
+        };
+        owner.locks.give_back(self.sector, taken);
+        outcome
+    }
+
+    /// The volume whose disk it is and whose writes go to a store besides, by its index.
+    fn owner(&self) -> Option<(usize, &Owner)> {
+        let mut volumes = self.bound.volumes.iter();
+        let writes = Home::Logged(self.entry);
+        let volume = volumes.position(|volume| volume.view.get().writes == writes)?;
+        Some((volume, Place::of(self.bound, volume)?.owner()))
+    }
+
+    /// Writes what it has to hold, and reads it again. Nobody else writes there meanwhile.
+    fn mend(&self, of: Of, work: &mut Work) -> Result<Outcome> {
+        let bad = &self.disk.bad;
+        // Others are to read elsewhere already now, and so is this, as long as others have it.
+        let is_news = !bad.touches(self.sector, 1) && bad.add(self.sector);
+        let forget = || bad.forget(self.sector, self.sectors, self.bound.members.sectors);
+        let read = self.bound.read_parts(of, self.sector, &mut work.good);
+        if read.is_err() {
+            // Some of it is lost.
+            forget();
+            return Ok(Outcome::Left);
+        }
+        if self.disk.may_be_written() {
+            if self.write_back(work).is_ok() {
+                forget();
+                if let Some(volume) = self.bound.volumes.get(self.entry) {
+                    volume.stats.count_repair();
+                }
+                return Ok(Outcome::Mended);
+            }
+            self.bound.note_bad(self.entry);
+        }
+        Ok(match is_news {
+            true => Outcome::Bad,
+            // The log has said so, or there are too many.
+            false => Outcome::Left,
+        })
+    }
+
+    fn write_back(&self, work: &mut Work) -> Result {
+        let io = &self.bound.members.io;
+        io.write(&self.disk.device, self.sector, &work.good)
+            .inspect_err(|_| self.bound.count_error(self.entry, false))?;
+        self.read(&mut work.here)
+            .inspect_err(|_| self.bound.count_error(self.entry, true))?;
+        match *work.here == *work.good {
+            true => Ok(()),
+            false => Err(EIO),
+        }
+    }
+}

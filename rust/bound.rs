@@ -36,6 +36,7 @@ use crate::{
     },
     svol_core::{
         grace::Ticket,
+        group::GroupTable,
         id::Id,
         route::{
             self,
@@ -609,14 +610,28 @@ impl Bound {
         Ok(())
     }
 
-    /// Tells the stores of the group's event count, after the metadata has it. Sleeps for I/O.
-    pub(crate) fn note_events(&self, events: u64) {
+    /// Tells the stores of a table's event count, after the metadata has it. One that fails to take
+    /// it has failed. Sleeps for I/O.
+    pub(crate) fn note_events(&self, table: &GroupTable) {
         for store in self.stores.iter() {
-            if let Err(error) = store.note_events(events) {
-                let errno = error.to_errno();
-                log::warning!(store.group(), "increments {}: error {errno}", store.lid());
+            let record = table.volume(store.entry());
+            if record.is_some_and(|record| record.state.failed) {
+                continue;
+            }
+            if let Err(error) = store.note_events(table.head().events) {
+                if error == ENOMEM {
+                    log::warning!(store.group(), "increments {}: out of memory", store.lid());
+                } else {
+                    store.begin_failure(false);
+                }
             }
         }
+    }
+
+    /// The store on the disk of an entry.
+    pub(crate) fn store_at(&self, entry: usize) -> Option<&Worker<Store>> {
+        let store = self.stores.iter().find(|store| store.entry() == entry)?;
+        Some(store)
     }
 
     /// Makes all that volumes have written durable, while no volume is in use. Sleeps for I/O.

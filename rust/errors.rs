@@ -37,7 +37,8 @@ use crate::{
         InUse,
         Mapped,
         Op,
-        Status, //
+        Status,
+        Worker, //
     },
     env::Word,
     logged,
@@ -45,6 +46,7 @@ use crate::{
         self,
         Place, //
     },
+    store::Store,
     svol_core::{
         fault::{
             self,
@@ -109,6 +111,12 @@ pub(crate) fn ended(
     let reaction = judge(op, ended.status());
     if reaction != Reaction::PassOn {
         bound.count_error(entry, op == Op::Read);
+        match bound.store_at(entry) {
+            // It may have lost what later flushes say nothing about.
+            Some(store) if op == Op::Flush => store.begin_failure(false),
+            Some(store) => store.suspect(),
+            None => (),
+        }
     }
     if let Some(volume) = volume {
         if data.is_log_flush {
@@ -368,11 +376,16 @@ impl Bound {
     ///
     /// `EIO` if it can't go on so: its disk fails, too.
     pub(crate) fn log_is_given_up(&self, volume: usize) -> kernel::error::Result {
-        let place = Place::of(self, volume).ok_or(kernel::error::code::EIO)?;
         // What is written from now on takes no locks.
         let _no_repairs = self.group.repairs().pause();
         let failures = self.group.failures();
         let _one_at_a_time = failures.lock();
+        self.give_up_log(volume)
+    }
+
+    /// As [`Bound::log_is_given_up`], under the lock.
+    fn give_up_log(&self, volume: usize) -> kernel::error::Result {
+        let place = Place::of(self, volume).ok_or(kernel::error::code::EIO)?;
         let owner = place.owner();
         if owner.mode() == log_mode::Mode::Held {
             // The disk has to go on, since it has what nobody else has.
@@ -385,6 +398,33 @@ impl Bound {
             Some(_) => Ok(()),
             None => Err(kernel::error::code::EIO),
         }
+    }
+
+    /// It is durable that a store has failed: the volumes that have a disk go on without it, the
+    /// others fail. Sleeps for I/O of a repair.
+    pub(crate) fn store_has_failed(&self, store: &Worker<Store>) {
+        // As in `log_is_given_up`.
+        let _no_repairs = self.group.repairs().pause();
+        let failures = self.group.failures();
+        let one_at_a_time = failures.lock();
+        // First of all: nobody takes what is left for the work of a diverted volume.
+        store.note_failed();
+        for (index, volume) in self.volumes.iter().enumerate() {
+            let is_its = |place: Place<'_>| place.store().entry() == store.entry();
+            if !Place::of(self, index).is_some_and(is_its) {
+                continue;
+            }
+            let goes_on = match volume.view.get().writes {
+                Home::Logged(_) => self.give_up_log(index).is_ok(),
+                _ => false,
+            };
+            if !goes_on {
+                volume.view.set(VolumeView::NOWHERE);
+            }
+        }
+        drop(one_at_a_time);
+        // What waits for it ends.
+        store.kick();
     }
 
     /// The disk of an entry goes on although it had errors: nothing could replace it. `unprotected`

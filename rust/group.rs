@@ -4,6 +4,7 @@
 
 mod attributes;
 mod fail;
+mod fail_store;
 mod rebuild;
 
 use attributes::Changes;
@@ -425,7 +426,7 @@ impl Group {
             let mut next = KBox::new(next, GFP_KERNEL)?;
             let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
             next.set_metadata(committed);
-            bound.note_events(next.head().events);
+            bound.note_events(&next);
             if let Some(volume) = bound.volumes.get(entry) {
                 log::warning!(
                     next.id(),
@@ -446,7 +447,11 @@ impl Group {
             let view = table
                 .position(&claim.lid)
                 .and_then(|entry| table.view(entry));
-            if !view.is_some_and(|view| may_write(&view)) {
+            // What has lost its data fails anyway, and is no reason to stop the others.
+            let is_lost = table
+                .position(&claim.lid)
+                .is_some_and(|entry| table.is_lost(entry));
+            if !is_lost && !view.is_some_and(|view| may_write(&view)) {
                 log::notice!(
                     table.id(),
                     "{}: loaded for writing by device {}, but this table does not let it write",
@@ -470,7 +475,7 @@ impl Group {
         let policy = line.features.read_policy;
         let mut stores = KVec::with_capacity(found.len(), GFP_KERNEL)?;
         for found in found {
-            let store = found.open(members, table, &line.features)?;
+            let store = found.open(self, members, table, &line.features)?;
             stores.push(store, GFP_KERNEL)?;
         }
         let mut volumes = KVec::with_capacity(table.volumes().len(), GFP_KERNEL)?;
@@ -702,7 +707,8 @@ impl Group {
         next: KBox<GroupTable>,
         lid: &Id,
     ) -> Result {
-        let Some((store, owner)) = bound.store_of(lid) else {
+        let place = bound.store_of(lid);
+        let Some((store, owner)) = place.filter(|(store, _)| !store.has_failed()) else {
             return self.commit(bound, homes, next);
         };
         // Before the metadata forgets it: what it has in the store would belong to nobody.
@@ -730,7 +736,7 @@ impl Group {
     fn commit(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
         let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
         next.set_metadata(committed);
-        bound.note_events(next.head().events);
+        bound.note_events(&next);
         let mut state = self.state.lock();
         state.events = Some(next.head().events);
         let old = state.table.replace(next);
@@ -916,7 +922,7 @@ impl Group {
                 out,
                 "{lid} {} {} {}",
                 volume.attr,
-                volume.health,
+                table.health(entry).unwrap_or(volume.health),
                 table.protection(entry)
             ),
             None => write!(out, "{lid} - - -"),

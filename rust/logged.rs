@@ -205,6 +205,9 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
     if in_store && data.is_first {
         store.note_written(owner, info.sector, info.sectors);
     }
+    if !in_store {
+        store.suspect();
+    }
     if data.fills && !(in_store && on_disk) {
         // They may differ now: it is to be copied again.
         if let Some(intents) = &owner.intents {
@@ -326,6 +329,10 @@ pub(crate) fn ended(
     let on_disk = !status.is_error();
     let in_store = !ended.leg_status(STORE).is_error();
     let disk_fails = !on_disk && errors::judge(info.op, status) == Reaction::Fail;
+    if !in_store {
+        this.count_error(store.entry(), false);
+        store.suspect();
+    }
     if in_store && (on_disk || disk_fails) && data.is_first {
         store.note_written(owner, info.sector, info.sectors);
     }

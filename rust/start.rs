@@ -28,6 +28,7 @@ use crate::{
         attr::Attr,
         group::{
             BindError,
+            Fates,
             GroupTable, //
         },
         health::Health,
@@ -285,12 +286,17 @@ fn resume(
         }
         note_events(&mut stores, members, &table)?;
     }
-    for volume in table.volumes().iter().filter(|v| v.state.failed) {
-        log::notice!(
-            line.group,
-            "disk of {}: missing or failed before",
-            volume.lid
-        );
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        let lid = volume.lid;
+        match (volume.state.failed, volume.attr) {
+            (true, Attr::Increments) => log::notice!(
+                line.group,
+                "increments {lid}: missing or failed before{}",
+                Fates::new(&table, entry)
+            ),
+            (true, _) => log::notice!(line.group, "disk of {lid}: missing or failed before"),
+            (false, _) => (),
+        }
     }
     Ok(Started {
         table,

@@ -13,6 +13,7 @@
 
 mod commit;
 mod disks;
+mod fail;
 mod fill;
 mod format;
 mod full;
@@ -50,6 +51,7 @@ use crate::{
         AtomicU64,
         Word, //
     },
+    group::Group,
     members::{
         Disk,
         Members, //
@@ -171,6 +173,8 @@ struct Queues {
 #[pin_data]
 pub(crate) struct Store {
     members: Arc<Members>,
+    /// Its group; ends with the live table.
+    home: Arc<Group>,
     /// Its entry in the group table.
     entry: usize,
     group: Id,
@@ -207,6 +211,8 @@ pub(crate) struct Store {
     give_back_in: Word,
     /// 1 after it left the group itself.
     retired: Word,
+    /// What is known of its device.
+    failure: fail::Failure,
     /// 1 after the log has said that it is full.
     full: Word,
     #[pin]
@@ -225,6 +231,11 @@ pub(crate) struct Store {
 
 impl Job for Store {
     fn run(worker: &Worker<Self>) {
+        worker.look_at_suspect();
+        if worker.has_failed() {
+            worker.end_waiting();
+            return;
+        }
         worker.format_ahead();
         worker.work();
         worker.retry_full();
@@ -239,6 +250,15 @@ impl Job for Store {
 }
 
 impl Worker<Store> {
+    /// Sees to what waits for a store that has failed.
+    fn end_waiting(&self) {
+        self.work();
+        self.retry_full();
+        self.commit_if_due();
+        self.settle_owners();
+        self.sync_owners();
+    }
+
     /// Comes again for what has to be done by some time.
     fn come_again(&self) {
         let give_back_in = self.give_back_in.get();

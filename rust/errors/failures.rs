@@ -97,6 +97,10 @@ impl Job for Failures {
         let Some(bound) = &*live else {
             return;
         };
+        // First: without its log, a volume needs its disk.
+        for store in bound.stores.iter().filter(|store| store.is_failing()) {
+            let _ = bound.group.fail_store(bound, store);
+        }
         for entry in 0..bound.volumes.len() {
             if bound.apart(entry) & FAILING != 0 {
                 // What goes wrong is in the log, and those that wait are told.

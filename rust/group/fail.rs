@@ -54,12 +54,14 @@ impl Group {
             match error {
                 FailError::NoMemory => ENOMEM,
                 FailError::Unknown => ENODEV,
-                FailError::Increments => EOPNOTSUPP,
                 FailError::Needed(_) => EBUSY,
                 FailError::NoDisk | FailError::Known => EINVAL,
             }
         })?;
-        bound.begin_failure(disk, true);
+        match bound.store_at(disk) {
+            Some(store) => store.begin_failure(true),
+            None => bound.begin_failure(disk, true),
+        }
         Ok(())
     }
 

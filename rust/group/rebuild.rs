@@ -815,7 +815,7 @@ impl Group {
         let now = next.head().events;
         if now != events {
             // A copy was lost.
-            bound.note_events(now);
+            bound.note_events(&next);
         }
         let mut state = self.state.lock();
         state.events = Some(now);

@@ -3,6 +3,7 @@
 //! Commits: how entries of the block maps get on disk.
 
 use super::{
+    fail,
     Owner,
     Store,
     COMMITTING,
@@ -114,6 +115,9 @@ impl Worker<Store> {
     /// Commits what is left, while no volume is in use. Sleeps for I/O.
     pub(crate) fn settle(&self) {
         self.rest();
+        if self.has_failed() {
+            return;
+        }
         // What goes wrong is in the log.
         let _ = self.settle_map();
         self.clear_all_marks();
@@ -139,6 +143,9 @@ impl Worker<Store> {
     ///
     /// Those of the device. The changes are kept for another try.
     pub(crate) fn commit(&self) -> Result {
+        if self.has_failed() {
+            return Err(EIO);
+        }
         // Changes from now on belong to the next commit, or to this one.
         let mut old = self.busy.get();
         while let Err(now) = self.busy.replace(old, (old & UNTOLD) | COMMITTING) {
@@ -157,13 +164,21 @@ impl Worker<Store> {
         while let Err(now) = self.busy.replace(old, (old & !COMMITTING) | next) {
             old = now;
         }
-        if let Err(error) = result {
-            let errno = error.to_errno();
-            log::warning!(
-                self.group,
-                "increments {}: commit failed: error {errno}",
-                self.lid
-            );
+        match result {
+            Ok(()) => self.note_works(),
+            Err(error) => {
+                if !self.is_failing() {
+                    let errno = error.to_errno();
+                    log::warning!(
+                        self.group,
+                        "increments {}: commit failed: error {errno}",
+                        self.lid
+                    );
+                }
+                if fail::is_of_device(error) {
+                    self.begin_failure(false);
+                }
+            }
         }
         result
     }

@@ -2,7 +2,10 @@
 
 //! Writes what a store consists of besides the entries of its blocks: headers, owners, segments.
 
-use super::Store;
+use super::{
+    fail,
+    Store, //
+};
 use crate::{
     dm::Device,
     log,
@@ -148,6 +151,9 @@ impl Store {
                     "increments {}: no segment formatted: error {errno}",
                     self.lid
                 );
+                if fail::is_of_device(error) {
+                    self.begin_failure(false);
+                }
             }
         }
     }
@@ -190,6 +196,15 @@ impl Store {
         let mut header = self.header.lock();
         let mut next = *header;
         next.events = events;
+        write_header(&self.members, self.device()?, &mut next)?;
+        *header = next;
+        Ok(())
+    }
+
+    /// Writes the headers as they are, to see whether that works. Sleeps for I/O.
+    pub(super) fn write_header_once_more(&self) -> Result {
+        let mut header = self.header.lock();
+        let mut next = *header;
         write_header(&self.members, self.device()?, &mut next)?;
         *header = next;
         Ok(())

@@ -6,6 +6,7 @@
 //! the store has to learn.
 
 use super::{
+    fail::Failure,
     fill::Fill,
     format,
     full::low_water,
@@ -29,6 +30,7 @@ use crate::{
         Vec,
         Word, //
     },
+    group::Group,
     log,
     members::Members,
     svol_core::{
@@ -453,6 +455,7 @@ impl Found {
     #[inline(never)]
     pub(crate) fn open(
         mut self,
+        home: &Arc<Group>,
         members: &Arc<Members>,
         table: &GroupTable,
         features: &Features,
@@ -531,6 +534,7 @@ impl Found {
         let entries = Bufio::new(device)?;
         let store = try_pin_init!(Store {
             members: members.clone(),
+            home: home.clone(),
             entry,
             group: *table.id(),
             lid,
@@ -551,6 +555,7 @@ impl Found {
             commits: AtomicU64::new(0),
             give_back_in: Word::new(0),
             retired: Word::new(0),
+            failure: Failure::new(),
             full: Word::new(0),
             queues <- new_spinlock_irq!(Queues {
                 slow: ParkedList::new(),

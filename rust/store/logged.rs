@@ -129,9 +129,11 @@ impl Slow<'_> {
             return Ok(());
         }
         let (first, last) = intents.to_mark(range.sector, range.sectors);
-        self.store.write_marks_of(self.owner, |region| {
-            (first..=last).contains(&region) || intents.is_marked(region)
-        })?;
+        self.store
+            .write_marks_of(self.owner, |region| {
+                (first..=last).contains(&region) || intents.is_marked(region)
+            })
+            .inspect_err(|_| self.store.suspect())?;
         for region in first..=last {
             intents.mark_ahead(region);
         }
@@ -148,7 +150,15 @@ impl Slow<'_> {
         if self.owner.is_unlogged() {
             return Ok(());
         }
-        self.bound.group.unprotect(self.bound, &self.owner.lid)
+        let group = &self.bound.group;
+        if self.store.is_failing() {
+            // All of its volumes at once. What goes wrong is in the log.
+            let _ = group.fail_store(self.bound, self.store);
+            if self.owner.is_unlogged() {
+                return Ok(());
+            }
+        }
+        group.unprotect(self.bound, &self.owner.lid)
     }
 
     /// Brings the store in step with the disk, in the regions that a crash left marked. Nobody uses

@@ -222,6 +222,9 @@ impl<'a> Slow<'a> {
         if parked.data().has_no_disk {
             return (self.give_up_fill(parked.data().disk()), Then::End);
         }
+        if self.disk.is_none() && self.store.has_failed() {
+            return (Err(EIO), Then::End);
+        }
         if self.is_kept {
             return (self.work_on_kept(parked, range), Then::End);
         }
@@ -434,10 +437,13 @@ impl<'a> Slow<'a> {
     fn write_store(&self, sector: u64, content: &KVec<u8>) -> Result {
         let io = &self.bound.members.io;
         io.write(self.store.device()?, sector, content)
-            .map_err(|error| match self.own_disk() {
-                // The volume can go on without it, as without space.
-                Some(_) => ENOSPC,
-                None => error,
+            .map_err(|error| {
+                self.store.suspect();
+                match self.own_disk() {
+                    // The volume can go on without it, as without space.
+                    Some(_) => ENOSPC,
+                    None => error,
+                }
             })
     }
 

@@ -24,7 +24,10 @@ pub use bind::{
     BindError,
     Bound, //
 };
-pub use fail::FailError;
+pub use fail::{
+    FailError,
+    Fates, //
+};
 pub use rebuild::{
     Rebuild,
     RestoreError,

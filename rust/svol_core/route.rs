@@ -95,7 +95,8 @@ impl VolumeView {
             (Attr::Rw, Home::Overlay) => Home::Kept,
             (_, Home::Overlay) => reads,
             (Attr::Rw, Home::Disk(disk)) if log == Log::Works => Home::Logged(disk),
-            (Attr::Rw, Home::Disk(_)) if unlogged => reads,
+            // It goes on, although it could not be rebuilt.
+            (Attr::Rw, Home::Disk(_)) if unlogged || log == Log::Gone => reads,
             _ => Home::Nowhere,
         };
         Self { reads, writes }
@@ -278,8 +279,9 @@ mod tests {
             assert_eq!(route(&view, op), Route::Logged(3));
         }
         let view = VolumeView::new(Attr::Rw, Health::InSync, Some(3), Log::Gone, false);
-        assert_eq!(route(&view, Op::Read), Route::Own(3));
-        assert_eq!(route(&view, Op::Write), Route::Refuse(Refusal::ReadOnly));
+        for op in WRITES.into_iter().chain([Op::Read]) {
+            assert_eq!(route(&view, op), Route::Own(3));
+        }
     }
 
     #[test]

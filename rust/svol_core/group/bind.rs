@@ -165,13 +165,23 @@ impl GroupTable {
         metadata.volumes = in_line_order(line, &metadata)?;
 
         let resized = note_sizes(line, &mut metadata, disk_sectors)?;
+        let mut table = Self {
+            metadata,
+            allow_unprotected: line.features.allow_unprotected,
+        };
+        // What was lost before is no reason to keep the others waiting.
+        let mut lost = Vec::try_with_capacity(line.volumes.len())?;
+        for entry in 0..line.volumes.len() {
+            lost.try_push(table.is_lost(entry))?;
+        }
+        let metadata = &mut table.metadata;
         let mut failed = false;
         for (entry, volume) in line.volumes.iter().enumerate() {
             let has_none = metadata.volumes.get(entry).is_some_and(|record| {
                 let lives_on_others = record.disk.is_none() && record.health == Health::InSync;
                 record.attr.is_volume() && lives_on_others
             });
-            failed |= volume.dev.is_none() && !has_none && change::fail_disk(&mut metadata, entry);
+            failed |= volume.dev.is_none() && !has_none && change::fail_disk(metadata, entry);
         }
         let changed = resized || failed;
         if changed {
@@ -181,13 +191,16 @@ impl GroupTable {
             metadata.head.events = metadata.head.events.saturating_add(1);
         }
 
-        let table = Self {
-            metadata,
-            allow_unprotected: line.features.allow_unprotected,
-        };
         // While the group is being made there is no base yet to be served from.
         if !table.is_initialising() || failed {
-            if let Some(entry) = table.first_not_served() {
+            let may_be_lost = |entry: &usize| {
+                let by_force = line.features.force_metadata && table.is_lost(*entry);
+                by_force || lost.get(*entry) == Some(&true)
+            };
+            let refused = (0..lost.len())
+                .filter(|entry| !table.is_served(*entry))
+                .find(|entry| !may_be_lost(entry));
+            if let Some(entry) = refused {
                 let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
                 return Err(BindError::NotServed(lid));
             }

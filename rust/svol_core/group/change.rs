@@ -156,7 +156,11 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize) -> bool {
         disk.disk = None;
         disk.health = Health::Failed;
     }
+    let is_store = disk.attr == Attr::Increments;
     rebuild::stop_needing(metadata, &lid);
+    if is_store {
+        give_up_logs(metadata, &lid);
+    }
 
     let Some(served) = metadata
         .volumes
@@ -179,6 +183,25 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize) -> bool {
         };
     }
     true
+}
+
+/// The increments volume `store` is gone: the volumes that it kept the log of are written without one
+/// from now on. Disks that were never written are not yet, and hold the base image still.
+fn give_up_logs(metadata: &mut Metadata, store: &Id) {
+    for entry in 0..metadata.volumes.len() {
+        let disk = metadata
+            .volumes
+            .get(entry)
+            .filter(|volume| volume.attr == Attr::Rw && volume.rlid == Some(*store))
+            .and_then(|volume| volume.disk);
+        let Some(disk) = disk else {
+            continue;
+        };
+        let mut disks = metadata.volumes.iter_mut();
+        if let Some(disk) = disks.find(|volume| volume.lid == disk) {
+            disk.state.unprotected |= !disk.state.pristine;
+        }
+    }
 }
 
 /// Whether all that was ever written to `volume` is in its increments volume.

@@ -20,8 +20,6 @@ pub enum FailError {
     NoDisk,
     /// It failed before.
     Known,
-    /// It is an increments volume.
-    Increments,
     /// What is left could not serve this volume.
     Needed(Id),
 }
@@ -39,8 +37,7 @@ impl fmt::Display for FailError {
             Self::Unknown => f.write_str("the group has no such entry"),
             Self::NoDisk => f.write_str("it has no disk"),
             Self::Known => f.write_str("its disk has failed already"),
-            Self::Increments => f.write_str("not available yet for increments volumes"),
-            Self::Needed(lid) => write!(f, "without its disk nobody can serve {lid}"),
+            Self::Needed(lid) => write!(f, "without it nobody can serve {lid}"),
         }
     }
 }
@@ -76,9 +73,6 @@ impl GroupTable {
         if volume.state.removed {
             return Err(FailError::Unknown);
         }
-        if volume.attr == Attr::Increments {
-            return Err(FailError::Increments);
-        }
         let next = self.with_failed_disk(entry)?.ok_or(FailError::Known)?;
         let suffers = |other: &usize| self.is_served(*other) && !next.is_served(*other);
         match (0..self.volumes().len()).find(suffers) {
@@ -88,5 +82,33 @@ impl GroupTable {
             }),
             None => Ok(next),
         }
+    }
+}
+
+/// What becomes of the volumes of an increments volume that has failed, for the log.
+pub struct Fates<'a> {
+    table: &'a GroupTable,
+    store: usize,
+}
+
+impl<'a> Fates<'a> {
+    /// Of the increments volume that is the entry `store`.
+    pub fn new(table: &'a GroupTable, store: usize) -> Self {
+        Self { table, store }
+    }
+}
+
+impl fmt::Display for Fates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for entry in self.table.users_of(self.store) {
+            if let Some(volume) = self.table.volume(entry) {
+                let what = match self.table.is_served(entry) {
+                    true => "goes on, unprotected",
+                    false => "fails",
+                };
+                write!(f, "; {} {what}", volume.lid)?;
+            }
+        }
+        Ok(())
     }
 }

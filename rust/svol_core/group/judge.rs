@@ -54,6 +54,33 @@ impl GroupTable {
         (0..self.volumes().len()).find(|entry| !self.is_served(*entry))
     }
 
+    /// Whether the data of `entry` can't be found because its increments volume is gone.
+    pub fn is_lost(&self, entry: usize) -> bool {
+        let is_lost = |volume| !self.is_served(entry) && self.log(volume) == Log::Gone;
+        self.volume(entry).is_some_and(is_lost)
+    }
+
+    /// The health of `entry`, as users see it: that of a volume that lost its increments is `failed`,
+    /// although the disk of a diverted one may be well and serve others.
+    pub fn health(&self, entry: usize) -> Option<Health> {
+        let volume = self.volume(entry)?;
+        Some(match self.is_lost(entry) {
+            true => Health::Failed,
+            false => volume.health,
+        })
+    }
+
+    /// The volumes that name the increments volume of this entry.
+    pub fn users_of(&self, store: usize) -> impl Iterator<Item = usize> + '_ {
+        let lid = self.volume(store).map(|volume| volume.lid);
+        let uses = move |volume: &VolumeRecord| {
+            volume.attr.is_volume() && volume.rlid.is_some() && volume.rlid == lid
+        };
+        let all = self.volumes().iter().enumerate();
+        all.filter(move |(_, volume)| !volume.state.removed && uses(volume))
+            .map(|(entry, _)| entry)
+    }
+
     /// How it stands about the increments volume of an entry.
     pub(super) fn log(&self, volume: &VolumeRecord) -> Log {
         let Some(rlid) = &volume.rlid else {

@@ -54,7 +54,8 @@ impl GroupTable {
         write!(out, " {} {STATUS_FIELDS}", self.members().count())?;
         for (entry, volume) in self.members() {
             write!(out, " {} {}", volume.lid, volume.attr)?;
-            write!(out, " {} {} ", volume.health, self.protection(entry))?;
+            let health = self.health(entry).unwrap_or(volume.health);
+            write!(out, " {health} {} ", self.protection(entry))?;
             write_or_dash(out, volume.disk)?;
             out.write_char(' ')?;
             write_or_dash(out, volume.rlid)?;
@@ -146,7 +147,9 @@ impl GroupTable {
                 None => out.write_str("-"),
             },
             Column::RecoveryLid => write_or_dash(out, volume.rlid),
-            Column::Health => write!(out, "{}", volume.health),
+            Column::Health => {
+                write!(out, "{}", self.health(entry).unwrap_or(volume.health))
+            }
             Column::Protection => write!(out, "{}", self.protection(entry)),
         }
     }

@@ -31,7 +31,10 @@ mod tests {
                 Metadata,
                 HEADER_BYTES, //
             },
-            route::Home,
+            route::{
+                Home,
+                VolumeView, //
+            },
             samples::Sample,
             table_line::TableLine, //
         },
@@ -44,6 +47,12 @@ mod tests {
         LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments /sde -";
     const IN_PLACE: &str = "G0 128 1 /m0 2 LV0 ro /sda - LV1 rw /sdb - \
         3 allow_unprotected init assume_identical";
+    const CLONES: &str = "G0 128 1 /m0 5 LV0 ro /sda - C1 ro - ST L5 rw /sdc ST S0 spare /sdd - \
+        ST increments /sde - 2 init assume_identical";
+    const CLONES_WITHOUT_STORE: &str = "G0 128 1 /m0 5 LV0 ro /sda - C1 ro - ST L5 rw /sdc ST \
+        S0 spare /sdd - ST increments - -";
+    const CLONES_BY_FORCE: &str = "G0 128 1 /m0 5 LV0 ro /sda - C1 ro - ST L5 rw /sdc ST \
+        S0 spare /sdd - ST increments - - 1 force_metadata";
     const SECTORS: u64 = 1000;
 
     /// Why a test could not be carried out.
@@ -288,7 +297,6 @@ mod tests {
         assert_eq!(table.disk_meant(&id("S0")?), Ok(3));
         assert_eq!(table.disk_meant(&id("LV9")?), Err(FailError::Unknown));
         let refused = |table: &GroupTable, entry| table.with_disk_given_up(entry).err();
-        assert_eq!(refused(&table, 4), Some(FailError::Increments));
         assert_eq!(refused(&table, 9), Some(FailError::Unknown));
 
         let give_up =
@@ -306,6 +314,84 @@ mod tests {
         let table = active(FIGURE_9)?;
         let table = table.with_unprotected(2)?.ok_or(Failed)?;
         assert_eq!(refused(&table, 2), Some(FailError::Needed(id("LV2")?)));
+        Ok(())
+    }
+
+    #[test]
+    fn an_increments_volume_fails() -> Test {
+        // Nobody has written, and the disk is a source still.
+        let table = active(FIGURE_9)?;
+        let table = table.with_disk_given_up(4).map_err(|_| Failed)?;
+        assert_eq!(table.state(), GroupState::Degraded);
+        assert_eq!(sources(&table), 0b111);
+        assert_eq!(table.protection(2), Protection::Unprotected);
+        let in_place = |table: &GroupTable| table.view(2).map(|view| view.writes);
+        assert_eq!(in_place(&table), Some(Home::Disk(2)));
+        assert!(table.with_unprotected(2)?.is_some());
+
+        // What was written has no log any more, and that is known with the same commit.
+        let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
+        let table = failed(&table, 4)?;
+        assert!(table.volume(2).is_some_and(|disk| disk.state.unprotected));
+        assert_eq!(table.health(2), Some(Health::InSync));
+        assert_eq!(table.health(4), Some(Health::Failed));
+        assert!(table.with_unprotected(2)?.is_none());
+        assert_eq!(table.with_disk_given_up(4), Err(FailError::Known));
+        assert_eq!(
+            table.with_disk_given_up(2),
+            Err(FailError::Needed(id("LV2")?))
+        );
+        // It is not trusted when it comes back.
+        let line = "G0 128 2 /m0 /m1 5 LV0 ro /sda - LV1 ro /sdb - \
+            LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments /sde -";
+        let (bound, changed) = bind(line, table.metadata().try_clone()?)?;
+        assert!(!changed);
+        assert_eq!(bound.health(4), Some(Health::Failed));
+        assert_eq!(in_place(&bound), Some(Home::Disk(2)));
+        // Nor if it is not there at a start.
+        let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
+        let line = "G0 128 2 /m0 /m1 5 LV0 ro /sda - LV1 ro /sdb - \
+            LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments - -";
+        let (bound, changed) = bind(line, table.metadata().try_clone()?)?;
+        assert!(changed);
+        assert!(bound.volume(2).is_some_and(|disk| disk.state.unprotected));
+        Ok(())
+    }
+
+    #[test]
+    fn an_increments_volume_fails_that_is_needed() -> Test {
+        let table = active(CLONES)?;
+        let table = table.with_writes(2)?.ok_or(Failed)?;
+        assert_eq!(
+            table.with_disk_given_up(4),
+            Err(FailError::Needed(id("C1")?))
+        );
+        let lost = failed(&table, 4)?;
+        assert_eq!(lost.state(), GroupState::Failed);
+        assert_eq!(lost.health(1), Some(Health::Failed));
+        assert_eq!(lost.health(2), Some(Health::InSync));
+        assert!(lost.view(1).is_some_and(|v| v == VolumeView::NOWHERE));
+        assert_eq!(sources(&lost), 0b1);
+        // The others start without it.
+        assert!(bind(CLONES_WITHOUT_STORE, lost.metadata().try_clone()?).is_ok());
+        // What nobody knows to be lost is lost only by force.
+        let before = || table.metadata().try_clone();
+        assert_eq!(
+            bind(CLONES_WITHOUT_STORE, before()?).err(),
+            Some(BindError::NotServed(id("C1")?))
+        );
+        let (bound, _) = bind(CLONES_BY_FORCE, before()?)?;
+        assert_eq!(bound.health(1), Some(Health::Failed));
+
+        // A volume whose disk is gone, and one that is being rebuilt.
+        let degraded = failed(&table, 2)?;
+        assert_eq!(degraded.health(2), Some(Health::Degraded));
+        assert_eq!(failed(&degraded, 4)?.health(2), Some(Health::Failed));
+        let rebuilding = degraded.with_rebuild(&id("L5")?, None, |_| true);
+        let rebuilding = rebuilding.map_err(|_| Failed)?;
+        let lost = failed(&rebuilding, 4)?;
+        assert_eq!(lost.health(2), Some(Health::Failed));
+        assert_eq!(lost.rebuilds().count(), 0);
         Ok(())
     }
 

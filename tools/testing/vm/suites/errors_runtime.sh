@@ -308,7 +308,6 @@ test_fail_message() {
 	figure9_volumes
 	begin_refusals
 	refusal ENODEV 'fail;LV9' 'fail LV9'
-	refusal EOPNOTSUPP 'fail;DLV2' 'fail DLV2'
 	check_refusals messages
 	expect_warnings
 	start_load LV0 /dev/mapper/LV0

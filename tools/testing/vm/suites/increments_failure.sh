@@ -1,0 +1,202 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Increments volumes that fail while the group is in use: logged volumes go on without them, and
+# nobody else notices.
+# Smoke: store_dies_under_load
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+store_has_failed() {
+	wait_health DLV2 failed
+	assert_status DLV2.disk=- LV2.health=in-sync LV2.protection=unprotected state=degraded
+}
+
+# LV2 goes on without a log, then, after a restart with the device back, and without the device: it is
+# not trusted.
+goes_on_unprotected() {
+	store_has_failed
+	steps LV2 check write:100+50 flush
+	down9
+	cover_is store linear
+	log_mark
+	up9
+	assert_logged 'increments DLV2: missing or failed before; LV2 goes on, unprotected'
+	store_has_failed
+	steps LV2 check write:5000+9 dsync:300+9 zero:512+128 flush check
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1
+	down9
+	group_move DLV2 -
+	up9
+	store_has_failed
+	steps LV2 check write:0+9 flush check
+	down9
+	"$SVOL_TEST" steps "$D2" --seed "$SEED" --own 1002 --state s.LV2 check
+}
+
+test_store_dies_idle() {
+	local events
+	covered9 8 cache_size=4
+	steps LV2 write:0+2048 write:4096+8 flush
+	events=$(dm_info G0 events)
+	log_mark
+	cover_is store error
+	steps LV2 check write:50+100 write:9001+3 flush dsync:7000+5 check
+	goes_on_unprotected
+	assert_logged 'increments DLV2: failed; LV2 goes on, unprotected'
+	assert_at_least 'the events' "$(dm_info G0 events 2>/dev/null || echo $((events + 1)))" $((events + 1))
+}
+
+test_store_dies_under_load() {
+	covered9 8
+	start_loads9
+	nap 1
+	cover_is store error
+	wait_health DLV2 failed
+	assert_io_flows /dev/mapper/LV2
+	assert_io_flows /dev/mapper/LV0
+	nap 1
+	stop_loads
+	store_has_failed
+	assert_data9
+	dmsetup suspend G0
+	dmsetup resume G0
+	dm_change G0 "$(dmsetup table G0)"
+	assert_data9
+	store_has_failed
+	down9
+	up9
+	assert_data9
+	down9
+	assert_state "$D2" lv2
+}
+
+# Only entries can't be written: what a commit needs.
+test_entries_fail() {
+	local size
+	need_target flakey
+	covered9 8
+	size=$(blockdev --getsz "$DI")
+	steps LV2 write:0+64 flush
+	dm_change store "0 4096 linear $DI 0
+		4096 128 flakey $DI 4096 0 1000 1 error_writes
+		4224 $((size - 4224)) linear $DI 4224" --noflush
+	steps LV2 write:3000+100 flush check
+	goes_on_unprotected
+}
+
+# A user says so; by then nothing is wrong with it.
+test_fail_by_command() {
+	covered9 8
+	start_loads9
+	log_mark
+	dmsetup message G0 0 fail DLV2
+	wait_health DLV2 failed
+	assert_logged 'increments DLV2: failed by command; LV2 goes on, unprotected'
+	nap 1
+	stop_loads
+	store_has_failed
+	assert_data9
+	begin_refusals
+	refusal EINVAL 'fail;DLV2' 'fail DLV2'
+	refusal EBUSY 'fail;LV2' 'fail LV2'
+	refusal EINVAL 'readd;DLV2' 'readd DLV2'
+	refusal '' 'set_attr;LV2' 'set_attr LV2 ro'
+	check_refusals messages
+	down9
+	up9
+	store_has_failed
+	assert_data9
+}
+
+# Nobody has written: LV2 loses its protection, and serves others until it is written.
+test_nothing_was_written() {
+	covered9 8
+	dmsetup remove LV2
+	down_rest
+	group_move DLV2 -
+	group_create
+	read_status
+	assert_status DLV2.health=failed LV2.protection=unprotected state=degraded
+	figure9_volumes
+	steps LV2 write:0+100 flush check
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1
+	down9
+	up9
+	steps LV2 check
+}
+
+down_rest() {
+	dmsetup remove LV0 LV1 G0
+}
+
+# Diverted and logged volumes share the store. It stays in use for what nobody else has, and the
+# logged one goes on without it.
+test_store_is_needed() {
+	local size
+	load_module
+	logged_disks 1 4 6
+	dm_linear store "$STORE"
+	size=$(blockdev --getsz "$STORE")
+	G_VOLUMES=("LV0 ro $BASE_DISK -" 'C1 ro /dev/mapper/leg_C1 ST' "L5 rw $DISK ST"
+		'ST increments /dev/mapper/store -')
+	expect_disk_errors
+	group_create
+	clones_create
+	steps C1 write:0+100 flush
+	steps L5 write:0+100 flush
+	begin_refusals
+	refusal EBUSY 'fail;ST;C1' 'fail ST'
+	check_refusals messages
+	log_mark
+	dm_change store "0 $size error" --noflush
+	assert_eq 'a write to C1' "$("$SVOL_TEST" write-error /dev/mapper/C1 --sector 600)" EIO
+	must_fail dd if=/dev/mapper/C1 of=/dev/null bs=4096 count=1 iflag=direct status=none
+	steps L5 write:50+300 flush check
+	assert_base /dev/mapper/G0
+	read_status
+	assert_status L5.protection=unprotected L5.health=in-sync ST.health=in-sync
+	clones_remove
+	dmsetup remove G0
+	dm_change store "0 $size linear $STORE 0"
+	group_create
+	clones_create
+	steps C1 check
+	steps L5 check write:0+9 flush check
+	read_status
+	assert_status L5.protection=unprotected
+	# Without it, the others start only if that is wanted.
+	clones_remove
+	dmsetup remove G0
+	group_move ST -
+	group_refused 'LID C1'
+	G_FEATURES+=(force_metadata)
+	group_create
+	G_FEATURES=("${G_FEATURES[@]:0:2}")
+	svol_create L5
+	steps L5 check write:0+9 flush check
+	read_status
+	assert_status C1.health=failed ST.health=failed state=failed L5.health=in-sync
+	dmsetup remove L5 G0
+	group_create
+	dmsetup message G0 0 remove C1
+	read_status
+	assert_status state=degraded
+}
+
+# With all metadata dead, too, a write that the store lacks is not answered as done.
+test_without_metadata() {
+	covered9 8
+	steps LV2 write:0+64 flush
+	cover_is meta1 error
+	cover_is meta2 error
+	cover_is store error
+	steps LV2 check
+	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2)" EIO
+	cover_is meta1 linear
+	cover_is meta2 linear
+	"$SVOL_TEST" write-error /dev/mapper/LV2
+	wait_health DLV2 failed
+	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2)" none
+}

@@ -6,6 +6,7 @@ mod attributes;
 mod fail;
 mod fail_store;
 mod rebuild;
+mod replace_meta;
 
 use attributes::Changes;
 use rebuild::Rebuilds;

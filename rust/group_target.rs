@@ -187,6 +187,9 @@ impl Target for GroupTarget {
                 Ok(())
             }
             Message::Remove(lid) => self.group.remove(&lid),
+            Message::ReplaceMeta { device, dev } => {
+                self.group.replace_meta(&self.members, device, dev)
+            }
             Message::SetAttr {
                 lid,
                 attr,

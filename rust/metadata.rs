@@ -20,7 +20,8 @@ use crate::{
             CopyState,
             Metadata,
             BODY_OFFSET,
-            HEADER_BYTES, //
+            HEADER_BYTES,
+            SLOTS, //
         },
         table_line::{
             MetaDevice,
@@ -59,7 +60,16 @@ impl Homes {
         Self(homes)
     }
 
-    fn position(&self, copy: usize) -> Option<usize> {
+    /// The same, with a copy on another device of the line.
+    pub(crate) fn with(mut self, copy: usize, device: usize) -> Self {
+        if let Some(home) = self.0.get_mut(copy) {
+            *home = Some(device);
+        }
+        self
+    }
+
+    /// The device of a copy, counting from 0 in the line.
+    pub(crate) fn position(&self, copy: usize) -> Option<usize> {
         self.0.get(copy).copied().flatten()
     }
 
@@ -186,6 +196,22 @@ pub(crate) fn write_copy(
     metadata: &Metadata,
 ) -> Result {
     write(members, homes, copy, metadata, &body(metadata)?)
+}
+
+/// Takes the headers of a copy away: nothing of what it held counts from then on. Sleeps for I/O.
+///
+/// # Errors
+///
+/// `ENXIO` if it has no device; `ENOMEM`; those of the device.
+pub(crate) fn erase(members: &Members, homes: &Homes, copy: usize) -> Result {
+    let device = homes.device(members, copy).ok_or(ENXIO)?;
+    let zeros = KVec::from_elem(0u8, BODY_OFFSET, GFP_KERNEL)?;
+    for slot in 0..SLOTS {
+        members
+            .io
+            .write_durable(device, slot_offset(slot) >> 9, &zeros)?;
+    }
+    Ok(())
 }
 
 fn body(metadata: &Metadata) -> Result<KVec<u8>> {

@@ -296,7 +296,11 @@ impl Group {
     }
 
     /// The live table of these members; under `commits`.
-    fn live_table(&self, members: &Members, message: &str) -> Result<(Arc<Bound>, Homes)> {
+    pub(super) fn live_table(
+        &self,
+        members: &Members,
+        message: &str,
+    ) -> Result<(Arc<Bound>, Homes)> {
         let state = self.state.lock();
         let homes = state.homes;
         let bound = state.bound.as_ref().filter(|_| state.is_live).cloned();

@@ -87,11 +87,12 @@ pub enum Message<'a> {
     },
     /// Take an entry out of the group.
     Remove(Id),
-    /// Put a metadata copy on another device.
+    /// Write the metadata copy that is lost to a device.
     ReplaceMeta {
-        /// The copy, counting from 0.
-        copy: usize,
-        /// The path of its new device.
+        /// The place of the device among the metadata devices of the table line, counting from 0;
+        /// users count from 1.
+        device: usize,
+        /// The path of that device.
         dev: &'a [u8],
     },
     /// Begin to compare all sources.
@@ -389,13 +390,14 @@ fn parse_replace_meta<'a, I>(words: &mut Words<'a, I>) -> Parsed<Message<'a>>
 where
     I: Iterator<Item = &'a [u8]>,
 {
-    let word = words.need(MessageProblem::Missing("copy number"))?;
-    let copy = parse_u64(word.text)
-        .and_then(|copy| usize::try_from(copy).ok())
-        .filter(|copy| *copy < MAX_META_COPIES)
+    let word = words.need(MessageProblem::Missing("metadata device"))?;
+    let device = parse_u64(word.text)
+        .and_then(|device| usize::try_from(device).ok())
+        .filter(|device| *device <= MAX_META_COPIES)
+        .and_then(|device| device.checked_sub(1))
         .ok_or(word.flaw(MessageProblem::Number))?;
     let dev = need_dev(words)?;
-    Ok(Message::ReplaceMeta { copy, dev })
+    Ok(Message::ReplaceMeta { device, dev })
 }
 
 fn parse_scrub<'a, I>(words: &mut Words<'a, I>) -> Parsed<Message<'a>>
@@ -502,8 +504,8 @@ mod tests {
             rlid,
         };
         assert_eq!(parse("add A rw /dev/x B"), Ok(add));
-        let replace = Message::ReplaceMeta { copy: 1, dev };
-        assert_eq!(parse("replace_meta 1 /dev/x"), Ok(replace));
+        let replace = Message::ReplaceMeta { device: 1, dev };
+        assert_eq!(parse("replace_meta 2 /dev/x"), Ok(replace));
         Ok(())
     }
 
@@ -550,8 +552,9 @@ mod tests {
             ("add A rw - -", 3, Dev),
             ("add A rw /dev/x", 4, Missing("RLID")),
             ("add A spare /dev/x B", 4, Rlid),
-            ("replace_meta 2 /dev/x", 1, Number),
-            ("replace_meta 0 -", 2, Dev),
+            ("replace_meta 0 /dev/x", 1, Number),
+            ("replace_meta 3 /dev/x", 1, Number),
+            ("replace_meta 1 -", 2, Dev),
             ("scrub", 1, Missing("start or stop")),
             ("scrub pause", 1, NotOneOf("start or stop")),
             ("scrub start now", 2, NotOneOf("repair")),

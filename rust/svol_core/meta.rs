@@ -20,10 +20,24 @@
 //! 3. The loss of a copy is committed twice, so that both slots of the survivor record it. Only
 //!    then does anything rely on it: no single damaged sector can make a lost copy look live.
 //! 4. A new group first *claims* each copy (see [`Metadata::claim`]), then commits generation 1,
-//!    `initialising`, and, when all is done, generation 2, `active`. Any other new copy is
-//!    claimed too, and then both its slots are written before it counts as a copy.
+//!    `initialising`, and, when all is done, generation 2, `active`.
 //! 5. After a start that rewrites copies, the chosen generation itself is written to them before
 //!    a new one begins.
+//!
+//! # Replacing a copy
+//!
+//! A copy whose loss is on record can be made anew, while the group is in use:
+//!
+//! 1. its headers, if it has any, are overwritten: it is nobody's;
+//! 2. if the next generation does not belong to slot 1, the state is committed once more;
+//! 3. the copy is claimed, in slot 0;
+//! 4. the generation in which it is live again is written to it, then committed to all;
+//! 5. the state is committed once more: both its slots are whole.
+//!
+//! Cut off before the header of step 4, it is ignored, since the survivor has its loss on record in
+//! both slots. After that it is the newest one, and the survivor is one generation behind, which is
+//! how [`choose`] knows that nobody went on without the other. If step 4 fails, its headers are
+//! overwritten again before anything else is committed.
 
 mod body;
 mod check;
@@ -346,6 +360,28 @@ impl Metadata {
         self.head.copies = copies;
         self.head.events = self.head.events.saturating_add(1);
         true
+    }
+
+    /// Records that metadata copy `copy`, counting from 0, is live again: a change of state, for
+    /// [replacing](self#replacing-a-copy) it. Returns whether it is news.
+    pub fn revive_copy(&mut self, copy: usize) -> bool {
+        let copies = self.head.copies.with(copy, CopyState::Live);
+        let is_news = copies != self.head.copies;
+        self.head.copies = copies;
+        is_news
+    }
+
+    /// What a group of this kind is claimed with.
+    pub fn identity(&self) -> Identity {
+        let head = &self.head;
+        Identity {
+            uuid: head.uuid,
+            group: head.group,
+            sectors: head.sectors,
+            block_sectors: head.block_sectors,
+            logical_block_bytes: head.logical_block_bytes,
+            copies: head.copies.count(),
+        }
     }
 
     /// The index of the entry `lid`.

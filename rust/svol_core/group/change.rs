@@ -121,6 +121,16 @@ impl GroupTable {
         })
     }
 
+    /// The group after metadata copy `copy`, counting from 0, was made anew. `None` if it is not
+    /// lost, or there is no such copy.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_copy(&self, copy: usize) -> Result<Option<Self>, AllocError> {
+        self.changed(|metadata| metadata.revive_copy(copy))
+    }
+
     /// The next generation, after a change of state.
     fn next_state(&self) -> Result<Self, AllocError> {
         let mut next = self.recommitted()?;

@@ -351,6 +351,18 @@ pub fn choose(
     }))
 }
 
+/// Whether a device may be made a metadata copy of the group with this uuid, as far as what it holds
+/// is concerned: it is blank, or what it had was this group's.
+pub fn may_become_copy(probe: &CopyProbe, uuid: &[u8; 16]) -> bool {
+    match judge(probe) {
+        Verdict::Blank => true,
+        Verdict::Good(Good { metadata, .. }) | Verdict::Claimed(metadata) => {
+            metadata.head.uuid == *uuid
+        }
+        _ => false,
+    }
+}
+
 /// Whether a copy may have held something newer than its best whole generation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Doubt {

@@ -7,6 +7,7 @@ mod tests {
     use super::super::{
         choose::{
             choose,
+            may_become_copy,
             CopyAction,
             CopyPlan,
             Gone,
@@ -320,6 +321,55 @@ mod tests {
         assert_eq!(single(6, damaged_body(7), false), Ok(false));
         assert_eq!(single(6, SlotState::DamagedHeader, true), Ok(true));
         assert_eq!(single(6, damaged_body(7), true), Ok(true));
+        Ok(())
+    }
+
+    /// Each point at which the replacement of copy 1 can be cut off, without anybody who confirms.
+    #[test]
+    fn replaced_copies() -> Test {
+        // Generation 6 is in effect, 7 is to have both copies.
+        let survivor = || alone(0, 6, 1);
+        for replaced in [
+            blank()?,
+            foreign()?,
+            slots(SlotState::Blank, SlotState::Foreign)?,
+            claimed(1, 7, SlotState::Blank)?,
+            claimed(1, 7, SlotState::Foreign)?,
+        ] {
+            let probes = pair(survivor()?, replaced)?;
+            assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Ignore], false)));
+        }
+        let first = || copy_with(1, generation(7, 2)?, valid(1, claim("G0", 2)?));
+        let probes = pair(survivor()?, first()?)?;
+        assert_eq!(start(&probes), Ok(resume(1, 1, [Rewrite, Keep], true)));
+
+        let mut before = generation(6, 2)?;
+        before.head.copies = before.head.copies.with(1, CopyState::Lost);
+        let both = copy_with(0, generation(7, 2)?, valid(0, before))?;
+        let probes = pair(both, first()?)?;
+        assert_eq!(start(&probes), Ok(resume(0, 1, [Keep, Keep], false)));
+        // The second commit has come to the survivor alone.
+        let probes = pair(whole(0, 8)?, first()?)?;
+        assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Rewrite], true)));
+        Ok(())
+    }
+
+    #[test]
+    fn devices_for_copies() -> Test {
+        let may = |probes: Probes| probes.iter().all(|probe| may_become_copy(probe, &UUID));
+        assert!(may(blank()?));
+        assert!(may(claimed(1, 7, SlotState::Foreign)?));
+        assert!(may(whole(1, 6)?));
+        assert!(!may(claimed(1, 8, SlotState::Blank)?));
+        for other in [
+            foreign()?,
+            broken()?,
+            unreadable()?,
+            other_version()?,
+            missing()?,
+        ] {
+            assert!(!may(other));
+        }
         Ok(())
     }
 

@@ -344,6 +344,9 @@ test_messages() {
 	refusal EINVAL 'replace_meta' 'replace_meta'
 	refusal EINVAL 'replace_meta' 'replace_meta 1'
 	refusal EINVAL 'replace_meta;3' "replace_meta 3 $DS"
+	refusal ENOENT 'replace_meta;/dev/none' 'replace_meta 1 /dev/none'
+	refusal EINVAL 'replace_meta;load a line' "replace_meta 1 $DS"
+	refusal EBUSY 'replace_meta;in use' "replace_meta 1 $META"
 	refusal EINVAL 'scrub' 'scrub'
 	refusal EINVAL 'scrub;sideways' 'scrub sideways'
 	refusal EINVAL 'scrub;hard' 'scrub start hard'
@@ -368,7 +371,6 @@ test_messages() {
 	refusal EOPNOTSUPP 'rollback' 'rollback LV2'
 	refusal EOPNOTSUPP 'set_attr' 'set_attr LV2 ro 0 128'
 	refusal EOPNOTSUPP 'add' "add LV9 ro $DS -"
-	refusal EOPNOTSUPP 'replace_meta' "replace_meta 1 $DS"
 	refusal EOPNOTSUPP 'scrub' 'scrub start'
 	refusal EOPNOTSUPP 'scrub' 'scrub start repair'
 	refusal EOPNOTSUPP 'scrub' 'scrub stop'

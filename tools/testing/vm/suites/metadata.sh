@@ -642,6 +642,87 @@ test_write_errors_of_the_second_copy() {
 	write_errors_of_one_copy 2 AF "$META2"
 }
 
+# Both copies are there, and each of them alone is enough.
+assert_two_copies() { # letters of the first one alone
+	local metas=("${G_META[@]}")
+	read_status
+	assert_status metadata=AA LV2.protection=unprotected
+	group_restart
+	G_META=("${metas[0]}" -)
+	G_FEATURES+=(force_metadata)
+	group_restart
+	read_status
+	assert_status "metadata=$1" LV2.protection=unprotected
+}
+
+# A copy that was lost is made anew on another device, while volumes are in use.
+test_replaced_copy() {
+	local new events
+	plain9 4
+	new_disks new 4
+	expect_warnings
+	expect_log '^(I/O error|Buffer I/O error|critical )'
+	svol_create LV0 --readonly
+	disk_set "$META2" power 0
+	svol_create LV2
+	read_status
+	assert_status metadata=AF
+	# What is there now is not what the line says.
+	must_fail dmsetup message G0 0 replace_meta 2 "$new"
+	G_META=("$META" "$new")
+	dm_change G0 "$(group_table)"
+	read_status
+	assert_status metadata=AF
+	start_load LV0 /dev/mapper/LV0
+	events=$(dm_info G0 events)
+	log_mark
+	dmsetup message G0 0 replace_meta 2 "$new"
+	assert_logged '^dm_svol: G0: metadata device 2: has a copy of the metadata again'
+	[ "$(dm_info G0 events)" -gt "$events" ] || fail 'no event'
+	read_status
+	assert_status metadata=AA LV2.protection=unprotected LV2.health=in-sync
+	must_fail dmsetup message G0 0 replace_meta 2 "$new"
+	stop_load LV0
+	dmsetup remove LV0
+	dmsetup remove LV2
+	# The new one alone now.
+	G_META=("$new" "$META")
+	group_restart
+	assert_two_copies FA
+}
+
+# Its own device again, after it works again; and a device that holds something else.
+test_replaced_copy_in_its_place() {
+	need_target flakey
+	load_module
+	plain9_disks 4
+	expect_warnings
+	flaky flaky "$META"
+	G_META=(/dev/mapper/flaky "$META2")
+	group_create
+	flaky_writes flaky "$META" fail
+	svol_create LV2
+	read_status
+	assert_status metadata=FA
+	# It still fails.
+	must_fail dmsetup message G0 0 replace_meta 1 /dev/mapper/flaky
+	read_status
+	assert_status metadata=FA
+	dmsetup remove LV2
+	dmsetup remove G0
+	flaky_writes flaky "$META" work
+	"$SVOL_TEST" fill --seed 9 "$META"
+	group_create
+	log_mark
+	must_fail dmsetup message G0 0 replace_meta 1 /dev/mapper/flaky
+	assert_logged '^dm_svol: G0: message "replace_meta": metadata device 1: it holds something else'
+	read_status
+	assert_status metadata=FA
+	blkdiscard -fz "$META"
+	dmsetup message G0 0 replace_meta 1 /dev/mapper/flaky
+	assert_two_copies AF
+}
+
 # What can't be made durable does not happen: nobody writes unlogged without the mark.
 test_write_errors_of_the_only_copy() {
 	local before

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A metadata copy that was lost is written to another device, or to its own once more.
+//!
+//! The order, and what a crash leaves: [`crate::svol_core::meta`].
+
+use super::Group;
+use crate::{
+    bound::Bound,
+    dm::device_number,
+    log,
+    members::Members,
+    metadata::{
+        self,
+        Homes, //
+    },
+    svol_core::{
+        group::GroupTable,
+        meta::{
+            choose::may_become_copy,
+            slot_of,
+            CopyState,
+            Metadata, //
+        },
+        table_line::MetaDevice,
+        text::Quoted, //
+    },
+};
+use kernel::prelude::*;
+
+/// The generation that brings a copy back goes to this slot, so that the claim stays in the other one.
+const SLOT: usize = 1;
+
+impl Group {
+    /// Writes the metadata copy that is lost to a metadata device of the live line, counting from
+    /// 0, as a message of the table of these members wants. `path` says once more which device that
+    /// is: what it holds is overwritten. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not; the group has the copies then that it had.
+    #[inline(never)]
+    pub(crate) fn replace_meta(&self, members: &Members, device: usize, path: &[u8]) -> Result {
+        let number = device_number(path);
+        let _commits = self.commits.lock();
+        let (bound, homes) = self.live_table(members, "replace_meta")?;
+        let name = self.name();
+        let place = MetaDevice(device);
+        let refuse = |why: core::fmt::Arguments<'_>, error: Error| {
+            log::notice!(name, "message \"replace_meta\": {place}: {why}");
+            error
+        };
+
+        let number = number.map_err(|error| {
+            let errno = error.to_errno();
+            refuse(format_args!("{}: error {errno}", Quoted(path)), error)
+        })?;
+        let listed = members
+            .meta_device(device)
+            .ok_or_else(|| refuse(format_args!("the table line has none there"), EINVAL))?
+            .number();
+        if listed != number {
+            return Err(refuse(
+                format_args!(
+                    "the table line has device {listed} there, not {number}: load a line with it first"
+                ),
+                EINVAL,
+            ));
+        }
+        let (copy, next) = self
+            .with_lost_copy(&homes, device)
+            .map_err(|error| match error {
+                EBUSY => refuse(format_args!("it has a copy that is in use"), error),
+                ENOENT => refuse(format_args!("no copy is lost"), EINVAL),
+                _ => error,
+            })?;
+        let probe = metadata::probe(members, device)?;
+        if !may_become_copy(&probe, &next.head().uuid) {
+            let why = format_args!("it holds something else, or can't be read: wipe it first");
+            return Err(refuse(why, EINVAL));
+        }
+        drop(probe);
+
+        let homes = homes.with(copy, device);
+        self.write_lost_copy(&bound, &homes, copy, next)
+            .inspect_err(|error| {
+                let errno = error.to_errno();
+                refuse(
+                    format_args!("the copy can't be written: error {errno}"),
+                    *error,
+                );
+            })?;
+        log::info!(name, "{place}: has a copy of the metadata again");
+        Ok(())
+    }
+
+    /// The copy that is lost, and the group with it. `EBUSY` if the device has another one that is
+    /// live, `ENOENT` if none is lost.
+    fn with_lost_copy(&self, homes: &Homes, device: usize) -> Result<(usize, KBox<GroupTable>)> {
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let copies = table.head().copies;
+        let is_live = |copy: &usize| copies.state(*copy) == Some(CopyState::Live);
+        let mut live = (0..copies.count()).filter(is_live);
+        if live.any(|copy| homes.position(copy) == Some(device)) {
+            return Err(EBUSY);
+        }
+        let copy = (0..copies.count())
+            .find(|copy| !is_live(copy))
+            .ok_or(ENOENT)?;
+        let next = table.with_copy(copy)?.ok_or(ENOENT)?;
+        Ok((copy, KBox::new(next, GFP_KERNEL)?))
+    }
+
+    /// The steps; under `commits`.
+    #[inline(never)]
+    fn write_lost_copy(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        copy: usize,
+        mut next: KBox<GroupTable>,
+    ) -> Result {
+        let members = &bound.members;
+        let claim = Metadata::claim(&next.metadata().identity());
+        metadata::erase(members, homes, copy)?;
+        if slot_of(next.head().sequence) != SLOT {
+            self.commit_again(bound, homes)?;
+            next = self.with_copy(copy)?;
+        }
+        metadata::write_copy(members, homes, copy, &claim)?;
+        let written = metadata::write_copy(members, homes, copy, next.metadata())
+            .and_then(|()| self.commit(bound, homes, next));
+        if written.is_err() {
+            // What it says was never in effect. If it can't be erased, it can't be read either.
+            let _ = metadata::erase(members, homes, copy);
+            return written;
+        }
+        self.state.lock().homes = *homes;
+        // Both of its slots are whole then.
+        self.commit_again(bound, homes)?;
+        let state = self.state.lock();
+        let copies = state.table.as_ref().map(|table| table.head().copies);
+        match copies.and_then(|copies| copies.state(copy)) {
+            Some(CopyState::Live) => Ok(()),
+            _ => Err(EIO),
+        }
+    }
+
+    fn with_copy(&self, copy: usize) -> Result<KBox<GroupTable>> {
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let next = table.with_copy(copy)?.ok_or(ENOENT)?;
+        Ok(KBox::new(next, GFP_KERNEL)?)
+    }
+
+    /// Commits the state as it is once more.
+    fn commit_again(&self, bound: &Bound, homes: &Homes) -> Result {
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let next = KBox::new(table.recommitted()?, GFP_KERNEL)?;
+        drop(state);
+        self.commit(bound, homes, next)
+    }
+}

@@ -105,6 +105,7 @@ pub(crate) use target::{
 pub(crate) use vtable::Registration;
 pub(crate) use worker::{
     Job,
+    JobClass,
     Worker, //
 };
 pub(crate) use writer::Writer;

@@ -339,6 +339,9 @@ impl Group {
     ) -> Result {
         // Before the lock: it takes the volumes' suspend locks, under which they take this one.
         self.provider.suspend_clients();
+        // Tables that go are dropped after the lock: the workers of their stores, which end then,
+        // may be about to take it.
+        let (_old, new);
         let _commits = self.commits.lock();
         let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
         if let Some(bound) = known {
@@ -358,10 +361,10 @@ impl Group {
             openings,
         } = start::start(line, members)?;
         self.check_writers(&table)?;
-        let bound = self.make_bound(&table, line, members, stores)?;
-        let table = self.resolve(&bound, &homes, table)?;
-        let table = self.resolve_rebuilds(&bound, &homes, table)?;
-        let bound = Arc::new(bound, GFP_KERNEL)?;
+        new = Arc::new(self.make_bound(&table, line, members, stores)?, GFP_KERNEL)?;
+        let bound = &new;
+        let table = self.resolve(bound, &homes, table)?;
+        let table = self.resolve_rebuilds(bound, &homes, table)?;
         self.provider.publish(live, bound.clone())?;
 
         let mut state = self.state.lock();
@@ -370,12 +373,12 @@ impl Group {
             .events
             .replace(events)
             .is_some_and(|before| before.saturating_add(openings) != events);
-        let old = state.bound.replace(bound);
+        _old = state.bound.replace(bound.clone());
         let old_table = state.table.replace(table);
         state.homes = homes;
         state.is_live = true;
         drop(state);
-        drop((old, old_table));
+        drop(old_table);
         if let Some(bound) = self.bound() {
             bound.go_on();
             self.start_rebuilds(bound, &line.features);

@@ -103,9 +103,12 @@ unsigned int dmr_cpu(void)
 	return raw_smp_processor_id();
 }
 
-void dmr_init_delayed_work(struct delayed_work *work, work_func_t fn)
+/* INIT_DELAYED_WORK() would give all callers of this function one lockdep class. */
+void dmr_init_delayed_work(struct delayed_work *work, work_func_t fn,
+			   const char *name, struct lock_class_key *key)
 {
 	INIT_DELAYED_WORK(work, fn);
+	lockdep_init_map(&work->work.lockdep_map, name, key, 0);
 }
 
 struct workqueue_struct *dmr_alloc_ordered_workqueue(const char *name)

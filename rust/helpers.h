@@ -54,7 +54,8 @@ void dmr_stack_dma_alignment(struct queue_limits *limits, struct block_device *b
 unsigned int dmr_noio_save(void);
 void dmr_noio_restore(unsigned int flags);
 unsigned int dmr_cpu(void);
-void dmr_init_delayed_work(struct delayed_work *work, work_func_t fn);
+void dmr_init_delayed_work(struct delayed_work *work, work_func_t fn,
+			   const char *name, struct lock_class_key *key);
 struct workqueue_struct *dmr_alloc_ordered_workqueue(const char *name);
 
 #endif

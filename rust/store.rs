@@ -44,6 +44,7 @@ use crate::{
         Bufio,
         Device,
         Job,
+        JobClass,
         ParkedList,
         Worker, //
     },
@@ -230,6 +231,13 @@ pub(crate) struct Store {
 }
 
 impl Job for Store {
+    const NAME: &'static CStr = c"dm-svol-store";
+
+    fn class() -> &'static JobClass {
+        static CLASS: JobClass = JobClass::new();
+        &CLASS
+    }
+
     fn run(worker: &Worker<Self>) {
         worker.look_at_suspect();
         if worker.has_failed() {

@@ -19,8 +19,28 @@ use kernel::{
     types::Opaque, //
 };
 
+/// What lockdep knows a kind of job by: one for each, since each takes other locks. It is nothing
+/// in a kernel without lockdep.
+pub(crate) struct JobClass(Opaque<bindings::lock_class_key>);
+
+// SAFETY: Only lockdep looks at it, which has locks of its own.
+unsafe impl Sync for JobClass {}
+
+impl JobClass {
+    /// For a static.
+    pub(crate) const fn new() -> Self {
+        Self(Opaque::zeroed())
+    }
+}
+
 /// What a worker does.
 pub(crate) trait Job: Sized + Send + Sync + 'static {
+    /// Its name in lists of processes and in reports.
+    const NAME: &'static CStr;
+
+    /// What lockdep knows it by: a static of its own.
+    fn class() -> &'static JobClass;
+
     /// Does what there is to do.
     ///
     /// - May sleep; allocations start no I/O. Never runs twice at once.
@@ -66,24 +86,33 @@ impl<J: Job> Worker<J> {
     /// # Errors
     ///
     /// `ENOMEM`, or those of the job's initialiser.
-    pub(crate) fn new(
-        name: &'static CStr,
-        job: impl PinInit<J, Error>,
-    ) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(job: impl PinInit<J, Error>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             job <- job,
             // Last, since what follows must not fail: nobody would destroy it.
-            queue: Queue::new(name)?.into_raw(),
+            queue: Queue::new(J::NAME)?.into_raw(),
             work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
-                // SAFETY: The slot is ours to write.
-                unsafe { bindings::dmr_init_delayed_work(slot, Some(Self::run)) };
+                // SAFETY: The slot is ours to write; the function is made for it.
+                unsafe { Self::init_item(slot, Self::run) };
             }),
             timer <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
-                // SAFETY: The slot is ours to write.
-                unsafe { bindings::dmr_init_delayed_work(slot, Some(Self::run_by_timer)) };
+                // SAFETY: The slot is ours to write; the function is made for it.
+                unsafe { Self::init_item(slot, Self::run_by_timer) };
             }),
             _pin: PhantomPinned,
         }? Error)
+    }
+
+    /// # Safety
+    ///
+    /// `item` must be ours to write, `function` one that may be called with it.
+    unsafe fn init_item(
+        item: *mut bindings::delayed_work,
+        function: unsafe extern "C" fn(*mut bindings::work_struct),
+    ) {
+        let (name, class) = (J::NAME.as_char_ptr().cast(), J::class().0.get());
+        // SAFETY: By the function's contract; name and class are static.
+        unsafe { bindings::dmr_init_delayed_work(item, Some(function), name, class) };
     }
 
     /// Lets it run at once; a run that is under way is followed by another one. Does not sleep.

@@ -18,6 +18,7 @@ use crate::{
     },
     dm::{
         Job,
+        JobClass,
         Op,
         Parked,
         ParkedList,
@@ -57,7 +58,7 @@ impl Failures {
             live <- new_mutex!(None),
             held <- new_spinlock_irq!(ParkedList::new()),
         }? Error);
-        Worker::new(c"dm-svol-fail", failures)
+        Worker::new(failures)
     }
 }
 
@@ -92,6 +93,13 @@ impl Worker<Failures> {
 }
 
 impl Job for Failures {
+    const NAME: &'static CStr = c"dm-svol-fail";
+
+    fn class() -> &'static JobClass {
+        static CLASS: JobClass = JobClass::new();
+        &CLASS
+    }
+
     fn run(worker: &Worker<Self>) {
         let live = worker.live.lock();
         let Some(bound) = &*live else {

@@ -25,6 +25,7 @@ use crate::{
     bound::Bound,
     dm::{
         Job,
+        JobClass,
         Worker, //
     },
     env::Word,
@@ -106,7 +107,7 @@ impl Repairs {
             }),
             queue <- new_spinlock_irq!(KVec::with_capacity(ROOM, GFP_KERNEL)?),
         }? Error);
-        Worker::new(c"dm-svol-repair", repairs)
+        Worker::new(repairs)
     }
 
     /// Nothing is repaired until the guard is dropped. Sleeps for I/O that was begun.
@@ -149,6 +150,13 @@ impl Worker<Repairs> {
 }
 
 impl Job for Repairs {
+    const NAME: &'static CStr = c"dm-svol-repair";
+
+    fn class() -> &'static JobClass {
+        static CLASS: JobClass = JobClass::new();
+        &CLASS
+    }
+
     fn run(worker: &Worker<Self>) {
         loop {
             let mut queue = worker.queue.lock();

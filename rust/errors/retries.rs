@@ -10,6 +10,7 @@ use crate::{
     dm::{
         current_cpu,
         Job,
+        JobClass,
         Parked,
         ParkedList,
         Status,
@@ -60,7 +61,7 @@ impl Retries {
             queue <- new_spinlock_irq!(ParkedList::new()),
             buffer <- new_mutex!(KVec::with_capacity(BUFFER_BYTES, GFP_KERNEL)?),
         }? Error);
-        Worker::new(c"dm-svol-retry", retries)
+        Worker::new(retries)
     }
 }
 
@@ -75,6 +76,13 @@ impl Worker<Retries> {
 }
 
 impl Job for Retries {
+    const NAME: &'static CStr = c"dm-svol-retry";
+
+    fn class() -> &'static JobClass {
+        static CLASS: JobClass = JobClass::new();
+        &CLASS
+    }
+
     fn run(worker: &Worker<Self>) {
         loop {
             // Others may come in the meantime, and each must find its end soon.

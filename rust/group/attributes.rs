@@ -26,6 +26,7 @@ use crate::{
     dm::{
         DeviceNumber,
         Job,
+        JobClass,
         Worker, //
     },
     log,
@@ -90,11 +91,18 @@ impl Changes {
         let changes = try_pin_init!(Self {
             wanted <- new_mutex!(None),
         }? Error);
-        Worker::new(c"dm-svol-group", changes)
+        Worker::new(changes)
     }
 }
 
 impl Job for Changes {
+    const NAME: &'static CStr = c"dm-svol-group";
+
+    fn class() -> &'static JobClass {
+        static CLASS: JobClass = JobClass::new();
+        &CLASS
+    }
+
     fn run(worker: &Worker<Self>) {
         let wanted = worker.wanted.lock().take();
         let Some(Wanted { change, outcome }) = wanted else {

@@ -24,6 +24,7 @@ use crate::{
     },
     dm::{
         Job,
+        JobClass,
         Worker, //
     },
     env::Word,
@@ -105,7 +106,7 @@ impl Rebuilds {
             rate: Word::new(0),
             is_stuck: Word::new(0),
         }? Error);
-        Worker::new(c"dm-svol-rebuild", rebuilds)
+        Worker::new(rebuilds)
     }
 
     fn is_stopped(&self) -> bool {
@@ -114,6 +115,13 @@ impl Rebuilds {
 }
 
 impl Job for Rebuilds {
+    const NAME: &'static CStr = c"dm-svol-rebuild";
+
+    fn class() -> &'static JobClass {
+        static CLASS: JobClass = JobClass::new();
+        &CLASS
+    }
+
     fn run(worker: &Worker<Self>) {
         let Some(bound) = worker.bound.lock().clone() else {
             return;

@@ -566,6 +566,6 @@ impl Found {
             entries <- new_mutex!(entries),
             batch <- new_mutex!(batch),
         });
-        KBox::pin_init(Worker::new(c"dm-svol-store", store), GFP_KERNEL)
+        KBox::pin_init(Worker::new(store), GFP_KERNEL)
     }
 }

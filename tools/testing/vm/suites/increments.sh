@@ -124,7 +124,8 @@ test_crash_between_disk_and_store() {
 	store_group 16
 	svol_create LV2
 	write_pattern /dev/mapper/LV2 4096 1 1801
-	for disk in "$META" "$D2" "$DI"; do
+	# The marks first: they do not stay for long.
+	for disk in "$DI" "$META" "$D2"; do
 		save_disk "$disk" "crash.${disk##*/}"
 	done
 	dmsetup remove LV2

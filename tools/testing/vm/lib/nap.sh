@@ -13,9 +13,10 @@ nap() { # seconds
 	read -rt "$1" -u "$NAP_FD" _ || :
 }
 
-# Waits until a command succeeds, at most this many seconds.
+# Waits until a command succeeds, at most this many seconds, and longer on a kernel with its checks.
 wait_until() { # seconds command...
 	local until=$((SECONDS + $1))
+	[ ! -e /proc/lockdep ] || until=$((SECONDS + 10 * $1))
 	shift
 	until "$@"; do
 		[ "$SECONDS" -lt "$until" ] || return 1

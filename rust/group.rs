@@ -2,6 +2,7 @@
 
 //! One group, over all tables of its mapped device.
 
+mod announce;
 mod attributes;
 mod fail;
 mod fail_store;
@@ -745,8 +746,10 @@ impl Group {
         state.events = Some(next.head().events);
         let old = state.table.replace(next);
         drop(state);
-        drop(old);
         bound.members.event.raise();
+        if let Some(old) = old {
+            self.announce(bound, &old);
+        }
         Ok(())
     }
 

@@ -111,6 +111,13 @@ void dmr_init_delayed_work(struct delayed_work *work, work_func_t fn,
 	lockdep_init_map(&work->work.lockdep_map, name, key, 0);
 }
 
+int dmr_send_change(struct dm_table *table, char **variables)
+{
+	struct gendisk *disk = dm_disk(dm_table_get_md(table));
+
+	return kobject_uevent_env(&disk_to_dev(disk)->kobj, KOBJ_CHANGE, variables);
+}
+
 struct workqueue_struct *dmr_alloc_ordered_workqueue(const char *name)
 {
 	return alloc_ordered_workqueue("%s", WQ_MEM_RECLAIM, name);

@@ -56,6 +56,7 @@ void dmr_noio_restore(unsigned int flags);
 unsigned int dmr_cpu(void);
 void dmr_init_delayed_work(struct delayed_work *work, work_func_t fn,
 			   const char *name, struct lock_class_key *key);
+int dmr_send_change(struct dm_table *table, char **variables);
 struct workqueue_struct *dmr_alloc_ordered_workqueue(const char *name);
 
 #endif

@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device-mapper events.
+//! Device-mapper events, and those that udev gets.
 
 use super::{
     anchor::Anchor,
     bindings, //
 };
-use kernel::sync::Arc;
+use core::{
+    fmt::{
+        self,
+        Write as _, //
+    },
+    ptr, //
+};
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::Arc, //
+};
 
 /// Raises events of one table, from anywhere that may sleep.
 ///
@@ -39,5 +50,44 @@ impl Event {
     pub(crate) fn raise(&self) {
         // SAFETY: The table is valid by the type invariants.
         unsafe { bindings::dm_table_event(self.table) };
+    }
+
+    /// Sends udev a `change` event of the mapped device with these variables, each a name and a value.
+    /// Sleeps for memory, not for I/O if the caller must not.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; `EINVAL` for a NUL in a variable.
+    pub(crate) fn send_change(&self, variables: &[(&str, &dyn fmt::Display)]) -> Result {
+        let mut text = Text(KVec::new());
+        let mut starts = KVec::with_capacity(variables.len(), GFP_KERNEL)?;
+        for (name, value) in variables {
+            starts.push(text.0.len(), GFP_KERNEL)?;
+            write!(text, "{name}={value}").map_err(|_| ENOMEM)?;
+            text.0.push(0, GFP_KERNEL)?;
+        }
+        if text.0.iter().filter(|byte| **byte == 0).count() != variables.len() {
+            return Err(EINVAL);
+        }
+        // The addresses stay: nothing is added to the text any more.
+        let mut pointers = KVec::with_capacity(variables.len().saturating_add(1), GFP_KERNEL)?;
+        for start in starts {
+            let variable = text.0.get_mut(start..).ok_or(EINVAL)?;
+            pointers.push(variable.as_mut_ptr().cast(), GFP_KERNEL)?;
+        }
+        pointers.push(ptr::null_mut(), GFP_KERNEL)?;
+        // SAFETY: The table is valid by the type invariants. The array ends with a null pointer, and
+        // each string in it, which is not kept, with a NUL.
+        to_result(unsafe { bindings::dmr_send_change(self.table, pointers.as_mut_ptr()) })
+    }
+}
+
+/// Text that grows; an error means that memory ran out.
+struct Text(KVec<u8>);
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let added = self.0.extend_from_slice(text.as_bytes(), GFP_KERNEL);
+        added.map_err(|_| fmt::Error)
     }
 }

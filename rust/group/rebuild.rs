@@ -835,6 +835,7 @@ impl Group {
         drop(state);
         drop(old);
         if now != events {
+            // No entry's health has changed, so udev has nothing to hear.
             bound.members.event.raise();
         }
         Ok(())

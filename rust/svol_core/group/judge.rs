@@ -70,6 +70,14 @@ impl GroupTable {
         })
     }
 
+    /// The entries whose health or protection is not what it was in the table before.
+    pub fn news<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = usize> + 'a {
+        self.members().map(|(entry, _)| entry).filter(|entry| {
+            self.health(*entry) != before.health(*entry)
+                || self.protection(*entry) != before.protection(*entry)
+        })
+    }
+
     /// The volumes that name the increments volume of this entry.
     pub fn users_of(&self, store: usize) -> impl Iterator<Item = usize> + '_ {
         let lid = self.volume(store).map(|volume| volume.lid);

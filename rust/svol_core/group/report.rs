@@ -73,7 +73,7 @@ impl GroupTable {
     }
 
     /// The entries that are in the group, each with its index.
-    fn members(&self) -> impl Iterator<Item = (usize, &VolumeRecord)> {
+    pub(super) fn members(&self) -> impl Iterator<Item = (usize, &VolumeRecord)> {
         let entries = self.volumes().iter().enumerate();
         entries.filter(|(_, volume)| !volume.state.removed)
     }

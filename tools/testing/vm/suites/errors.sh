@@ -367,7 +367,6 @@ test_messages() {
 	refusal EINVAL 'readd;LV1' 'readd LV1'
 	refusal ENODEV 'readd;LV9' 'readd LV9'
 	# Not in this version.
-	refusal EOPNOTSUPP 'fail;DLV2' 'fail DLV2'
 	refusal EOPNOTSUPP 'rollback' 'rollback LV2'
 	refusal EOPNOTSUPP 'set_attr' 'set_attr LV2 ro 0 128'
 	refusal EOPNOTSUPP 'add' "add LV9 ro $DS -"

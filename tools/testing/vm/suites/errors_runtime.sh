@@ -463,3 +463,43 @@ test_model_disk_fails() {
 	# A start would want to look at the disk, were its failure not known yet.
 	disk_fails_under_model badblocks live
 }
+
+# Prints what the kernel tells udev, an empty line after each event. (udevadm would not: it looks
+# for the root of a machine that init has started.)
+uevents() {
+	perl -e '
+		socket(EVENTS, 16, 2, 15) && bind(EVENTS, pack("SSLL", 16, 0, 0, 1)) || die $!;
+		$| = 1;
+		print "listening\n\n";
+		while (defined recv(EVENTS, my $event, 65536, 0)) {
+			print $event =~ tr/\0/\n/r, "\n\n";
+		}'
+}
+
+# What an event said of an entry.
+udev_said() { # LID health protection
+	awk -v RS= -v lid="$1" -v health="$2" -v protection="$3" '
+		/^change@/ && index($0 "\n", "\nDM_SVOL_GROUP=G0\n") &&
+		index($0 "\n", "\nDM_SVOL_LID=" lid "\n") &&
+		index($0 "\n", "\nDM_SVOL_HEALTH=" health "\n") &&
+		index($0 "\n", "\nDM_SVOL_PROTECTION=" protection "\n") { found = 1 }
+		END { exit !found }' events
+}
+
+# udev hears of each change.
+test_udev_is_told() {
+	local listener
+	FAILOVER=auto breakable9 16
+	figure9_volumes
+	uevents >events 2>&1 &
+	listener=$!
+	wait_until 20 grep -q '^listening' events || fail "nobody listens: $(cat events)"
+	expect_warnings
+	dmsetup message G0 0 fail LV2
+	wait_until 60 health_is LV2 in-sync || fail "no rebuild: ${ST[line]}"
+	wait_until 20 udev_said LV2 degraded protected || fail "degraded: $(cat events)"
+	wait_until 20 udev_said LV2 rebuilding protected || fail "rebuilding: $(cat events)"
+	wait_until 20 udev_said S0 in-sync - || fail "the spare: $(cat events)"
+	wait_until 20 udev_said LV2 in-sync protected || fail "in-sync: $(cat events)"
+	kill "$listener"
+}

@@ -16,6 +16,7 @@ mod judge;
 mod rebuild;
 mod remove;
 mod report;
+pub mod states;
 #[cfg(any(test, CONFIG_KUNIT))]
 mod table_tests;
 

@@ -2,7 +2,16 @@
 
 //! Volumes get another attribute.
 
-use super::GroupTable;
+use super::{
+    states::{
+        enter,
+        mark,
+        may,
+        DiskEvent,
+        Event, //
+    },
+    GroupTable, //
+};
 use crate::{
     env::AllocError,
     svol_core::{
@@ -85,7 +94,7 @@ impl GroupTable {
         if volume.attr == attr {
             return Ok(None);
         }
-        if volume.health != Health::InSync {
+        if !may(volume.attr, volume.health, Event::AttrChanges) {
             return Err(AttrError::Health(volume.health));
         }
         let disk = self.disk_of(entry).ok_or(AttrError::NoDisk)?;
@@ -102,14 +111,16 @@ impl GroupTable {
         let next = self.changed(|metadata| {
             if let (Attr::Rw, true) = (attr, logged) {
                 if let Some(record) = metadata.volumes.get_mut(disk) {
-                    record.state.pristine = false;
+                    mark(&mut record.state, DiskEvent::Written);
                 }
             }
             match metadata.volumes.get_mut(entry) {
-                Some(record) => record.attr = attr,
-                None => return false,
+                Some(record) => {
+                    record.attr = attr;
+                    enter(record, Event::AttrChanges, None)
+                }
+                None => false,
             }
-            true
         })?;
         let next = next.ok_or(AttrError::Unknown)?;
         // While the disk gets what the increments volume has, it serves nobody.

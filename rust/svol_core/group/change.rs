@@ -4,6 +4,12 @@
 
 use super::{
     rebuild,
+    states::{
+        enter,
+        mark,
+        DiskEvent,
+        Event, //
+    },
     GroupTable, //
 };
 use crate::{
@@ -39,9 +45,12 @@ impl GroupTable {
         next.metadata.samples = samples;
         for volume in next.metadata.volumes.iter_mut() {
             let own = volume.disk == Some(volume.lid);
-            volume.state.pristine =
-                own && volume.attr.is_volume() && volume.health == Health::InSync;
-            volume.state.formatted = volume.attr == Attr::Increments && !volume.state.failed;
+            if own && volume.attr.is_volume() && volume.health == Health::InSync {
+                mark(&mut volume.state, DiskEvent::HasBase);
+            }
+            if volume.attr == Attr::Increments {
+                mark(&mut volume.state, DiskEvent::HasStore);
+            }
         }
         Ok(next)
     }
@@ -71,13 +80,11 @@ impl GroupTable {
         let Some(disk) = self.disk_of(entry) else {
             return Ok(None);
         };
-        self.changed(|metadata| match metadata.volumes.get_mut(disk) {
-            Some(volume) if !volume.state.unprotected => {
-                volume.state.unprotected = true;
-                volume.state.pristine = false;
-                true
-            }
-            _ => false,
+        self.changed(|metadata| {
+            let mut volumes = metadata.volumes.iter_mut();
+            volumes
+                .nth(disk)
+                .is_some_and(|volume| mark(&mut volume.state, DiskEvent::Unlogged))
         })
     }
 
@@ -91,12 +98,11 @@ impl GroupTable {
         let Some(disk) = self.disk_of(entry) else {
             return Ok(None);
         };
-        self.changed(|metadata| match metadata.volumes.get_mut(disk) {
-            Some(volume) if volume.state.pristine => {
-                volume.state.pristine = false;
-                true
-            }
-            _ => false,
+        self.changed(|metadata| {
+            let mut volumes = metadata.volumes.iter_mut();
+            volumes
+                .nth(disk)
+                .is_some_and(|volume| mark(&mut volume.state, DiskEvent::Written))
         })
     }
 
@@ -153,18 +159,15 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize) -> bool {
     let Some(disk) = metadata.volumes.get_mut(entry) else {
         return false;
     };
-    if disk.state.failed {
-        return false;
-    }
     let before = disk.state;
     let lid = disk.lid;
     // Nobody knows what becomes of it from now on.
-    disk.state.failed = true;
-    disk.state.pristine = false;
+    if !mark(&mut disk.state, DiskEvent::Fails) {
+        return false;
+    }
     if disk.attr == Attr::Spare {
         // Also if it serves a volume now.
-        disk.disk = None;
-        disk.health = Health::Failed;
+        enter(disk, Event::DiskIsLost, None);
     }
     let is_store = disk.attr == Attr::Increments;
     rebuild::stop_needing(metadata, &lid);
@@ -186,11 +189,11 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize) -> bool {
     if let Some(volume) = metadata.volumes.get_mut(served) {
         // Nothing is lost if nothing was ever written, or all of it is in the log.
         let kept = before.pristine || (logged && !before.unprotected);
-        volume.disk = None;
-        volume.health = match volume.attr {
-            Attr::Rw if kept => Health::Degraded,
-            _ => Health::Failed,
+        let event = match kept {
+            true => Event::DiskFails,
+            false => Event::DiskIsLost,
         };
+        enter(volume, event, None);
     }
     true
 }
@@ -209,7 +212,7 @@ fn give_up_logs(metadata: &mut Metadata, store: &Id) {
         };
         let mut disks = metadata.volumes.iter_mut();
         if let Some(disk) = disks.find(|volume| volume.lid == disk) {
-            disk.state.unprotected |= !disk.state.pristine;
+            mark(&mut disk.state, DiskEvent::LogIsLost);
         }
     }
 }

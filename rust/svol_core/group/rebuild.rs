@@ -6,7 +6,16 @@
 //! which volume; the disk is filled, and now and then the metadata says how far; the volume has the
 //! disk. Until then it is served by its siblings and its increments.
 
-use super::GroupTable;
+use super::{
+    states::{
+        enter,
+        mark,
+        may,
+        DiskEvent,
+        Event, //
+    },
+    GroupTable, //
+};
 use crate::{
     env::{
         AllocError,
@@ -17,7 +26,6 @@ use crate::{
         health::Health,
         id::Id,
         meta::{
-            DiskState,
             Metadata,
             RebuildRecord, //
         },
@@ -204,7 +212,7 @@ impl GroupTable {
         match (volume.attr, volume.health) {
             (Attr::Spare | Attr::Increments, _) => Err(RestoreError::NoVolume(volume.attr)),
             (_, Health::Rebuilding) => Err(RestoreError::Rebuilding),
-            (Attr::Ro, Health::Failed) | (Attr::Rw, Health::Degraded) if self.is_served(entry) => {
+            (attr, health) if may(attr, health, Event::FillBegins) && self.is_served(entry) => {
                 Ok(())
             }
             (_, Health::Failed | Health::Degraded) => Err(RestoreError::Lost),
@@ -283,26 +291,18 @@ impl GroupTable {
             .volume(entry)
             .is_some_and(|volume| volume.attr == Attr::Ro || self.log(volume) == Log::None);
         self.changed(|metadata| {
-            let Some(lid) = end(metadata, rebuild.entry) else {
+            if end(metadata, rebuild.entry, Event::Filled).is_none() {
                 return false;
-            };
+            }
             let Some(target) = metadata.volumes.get_mut(rebuild.target) else {
                 return false;
             };
-            target.state.pristine = pristine;
-            if target.attr == Attr::Spare {
-                target.health = Health::InSync;
-                target.disk = None;
-            }
-            let disk = target.lid;
-            match metadata.volumes.iter_mut().find(|v| v.lid == lid) {
-                Some(volume) => {
-                    volume.disk = Some(disk);
-                    volume.health = Health::InSync;
-                    true
-                }
-                None => false,
-            }
+            let filled = match pristine {
+                true => DiskEvent::FilledWithBase,
+                false => DiskEvent::Filled,
+            };
+            mark(&mut target.state, filled);
+            true
         })
     }
 
@@ -313,7 +313,7 @@ impl GroupTable {
     ///
     /// Memory ran out.
     pub fn with_rebuild_stopped(&self, entry: usize) -> Result<Option<Self>, AllocError> {
-        self.changed(|metadata| end(metadata, entry).is_some())
+        self.changed(|metadata| end(metadata, entry, Event::FillEnds).is_some())
     }
 
     /// The group after a disk that had failed was taken back: it is free, its content worth nothing.
@@ -324,13 +324,12 @@ impl GroupTable {
     /// Memory ran out.
     pub fn with_readded(&self, entry: usize) -> Result<Option<Self>, AllocError> {
         self.changed(|metadata| match metadata.volumes.get_mut(entry) {
-            Some(volume) if volume.state.failed && volume.attr != Attr::Increments => {
-                volume.state = DiskState::default();
-                if volume.attr == Attr::Spare {
-                    volume.disk = Some(volume.lid);
-                    volume.health = Health::Spare;
+            Some(volume) if volume.attr != Attr::Increments => {
+                let is_news = mark(&mut volume.state, DiskEvent::Readded);
+                if is_news && volume.attr == Attr::Spare {
+                    enter(volume, Event::Readded, None);
                 }
-                true
+                is_news
             }
             _ => false,
         })
@@ -342,34 +341,27 @@ fn begin(metadata: &mut Metadata, entry: usize, target: usize) -> bool {
     let Some(disk) = metadata.volumes.get_mut(target) else {
         return false;
     };
-    disk.state.pristine = false;
-    disk.state.unprotected = false;
-    if disk.attr == Attr::Spare {
-        disk.health = Health::Rebuilding;
+    mark(&mut disk.state, DiskEvent::FillBegins);
+    if disk.attr == Attr::Spare && !enter(disk, Event::FillBegins, None) {
+        return false;
     }
-    match metadata.volumes.get_mut(entry) {
-        Some(volume) => volume.health = Health::Rebuilding,
-        None => return false,
-    }
-    true
+    let mut volumes = metadata.volumes.iter_mut();
+    volumes
+        .nth(entry)
+        .is_some_and(|volume| enter(volume, Event::FillBegins, None))
 }
 
-/// A volume waits no more, and is as it was before; returns its LID.
-fn end(metadata: &mut Metadata, entry: usize) -> Option<Id> {
-    let volume = metadata.volumes.get_mut(entry)?;
-    let lid = volume.lid;
+/// A volume waits no more: its disk is filled, or that is given up. Returns its LID.
+fn end(metadata: &mut Metadata, entry: usize, event: Event) -> Option<Id> {
+    let lid = metadata.volumes.get(entry)?.lid;
     let at = metadata.rebuilds.iter().position(|r| r.lid == lid)?;
-    volume.health = match volume.attr {
-        Attr::Rw => Health::Degraded,
-        _ => Health::Failed,
-    };
     let target = metadata.rebuilds.get(at)?.target;
+    enter(metadata.volumes.get_mut(entry)?, event, Some(target));
     take_out(&mut metadata.rebuilds, at);
     let mut disks = metadata.volumes.iter_mut();
     if let Some(disk) = disks.find(|disk| disk.lid == target && disk.attr == Attr::Spare) {
-        if disk.health == Health::Rebuilding {
-            disk.health = Health::Spare;
-        }
+        // One that has failed meanwhile stays so.
+        enter(disk, event, None);
     }
     Some(lid)
 }
@@ -390,7 +382,7 @@ pub(super) fn stop_needing(metadata: &mut Metadata, lid: &Id) {
         let stored = metadata.volumes.get(entry)?.rlid == Some(*lid);
         (stored || record.target == *lid).then_some(entry)
     }) {
-        if end(metadata, entry).is_none() {
+        if end(metadata, entry, Event::FillEnds).is_none() {
             return;
         }
     }

@@ -2,7 +2,15 @@
 
 //! Entries leave the group.
 
-use super::GroupTable;
+use super::{
+    states::{
+        enter,
+        mark,
+        DiskEvent,
+        Event, //
+    },
+    GroupTable, //
+};
 use crate::{
     env::{
         AllocError,
@@ -126,9 +134,8 @@ fn remove(metadata: &mut Metadata, entry: usize) -> bool {
         .iter_mut()
         .find(|spare| Some(spare.lid) == disk && spare.attr == Attr::Spare && !spare.state.removed)
     {
-        spare.disk = disk;
-        spare.health = Health::Spare;
-        spare.state.pristine = false;
+        enter(spare, Event::Freed, None);
+        mark(&mut spare.state, DiskEvent::Freed);
     }
     true
 }

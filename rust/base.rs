@@ -20,6 +20,8 @@ use kernel::prelude::*;
 pub(crate) enum Comparison {
     /// All as expected.
     Same,
+    /// As expected, as far as it can be read: most of it can, but this sector can't.
+    Partly(u64),
     /// The sub-block at this sector differs.
     Differs(u64),
     /// The disk can't be read.
@@ -32,15 +34,62 @@ pub(crate) enum Comparison {
 ///
 /// `ENOMEM`.
 pub(crate) fn compare(members: &Members, disk: &Disk, samples: &[Sample]) -> Result<Comparison> {
+    let mut unread = Unread::default();
     for sample in samples {
         match read(members, disk, sample.sub_block) {
-            Ok(content) if sample.matches(&content) => (),
+            Ok(content) if sample.matches(&content) => unread.looked_at(),
             Ok(_) => return Ok(Comparison::Differs(sample.sector())),
             Err(ENOMEM) => return Err(ENOMEM),
-            Err(error) => return Ok(Comparison::Unreadable(error)),
+            Err(error) => unread.failed(sample.sector(), error),
+        }
+        if let (true, Some(error)) = (unread.is_hopeless(samples.len()), unread.error) {
+            return Ok(Comparison::Unreadable(error));
         }
     }
-    Ok(Comparison::Same)
+    Ok(unread.sector.map_or(Comparison::Same, Comparison::Partly))
+}
+
+/// Places of a disk that were to be looked at and could not be read: single bad sectors tell nothing
+/// about whose disk it is.
+#[derive(Default)]
+pub(crate) struct Unread {
+    looked_at: usize,
+    failed: usize,
+    /// The first one.
+    pub(crate) sector: Option<u64>,
+    error: Option<Error>,
+}
+
+impl Unread {
+    /// A place could be read.
+    pub(crate) fn looked_at(&mut self) {
+        self.looked_at = self.looked_at.saturating_add(1);
+    }
+
+    /// The place at this sector could not.
+    pub(crate) fn failed(&mut self, sector: u64, error: Error) {
+        self.failed = self.failed.saturating_add(1);
+        self.sector.get_or_insert(sector);
+        self.error.get_or_insert(error);
+    }
+
+    /// Whether half of so many places will not have been read.
+    fn is_hopeless(&self, of: usize) -> bool {
+        self.failed > 0 && self.failed >= of.saturating_sub(self.failed)
+    }
+
+    /// After the last place.
+    ///
+    /// # Errors
+    ///
+    /// That of the first place, if at least half of them could not be read.
+    pub(crate) fn judge(&self) -> Result {
+        let all = self.looked_at.saturating_add(self.failed);
+        match self.error {
+            Some(error) if self.is_hopeless(all) => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Takes samples of a disk at these sub-blocks. Sleeps for I/O.

@@ -16,20 +16,38 @@ use crate::{
         block_map::Kind,
         log_mode::Mode,
         route::Home,
-        samples::SUB_BLOCK_SECTORS,
-        select::Selector, //
+        samples::SUB_BLOCK_SECTORS, //
     },
 };
 use core::ops::Range;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
 
 /// What is read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
     /// The base image.
     Base,
     /// What this volume holds, which keeps changes in a store.
     Volume(usize),
+}
+
+/// So often a volume's disk is looked at again that is being written, a millisecond later each time.
+const MAX_LOOKS: usize = 5000;
+
+/// What the disk of an in-place volume has of the base image.
+enum Sibling {
+    /// It was read.
+    HasRead,
+    /// It may have it, but is being written there just now.
+    IsBusy,
+    /// Nothing that is known for sure, or readable.
+    CannotTell,
 }
 
 /// A stretch of a disk or volume, and where it goes to in a buffer.
@@ -90,7 +108,7 @@ impl Bound {
     pub(crate) fn read_parts(&self, of: Of, sector: u64, buffer: &mut KVec<u8>) -> Result {
         let all = Part::all(sector, buffer)?;
         match of {
-            Of::Base => self.read_base_parts(&self.selector, all, buffer),
+            Of::Base => self.read_base_parts(all, buffer),
             Of::Volume(volume) => {
                 let view = self.volumes.get(volume).ok_or(EIO)?.view.get();
                 let disk = match view.reads {
@@ -121,22 +139,26 @@ impl Bound {
             .ok_or(EIO)
     }
 
-    fn read_base_parts(&self, selector: &Selector, part: Part, buffer: &mut KVec<u8>) -> Result {
-        if self.read_base_whole(selector, part, buffer).is_ok() {
+    fn read_base_parts(&self, part: Part, buffer: &mut KVec<u8>) -> Result {
+        if self.read_base_whole(Of::Base, part, buffer).is_ok() {
             return Ok(());
         }
         let unit = self.smaller_unit(part)?;
         let mut rest = part;
         while rest.sectors > 0 {
             let (piece, behind) = rest.split_at_unit(unit);
-            self.read_base_parts(selector, piece, buffer)?;
+            self.read_base_parts(piece, buffer)?;
             rest = behind;
         }
         Ok(())
     }
 
-    /// Reads a part of the base image that some disk has to have all of.
-    fn read_base_whole(&self, selector: &Selector, part: Part, buffer: &mut KVec<u8>) -> Result {
+    /// Reads a part of the base image that some disk has to have all of, also for a volume.
+    fn read_base_whole(&self, of: Of, part: Part, buffer: &mut KVec<u8>) -> Result {
+        let selector = match of {
+            Of::Base => &self.selector,
+            Of::Volume(volume) => &self.volumes.get(volume).ok_or(EIO)?.selector,
+        };
         let (sector, sectors) = (part.sector, part.sectors);
         let first = self.begin_read(selector, sector, sectors);
         if let Some(first) = first {
@@ -154,7 +176,7 @@ impl Bound {
         if part.is_beyond(SUB_BLOCK_SECTORS) {
             return Err(EIO);
         }
-        if self.read_clean_sibling(part, buffer).is_ok() {
+        if self.read_clean_sibling(of, part, buffer).is_ok() {
             return Ok(());
         }
         // Of what is known to be bad as a whole, a part may be well.
@@ -168,40 +190,59 @@ impl Bound {
         Err(EIO)
     }
 
-    /// Reads a part of the base image from the disk of an in-place volume that never wrote there.
-    fn read_clean_sibling(&self, part: Part, buffer: &mut KVec<u8>) -> Result {
-        for (volume, served) in self.volumes.iter().enumerate() {
-            let (Home::Logged(entry), Some(place)) =
-                (served.view.get().writes, Place::of(self, volume))
-            else {
-                continue;
-            };
-            let Some(disk) = self.members.disk(entry) else {
-                continue;
-            };
-            disk.begin();
-            // After that: a disk that failed is used for something else when it has no I/O left.
-            let has_failed = self.apart(entry) & (errors::FAILING | errors::FAILED) != 0;
-            let owner = place.owner();
-            let taken = match has_failed {
-                true => 0,
-                false => owner.locks.take(part.sector, part.sectors),
-            };
-            let mut result = Err(EIO);
-            if taken == part.sectors && owner.disk_has_base(entry, part.sector, part.sectors) {
-                result = self.read_part(entry, part, buffer);
-                // Writes that take no locks begin after its mode has changed.
-                if owner.mode() != Mode::Both {
-                    result = Err(EIO);
+    /// Reads a part of the base image from the disk of an in-place volume that never wrote there. Waits
+    /// some time for those that write there, or mend what lies there, just now: who reads a volume may
+    /// be the one that mends its disk, and has no use for that disk.
+    fn read_clean_sibling(&self, of: Of, part: Part, buffer: &mut KVec<u8>) -> Result {
+        for _ in 0..MAX_LOOKS {
+            let mut is_busy = false;
+            let others = (0..self.volumes.len()).filter(|volume| of != Of::Volume(*volume));
+            for volume in others {
+                match self.try_clean_sibling(volume, part, buffer) {
+                    Sibling::HasRead => return Ok(()),
+                    Sibling::IsBusy => is_busy = true,
+                    Sibling::CannotTell => (),
                 }
             }
-            owner.locks.give_back(part.sector, taken);
-            disk.end();
-            if result.is_ok() {
-                return result;
+            if !is_busy {
+                break;
             }
+            fsleep(Delta::from_millis(1));
         }
         Err(EIO)
+    }
+
+    fn try_clean_sibling(&self, volume: usize, part: Part, buffer: &mut KVec<u8>) -> Sibling {
+        let writes = self
+            .volumes
+            .get(volume)
+            .map(|served| served.view.get().writes);
+        let (Some(Home::Logged(entry)), Some(place)) = (writes, Place::of(self, volume)) else {
+            return Sibling::CannotTell;
+        };
+        let Some(disk) = self.members.disk(entry) else {
+            return Sibling::CannotTell;
+        };
+        disk.begin();
+        // After that: a disk that failed is used for something else when it has no I/O left.
+        let has_failed = self.apart(entry) & (errors::FAILING | errors::FAILED) != 0;
+        let owner = place.owner();
+        let taken = match has_failed {
+            true => 0,
+            false => owner.locks.take(part.sector, part.sectors),
+        };
+        let mut sibling = Sibling::CannotTell;
+        if taken == part.sectors && owner.disk_has_base(entry, part.sector, part.sectors) {
+            // Writes that take no locks begin after its mode has changed.
+            if self.read_part(entry, part, buffer).is_ok() && owner.mode() == Mode::Both {
+                sibling = Sibling::HasRead;
+            }
+        } else if !has_failed && taken < part.sectors {
+            sibling = Sibling::IsBusy;
+        }
+        owner.locks.give_back(part.sector, taken);
+        disk.end();
+        sibling
     }
 
     /// Reads a part from a disk that has been told of that.
@@ -290,10 +331,7 @@ impl Bound {
         let result = match run.kind {
             // It has changed meanwhile.
             _ if run.sectors < part.sectors => Err(EIO),
-            Kind::Base => {
-                let selector = &self.volumes.get(volume).ok_or(EIO)?.selector;
-                self.read_base_whole(selector, part, buffer)
-            }
+            Kind::Base => self.read_base_whole(Of::Volume(volume), part, buffer),
             Kind::Slot { slot, offset } => {
                 let sector = store.slot_sector(slot).saturating_add(u64::from(offset));
                 self.read_part(store.entry(), Part { sector, ..part }, buffer)

@@ -417,7 +417,11 @@ fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<sample
         let Some((_, samples)) = &first else {
             let taken = base::take(members, disk, &positions).inspect_err(|error| {
                 let errno = error.to_errno();
-                log::notice!(table.id(), "disk of {}: can't be read: {errno}", volume.lid);
+                log::notice!(
+                    table.id(),
+                    "disk of {}: can't be read: error {errno}",
+                    volume.lid
+                );
             })?;
             first = Some((entry, taken));
             continue;
@@ -443,6 +447,13 @@ fn expect_same(table: &GroupTable, entry: usize, found: Comparison) -> Result {
     let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
     match found {
         Comparison::Same => Ok(()),
+        Comparison::Partly(sector) => {
+            log::notice!(
+                table.id(),
+                "disk of {lid}: sector {sector} can't be read; what can be is the base image"
+            );
+            Ok(())
+        }
         Comparison::Differs(sector) => {
             log::notice!(
                 table.id(),

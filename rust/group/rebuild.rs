@@ -757,7 +757,7 @@ impl Filling<'_> {
                 );
                 Err(Halt::Target)
             }
-            Ok(Comparison::Unreadable(_)) => Err(Halt::Target),
+            Ok(Comparison::Partly(_) | Comparison::Unreadable(_)) => Err(Halt::Target),
             Err(error) => Err(Halt::Later(error)),
         }
     }

@@ -5,6 +5,7 @@
 
 use super::load::Found;
 use crate::{
+    base::Unread,
     log,
     members::Members,
     svol_core::{
@@ -33,7 +34,7 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// Say in the log which disk is wrong, or can't be read.
+    /// Say in the log which disk is wrong, or can't be read at half of the places.
     #[inline(never)]
     pub(crate) fn check_disks(&self, members: &Members, table: &GroupTable) -> Result {
         for known in self.owners.iter() {
@@ -55,7 +56,15 @@ impl Found {
             let Some(disk) = disk.filter(is_sound) else {
                 continue;
             };
-            if let Some(sector) = self.first_difference(members, table, known, map, disk)? {
+            let found = self.first_difference(members, table, known, map, disk);
+            if let Some(sector) = found.inspect_err(|error| {
+                let errno = error.to_errno();
+                log::notice!(
+                    table.id(),
+                    "disk of {}: can't be read: error {errno}; give \"-\" to start without it",
+                    owner.lid
+                );
+            })? {
                 log::notice!(
                     table.id(),
                     "disk of {}: does not hold what its increments say, see sector {sector}: wrong disk?",
@@ -78,6 +87,7 @@ impl Found {
         disk: usize,
     ) -> Result<Option<u64>> {
         let device = &members.disk(disk).ok_or(ENXIO)?.device;
+        let mut unread = Unread::default();
         let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
         for sample in table.metadata().samples.iter() {
             let sector = sample.sector();
@@ -85,9 +95,11 @@ impl Found {
             if map.read_run(sector, sectors).kind != Kind::Base || is_open(known, sector) {
                 continue;
             }
-            members.io.read(device, sector, &mut here)?;
-            if !sample.matches(&here) {
-                return Ok(Some(sector));
+            match members.io.read(device, sector, &mut here) {
+                Ok(()) if sample.matches(&here) => unread.looked_at(),
+                Ok(()) => return Ok(Some(sector)),
+                Err(ENOMEM) => return Err(ENOMEM),
+                Err(error) => unread.failed(sector, error),
             }
         }
 
@@ -104,13 +116,16 @@ impl Found {
             if sub >= u16::BITS || end > members.sectors || is_open(known, sector) {
                 continue;
             }
-            members.io.read(device, sector, &mut here)?;
             let home = self.layout.slot_sector(slot).saturating_add(offset);
-            members.io.read(store, home, &mut there)?;
-            if *here != *there {
-                return Ok(Some(sector));
+            let both = members.io.read(device, sector, &mut here);
+            match both.and_then(|()| members.io.read(store, home, &mut there)) {
+                Ok(()) if *here == *there => unread.looked_at(),
+                Ok(()) => return Ok(Some(sector)),
+                Err(ENOMEM) => return Err(ENOMEM),
+                Err(error) => unread.failed(sector, error),
             }
         }
+        unread.judge()?;
         Ok(None)
     }
 }

@@ -175,6 +175,25 @@ $(($1 + 1)) $((size - $1 - 1)) linear $D0 $(($1 + 1))"
 	dmsetup resume disk0
 }
 
+# Single bad sectors where a start looks whether it has the right disks keep no group from starting.
+test_bad_sectors_at_the_start() {
+	need_target dust
+	covered9 4
+	steps LV2 write:1000+8 flush
+	# A start looks at the first sub-block of each disk, and at what LV2 wrote.
+	cover_has_bad_sectors disk0 3
+	cover_has_bad_sectors disk2 5 1002
+	down9
+	up9
+	read_status
+	assert_status LV0.health=in-sync LV2.health=in-sync LV2.protection=protected
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1
+	steps LV2 check
+	wait_until 20 are_repaired LV2 2 || fail "not repaired: ${ST[line]}"
+	down9
+	assert_raw_lv2
+}
+
 # While sectors turn bad and are repaired, the volume is written there, suspended, reloaded.
 test_writes_win() {
 	local i j
@@ -241,4 +260,17 @@ test_no_read_only_disk_left() {
 	steps LV0 check:0+1000 check:1008+500
 	must_fail steps LV0 check:1000+8
 	steps LV2 check
+}
+
+# Nor does it matter that bad sectors are looked after at the same time.
+test_reads_and_repairs_meet() {
+	covered9 4
+	G_FEATURES+=(max_errors 1000000)
+	dm_change G0 "$(group_table)"
+	cover_is disk0 error
+	cover_is disk1 error
+	start_load LV0 /dev/mapper/LV0
+	start_load LV1 /dev/mapper/LV1
+	nap 6
+	stop_loads
 }

@@ -356,11 +356,11 @@ fn report(line: &TableLine<DeviceNumber>) -> impl Fn(BindError) -> Error + '_ {
 
 fn check_init(line: &TableLine<DeviceNumber>) -> Result {
     match line.features.init {
-        Init::AssumeIdentical => Ok(()),
-        Init::Verify | Init::CopyFrom(_) => {
+        Init::AssumeIdentical | Init::CopyFrom(_) => Ok(()),
+        Init::Verify => {
             log::notice!(
                 line.group,
-                "init: the group is new, and only \"init assume_identical\" is available yet"
+                "init: the group is new, and \"init verify\", the default, is not available yet"
             );
             Err(EOPNOTSUPP)
         }

@@ -19,6 +19,7 @@ use crate::{
             DiskState,
             Identity,
             Metadata,
+            RebuildRecord,
             VolumeRecord, //
         },
         table_line::{
@@ -75,6 +76,10 @@ pub enum BindError {
     },
     /// What is left cannot serve this volume.
     NotServed(Id),
+    /// The other disks are to be filled from that of a volume that may be written meanwhile.
+    SourceIsWritten(Id),
+    /// The disk of a volume is to be filled that has nowhere to write to meanwhile.
+    NoIncrements(Id),
 }
 
 impl From<AllocError> for BindError {
@@ -100,6 +105,15 @@ impl fmt::Display for BindError {
                 write!(f, "LID {lid}: device had {known} sectors, has {found} now")
             }
             Self::NotServed(lid) => write!(f, "LID {lid}: no disk is left that can serve it"),
+            Self::SourceIsWritten(lid) => {
+                write!(
+                    f,
+                    "init copy_from: {lid} is not ro, its disk may be written meanwhile"
+                )
+            }
+            Self::NoIncrements(lid) => {
+                write!(f, "init copy_from: {lid} is rw and has no increments volume to write to meanwhile")
+            }
         }
     }
 }
@@ -109,11 +123,12 @@ impl GroupTable {
     /// disk, in sectors.
     ///
     /// How the group comes to have identical disks shows in the health of its volumes; see
-    /// [`Init`].
+    /// [`Init`]. Disks that are to be copies of another one are rebuilt, as if their volumes had lost
+    /// them.
     ///
     /// # Errors
     ///
-    /// A disk is not here, or memory ran out.
+    /// A disk is not here, can't be filled or is no source, or memory ran out.
     #[inline(never)]
     pub fn new<D>(
         identity: &Identity,
@@ -124,18 +139,41 @@ impl GroupTable {
         metadata.head.sequence = 1;
         metadata.head.events = 1;
         metadata.volumes = Vec::try_with_capacity(line.volumes.len())?;
+        metadata.rebuilds = Vec::try_with_capacity(line.volumes.len())?;
         for (entry, volume) in line.volumes.iter().enumerate() {
             // A diverted clone needs no disk: it reads those of others.
             let is_clone = volume.attr == Attr::Ro && volume.rlid.is_some();
             if volume.dev.is_none() && !is_clone {
                 return Err(BindError::NotHere(volume.lid));
             }
+            let mut health = first_health(volume.attr, &volume.lid, &line.features.init);
+            let mut disk = volume.dev.is_some().then_some(volume.lid);
+            match (health, &line.features.init, disk) {
+                (Health::InSync, Init::CopyFrom(source), _)
+                    if *source == volume.lid && volume.attr != Attr::Ro =>
+                {
+                    return Err(BindError::SourceIsWritten(volume.lid));
+                }
+                (Health::Rebuilding, _, None) => health = Health::InSync,
+                (Health::Rebuilding, _, Some(target)) => {
+                    if volume.attr == Attr::Rw && volume.rlid.is_none() {
+                        return Err(BindError::NoIncrements(volume.lid));
+                    }
+                    disk = None;
+                    metadata.rebuilds.try_push(RebuildRecord {
+                        lid: volume.lid,
+                        target,
+                        cursor: 0,
+                    })?;
+                }
+                _ => (),
+            }
             metadata.volumes.try_push(VolumeRecord {
                 lid: volume.lid,
                 attr: volume.attr,
                 rlid: volume.rlid,
-                disk: volume.dev.is_some().then_some(volume.lid),
-                health: first_health(volume.attr, &volume.lid, &line.features.init),
+                disk,
+                health,
                 state: DiskState::default(),
                 disk_sectors: disk_sectors(entry),
             })?;

@@ -11,7 +11,7 @@ use svol_core::{
     env::Vec as CoreVec,
     svol_core::{
         attr::Attr,
-        group::{GroupTable, RestoreError, TargetFlaw},
+        group::{BindError, GroupTable, RestoreError, TargetFlaw},
         health::Health,
         meta::{Header, Identity, Metadata, HEADER_BYTES},
         route::Home,
@@ -62,8 +62,19 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let text = line(0);
-        let line = parse(&text);
+        Self::made(&line(0))
+    }
+
+    /// A new group whose other disks are to be filled with what is on that of LV0.
+    fn copied() -> Self {
+        let mut world =
+            Self::made(&line(0).replace("2 init assume_identical", "3 init copy_from LV0"));
+        world.disks[1..5].fill(Content::Junk);
+        world
+    }
+
+    fn made(text: &str) -> Self {
+        let line = parse(text);
         let identity = Identity {
             uuid: [1; 16],
             group: line.group,
@@ -251,8 +262,11 @@ fn events() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn whoever_can_be_served_is_served(events in prop::collection::vec(events(), 0..60)) {
-        let mut world = World::new();
+    fn whoever_can_be_served_is_served(
+        copied: bool,
+        events in prop::collection::vec(events(), 0..60),
+    ) {
+        let mut world = if copied { World::copied() } else { World::new() };
         world.check();
         for event in &events {
             world.apply(event);
@@ -319,4 +333,51 @@ fn a_life_of_a_volume() {
     world.apply(&Event::Fail(2));
     world.apply(&Event::Fail(STORE));
     assert_eq!(restore(&world, "L2", None), Some(RestoreError::Lost));
+}
+
+#[test]
+fn disks_are_filled_from_the_first_one() {
+    let mut world = World::copied();
+    world.check();
+    assert_eq!(world.table.rebuilds().count(), 4);
+    let sources = |world: &World| world.table.sources().collect::<Vec<_>>();
+    assert_eq!(sources(&world), [0]);
+    // It is written meanwhile: to its increments.
+    assert_eq!(world.table.view(2).unwrap().writes, Home::Kept);
+    world.apply(&Event::Fill(1));
+    assert_eq!(sources(&world), [0, 1]);
+    world.apply(&Event::Fill(2));
+    world.apply(&Event::Write(2));
+    assert_eq!(world.table.view(2).unwrap().writes, Home::Logged(2));
+    // What is not filled yet goes on from another one.
+    world.apply(&Event::Fail(0));
+    for entry in [3, 4] {
+        world.apply(&Event::Cursor(entry, 128));
+        world.apply(&Event::Reload(1));
+        world.apply(&Event::Fill(entry));
+        assert_eq!(world.table.disk_of(entry), Some(entry));
+    }
+}
+
+#[test]
+fn what_can_not_be_filled_is_refused() {
+    let made = |text: &str| {
+        let line = parse(text);
+        let identity = Identity {
+            uuid: [1; 16],
+            group: line.group,
+            sectors: SECTORS,
+            block_sectors: line.block_sectors,
+            logical_block_bytes: 512,
+            copies: 1,
+        };
+        GroupTable::new(&identity, &line, |_| SECTORS).err()
+    };
+    let volumes = "G0 128 1 /m0 3 LV0 ro /d0 - L1 rw /d1 ST ST increments /d2 -";
+    let copied = |from| made(&format!("{volumes} 3 init copy_from {from}"));
+    assert_eq!(copied("LV0"), None);
+    let written = BindError::SourceIsWritten(id("L1"));
+    assert_eq!(copied("L1"), Some(written));
+    let bare = "G0 128 1 /m0 2 LV0 ro /d0 - L1 rw /d1 - 4 init copy_from LV0 allow_unprotected";
+    assert_eq!(made(bare), Some(BindError::NoIncrements(id("L1"))));
 }

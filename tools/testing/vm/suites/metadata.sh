@@ -112,12 +112,14 @@ test_unprotected_survives_a_crash() {
 test_first_start_forms() {
 	load_module
 	plain9_disks 4
-	# The other forms come later; they must not pretend.
-	for how in verify 'copy_from LV0'; do
-		# shellcheck disable=SC2206 # words
-		G_FEATURES=(init $how allow_unprotected failover manual)
-		refused_unchanged 'init|verify|copy_from|supported'
-	done
+	# It comes later; it must not pretend.
+	G_FEATURES=(init verify allow_unprotected failover manual)
+	refused_unchanged 'init verify'
+	# LV2 has no increments volume.
+	G_FEATURES=(init copy_from LV0 allow_unprotected failover manual)
+	refused_unchanged 'init copy_from: LV2'
+	G_FEATURES=(init copy_from LV2 allow_unprotected failover manual)
+	refused_unchanged 'init copy_from: LV2 is not ro'
 	# The default is verify.
 	G_FEATURES=(allow_unprotected failover manual)
 	refused_unchanged 'init|verify|supported'

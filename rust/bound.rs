@@ -139,6 +139,8 @@ pub(crate) struct Bound {
     pub(crate) sources: Sources,
     /// A disk with more errors than this has failed.
     pub(crate) max_errors: u32,
+    /// A disk that does not answer for so many milliseconds gets no new reads.
+    pub(crate) slow_after: u32,
     /// For reads of the group's own device.
     pub(crate) selector: KBox<Selector>,
 }
@@ -261,12 +263,18 @@ impl Bound {
         }
     }
 
-    /// Whether the disk of an entry is known not to have all of this. Does not sleep.
+    /// Whether the disk of an entry is not to be asked for this. Does not sleep.
     #[inline]
     fn is_bad(&self, entry: usize, sector: u64, sectors: u32) -> bool {
         self.members
             .disk(entry)
             .is_some_and(|disk| disk.bad.touches(sector, sectors))
+    }
+
+    /// Whether the disk of an entry does not answer. Does not sleep.
+    pub(crate) fn is_silent(&self, entry: usize) -> bool {
+        let disk = self.members.disk(entry);
+        disk.is_some_and(|disk| disk.bad.is_silent())
     }
 
     /// The disk of an entry was written here: it may have it again. Does not sleep.
@@ -381,7 +389,7 @@ impl Bound {
     }
 
     /// Chooses among the sources that serve by choice, or among `all`; with `bad`, among those, too,
-    /// that are known not to have all of it.
+    /// that are known not to have all of it, or do not answer.
     fn choose_of(
         &self,
         all: bool,

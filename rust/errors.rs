@@ -9,7 +9,8 @@
 //! - writes and flushes that only the failed disk lacks, and new writes of its volume, in
 //!   [`Failures`], which makes the failure durable first.
 //!
-//! What a disk could not read, [`Repairs`] writes back.
+//! What a disk could not read, [`Repairs`] writes back. [`Silences`] looks after disks that do not
+//! answer at all.
 //!
 //! From the first error on that speaks against a disk nobody chooses it for reads any more, and its
 //! own volume reads siblings and increments: see [`Bound::begin_failure`].
@@ -17,11 +18,13 @@
 mod failures;
 mod repairs;
 mod retries;
+mod silence;
 
 pub(crate) use {
     failures::Failures,
     repairs::Repairs,
-    retries::Retries, //
+    retries::Retries,
+    silence::Silences, //
 };
 
 use crate::{
@@ -42,6 +45,7 @@ use crate::{
     },
     env::Word,
     logged,
+    members::Disk,
     overlay::{
         self,
         Place, //
@@ -165,8 +169,8 @@ fn first_number(entry: usize) -> u16 {
     u16::try_from(entry.saturating_add(1)).unwrap_or(u16::MAX)
 }
 
-/// Sends a new read of a volume elsewhere than to its own disk, which is known not to have it. Gives
-/// the bio back if there is no other place.
+/// Sends a new read of a volume elsewhere than to its own disk, which is known not to have it, or does
+/// not answer. Gives the bio back if there is no other place.
 #[cold]
 #[inline(never)]
 pub(crate) fn read_elsewhere<'a>(
@@ -179,10 +183,18 @@ pub(crate) fn read_elsewhere<'a>(
     if !bound.has_elsewhere(Some(volume), entry, true) {
         return Err(bio);
     }
+    let info = bio.info();
+    let has_bad = |disk: &Disk| disk.bad.has(info.sector, info.sectors);
+    let is_bad = bound.members.disk(entry).is_some_and(has_bad);
+    if !is_bad && !bound.may_read_past(volume, info.sector, info.sectors) {
+        // It does not answer, but nobody else has it.
+        return Err(bio);
+    }
     bio.let_wait();
     let data = bio.data_mut();
     data.volume = overlay::number(volume);
-    data.first = first_number(entry);
+    // One that does not answer may still be asked if it comes to that.
+    data.first = if is_bad { first_number(entry) } else { 0 };
     let (mapped, parked) = bio.park(this);
     bound.group.retries().push(parked);
     Ok(mapped)
@@ -268,6 +280,11 @@ impl Bound {
             .get(volume)
             .is_some_and(|volume| volume.view.get().writes == Home::Logged(entry))
             && Place::of(self, volume).is_some_and(is_logged)
+    }
+
+    /// Whether what a volume has here can be read without its disk.
+    fn may_read_past(&self, volume: usize, sector: u64, sectors: u32) -> bool {
+        Place::of(self, volume).is_some_and(|place| place.owner().may_read_past(sector, sectors))
     }
 
     /// Whether a read that failed on the disk of `entry` may find its data elsewhere. `is_own` says

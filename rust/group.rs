@@ -29,7 +29,8 @@ use crate::{
     errors::{
         Failures,
         Repairs,
-        Retries, //
+        Retries,
+        Silences, //
     },
     log,
     members::{
@@ -111,6 +112,9 @@ pub(crate) struct Group {
     /// Bad sectors.
     #[pin]
     repairs: Worker<Repairs>,
+    /// Disks that do not answer.
+    #[pin]
+    silences: Worker<Silences>,
     /// Fills disks.
     #[pin]
     rebuilds: Worker<Rebuilds>,
@@ -260,6 +264,7 @@ impl Group {
             retries <- Retries::worker(),
             failures <- Failures::worker(),
             repairs <- Repairs::worker(),
+            silences <- Silences::worker(),
             rebuilds <- Rebuilds::worker(),
         }? Error)
     }
@@ -517,6 +522,7 @@ impl Group {
             stores,
             sources,
             max_errors: line.features.max_errors,
+            slow_after: line.features.slow_after,
             selector: new_selector(policy)?,
         })
     }
@@ -632,6 +638,7 @@ impl Group {
     /// The table is suspended: waits until no message changes the group any more, and lets none
     /// begin. Sleeps for I/O of the metadata.
     pub(crate) fn stop_changes(&self) {
+        self.silences.stop();
         self.repairs.stop();
         self.failures.stop();
         let _commits = self.commits.lock();

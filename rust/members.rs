@@ -37,11 +37,15 @@ pub(crate) struct Disk {
     is_data: bool,
     /// It was opened for writing.
     is_writable: bool,
-    /// What of it can't be read, and could not be mended. Known as long as the table.
+    /// What of it is not to be asked for. Known as long as the table.
     pub(crate) bad: KBox<BadBlocks>,
-    /// I/Os that the disk has and has not answered yet.
-    in_flight: Atomic<u32>,
+    /// I/Os that the disk has and has not answered yet, in the lower half; and how many it has
+    /// answered, which may wrap.
+    ios: Atomic<u64>,
 }
+
+/// An answer, in [`Disk::ios`].
+const ANSWER: u64 = 1 << 32;
 
 impl Disk {
     /// A disk without I/O.
@@ -55,7 +59,7 @@ impl Disk {
             is_data,
             is_writable,
             bad: KBox::new(BadBlocks::new(), GFP_KERNEL)?,
-            in_flight: Atomic::new(0),
+            ios: Atomic::new(0),
         })
     }
 
@@ -66,19 +70,30 @@ impl Disk {
 
     /// The number of I/Os that the disk has now.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        low_half(self.ios.load(Relaxed))
+    }
+
+    /// The number of I/Os that the disk has now, and that it has answered so far.
+    pub(crate) fn progress(&self) -> (u32, u32) {
+        let ios = self.ios.load(Relaxed);
+        (low_half(ios), low_half(ios >> 32))
     }
 
     /// An I/O goes to the disk. A full barrier.
     pub(crate) fn begin(&self) {
-        self.in_flight.fetch_add(1, Full);
+        self.ios.fetch_add(1, Full);
     }
 
     /// An I/O came back.
     pub(crate) fn end(&self) {
-        // Wraps back what `begin` added.
-        self.in_flight.add(u32::MAX, Relaxed);
+        // One more answer, and without what `begin` added: the lower half is not 0.
+        self.ios.add(ANSWER - 1, Relaxed);
     }
+}
+
+fn low_half(word: u64) -> u32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Entries whose disks serve reads of the base image: more may come while others look.

@@ -31,6 +31,7 @@ pub mod meta;
 pub mod route;
 pub mod samples;
 pub mod select;
+pub mod silence;
 pub mod slots;
 pub mod store;
 pub mod table_line;

@@ -320,7 +320,7 @@ impl<'a> SubBlock<'a> {
     fn mend(&self, of: Of, work: &mut Work) -> Result<Outcome> {
         let bad = &self.disk.bad;
         // Others are to read elsewhere already now, and so is this, as long as others have it.
-        let is_news = !bad.touches(self.sector, 1) && bad.add(self.sector);
+        let is_news = !bad.has(self.sector, 1) && bad.add(self.sector);
         let forget = || bad.forget(self.sector, self.sectors, self.bound.members.sectors);
         let read = self.bound.read_parts(of, self.sector, &mut work.good);
         if read.is_err() {

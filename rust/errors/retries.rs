@@ -148,6 +148,12 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
         let is_logged = Place::of(&bound, index).is_some_and(may_read_past);
         return match (view.reads, view.writes) {
             (Home::Overlay, _) if is_logged => Next::Overlay(index),
+            // It was not asked, because it does not answer.
+            (Home::Disk(disk), Home::Logged(_))
+                if is_logged && failed.is_none() && bound.is_silent(disk) =>
+            {
+                Next::Overlay(index)
+            }
             (Home::Disk(disk), Home::Logged(_)) if is_logged && Some(disk) == failed => {
                 Next::Overlay(index)
             }

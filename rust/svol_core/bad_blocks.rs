@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Places of a disk that can't be read, and could not be mended.
+//! What of a disk is not to be asked for, as long as others have it: places that can't be read, and
+//! could not be mended; all of it, while it does not answer.
 //!
-//! Looking costs one load while there are none, which is nearly always. Only so many are remembered: a
-//! disk with more of them shows errors again, and is given up for that some time.
+//! Looking costs one load while there is nothing, which is nearly always. Only so many places are
+//! remembered: a disk with more of them shows errors again, and is given up for that some time.
 
 use super::samples::SUB_BLOCK_SECTORS;
 use crate::env::Word;
@@ -11,9 +12,14 @@ use crate::env::Word;
 /// So many are remembered of a disk.
 const ROOM: usize = 32;
 
-/// The bad sub-blocks of one disk. Many may look and change it at once.
+/// In [`BadBlocks::any`]: there are, or were, bad sub-blocks.
+const SOME: u64 = 1;
+/// In [`BadBlocks::any`]: the disk does not answer.
+const SILENT: u64 = 2;
+
+/// What of one disk is not to be asked for. Many may look and change it at once.
 pub struct BadBlocks {
-    /// Not 0 if there ever were any.
+    /// [`SOME`], [`SILENT`].
     any: Word,
     /// Each a sub-block's number plus 1, or 0.
     places: [Word; ROOM],
@@ -26,7 +32,7 @@ impl Default for BadBlocks {
 }
 
 impl BadBlocks {
-    /// None.
+    /// Nothing.
     pub fn new() -> Self {
         Self {
             any: Word::new(0),
@@ -34,14 +40,39 @@ impl BadBlocks {
         }
     }
 
-    /// Whether any of these sectors is in a bad sub-block. Does not sleep.
+    /// Whether any of these sectors is not to be asked for. Does not sleep.
     #[inline]
     pub fn touches(&self, sector: u64, sectors: u32) -> bool {
-        self.any.get() != 0 && self.has(sector, sectors)
+        self.any.get() != 0 && self.is_to_avoid(sector, sectors)
     }
 
     #[cold]
-    fn has(&self, sector: u64, sectors: u32) -> bool {
+    fn is_to_avoid(&self, sector: u64, sectors: u32) -> bool {
+        self.is_silent() || self.has(sector, sectors)
+    }
+
+    /// Whether the disk does not answer. Does not sleep.
+    pub fn is_silent(&self) -> bool {
+        self.any.get() & SILENT != 0
+    }
+
+    /// The disk does not answer, or does so again. Does not sleep.
+    pub fn set_silent(&self, silent: bool) {
+        self.change(|any| match silent {
+            true => any | SILENT,
+            false => any & !SILENT,
+        });
+    }
+
+    fn change(&self, to: impl Fn(u64) -> u64) {
+        let mut old = self.any.get();
+        while let Err(now) = self.any.replace(old, to(old)) {
+            old = now;
+        }
+    }
+
+    /// Whether any of these sectors is in a bad sub-block. Does not sleep.
+    pub fn has(&self, sector: u64, sectors: u32) -> bool {
         let behind = sector.saturating_add(u64::from(sectors));
         self.places.iter().any(|place| {
             first_sector(place.get()).is_some_and(|first| {
@@ -53,7 +84,7 @@ impl BadBlocks {
     /// Remembers the sub-block of a sector; returns whether there was room. For one caller at a time;
     /// others may look and forget meanwhile. Does not sleep.
     pub fn add(&self, sector: u64) -> bool {
-        if self.touches(sector, 1) {
+        if self.has(sector, 1) {
             return true;
         }
         let number = place_of(sector);
@@ -62,7 +93,7 @@ impl BadBlocks {
             .iter()
             .any(|place| place.replace(0, number).is_ok());
         if is_added {
-            self.any.set(1);
+            self.change(|any| any | SOME);
         }
         is_added
     }
@@ -134,6 +165,19 @@ mod tests {
         assert!(!bad.touches(1000, 1));
         bad.forget(0, 1000, END);
         assert!(!bad.touches(0, 1001));
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer() {
+        let bad = BadBlocks::new();
+        bad.set_silent(true);
+        assert!(bad.is_silent() && bad.touches(0, 1) && !bad.has(0, u32::MAX));
+        assert!(bad.add(16));
+        bad.set_silent(false);
+        assert!(!bad.is_silent() && !bad.touches(0, 1) && bad.touches(16, 1));
+        bad.set_silent(true);
+        bad.forget(0, 1000, END);
+        assert!(bad.touches(16, 1) && !bad.has(16, 1));
     }
 
     #[test]

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks that do not answer: new reads go elsewhere, until they answer again.
+//!
+//! What such a disk has already ends with the disk. Writes of a logged volume wait for its disk, too,
+//! until it answers, fails, or is given up by the message `fail`.
+
+use crate::{
+    bound::Bound,
+    dm::{
+        Job,
+        JobClass,
+        Worker, //
+    },
+    log,
+    members::Disk,
+    svol_core::silence::Silence, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// How often disks are looked at, in milliseconds: so often within `slow_after`, but within bounds.
+const LOOKS: u32 = 4;
+const MIN_EVERY_MS: u32 = 50;
+const MAX_EVERY_MS: u32 = 1000;
+
+/// What the worker looks at.
+struct Watch {
+    bound: Arc<Bound>,
+    /// For each entry.
+    disks: KVec<Silence>,
+    after_ms: u32,
+    start: Instant<Monotonic>,
+}
+
+/// Looks after disks that do not answer.
+#[pin_data]
+pub(crate) struct Silences {
+    /// The live table. Taken by this worker, and by who starts and stops it.
+    #[pin]
+    watch: Mutex<Option<Watch>>,
+}
+
+impl Silences {
+    /// A worker that has nothing to do.
+    pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
+        Worker::new(try_pin_init!(Self {
+            watch <- new_mutex!(None),
+        }? Error))
+    }
+}
+
+impl Watch {
+    fn every_ms(&self) -> u32 {
+        (self.after_ms / LOOKS).clamp(MIN_EVERY_MS, MAX_EVERY_MS)
+    }
+
+    fn look(&mut self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0);
+        let (after, every) = (u64::from(self.after_ms), u64::from(self.every_ms()));
+        for (entry, silence) in self.disks.iter_mut().enumerate() {
+            let Some(disk) = self.bound.members.disk(entry) else {
+                continue;
+            };
+            let (in_flight, answers) = disk.progress();
+            if let Some(silent) = silence.look(now, in_flight, answers, after, every) {
+                disk.bad.set_silent(silent);
+                say(&self.bound, entry, self.after_ms, silent);
+            }
+        }
+    }
+}
+
+fn say(bound: &Bound, entry: usize, after_ms: u32, silent: bool) {
+    let (Some(volume), group) = (bound.volumes.get(entry), bound.group.name()) else {
+        return;
+    };
+    let lid = volume.lid;
+    match silent {
+        true => log::warning!(
+            group,
+            "disk of {lid}: no answer for {after_ms} ms, new reads go elsewhere"
+        ),
+        false => log::notice!(group, "disk of {lid}: answers again"),
+    }
+}
+
+impl Worker<Silences> {
+    /// A table is live from now on; a disk is silent that does not answer for so many milliseconds.
+    /// Sleeps for memory. Without it, disks are not watched.
+    pub(crate) fn begin(&self, bound: Arc<Bound>) {
+        let mut disks = KVec::new();
+        for _ in 0..bound.members.disks.len() {
+            if disks.push(Silence::new(0), GFP_KERNEL).is_err() {
+                log::notice!(
+                    bound.group.name(),
+                    "out of memory: slow disks are not noticed"
+                );
+                return;
+            }
+        }
+        let watch = Watch {
+            after_ms: bound.slow_after,
+            start: Instant::now(),
+            disks,
+            bound,
+        };
+        let every = watch.every_ms();
+        let old = self.watch.lock().replace(watch);
+        drop(old);
+        self.kick_in(every);
+    }
+
+    /// The table is suspended: watches no more, and takes no disk for silent. Sleeps.
+    pub(crate) fn stop(&self) {
+        let old = self.watch.lock().take();
+        self.rest();
+        if let Some(watch) = &old {
+            let disks = watch.bound.members.disks.iter().flatten();
+            disks.for_each(|disk: &Disk| disk.bad.set_silent(false));
+        }
+        drop(old);
+    }
+}
+
+impl Job for Silences {
+    const NAME: &'static CStr = c"dm-svol-silence";
+
+    fn class() -> &'static JobClass {
+        static CLASS: JobClass = JobClass::new();
+        &CLASS
+    }
+
+    fn run(worker: &Worker<Self>) {
+        let mut watch = worker.watch.lock();
+        if let Some(watch) = (*watch).as_mut() {
+            watch.look();
+            worker.kick_in(watch.every_ms());
+        }
+    }
+}

@@ -1,0 +1,97 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Disks that do not answer for a while.
+# Smoke: reads_go_elsewhere
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+# The disks of figure 9, and how soon one that does not answer is left alone.
+slow9() { # ms [feature...]
+	covered9 4
+	G_FEATURES+=(slow_after "$@")
+	dm_change G0 "$(group_table)"
+}
+
+# What a covered disk is asked for waits until it goes on.
+cover_hangs() { # name
+	dmsetup suspend --noflush --nolockfs "$1"
+}
+
+cover_goes_on() { # name
+	dmsetup resume "$1"
+}
+
+log_says() { # text
+	dmesg | grep -qF "dm_svol: G0: $1"
+}
+
+# Reads one block in a process of its own, which may hang.
+read_in_background() { # device skip
+	dd if="$1" of=/dev/null bs=4096 count=1 skip="$2" iflag=direct status=none &
+}
+
+# A disk that hangs keeps what it has; all others is read elsewhere, until it answers again.
+test_reads_go_elsewhere() {
+	local i pids=()
+	slow9 400
+	cover_hangs disk0
+	# One of several random reads is for the disk.
+	for ((i = 0; i < 12; i++)); do
+		read_in_background /dev/mapper/LV0 $((i * 37))
+		pids+=($!)
+	done
+	wait_until 20 log_says 'disk of LV0: no answer' || fail 'nobody notices'
+	timeout 20 dmsetup status G0 >status.1
+	timeout 60 "$SVOL_TEST" verify --seed "$SEED" /dev/mapper/LV0 || fail 'LV0 can not be read'
+	timeout 60 "$SVOL_TEST" verify --seed "$SEED" /dev/mapper/LV1 || fail 'LV1 can not be read'
+	steps LV2 write:100+8 flush check
+	cover_goes_on disk0
+	wait "${pids[@]}" || fail 'a read failed'
+	wait_until 20 log_says 'disk of LV0: answers again' || fail 'nobody notices'
+	read_status
+	assert_status state=clean LV0.health=in-sync LV0.read_errors=0
+	# It is read again.
+	i=$(disk_stat "$D0" reads)
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1
+	assert_at_least 'the reads' "$(disk_stat "$D0" reads)" $((i + 1))
+}
+
+# Where all sources hang, reads wait.
+test_nobody_answers() {
+	local pid
+	slow9 300
+	cover_hangs disk0
+	cover_hangs disk1
+	read_in_background /dev/mapper/LV0 1
+	pid=$!
+	nap 3
+	kill -0 "$pid" || fail 'the read has ended'
+	read_in_background /dev/mapper/LV0 2
+	cover_goes_on disk0
+	cover_goes_on disk1
+	wait "$pid" $! || fail 'a read failed'
+	assert_base /dev/mapper/LV0
+}
+
+# The volume of a disk that hangs is read from siblings and increments; a write waits, until its user
+# gives the disk up. What the disk did with it then makes no difference.
+test_in_place_disk() {
+	local write
+	slow9 400
+	steps LV2 write:1000+100 write:3003+1 flush
+	cover_hangs disk2
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:2000+8 &
+	write=$!
+	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
+		check:0+2000 check:2008+2000 || fail 'LV2 can not be read'
+	kill -0 "$write" || fail 'the write has ended'
+	timeout 20 dmsetup message G0 0 fail LV2
+	wait_until 20 health_is LV2 degraded || fail "it goes on: ${ST[line]}"
+	dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 seek=500 count=1 oflag=direct status=none
+	cover_goes_on disk2
+	wait "$write" || fail 'the write failed'
+	steps LV2 check:0+4000
+}

@@ -532,9 +532,29 @@ impl Bound {
         };
         let before = errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
         if before & errors::WRITTEN == 0 {
-            while disk.in_flight() > 0 {
-                fsleep(Delta::from_micros(100));
-            }
+            wait_for(disk);
+        }
+    }
+
+    /// The first half of [`Bound::stop_serving`]; returns whether that is news. Does not sleep.
+    pub(crate) fn keep_away(&self, entry: usize) -> bool {
+        self.volumes.get(entry).is_some_and(|volume| {
+            let before = errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
+            before & errors::WRITTEN == 0
+        })
+    }
+
+    /// Takes [`Bound::keep_away`] back. Does not sleep.
+    pub(crate) fn let_serve(&self, entry: usize) {
+        if let Some(volume) = self.volumes.get(entry) {
+            errors::change(&volume.apart, |apart| apart & !errors::WRITTEN);
+        }
+    }
+
+    /// The second half of [`Bound::stop_serving`]. Sleeps for I/O.
+    pub(crate) fn wait_for_reads(&self, entry: usize) {
+        if let Some(disk) = self.members.disk(entry) {
+            wait_for(disk);
         }
     }
 
@@ -664,6 +684,13 @@ impl Bound {
         for store in self.stores.iter() {
             store.kick();
         }
+    }
+}
+
+/// Waits until a disk has no I/O.
+fn wait_for(disk: &Disk) {
+    while disk.in_flight() > 0 {
+        fsleep(Delta::from_micros(100));
     }
 }
 

@@ -304,19 +304,20 @@ impl Bound {
     }
 
     /// From now on nobody reads from the disk of an entry, and writes of its volume wait; the rest is
-    /// left to a worker. `asked` says that a user wants it. Does not sleep.
-    pub(crate) fn begin_failure(&self, entry: usize, asked: bool) {
+    /// left to a worker. `asked` says that a user wants it. Returns whether it is so; not if reads of
+    /// the base image would find no disk until the worker has decided. Does not sleep.
+    pub(crate) fn begin_failure(&self, entry: usize, asked: bool) -> bool {
         let Some(disk) = self.volumes.get(entry) else {
-            return;
+            return false;
         };
         let failures = self.group.failures();
         let _one_at_a_time = failures.lock();
         if disk.apart.get() & (FAILING | FAILED) != 0 {
-            return;
+            return true;
         }
-        if !asked && !self.can_spare(entry) {
+        if (!asked || self.is_read(entry)) && !self.can_spare(entry) {
             // It is of more use than none.
-            return;
+            return false;
         }
         let why = if asked { ASKED } else { 0 };
         change(&disk.apart, |apart| apart | FAILING | why);
@@ -329,6 +330,14 @@ impl Bound {
             }
         }
         failures.kick();
+        true
+    }
+
+    /// Whether somebody reads the disk of an entry.
+    fn is_read(&self, entry: usize) -> bool {
+        let is_own = |volume: &crate::bound::Volume| volume.view.get().reads == Home::Disk(entry);
+        let is_source = self.sources.iter().any(|source| source == entry);
+        (is_source && self.apart(entry) == 0) || self.volumes.iter().any(is_own)
     }
 
     /// The disk of an entry is in use again, and says so itself if it fails: nobody reads the base image
@@ -381,6 +390,15 @@ impl Bound {
                 });
             } else {
                 volume.view.set(VolumeView::NOWHERE);
+            }
+        }
+        for volume in self.volumes.iter() {
+            // One without a log was never written, else the disk would have been kept.
+            if volume.view.get().reads == Home::Disk(entry) {
+                volume.view.set(VolumeView {
+                    reads: Home::Base,
+                    writes: Home::Nowhere,
+                });
             }
         }
         // Those that waited go on.

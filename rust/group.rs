@@ -684,8 +684,10 @@ impl Group {
         })?;
         let next = KBox::new(next, GFP_KERNEL)?;
         let entry = table.position(lid).ok_or(ENODEV)?;
+        // After a failover it lives on that of another entry, which is free then.
+        let disk = table.disk_of(entry).unwrap_or(entry);
         let bound = bound.clone();
-        if bound.is_last_source(entry, lid) {
+        if bound.is_last_source(disk, lid) {
             let why = format_args!("its disk is the only one that serves reads of the base");
             return Err(refuse(why, EBUSY));
         }
@@ -693,17 +695,26 @@ impl Group {
         state.leaving = Some(*lid);
         drop(state);
 
+        // Before it is durable: nobody relies on a disk that serves nobody any more.
+        let was_read = [entry, disk].map(|disk| (disk, bound.keep_away(disk)));
         let result = self.commit_removal(&bound, &homes, next, lid);
         self.state.lock().leaving = None;
         match result {
             Ok(()) => {
                 bound.retire(entry);
+                if disk != entry {
+                    // It may be filled for another volume as soon as this is over.
+                    bound.wait_for_reads(disk);
+                }
                 // It may have another use as soon as this is over.
                 drop(self.repairs.pause());
                 log::info!(group, "{lid}: removed from the group");
                 Ok(())
             }
             Err(error) => {
+                for (disk, _) in was_read.iter().filter(|(_, was_read)| *was_read) {
+                    bound.let_serve(*disk);
+                }
                 let errno = error.to_errno();
                 Err(refuse(format_args!("not removed: error {errno}"), error))
             }

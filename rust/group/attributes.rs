@@ -184,8 +184,7 @@ impl Group {
         let claimed = claim.map(|claim| (claim.number, claim.writable));
         let is_busy = state.changing.is_some() || state.leaving.is_some();
         let has_store = found.is_some_and(|(entry, _)| Place::of(&bound, entry).is_some());
-        let keeps_source = found.is_some_and(|(_, disk)| bound.has_other_source(disk))
-            || (attr == Attr::Ro && bound.has_other_source(usize::MAX));
+        let keeps_source = found.is_some_and(|(_, disk)| keeps_source(&bound, disk, attr));
 
         // What refuses takes the lock again, for the group's name.
         match checked {
@@ -313,6 +312,9 @@ impl Group {
         };
         let homes = state.homes;
         drop(state);
+        if !keeps_source(&change.bound, change.disk, change.attr) {
+            return Err(EBUSY);
+        }
         let view = next.view(change.entry).ok_or(EINVAL)?;
         self.commit(&change.bound, &homes, next)?;
 
@@ -327,4 +329,9 @@ impl Group {
         volume.view.set(view);
         Ok(())
     }
+}
+
+/// Whether some disk serves reads of the base image when a volume on this one has this attribute.
+fn keeps_source(bound: &Bound, disk: usize, attr: Attr) -> bool {
+    bound.has_other_source(disk) || (attr == Attr::Ro && bound.has_other_source(usize::MAX))
 }

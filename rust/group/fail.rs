@@ -61,7 +61,15 @@ impl Group {
         })?;
         match bound.store_at(disk) {
             Some(store) => store.begin_failure(true),
-            None => bound.begin_failure(disk, true),
+            None if bound.begin_failure(disk, true) => (),
+            None => {
+                log::notice!(
+                    group,
+                    "message \"fail\": LID {lid}: another disk fails just now, and without this one \
+                     nobody serves reads of the base"
+                );
+                return Err(EBUSY);
+            }
         }
         Ok(())
     }

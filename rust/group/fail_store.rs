@@ -18,6 +18,7 @@ use crate::{
             FailError,
             Fates, //
         },
+        id::Id,
         route::Home, //
     },
 };
@@ -90,12 +91,25 @@ impl Group {
         Ok(())
     }
 
-    /// All volumes of a store that have a disk go on without it.
+    /// Whether a volume's disk holds exactly the base image.
+    fn is_on_pristine(&self, lid: &Id) -> bool {
+        let state = self.state.lock();
+        let disk = state.table.as_ref().and_then(|table| {
+            let disk = table.disk_of(table.position(lid)?)?;
+            Some(table.volume(disk)?.state)
+        });
+        disk.is_some_and(|disk| disk.pristine)
+    }
+
+    /// All volumes of a store that have a disk go on without it. One that was never written lacks
+    /// nothing there, and others may need its disk: it is seen to when it is written.
     fn unprotect_all(&self, bound: &Bound, store: &Store) {
         for volume in bound.volumes.iter() {
             let owner = store.owner(&volume.lid);
             let is_logged = matches!(volume.view.get().writes, Home::Logged(_));
-            if owner.is_some_and(|owner| is_logged && !owner.is_unlogged()) {
+            if owner.is_some_and(|owner| is_logged && !owner.is_unlogged())
+                && !self.is_on_pristine(&volume.lid)
+            {
                 // What goes wrong is in the log.
                 let _ = self.unprotect(bound, &volume.lid);
             }

@@ -245,6 +245,7 @@ impl Group {
     pub(crate) fn restore(&self, members: &Members, lid: &Id, onto: Option<&Id>) -> Result {
         let _commits = self.commits.lock();
         let (bound, homes) = self.live_table(members, "restore")?;
+        self.refuse_while_changing("restore", lid)?;
         self.begin_restore(&bound, &homes, "restore", lid, onto)
     }
 
@@ -258,6 +259,7 @@ impl Group {
     pub(crate) fn readd(&self, members: &Members, lid: &Id) -> Result {
         let _commits = self.commits.lock();
         let (bound, homes) = self.live_table(members, "readd")?;
+        self.refuse_while_changing("readd", lid)?;
         let refuse = |why: &dyn core::fmt::Display, error: Error| {
             log::notice!(self.name(), "message \"readd\": LID {lid}: {why}");
             Err(error)
@@ -300,6 +302,20 @@ impl Group {
             return self.begin_restore(&bound, &homes, "readd", lid, Some(lid));
         }
         self.rebuilds.kick();
+        Ok(())
+    }
+
+    /// While a volume gets another attribute, its increments are copied to its disk: even if that has
+    /// failed meanwhile, it must not be filled with something else.
+    fn refuse_while_changing(&self, message: &str, lid: &Id) -> Result {
+        let is_changing = self.state.lock().changing.is_some();
+        if is_changing {
+            log::notice!(
+                self.name(),
+                "message \"{message}\": LID {lid}: another change of the group is under way"
+            );
+            return Err(EBUSY);
+        }
         Ok(())
     }
 

@@ -23,7 +23,8 @@ use crate::{
         meta::{
             DiskState,
             Metadata,
-            RegionRecord, //
+            RegionRecord,
+            VolumeRecord, //
         }, //
     },
 };
@@ -36,7 +37,7 @@ pub enum RemoveError {
     NoMemory,
     /// There is no such entry.
     Unknown,
-    /// It is the only one.
+    /// No volume would be left.
     Last,
     /// It keeps the changes of this volume.
     Keeps(Id),
@@ -59,7 +60,7 @@ impl fmt::Display for RemoveError {
         match self {
             Self::NoMemory => f.write_str("out of memory"),
             Self::Unknown => f.write_str("the group has no such entry"),
-            Self::Last => f.write_str("it is the last entry of the group"),
+            Self::Last => f.write_str("it is the last volume of the group"),
             Self::Keeps(lid) => write!(f, "it keeps the changes of {lid}"),
             Self::Serves(lid) => write!(f, "its disk serves {lid}"),
             Self::Rebuilding(lid) => write!(f, "{lid} is being rebuilt"),
@@ -78,7 +79,9 @@ impl GroupTable {
     #[inline(never)]
     pub fn with_removed(&self, lid: &Id) -> Result<Self, RemoveError> {
         let entry = self.position(lid).ok_or(RemoveError::Unknown)?;
-        if self.metadata().members().count() < 2 {
+        // A line without any is refused.
+        let is_other = |other: &&VolumeRecord| other.attr.is_volume() && other.lid != *lid;
+        if !self.metadata().members().any(|volume| is_other(&volume)) {
             return Err(RemoveError::Last);
         }
         for volume in self.metadata().members().filter(|v| v.lid != *lid) {
@@ -128,14 +131,13 @@ fn remove(metadata: &mut Metadata, entry: usize) -> bool {
         removed: true,
         ..DiskState::default()
     };
-    // A spare that served it is free again.
-    if let Some(spare) = metadata
-        .volumes
-        .iter_mut()
-        .find(|spare| Some(spare.lid) == disk && spare.attr == Attr::Spare && !spare.state.removed)
-    {
-        enter(spare, Event::Freed, None);
-        mark(&mut spare.state, DiskEvent::Freed);
+    // A disk of another entry that served it is free again.
+    let mut others = metadata.volumes.iter_mut();
+    if let Some(other) = others.find(|other| Some(other.lid) == disk && !other.state.removed) {
+        mark(&mut other.state, DiskEvent::Freed);
+        if other.attr == Attr::Spare {
+            enter(other, Event::Freed, None);
+        }
     }
     true
 }

@@ -501,7 +501,9 @@ mod tests {
         let error = table.with_removed(&id("LV0")?).err();
         assert_eq!(error, Some(RemoveError::Needed(id("LV1")?)));
         let table = table.with_removed(&id("LV1")?).map_err(|_| Failed)?;
-        assert!(table.with_removed(&id("LV0")?).is_ok());
+        // No line has no volume.
+        let error = table.with_removed(&id("LV0")?).err();
+        assert_eq!(error, Some(RemoveError::Last));
         Ok(())
     }
 

@@ -1,0 +1,698 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All that can happen to a group, in steps as the module takes them: what comes before a change, the
+//! change, which is durable then, and what follows from it. Anything else may come in between, also a
+//! crash.
+//!
+//! Who changes an order in the module changes it here. What decides is the core.
+
+use crate::world::{
+    Changing, Content, Effect, Log, World, ASKED, FAILED, FAILING, MIDDLE, WRITTEN,
+};
+use svol_core::svol_core::{
+    attr::Attr,
+    group::{FailError, GroupTable},
+    log_mode::{self, Mode},
+    meta::CopyState,
+    route::{Home, VolumeView},
+};
+
+/// What happens; numbers are of entries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Event {
+    /// What is durable takes effect.
+    TakesEffect,
+    /// The machine is reset, or the table is loaded again; the device of an entry may be missing.
+    Restart(Option<usize>),
+    /// A disk or store answers with an error.
+    Error(usize),
+    /// `fail`.
+    Fail(usize),
+    /// The worker sees to a disk, or to a store, that fails.
+    FailDisk(usize),
+    FailStore(usize),
+    /// The store of a volume is full, or a write of it failed there.
+    LogIsFull(usize),
+    /// A volume is loaded for writing.
+    Open(usize),
+    Write(usize),
+    /// The worker looks for a volume that needs a disk.
+    Rebuild,
+    /// `restore`, with `onto` or without.
+    Restore(usize, Option<usize>),
+    Readd(usize),
+    /// The first half of a disk is filled for a volume, and that is durable; all of it is.
+    FillSome(usize),
+    FillRest(usize),
+    /// The disk that is filled becomes the volume's own.
+    Finish(usize),
+    /// The disk that is being filled for a volume fails.
+    TargetFails(usize),
+    /// `set_attr`, and its next step.
+    SetAttr(usize),
+    SetAttrGoesOn,
+    Remove(usize),
+    /// A metadata copy fails; `replace_meta`.
+    LoseCopy,
+    ReplaceCopy,
+}
+
+/// The events that there may be; not all of them can happen.
+pub(crate) fn events(world: &World) -> Vec<Event> {
+    let is_quiet = world.live.effect.is_none();
+    let mut all = vec![Event::TakesEffect, Event::Restart(None)];
+    for entry in world.members() {
+        all.push(Event::Restart(Some(entry)));
+        if world.live.apart[entry] & FAILING == 0 {
+            all.extend([Event::Error(entry), Event::Fail(entry)]);
+        } else if is_quiet {
+            all.extend([Event::FailDisk(entry), Event::FailStore(entry)]);
+        }
+        if world.has_failed(entry) && is_quiet {
+            all.push(Event::Readd(entry));
+        }
+        if world.shape.shrinks && is_quiet {
+            all.push(Event::Remove(entry));
+        }
+    }
+    if is_quiet {
+        all.extend([Event::Rebuild, Event::SetAttrGoesOn]);
+        if world.shape.copies_fail {
+            all.extend([Event::LoseCopy, Event::ReplaceCopy]);
+        }
+    }
+    for volume in world.volumes() {
+        if world.live.opened[volume] {
+            all.push(Event::Write(volume));
+        }
+        if world.target_of(volume).is_some() {
+            all.push(Event::FillRest(volume));
+        }
+        if !is_quiet {
+            continue;
+        }
+        all.extend([
+            Event::LogIsFull(volume),
+            Event::Open(volume),
+            Event::SetAttr(volume),
+        ]);
+        if world.target_of(volume).is_some() {
+            all.extend([
+                Event::FillSome(volume),
+                Event::Finish(volume),
+                Event::TargetFails(volume),
+            ]);
+        } else if world.disk_of(volume).is_none() {
+            all.push(Event::Restore(volume, None));
+            let onto = world.members();
+            all.extend(onto.map(|onto| Event::Restore(volume, Some(onto))));
+        }
+    }
+    all
+}
+
+/// What is broken on purpose, so that it is seen to be found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Broken {
+    Nothing,
+    /// A failure takes effect before it is durable.
+    FailsTooEarly,
+    /// A volume is written without a log before that is durable.
+    UnloggedTooEarly,
+    /// A disk is its volume's before it is full.
+    FinishesTooEarly,
+    /// A disk that may be written goes on serving others.
+    GoesOnServing,
+    /// A change of an attribute does not copy.
+    CopiesNothing,
+}
+
+impl World {
+    /// Lets something happen; returns whether it could.
+    pub(crate) fn apply(&mut self, event: Event, most: usize, broken: Broken) -> bool {
+        let is_quiet = self.live.effect.is_none();
+        let has_room = self.in_flight() < most;
+        let is_changing = self.live.changing.is_some();
+        match event {
+            Event::TakesEffect => self.take_effect(),
+            Event::Restart(missing) => match self.restarted(missing) {
+                Some(bound) => {
+                    self.restart(bound.table);
+                    true
+                }
+                None => false,
+            },
+            Event::Error(entry) => has_room && self.begin_failure(entry, false, broken),
+            Event::Fail(entry) => has_room && self.begin_failure(entry, true, broken),
+            Event::FailDisk(disk) => is_quiet && self.fail_disk(disk),
+            Event::FailStore(store) => is_quiet && self.fail_store(store),
+            Event::LogIsFull(volume) => {
+                let is_written = self.live.opened[volume];
+                is_quiet && has_room && is_written && self.unprotect(volume, broken)
+            }
+            Event::Open(volume) => is_quiet && self.open(volume, broken),
+            Event::Write(volume) => self.write(volume),
+            Event::Rebuild => is_quiet && has_room && self.begin_next(),
+            Event::Restore(volume, onto) => {
+                is_quiet && has_room && !is_changing && self.restore(volume, onto)
+            }
+            Event::Readd(disk) => is_quiet && has_room && !is_changing && self.readd(disk),
+            Event::FillSome(volume) => is_quiet && self.fill_some(volume),
+            Event::FillRest(volume) => self.fill_rest(volume),
+            Event::Finish(volume) => is_quiet && has_room && self.finish(volume, broken),
+            Event::TargetFails(volume) => is_quiet && has_room && self.target_fails(volume),
+            Event::SetAttr(volume) => has_room && self.begin_attr(volume),
+            Event::SetAttrGoesOn => is_quiet && self.set_attr_goes_on(broken),
+            Event::Remove(entry) => is_quiet && has_room && self.remove(entry),
+            Event::LoseCopy => is_quiet && self.lose_copy(),
+            Event::ReplaceCopy => is_quiet && self.replace_copy(),
+        }
+    }
+
+    fn durable(&mut self, next: GroupTable, effect: Effect) -> bool {
+        self.commit(next);
+        self.live.effect = Some(effect);
+        true
+    }
+
+    /// What follows from a change, now that it is durable.
+    fn take_effect(&mut self) -> bool {
+        let Some(effect) = self.live.effect.take() else {
+            return false;
+        };
+        match effect {
+            Effect::DiskFailed(disk) => self.failure_is_durable(disk),
+            Effect::StoreFailed(store) => self.store_has_failed(store),
+            Effect::LogGivenUp(volume) => {
+                self.give_up_log(volume);
+            }
+            Effect::Began(volume, target) => {
+                self.set_apart(target, WRITTEN);
+                self.live.is_full[volume] = false;
+            }
+            Effect::Rebuilt(volume, target) => {
+                let is_kept = self.live.views[volume].writes == Home::Kept;
+                let entry = self.at(target);
+                let is_source = self.table.sources().any(|source| Some(source) == entry);
+                let serves = is_source && !is_kept;
+                self.set_apart(target, if serves { 0 } else { WRITTEN });
+                if is_kept {
+                    self.live.advance(volume, log_mode::Event::DiskIsFilled);
+                }
+                self.live.views[volume] = self.view(volume, &self.table);
+                self.live.sources[target] |= serves;
+                self.live.is_full[volume] = false;
+            }
+            Effect::Readded(disk) => self.set_apart(disk, WRITTEN),
+            Effect::Attr(volume) => {
+                self.live.views[volume] = self.view(volume, &self.table);
+                self.live.changing = None;
+            }
+            Effect::Removed(entry) => self.live.views[entry] = VolumeView::NOWHERE,
+        }
+        true
+    }
+
+    fn set_apart(&mut self, disk: usize, written: u8) {
+        let apart = &mut self.live.apart[disk];
+        *apart = (*apart & (FAILING | ASKED)) | written;
+    }
+
+    fn is_store(&self, entry: usize) -> bool {
+        self.attr(entry) == Some(Attr::Increments)
+    }
+
+    /// The volumes whose writes go to this disk and to a store.
+    fn owners_on(&self, disk: usize) -> Vec<usize> {
+        let is_on = |volume: &usize| {
+            let live = &self.live;
+            live.views[*volume].writes == Home::Logged(disk) && live.modes[*volume].is_some()
+        };
+        (0..self.len()).filter(is_on).collect()
+    }
+
+    fn has_other_source(&self, disk: usize) -> bool {
+        self.sources().any(|source| source != disk)
+    }
+
+    /// Whether somebody reads a disk.
+    fn is_read(&self, disk: usize) -> bool {
+        let reads = |view: &VolumeView| view.reads == Home::Disk(disk);
+        self.sources().any(|source| source == disk) || self.live.views.iter().any(reads)
+    }
+
+    /// I/O turns away from a disk.
+    fn begin_failure(&mut self, disk: usize, asked: bool, broken: Broken) -> bool {
+        let Some(entry) = self.at(disk) else {
+            return false;
+        };
+        if self.live.apart[disk] & (FAILING | FAILED) != 0 || self.has_failed(disk) {
+            return false;
+        }
+        let is_idle = self.is_store(disk) || (asked && !self.is_read(disk));
+        let may = !asked || self.table.with_disk_given_up(entry).is_ok();
+        if !may || !(is_idle || self.has_other_source(disk)) {
+            return false;
+        }
+        self.live.apart[disk] |= FAILING | if asked { ASKED } else { 0 };
+        if self.is_store(disk) {
+            return true;
+        }
+        for volume in self.owners_on(disk) {
+            if self.live.advance(volume, log_mode::Event::DiskFails) == Some(Mode::Held) {
+                self.live.views[volume].reads = Home::Overlay;
+            }
+            if broken == Broken::FailsTooEarly {
+                self.live.advance(volume, log_mode::Event::FailureIsDurable);
+            }
+        }
+        true
+    }
+
+    fn fail_disk(&mut self, disk: usize) -> bool {
+        if self.live.apart[disk] & FAILING == 0 || self.is_store(disk) {
+            return false;
+        }
+        let entry = self.at(disk).unwrap();
+        match self.table.with_disk_given_up(entry) {
+            Ok(next) => self.durable(next, Effect::DiskFailed(disk)),
+            Err(FailError::Known) => {
+                self.failure_is_durable(disk);
+                true
+            }
+            Err(_) => {
+                let unprotected = self.table.volume(entry).unwrap().state.unprotected;
+                self.keep_disk(disk, unprotected);
+                true
+            }
+        }
+    }
+
+    fn failure_is_durable(&mut self, disk: usize) {
+        self.live.apart[disk] = (self.live.apart[disk] & WRITTEN) | FAILED;
+        for volume in self.owners_on(disk) {
+            let event = log_mode::Event::FailureIsDurable;
+            self.live.views[volume] = match self.live.advance(volume, event) {
+                Some(_) => VolumeView {
+                    reads: Home::Overlay,
+                    writes: Home::Kept,
+                },
+                None => VolumeView::NOWHERE,
+            };
+        }
+        for view in self.live.views.iter_mut() {
+            // It was never written, else the disk would have been kept.
+            if view.reads == Home::Disk(disk) {
+                *view = VolumeView {
+                    reads: Home::Base,
+                    writes: Home::Nowhere,
+                };
+            }
+        }
+    }
+
+    fn keep_disk(&mut self, disk: usize, unprotected: bool) {
+        self.live.apart[disk] &= WRITTEN;
+        for volume in self.owners_on(disk) {
+            self.live.views[volume].reads = Home::Disk(disk);
+            let event = log_mode::Event::DiskIsKept { unprotected };
+            self.live.advance(volume, event);
+        }
+    }
+
+    fn fail_store(&mut self, store: usize) -> bool {
+        if self.live.apart[store] & FAILING == 0 || !self.is_store(store) {
+            return false;
+        }
+        let asked = self.live.apart[store] & ASKED != 0;
+        match self.table.with_disk_given_up(self.at(store).unwrap()) {
+            Ok(next) => return self.durable(next, Effect::StoreFailed(store)),
+            Err(FailError::Known) => self.store_has_failed(store),
+            Err(_) => {
+                self.live.apart[store] = 0;
+                let volumes: Vec<_> = self.volumes().collect();
+                for volume in volumes {
+                    let disk = self.disk_of(volume).and_then(|disk| self.at(disk));
+                    let is_written = disk
+                        .and_then(|disk| self.table.volume(disk))
+                        .is_some_and(|disk| !disk.state.pristine);
+                    if !asked && is_written && self.unprotect(volume, Broken::Nothing) {
+                        self.take_effect();
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn store_has_failed(&mut self, store: usize) {
+        self.live.apart[store] = FAILED;
+        for volume in 0..self.len() {
+            if self.store_of(volume) != Some(store) || self.live.modes[volume].is_none() {
+                continue;
+            }
+            let is_logged = matches!(self.live.views[volume].writes, Home::Logged(_));
+            if !is_logged || !self.give_up_log(volume) {
+                self.live.views[volume] = VolumeView::NOWHERE;
+            }
+        }
+    }
+
+    fn give_up_log(&mut self, volume: usize) -> bool {
+        if let (Some(Mode::Held), Home::Logged(disk)) =
+            (self.live.modes[volume], self.live.views[volume].writes)
+        {
+            self.keep_disk(disk, true);
+        }
+        let event = log_mode::Event::LogIsGivenUp;
+        self.live.advance(volume, event).is_some()
+    }
+
+    fn unprotect(&mut self, volume: usize, broken: Broken) -> bool {
+        let is_logged = matches!(self.live.views[volume].writes, Home::Logged(_));
+        if !is_logged || self.live.modes[volume] == Some(Mode::Disk) {
+            return false;
+        }
+        if self.disk_of(volume).is_none() {
+            return false;
+        }
+        if broken == Broken::UnloggedTooEarly {
+            return self.give_up_log(volume);
+        }
+        match self
+            .table
+            .with_unprotected(self.at(volume).unwrap())
+            .unwrap()
+        {
+            Some(next) => self.durable(next, Effect::LogGivenUp(volume)),
+            None => self.give_up_log(volume),
+        }
+    }
+
+    /// Whether others read the base image, and only from this disk.
+    fn is_last_source(&self, disk: usize, volume: usize) -> bool {
+        let needs = |other: usize| {
+            other != volume && matches!(self.live.views[other].reads, Home::Base | Home::Overlay)
+        };
+        self.sources().any(|source| source == disk)
+            && !self.has_other_source(disk)
+            && (0..self.len()).any(needs)
+    }
+
+    fn open(&mut self, volume: usize, broken: Broken) -> bool {
+        let view = self.view(volume, &self.table);
+        let is_cut_off = self.live.views[volume] == VolumeView::NOWHERE;
+        let is_changing = self.live.changing.is_some_and(|c| c.volume == volume);
+        if self.live.opened[volume] || view.writes == Home::Nowhere || is_cut_off || is_changing {
+            return false;
+        }
+        if !matches!(view.writes, Home::Overlay | Home::Kept) {
+            let entry = self.at(volume).unwrap();
+            let next = match view.writes {
+                Home::Logged(_) => self.table.with_writes(entry),
+                _ => self.table.with_unprotected(entry),
+            };
+            if let Some(disk) = self.disk_of(volume) {
+                if self.is_last_source(disk, volume) {
+                    return false;
+                }
+                if broken != Broken::GoesOnServing {
+                    self.live.apart[disk] |= WRITTEN;
+                }
+            }
+            if let Some(next) = next.unwrap() {
+                self.commit(next);
+            }
+        }
+        self.live.opened[volume] = true;
+        true
+    }
+
+    /// A write that is acknowledged.
+    fn write(&mut self, volume: usize) -> bool {
+        let is_changing = self.live.changing.is_some_and(|c| c.volume == volume);
+        if !self.live.opened[volume] || is_changing {
+            return false;
+        }
+        let store = self.store_of(volume);
+        let has_store = store.is_some_and(|store| self.live.apart[store] & FAILED == 0);
+        let (to_disk, to_log) = match (self.live.views[volume].writes, self.live.modes[volume]) {
+            (Home::Disk(disk), _) | (Home::Logged(disk), Some(Mode::Disk)) => (Some(disk), false),
+            (Home::Logged(disk), Some(Mode::Both)) => (Some(disk), true),
+            (Home::Logged(_), Some(Mode::Store)) => (None, true),
+            (Home::Kept | Home::Overlay, _) => (None, true),
+            _ => return false,
+        };
+        if to_log && !has_store {
+            return false;
+        }
+        if let Some(disk) = to_disk {
+            let state = &self.table.volume(self.at(disk).unwrap()).unwrap().state;
+            assert!(!state.pristine, "a pristine disk is written");
+            assert!(to_log || state.unprotected, "unlogged, and nobody knows");
+            assert!(!self.sources().any(|s| s == disk), "others read it");
+        }
+        let is_kept = self.live.views[volume].writes == Home::Kept;
+        let target = match self.live.effect {
+            Some(Effect::Rebuilt(of, target)) if of == volume => Some(target),
+            _ => self.target_of(volume),
+        };
+        let target = target.filter(|_| is_kept);
+        self.wrote[volume] = true;
+        if !to_log {
+            self.logs[volume] = Log::Lacks;
+        }
+        for (disk, content) in self.disks.iter_mut().enumerate() {
+            let is_written = [to_disk, target].contains(&Some(disk));
+            *content = match *content {
+                Content::Base if is_written => Content::Own(volume),
+                Content::Own(of) if of == volume && !is_written => Content::Older(volume),
+                Content::Part(of) if of == volume && is_kept && !is_written => Content::Junk,
+                other => other,
+            };
+        }
+        true
+    }
+
+    fn begin_next(&mut self) -> bool {
+        if self.live.changing.is_some() {
+            return false;
+        }
+        match self.table.with_next_rebuild(|_| true).unwrap() {
+            Some(next) => self.begin_rebuild(next),
+            None => false,
+        }
+    }
+
+    fn restore(&mut self, volume: usize, onto: Option<usize>) -> bool {
+        let onto = onto.map(|onto| self.shape.lid(onto));
+        let lid = self.shape.lid(volume);
+        match self.table.with_rebuild(&lid, onto.as_ref(), |_| true) {
+            Ok(next) => self.begin_rebuild(next),
+            Err(_) => false,
+        }
+    }
+
+    fn begin_rebuild(&mut self, next: GroupTable) -> bool {
+        let begun = next.rebuilds().last().unwrap();
+        let (volume, target) = (self.number(begun.entry), self.number(begun.target));
+        // Nobody waits for reads of it that are under way.
+        let is_read = self.sources().any(|source| source == target);
+        assert!(!is_read, "{target} is read, and about to be filled");
+        self.durable(next, Effect::Began(volume, target))
+    }
+
+    fn readd(&mut self, disk: usize) -> bool {
+        match self.table.with_readded(self.at(disk).unwrap()).unwrap() {
+            Some(next) => self.durable(next, Effect::Readded(disk)),
+            None => false,
+        }
+    }
+
+    /// What a disk holds that is filled for a volume now, and which that is; `None` if there is
+    /// nothing to copy from.
+    fn fills(&self, volume: usize) -> Option<(usize, Content)> {
+        let target = self.target_of(volume)?;
+        let began = Effect::Began(volume, target);
+        if self.live.effect == Some(began) || self.sources().next().is_none() {
+            return None;
+        }
+        let is_kept = self.live.views[volume].writes == Home::Kept;
+        let content = match (is_kept, self.logs[volume]) {
+            (true, _) if !self.wrote[volume] => Content::Base,
+            (true, Log::All) => Content::Own(volume),
+            (true, Log::Lacks) => Content::Junk,
+            (false, _) => Content::Base,
+        };
+        Some((target, content))
+    }
+
+    fn fill_some(&mut self, volume: usize) -> bool {
+        let Some((target, _)) = self.fills(volume) else {
+            return false;
+        };
+        let entry = self.at(volume).unwrap();
+        match self.table.with_cursor(entry, MIDDLE).unwrap() {
+            Some(next) if !self.live.is_full[volume] => {
+                self.disks[target] = Content::Part(volume);
+                self.commit(next);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn fill_rest(&mut self, volume: usize) -> bool {
+        let Some((target, content)) = self.fills(volume) else {
+            return false;
+        };
+        let cursor = self
+            .table
+            .rebuild_of(self.at(volume).unwrap())
+            .unwrap()
+            .cursor;
+        if self.live.is_full[volume] {
+            return false;
+        }
+        let begun_well = cursor == 0 || self.disks[target] == Content::Part(volume);
+        self.disks[target] = if begun_well { content } else { Content::Junk };
+        self.live.is_full[volume] = true;
+        true
+    }
+
+    fn finish(&mut self, volume: usize, broken: Broken) -> bool {
+        let Some(target) = self.target_of(volume) else {
+            return false;
+        };
+        if !self.live.is_full[volume] && broken != Broken::FinishesTooEarly {
+            return false;
+        }
+        let next = self.table.with_rebuilt(self.at(volume).unwrap()).unwrap();
+        self.durable(next.unwrap(), Effect::Rebuilt(volume, target))
+    }
+
+    fn target_fails(&mut self, volume: usize) -> bool {
+        let Some(target) = self.target_of(volume) else {
+            return false;
+        };
+        let entry = self.at(target).unwrap();
+        let next = self.table.with_failed_disk(entry).unwrap().unwrap();
+        let volume = self.at(volume).unwrap();
+        assert!(next.is_served(volume) || !self.table.is_served(volume));
+        self.durable(next, Effect::DiskFailed(target))
+    }
+
+    fn begin_attr(&mut self, volume: usize) -> bool {
+        let attr = match self.attr(volume) {
+            Some(Attr::Ro) => Attr::Rw,
+            _ => Attr::Ro,
+        };
+        let next = self.table.with_attr(&self.shape.lid(volume), attr);
+        let (Ok(Some(_)), Some(disk)) = (next, self.disk_of(volume)) else {
+            return false;
+        };
+        let has_store = self.live.modes[volume].is_some();
+        let is_busy = self.live.changing.is_some();
+        let is_busy = is_busy || (self.live.opened[volume] && !has_store);
+        if is_busy || !self.keeps_source(disk, attr) {
+            return false;
+        }
+        self.live.changing = Some(Changing {
+            volume,
+            disk,
+            attr,
+            step: if has_store && attr == Attr::Rw { 0 } else { 2 },
+        });
+        true
+    }
+
+    /// Whether somebody serves the base image after an attribute has changed.
+    fn keeps_source(&self, disk: usize, attr: Attr) -> bool {
+        self.has_other_source(disk) || (attr == Attr::Ro && self.sources().next().is_some())
+    }
+
+    fn set_attr_goes_on(&mut self, broken: Broken) -> bool {
+        let Some(change) = self.live.changing else {
+            return false;
+        };
+        let (volume, disk) = (change.volume, change.disk);
+        match change.step {
+            0 => {
+                if !self.has_other_source(disk) {
+                    self.live.changing = None;
+                    return true;
+                }
+                self.live.apart[disk] |= WRITTEN;
+                let entry = self.at(volume).unwrap();
+                if let Some(next) = self.table.with_writes(entry).unwrap() {
+                    self.commit(next);
+                }
+            }
+            1 if broken == Broken::CopiesNothing => (),
+            1 => {
+                let has_all = !self.wrote[volume] || self.logs[volume] == Log::All;
+                self.disks[disk] = match self.disks[disk] {
+                    Content::Base if has_all && !self.wrote[volume] => Content::Base,
+                    Content::Base if has_all => Content::Own(volume),
+                    Content::Own(of) | Content::Older(of) if has_all && of == volume => {
+                        Content::Own(volume)
+                    }
+                    _ => Content::Junk,
+                };
+            }
+            _ if !self.keeps_source(disk, change.attr) => {
+                self.live.changing = None;
+                return true;
+            }
+            _ => {
+                match self.table.with_attr(&self.shape.lid(volume), change.attr) {
+                    Ok(Some(next)) => return self.durable(next, Effect::Attr(volume)),
+                    _ => self.live.changing = None,
+                }
+                return true;
+            }
+        }
+        if let Some(change) = &mut self.live.changing {
+            change.step += 1;
+        }
+        true
+    }
+
+    fn remove(&mut self, entry: usize) -> bool {
+        if self.live.changing.is_some() || self.live.opened[entry] {
+            return false;
+        }
+        let Ok(next) = self.table.with_removed(&self.shape.lid(entry)) else {
+            return false;
+        };
+        let disk = self.disk_of(entry).unwrap_or(entry);
+        if self.is_last_source(disk, entry) {
+            return false;
+        }
+        self.live.apart[entry] |= WRITTEN;
+        self.live.apart[disk] |= WRITTEN;
+        self.durable(next, Effect::Removed(entry))
+    }
+
+    fn lose_copy(&mut self) -> bool {
+        let mut metadata = self.table.metadata().try_clone().unwrap();
+        let last = metadata.head.copies.count() - 1;
+        if !metadata.lose_copy(last) {
+            return false;
+        }
+        self.table.set_metadata(metadata);
+        true
+    }
+
+    fn replace_copy(&mut self) -> bool {
+        let copies = self.table.head().copies;
+        let lost = (0..copies.count()).find(|c| copies.state(*c) == Some(CopyState::Lost));
+        match lost.and_then(|copy| self.table.with_copy(copy).unwrap()) {
+            Some(next) => {
+                self.commit(next);
+                true
+            }
+            None => false,
+        }
+    }
+}

@@ -221,6 +221,8 @@ test_writes_win() {
 	assert_at_least 'the repairs' "${ST[LV2.repairs]}" 5
 	assert_status LV2.health=in-sync LV2.protection=protected
 	down9
+	# The last one may not have been seen to yet.
+	dmsetup message disk2 0 disable
 	assert_state /dev/mapper/disk2 lv2
 }
 

@@ -16,7 +16,10 @@ use crate::{
     },
     env::Word,
     errors,
-    group::Group,
+    group::{
+        Comparison,
+        Group, //
+    },
     log, logged,
     members::{
         Disk,
@@ -121,8 +124,10 @@ pub(crate) struct Volume {
     /// Not 0 if nobody reads the base image from the disk of this entry any more: [`errors::WRITTEN`],
     /// [`errors::FAILING`], [`errors::FAILED`].
     pub(crate) apart: Word,
-    /// While a disk is being filled for it: so many sectors are done.
+    /// While a disk is being filled for it, or compared with its increments: so many sectors are done.
     pub(crate) copied: Word,
+    /// What that comparison has come across.
+    pub(crate) compared: Comparison,
 }
 
 /// A live group table.
@@ -169,6 +174,8 @@ impl Bound {
         volume.stats.count_io(current_cpu());
         match route::route(&volume.view.get(), operation(info.op)) {
             Route::Base => Self::send_read(this, &volume.selector, bio),
+            // It may be logged later, and has one flush for its disk and one for its increments volume.
+            Route::Own(_) if info.op == Op::Flush && info.flush > 0 => bio.complete(),
             Route::Own(disk) => {
                 bio.data_mut().is_own = true;
                 if info.op == Op::Read && bound.is_bad(disk, info.sector, info.sectors) {

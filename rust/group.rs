@@ -6,8 +6,11 @@ mod announce;
 mod attributes;
 mod fail;
 mod fail_store;
+mod protect;
 mod rebuild;
 mod replace_meta;
+
+pub(crate) use protect::Comparison;
 
 use attributes::Changes;
 use rebuild::Rebuilds;
@@ -501,6 +504,7 @@ impl Group {
                 selector: new_selector(policy)?,
                 apart: Word::new(0),
                 copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
+                compared: Comparison::new(),
             };
             volumes.push(volume, GFP_KERNEL)?;
         }
@@ -803,9 +807,9 @@ impl Group {
             return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
         }
         let writes = Writes::of(&view);
-        // One whose disk is gone may get another one.
-        let may_be_logged = matches!(writes, Writes::Diverted | Writes::Logged)
-            && (volume.disk.is_some() || volume.health != Health::InSync);
+        // One whose disk or increments volume is gone may get another one.
+        let may_be_logged =
+            volume.rlid.is_some() && (volume.disk.is_some() || volume.health != Health::InSync);
         let group_sectors = table.head().sectors;
         if sectors > group_sectors {
             let detail = Detail::TooLong(sectors, group_sectors);

@@ -61,14 +61,16 @@ pub(crate) fn map(
             Bound::send(this, disk, info.sector, bio)
         }
         // One for the disk, one for the store.
-        (Mode::Both, Op::Flush) if info.flush == 0 => Bound::send(this, disk, 0, bio),
-        (Mode::Both, Op::Flush) => {
+        (Mode::Both | Mode::Behind, Op::Flush) if info.flush == 0 => {
+            Bound::send(this, disk, 0, bio)
+        }
+        (Mode::Both | Mode::Behind, Op::Flush) => {
             let data = bio.data_mut();
             data.volume = overlay::number(volume);
             data.is_log_flush = true;
             overlay::flush(this, place, bio)
         }
-        (Mode::Both, Op::Write) => write(this, volume, disk, place, bio),
+        (Mode::Both | Mode::Behind, Op::Write) => write(this, volume, disk, place, bio),
         // Its disk has failed a moment ago.
         (Mode::Store, _) => map_kept(this, volume, bio),
         (Mode::Held, Op::Write | Op::Flush) => errors::hold_new(this, volume, disk, bio),

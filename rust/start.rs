@@ -204,6 +204,56 @@ fn find_stores(
     Ok(stores)
 }
 
+/// Looks at the stores that failed and are to be in use again; each with its header if it has to be made
+/// first. Writes nothing.
+#[inline(never)]
+fn find_again(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Option<Header>)>> {
+    let mut back = KVec::new();
+    for entry in table.awaited_stores() {
+        // Without its device it has failed again.
+        if members.disk(entry).is_some() {
+            back.push(
+                (entry, store::find_again(members, table, entry)?),
+                GFP_KERNEL,
+            )?;
+        }
+    }
+    Ok(back)
+}
+
+/// Takes stores back that failed before. Each is told of the event count before the metadata says that it
+/// is in use: a crash in between leaves a store that is not in use yet, or one that has seen the
+/// event before.
+#[inline(never)]
+fn take_back(
+    members: &Members,
+    homes: &Homes,
+    table: KBox<GroupTable>,
+    stores: &mut KVec<Found>,
+    back: KVec<(usize, Option<Header>)>,
+) -> Result<KBox<GroupTable>> {
+    let mut entries = KVec::with_capacity(back.len(), GFP_KERNEL)?;
+    for (entry, header) in back {
+        let disk = members.disk(entry).ok_or(ENXIO)?;
+        if let Some(header) = header {
+            store::make(members, &disk.device, header)?;
+        }
+        let events = table.head().events;
+        stores.push(
+            store::find(members, &table, entry, events, true)?,
+            GFP_KERNEL,
+        )?;
+        entries.push(entry, GFP_KERNEL)?;
+        let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
+        log::info!(table.id(), "increments {lid}: in use again");
+    }
+    note_events(stores, members, &table)?;
+    match table.with_stores_back(|entry| entries.contains(&entry))? {
+        Some(next) => commit(members, homes, boxed(next)?),
+        None => Ok(table),
+    }
+}
+
 /// Tells the stores of the group's event count, after the metadata has it.
 fn note_events(stores: &mut KVec<Found>, members: &Members, table: &GroupTable) -> Result {
     for found in stores.iter_mut() {
@@ -237,6 +287,7 @@ fn resume(
     let mut openings = 0u64;
     let force = line.features.force_metadata;
     let mut stores = find_stores(&table, members, known, force)?;
+    let back = find_again(&table, members)?;
     for found in stores.iter() {
         found.check_disks(members, &table)?;
     }
@@ -273,6 +324,9 @@ fn resume(
         table = commit(members, &homes, table)?;
     } else if lost || plan.heal {
         table = commit(members, &homes, boxed(table.recommitted()?)?)?;
+    }
+    if !back.is_empty() {
+        table = take_back(members, &homes, table, &mut stores, back)?;
     }
     if let Some((headers, samples)) = fresh {
         (table, stores) = activate(members, &homes, &table, headers, samples)?;

@@ -12,6 +12,7 @@
 //! Documentation/on-disk-format.rst.
 
 mod commit;
+mod compare;
 mod disks;
 mod fail;
 mod fill;
@@ -24,10 +25,12 @@ mod logged;
 mod slow;
 
 pub(crate) use {
+    compare::CompareError,
     fill::CopyError,
     format::make,
     load::{
         find,
+        find_again,
         new_header,
         seen_events,
         Found,
@@ -152,6 +155,11 @@ impl Owner {
     /// Whether it is written without a log by now.
     pub(crate) fn is_unlogged(&self) -> bool {
         self.mode() == Mode::Disk
+    }
+
+    /// Whether it has a log that lacks something it wrote before.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.mode() == Mode::Behind
     }
 
     /// It is being suspended, or no longer, and its writes must not wait for space meanwhile.

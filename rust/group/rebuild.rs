@@ -12,7 +12,10 @@
 //! The worker takes `commits` only while it holds nothing else, and waits for a store's worker with
 //! nothing held. It holds no reference to the group's table while it rests.
 
-use super::Group;
+use super::{
+    protect,
+    Group, //
+};
 use crate::{
     base::{
         self,
@@ -35,8 +38,12 @@ use crate::{
         Homes, //
     },
     overlay::Place,
-    store::CopyError,
+    store::{
+        self,
+        CopyError, //
+    },
     svol_core::{
+        attr::Attr,
         group::{
             GroupTable,
             Rebuild,
@@ -109,8 +116,37 @@ impl Rebuilds {
         Worker::new(rebuilds)
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.stopped.get() != 0
+    }
+
+    /// Lets I/O of users go first, for a while, as long as some disk `is_busy`. Sleeps.
+    pub(super) fn give_way(&self, is_busy: impl Fn() -> bool) {
+        for _ in 0..YIELD_MS {
+            if self.is_stopped() || !is_busy() {
+                return;
+            }
+            fsleep(Delta::from_millis(1));
+        }
+    }
+
+    /// Waits until so many sectors may have been copied since `began`. Sleeps.
+    pub(super) fn keep_to_rate(&self, began: Instant<Monotonic>, sectors: u32) {
+        while !self.is_stopped() {
+            let rate = self.rate.get();
+            let kib_ms = (u64::from(sectors) >> 1).saturating_mul(1000);
+            let wanted = i64::try_from(kib_ms.checked_div(rate).unwrap_or(0)).unwrap_or(i64::MAX);
+            let left = wanted.saturating_sub(began.elapsed().as_millis());
+            if left <= 0 {
+                return;
+            }
+            fsleep(Delta::from_millis(left.min(20)));
+        }
+    }
+
+    /// Something halts the work: whether the log has to say so, which it does once.
+    pub(super) fn say_once(&self) -> bool {
+        self.is_stuck.swap(1) == 0
     }
 }
 
@@ -140,7 +176,7 @@ impl Job for Rebuilds {
 }
 
 /// What the worker does next.
-enum Next {
+pub(super) enum Next {
     /// There may be more to do.
     Again,
     /// There is nothing to do.
@@ -220,14 +256,16 @@ impl Group {
         self.rebuilds.rate.set(u64::from(rate));
     }
 
-    /// How far a disk is filled for a volume: blocks done, and all.
+    /// How far a disk is filled for a volume, or compared with its increments: blocks done, and all.
     pub(super) fn rebuild_progress(
         table: &GroupTable,
         bound: &Bound,
         entry: usize,
     ) -> Option<(u64, u64)> {
-        table.rebuild_of(entry)?;
         let done = bound.volumes.get(entry)?.copied.get();
+        if !protect::is_compared(bound, entry) {
+            table.rebuild_of(entry)?;
+        }
         let (sectors, block) = (table.head().sectors, u64::from(table.head().block_sectors));
         let all = sectors.div_ceil(block);
         Some(match done >= sectors {
@@ -249,8 +287,9 @@ impl Group {
         self.begin_restore(&bound, &homes, "restore", lid, onto)
     }
 
-    /// Takes a disk back that had failed, as a spare, or to be filled for its own volume. Sleeps for
-    /// I/O of the metadata.
+    /// Takes a disk back that had failed, as a spare, or to be filled for its own volume; an increments
+    /// volume is in use from the next load of the table on. Sleeps for I/O of the metadata and of
+    /// that device.
     ///
     /// # Errors
     ///
@@ -271,9 +310,19 @@ impl Group {
             Some(entry) => table.with_readded(entry)?,
             None => None,
         };
-        let needs_disk = found.and_then(|e| table.volume(e)).is_some_and(|volume| {
-            volume.disk.is_none() && matches!(volume.health, Health::Failed | Health::Degraded)
+        let volume = found.and_then(|entry| table.volume(entry));
+        let is_store = volume.is_some_and(|volume| volume.attr == Attr::Increments);
+        let needs_disk = volume.is_some_and(|volume| {
+            let has_none = matches!(volume.health, Health::Failed | Health::Degraded);
+            volume.attr.is_volume() && volume.disk.is_none() && has_none
         });
+        // Now rather than when the table is loaded the next time, which would fail.
+        let unfit = match (&next, found) {
+            (Some(next), Some(entry)) if is_store && is_usable(&bound, entry) => {
+                store::find_again(&bound.members, next, entry).err()
+            }
+            _ => None,
+        };
         let next = match next {
             Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
             None => None,
@@ -283,7 +332,7 @@ impl Group {
             return refuse(&"the group has no such entry", ENODEV);
         };
         let Some(next) = next else {
-            return refuse(&"its disk did not fail, or is an increments volume", EINVAL);
+            return refuse(&"its disk did not fail, or is taken back already", EINVAL);
         };
         if !is_usable(&bound, entry) {
             return refuse(&"its disk is not here, or can't be written", ENODEV);
@@ -295,7 +344,18 @@ impl Group {
         {
             return refuse(&"its disk has not answered all I/O from before", EBUSY);
         }
+        if let Some(error) = unfit {
+            // The log says why.
+            return Err(error);
+        }
         self.commit(&bound, &homes, next)?;
+        if is_store {
+            log::info!(
+                self.name(),
+                "increments {lid}: taken back, in use when the group's table is loaded the next time"
+            );
+            return Ok(());
+        }
         bound.set_apart(entry, errors::WRITTEN);
         log::info!(self.name(), "disk of {lid}: taken back");
         if needs_disk {
@@ -410,7 +470,10 @@ impl Group {
         });
         drop(state);
         let Some((rebuild, lid, target)) = found else {
-            return self.begin_next(worker, bound);
+            return match self.begin_next(worker, bound) {
+                Next::Nothing => self.go_on_protecting(worker, bound),
+                next => next,
+            };
         };
         let Some(volume) = bound.volumes.get(rebuild.entry) else {
             return Next::Nothing;
@@ -450,7 +513,7 @@ impl Group {
                 Err(_) => Next::Later,
             },
             Err(Halt::Later(error)) => {
-                if worker.is_stuck.swap(1) == 0 {
+                if worker.say_once() {
                     let errno = error.to_errno();
                     log::warning!(
                         self.name(),
@@ -605,7 +668,7 @@ impl Filling<'_> {
                 self.checkpoint()?;
                 saved = Instant::<Monotonic>::now();
             }
-            self.keep_to_rate(began, sectors);
+            self.worker.keep_to_rate(began, sectors);
         }
         self.finish()
     }
@@ -679,26 +742,7 @@ impl Filling<'_> {
             .filter_map(|entry| members.disk(entry))
             .any(|disk| disk.in_flight() > 0)
         };
-        for _ in 0..YIELD_MS {
-            if self.worker.is_stopped() || !is_busy() {
-                return;
-            }
-            fsleep(Delta::from_millis(1));
-        }
-    }
-
-    /// Waits until so many sectors may have been copied since `began`.
-    fn keep_to_rate(&self, began: Instant<Monotonic>, sectors: u32) {
-        while !self.worker.is_stopped() {
-            let rate = self.worker.rate.get();
-            let kib_ms = (u64::from(sectors) >> 1).saturating_mul(1000);
-            let wanted = i64::try_from(kib_ms.checked_div(rate).unwrap_or(0)).unwrap_or(i64::MAX);
-            let left = wanted.saturating_sub(began.elapsed().as_millis());
-            if left <= 0 {
-                return;
-            }
-            fsleep(Delta::from_millis(left.min(20)));
-        }
+        self.worker.give_way(is_busy);
     }
 
     /// Makes all in front of the cursor durable; returns the cursor.

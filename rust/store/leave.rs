@@ -89,6 +89,10 @@ impl Worker<Store> {
     fn give_back_part(&self, owner: &Owner) -> Result<bool> {
         let mut slots = KVec::with_capacity(PART, GFP_KERNEL)?;
         let first = owner.given_back.get();
+        if first == 0 {
+            // What compares it with its disk takes slots, until it sees that it leaves.
+            self.wait_for_others();
+        }
         let mut bid = first;
         while bid < owner.map.blocks() && slots.len() < PART {
             if let Some(slot) = owner.map.get(bid).slot() {

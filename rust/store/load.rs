@@ -51,6 +51,7 @@ use crate::{
             entries,
             intent,
             judge,
+            judge_again,
             layout,
             Content,
             Damage,
@@ -103,6 +104,8 @@ pub(crate) struct Found {
     pub(super) owners: KVec<Known>,
     /// Owners of which a copy is damaged or older.
     stale_owners: Vec<u16>,
+    /// It is in use again after it failed: volumes may have left the group meanwhile.
+    is_back: bool,
 }
 
 /// What is on the device of an increments entry. Sleeps for I/O.
@@ -169,7 +172,39 @@ pub(crate) fn new_header(
     let device = &members.disk(entry).ok_or(ENXIO)?.device;
     let expected = expected(table, entry, device, table.head().events)?;
     let probe = probe(members, entry)?;
-    match judge(&probe, &expected).map_err(report(table, &expected))? {
+    let plan = judge(&probe, &expected).map_err(report(table, &expected))?;
+    header_to_make(table, &expected, &probe, plan)
+}
+
+/// Looks at the device of an increments entry that failed and is to be in use again; returns the header
+/// of the store to be made there first, if there is none. Writes nothing; sleeps for I/O.
+///
+/// # Errors
+///
+/// Say in the log what is wrong with the device.
+#[inline(never)]
+pub(crate) fn find_again(
+    members: &Members,
+    table: &GroupTable,
+    entry: usize,
+) -> Result<Option<Header>> {
+    let device = &members.disk(entry).ok_or(ENXIO)?.device;
+    let expected = expected(table, entry, device, table.head().events)?;
+    let probe = probe(members, entry)?;
+    let failed_at = table.volume(entry).map(|volume| volume.failed_at);
+    let failed_at = failed_at.filter(|_| table.is_needed_store(entry));
+    let plan = judge_again(&probe, &expected, failed_at).map_err(report(table, &expected))?;
+    header_to_make(table, &expected, &probe, plan)
+}
+
+/// The header of a store that is to be made, if one is.
+fn header_to_make(
+    table: &GroupTable,
+    expected: &Expected,
+    probe: &Probe,
+    plan: Plan,
+) -> Result<Option<Header>> {
+    match plan {
         Plan::Use => Ok(None),
         // A crash cut it off.
         Plan::FormatAgain => Ok(probe.header().copied()),
@@ -253,6 +288,7 @@ pub(crate) fn find(
         slots: content.slots,
         owners,
         stale_owners: content.stale_owners,
+        is_back: table.awaited_stores().any(|awaited| awaited == entry),
     })
 }
 
@@ -491,7 +527,8 @@ impl Found {
                     },
                     _ => (None, Fill::new(false, 0)),
                 };
-                let leaves = owner.removing && table.position(&owner.lid).is_none();
+                let is_gone = table.position(&owner.lid).is_none();
+                let leaves = is_gone && (owner.removing || self.is_back);
                 let is_written = table
                     .position(&owner.lid)
                     .and_then(|entry| table.volume(table.disk_of(entry)?))
@@ -506,10 +543,10 @@ impl Found {
                     fill,
                     keeps_entries: Word::new(u64::from(is_written)),
                     clearing: Word::new(in_place::NOT_ASKED),
-                    // What it lacks, later writes do not bring back.
+                    // What it lacks is found by comparing it with the disk, in the background.
                     mode: ModeCell::new(match disk {
                         _ if is_kept => Mode::Store,
-                        Some(disk) if is_unprotected(disk) => Mode::Disk,
+                        Some(disk) if is_unprotected(disk) => Mode::Behind,
                         _ => Mode::Both,
                     }),
                     suspending: Word::new(0),

@@ -237,16 +237,31 @@ impl Slow<'_> {
         // Without a source to compare with, all of it may differ.
         let comparable = self.read_overlay(range.sector, &mut known).is_ok();
 
+        match comparable {
+            true => self.log_differences(&here, Some(&known), range.sector),
+            false => self.log_differences(&here, None, range.sector),
+        }
+    }
+
+    /// Writes to the store, sub-block by sub-block, what is `here` and not `known`; returns the number
+    /// of sub-blocks.
+    pub(super) fn log_differences(
+        &self,
+        here: &[u8],
+        known: Option<&[u8]>,
+        mut sector: u64,
+    ) -> Result<u64> {
         let log_only = Slow {
             disk: None,
             ..*self
         };
         let sub_bytes = usize::try_from(SUB_BLOCK_SECTORS)? << 9;
+        let mut known = known.map(|known| known.chunks(sub_bytes));
         let mut differ = 0u64;
-        let mut sector = range.sector;
-        for (here, known) in here.chunks(sub_bytes).zip(known.chunks(sub_bytes)) {
+        for here in here.chunks(sub_bytes) {
             let sectors = u32::try_from(here.len() >> 9)?;
-            if !comparable || here != known {
+            let known = known.as_mut().and_then(Iterator::next);
+            if known != Some(here) {
                 log_only.write(Source::new(Content::Bytes(here)), Range { sector, sectors })?;
                 differ = differ.saturating_add(1);
             }
@@ -287,7 +302,8 @@ impl Worker<Store> {
             disk: Some(disk),
             is_kept: false,
         };
-        if owner.is_unlogged() {
+        // What is behind is compared as a whole, in the background.
+        if owner.is_unlogged() || owner.is_behind() {
             return Ok(());
         }
         let result = slow.resolve(disk);

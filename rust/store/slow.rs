@@ -313,7 +313,7 @@ impl<'a> Slow<'a> {
         let _ = self.bound.group.fail_disk(self.bound, disk);
         match self.owner.mode() {
             Mode::Store => Ok(()),
-            Mode::Both | Mode::Disk | Mode::Held => Err(EIO),
+            Mode::Both | Mode::Disk | Mode::Held | Mode::Behind => Err(EIO),
         }
     }
 

@@ -13,6 +13,11 @@
 //!
 //!   Store ------------> Both
 //!          another disk was filled, and that is durable
+//!
+//!   Behind -----------> Both
+//!    |     all was compared, and that is durable
+//!    +----------------> Disk
+//!          log is given up
 //! ```
 //!
 //! All changes are made under one lock of the group; who only looks needs none.
@@ -30,6 +35,9 @@ pub enum Mode {
     Held,
     /// To the increments volume: the disk has failed.
     Store,
+    /// To disk and increments volume, which lacks some of what was written before: the two are being
+    /// compared.
+    Behind,
 }
 
 /// What happens.
@@ -48,6 +56,8 @@ pub enum Event {
     LogIsGivenUp,
     /// It is durable that another disk, which was filled for the volume, is its own.
     DiskIsFilled,
+    /// It is durable that the increments volume has all that was written.
+    LogIsWhole,
 }
 
 impl Mode {
@@ -60,7 +70,7 @@ impl Mode {
             (_, Event::DiskFails) => Some(self),
 
             (Self::Both | Self::Held | Self::Store, Event::FailureIsDurable) => Some(Self::Store),
-            (Self::Disk, Event::FailureIsDurable) => None,
+            (Self::Disk | Self::Behind, Event::FailureIsDurable) => None,
 
             (Self::Both | Self::Held, Event::DiskIsKept { unprotected }) => {
                 Some(match unprotected {
@@ -68,21 +78,24 @@ impl Mode {
                     false => Self::Both,
                 })
             }
-            (Self::Disk, Event::DiskIsKept { .. }) => Some(Self::Disk),
+            (Self::Disk | Self::Behind, Event::DiskIsKept { .. }) => Some(self),
             (Self::Store, Event::DiskIsKept { .. }) => None,
 
-            (Self::Both | Self::Disk, Event::LogIsGivenUp) => Some(Self::Disk),
+            (Self::Both | Self::Disk | Self::Behind, Event::LogIsGivenUp) => Some(Self::Disk),
             // Reads go to the increments volume already, which has not all.
             (Self::Held | Self::Store, Event::LogIsGivenUp) => None,
 
             (Self::Store, Event::DiskIsFilled) => Some(Self::Both),
-            (Self::Both | Self::Disk | Self::Held, Event::DiskIsFilled) => None,
+            (_, Event::DiskIsFilled) => None,
+
+            (Self::Behind, Event::LogIsWhole) => Some(Self::Both),
+            (_, Event::LogIsWhole) => None,
         }
     }
 
     /// Whether reads may go to increments and siblings instead of the disk.
     pub fn is_logged(self) -> bool {
-        self != Self::Disk
+        !matches!(self, Self::Disk | Self::Behind)
     }
 
     fn code(self) -> u64 {
@@ -91,6 +104,7 @@ impl Mode {
             Self::Disk => 1,
             Self::Held => 2,
             Self::Store => 3,
+            Self::Behind => 4,
         }
     }
 }
@@ -111,6 +125,7 @@ impl ModeCell {
             0 => Mode::Both,
             1 => Mode::Disk,
             2 => Mode::Held,
+            4 => Mode::Behind,
             _ => Mode::Store,
         }
     }
@@ -129,25 +144,34 @@ impl ModeCell {
 mod tests {
     use super::*;
 
-    const MODES: [Mode; 4] = [Mode::Both, Mode::Disk, Mode::Held, Mode::Store];
-    const EVENTS: [Event; 6] = [
+    const MODES: [Mode; 5] = [
+        Mode::Both,
+        Mode::Disk,
+        Mode::Held,
+        Mode::Store,
+        Mode::Behind,
+    ];
+    const EVENTS: [Event; 7] = [
         Event::DiskFails,
         Event::FailureIsDurable,
         Event::DiskIsKept { unprotected: false },
         Event::DiskIsKept { unprotected: true },
         Event::LogIsGivenUp,
         Event::DiskIsFilled,
+        Event::LogIsWhole,
     ];
 
     #[test]
     fn all_transitions() {
         let both = Some(Mode::Both);
         let (disk, held, store) = (Some(Mode::Disk), Some(Mode::Held), Some(Mode::Store));
+        let behind = Some(Mode::Behind);
         let table = [
-            [held, store, both, disk, disk, None],
-            [disk, None, disk, disk, disk, None],
-            [held, store, both, disk, None, None],
-            [store, store, None, None, None, both],
+            [held, store, both, disk, disk, None, None],
+            [disk, None, disk, disk, disk, None, None],
+            [held, store, both, disk, None, None, None],
+            [store, store, None, None, None, both, None],
+            [behind, None, behind, behind, disk, None, both],
         ];
         for (mode, row) in MODES.iter().zip(table) {
             for (event, next) in EVENTS.iter().zip(row) {
@@ -174,6 +198,9 @@ mod tests {
                 }
                 if mode == Mode::Disk {
                     assert_eq!(next, Mode::Disk);
+                }
+                if mode == Mode::Behind && event != Event::LogIsWhole {
+                    assert!(!next.is_logged());
                 }
             }
         }

@@ -240,6 +240,9 @@ pub struct VolumeRecord {
     pub state: DiskState,
     /// The size of that disk when it was last bound, in sectors.
     pub disk_sectors: u64,
+    /// The event count when it was recorded that the disk failed; 0 if it never did. An older copy
+    /// of an increments volume is told from the one that failed by it.
+    pub failed_at: u64,
 }
 
 /// What is known of a disk.
@@ -247,7 +250,8 @@ pub struct VolumeRecord {
 pub struct DiskState {
     /// It holds exactly the base image.
     pub pristine: bool,
-    /// It was, or may have been, written without a log.
+    /// It was, or may have been, written without a log; of an increments volume that failed: it is to
+    /// be in use again when the table is loaded the next time.
     pub unprotected: bool,
     /// It holds an increments store.
     pub formatted: bool,

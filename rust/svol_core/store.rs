@@ -43,6 +43,7 @@ pub use header::{
 };
 pub use judge::{
     judge,
+    judge_again,
     Expected,
     Plan,
     Refusal, //

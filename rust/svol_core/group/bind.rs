@@ -176,6 +176,7 @@ impl GroupTable {
                 health,
                 state: DiskState::default(),
                 disk_sectors: disk_sectors(entry),
+                failed_at: 0,
             })?;
         }
         Ok(Self {
@@ -213,20 +214,22 @@ impl GroupTable {
             lost.try_push(table.is_lost(entry))?;
         }
         let metadata = &mut table.metadata;
+        let next_event = metadata.head.events.saturating_add(1);
         let mut failed = false;
         for (entry, volume) in line.volumes.iter().enumerate() {
             let has_none = metadata.volumes.get(entry).is_some_and(|record| {
                 let lives_on_others = record.disk.is_none() && record.health == Health::InSync;
                 record.attr.is_volume() && lives_on_others
             });
-            failed |= volume.dev.is_none() && !has_none && change::fail_disk(metadata, entry);
+            failed |=
+                volume.dev.is_none() && !has_none && change::fail_disk(metadata, entry, next_event);
         }
         let changed = resized || failed;
         if changed {
             metadata.head.sequence = metadata.head.sequence.saturating_add(1);
         }
         if failed {
-            metadata.head.events = metadata.head.events.saturating_add(1);
+            metadata.head.events = next_event;
         }
 
         // While the group is being made there is no base yet to be served from.
@@ -316,7 +319,9 @@ fn note_sizes<D>(
             continue;
         }
         let found = disk_sectors(entry);
-        if record.attr == Attr::Increments && found < record.disk_sectors {
+        // One that failed may have been replaced by a smaller one.
+        let is_store = record.attr == Attr::Increments && !record.state.failed;
+        if is_store && found < record.disk_sectors {
             return Err(BindError::Shrunk {
                 lid: record.lid,
                 known: record.disk_sectors,

@@ -65,7 +65,10 @@ impl GroupTable {
     ///
     /// Memory ran out.
     pub fn with_failed_disk(&self, entry: usize) -> Result<Option<Self>, AllocError> {
-        self.changed(|metadata| fail_disk(metadata, entry))
+        self.changed(|metadata| {
+            let event = metadata.head.events;
+            fail_disk(metadata, entry, event)
+        })
     }
 
     /// The group after the disk that serves `entry` may have been written without a log. `None`
@@ -103,6 +106,50 @@ impl GroupTable {
             volumes
                 .nth(disk)
                 .is_some_and(|volume| mark(&mut volume.state, DiskEvent::Written))
+        })
+    }
+
+    /// The group after the increments volume of `entry` has all again that the volume wrote: the disk
+    /// that serves it is as good as any that was written with a log. `None` if
+    /// nothing was missing.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_whole_log(&self, entry: usize) -> Result<Option<Self>, AllocError> {
+        let Some(disk) = self.disk_of(entry) else {
+            return Ok(None);
+        };
+        self.changed(|metadata| {
+            let mut volumes = metadata.volumes.iter_mut();
+            volumes
+                .nth(disk)
+                .is_some_and(|volume| mark(&mut volume.state, DiskEvent::LogIsWhole))
+        })
+    }
+
+    /// The group after increments volumes that were awaited are in use again: those for which `is_open`
+    /// is true of their entry. `None` if there are none.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_stores_back(
+        &self,
+        is_open: impl Fn(usize) -> bool,
+    ) -> Result<Option<Self>, AllocError> {
+        self.changed(|metadata| {
+            let mut any = false;
+            for (entry, volume) in metadata.volumes.iter_mut().enumerate() {
+                if volume.attr == Attr::Increments
+                    && is_open(entry)
+                    && mark(&mut volume.state, DiskEvent::Opened)
+                {
+                    enter(volume, Event::Readded, None);
+                    any = true;
+                }
+            }
+            any
         })
     }
 
@@ -154,16 +201,21 @@ impl GroupTable {
     }
 }
 
-/// Records that the disk of `entry` failed; returns whether that is news.
-pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize) -> bool {
+/// Records that the disk of `entry` failed, as the event with this count; returns whether that is
+/// news.
+pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bool {
     let Some(disk) = metadata.volumes.get_mut(entry) else {
         return false;
     };
     let before = disk.state;
     let lid = disk.lid;
     // Nobody knows what becomes of it from now on.
+    let was_failed = before.failed;
     if !mark(&mut disk.state, DiskEvent::Fails) {
         return false;
+    }
+    if !was_failed {
+        disk.failed_at = event;
     }
     if disk.attr == Attr::Spare {
         // Also if it serves a volume now.

@@ -4,6 +4,7 @@
 
 use super::{
     change::store_of,
+    states::Disk,
     GroupTable, //
 };
 use crate::svol_core::{
@@ -58,6 +59,24 @@ impl GroupTable {
     pub fn is_lost(&self, entry: usize) -> bool {
         let is_lost = |volume| !self.is_served(entry) && self.log(volume) == Log::Gone;
         self.volume(entry).is_some_and(is_lost)
+    }
+
+    /// The increments volumes that failed and are to be in use again when the table is loaded.
+    pub fn awaited_stores(&self) -> impl Iterator<Item = usize> + '_ {
+        self.members()
+            .filter(|(_, volume)| Disk::of(&volume.state) == Some(Disk::AwaitedStore))
+            .map(|(entry, _)| entry)
+    }
+
+    /// Whether some volume has data in the increments volume of this entry that is nowhere else.
+    pub fn is_needed_store(&self, store: usize) -> bool {
+        let needs = |entry: usize| {
+            self.volume(entry).is_some_and(|volume| {
+                let lives_on_it = matches!(volume.health, Health::Degraded | Health::Rebuilding);
+                volume.attr == Attr::Ro || lives_on_it
+            })
+        };
+        self.users_of(store).any(needs)
     }
 
     /// The health of `entry`, as users see it: that of a volume that lost its increments is `failed`,

@@ -317,21 +317,22 @@ impl GroupTable {
     }
 
     /// The group after a disk that had failed was taken back: it is free, its content worth nothing.
-    /// `None` if the disk of this entry did not fail, or is an increments volume.
+    /// An increments volume is in use again only when the table is loaded the next time. `None` if
+    /// the disk of this entry did not fail, or is taken back already.
     ///
     /// # Errors
     ///
     /// Memory ran out.
     pub fn with_readded(&self, entry: usize) -> Result<Option<Self>, AllocError> {
         self.changed(|metadata| match metadata.volumes.get_mut(entry) {
-            Some(volume) if volume.attr != Attr::Increments => {
+            Some(volume) => {
                 let is_news = mark(&mut volume.state, DiskEvent::Readded);
                 if is_news && volume.attr == Attr::Spare {
                     enter(volume, Event::Readded, None);
                 }
                 is_news
             }
-            _ => false,
+            None => false,
         })
     }
 }

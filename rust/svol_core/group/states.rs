@@ -35,7 +35,7 @@ pub enum Event {
     FillEnds,
     /// The disk is filled: it is the volume's own; of a spare: its own serves a volume.
     Filled,
-    /// Its own disk, which had failed, is taken back.
+    /// Its own disk, which had failed, is taken back; of an increments volume: it is in use again.
     Readded,
     /// The volume that its disk serves leaves the group.
     Freed,
@@ -124,6 +124,7 @@ pub const ENTRIES: &[EntryRow] = &{
         row(&[Spare], &[Health::Spare, Rebuilding, InSync], DiskIsLost, Failed, Nobody),
         row(&[Spare], &[Failed], Readded, Health::Spare, Own),
         row(&[Increments], &[InSync], DiskIsLost, Failed, Nobody),
+        row(&[Increments], &[Failed], Readded, InSync, Own),
     ]
 };
 
@@ -142,6 +143,8 @@ pub enum Disk {
     Store,
     /// It failed, and held an increments store.
     FailedStore,
+    /// As that, but it is to be in use again when the table is loaded the next time.
+    AwaitedStore,
 }
 
 /// What happens to a disk.
@@ -157,6 +160,8 @@ pub enum DiskEvent {
     Unlogged,
     /// The log of its volume is lost.
     LogIsLost,
+    /// The log of its volume has all again that it was written.
+    LogIsWhole,
     /// It begins to be filled.
     FillBegins,
     /// It is filled with the base image, and nothing else.
@@ -169,6 +174,8 @@ pub enum DiskEvent {
     Fails,
     /// It is taken back after it had failed.
     Readded,
+    /// It is in use again.
+    Opened,
 }
 
 /// A row of [`DISKS`].
@@ -189,7 +196,7 @@ const fn disk(from: &'static [Disk], event: DiskEvent, to: Disk) -> DiskRow {
 /// What becomes of a disk.
 #[rustfmt::skip]
 pub const DISKS: &[DiskRow] = &{
-    use Disk::{Failed as Dead, FailedStore, Plain, Pristine, Store, Unprotected};
+    use Disk::{AwaitedStore, Failed as Dead, FailedStore, Plain, Pristine, Store, Unprotected};
     use DiskEvent::*;
     [
         disk(&[Plain], HasBase, Pristine),
@@ -198,13 +205,16 @@ pub const DISKS: &[DiskRow] = &{
         disk(&[Plain, Pristine], Unlogged, Unprotected),
         // A pristine one was never written: nothing of it is missing.
         disk(&[Plain], LogIsLost, Unprotected),
+        disk(&[Unprotected], LogIsWhole, Plain),
         disk(&[Plain, Pristine, Unprotected], FillBegins, Plain),
         disk(&[Plain], FilledWithBase, Pristine),
         disk(&[Plain], Filled, Plain),
         disk(&[Plain, Pristine, Unprotected], Freed, Plain),
         disk(&[Plain, Pristine, Unprotected], Fails, Dead),
-        disk(&[Store], Fails, FailedStore),
+        disk(&[Store, AwaitedStore], Fails, FailedStore),
         disk(&[Dead], Readded, Plain),
+        disk(&[FailedStore], Readded, AwaitedStore),
+        disk(&[AwaitedStore], Opened, Store),
     ]
 };
 
@@ -269,6 +279,7 @@ impl Disk {
             (true, false, _, false) => Some(Self::Failed),
             (false, true, false, false) => Some(Self::Store),
             (true, true, false, false) => Some(Self::FailedStore),
+            (true, true, true, false) => Some(Self::AwaitedStore),
             _ => None,
         }
     }
@@ -277,9 +288,10 @@ impl Disk {
     pub fn state(self) -> DiskState {
         DiskState {
             pristine: self == Self::Pristine,
-            unprotected: self == Self::Unprotected,
-            formatted: matches!(self, Self::Store | Self::FailedStore),
-            failed: matches!(self, Self::Failed | Self::FailedStore),
+            // Nothing else of an increments volume could be meant.
+            unprotected: matches!(self, Self::Unprotected | Self::AwaitedStore),
+            formatted: matches!(self, Self::Store | Self::FailedStore | Self::AwaitedStore),
+            failed: matches!(self, Self::Failed | Self::FailedStore | Self::AwaitedStore),
             removed: false,
         }
     }

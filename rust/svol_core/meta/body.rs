@@ -287,7 +287,8 @@ fn encode_volume(fields: &mut Writer<'_>, volume: &VolumeRecord) -> Option<()> {
     fields.zeros(2)?;
     fields.u32(disk_flags(&volume.state))?;
     fields.u64(volume.disk_sectors)?;
-    fields.zeros(48)
+    fields.u64(volume.failed_at)?;
+    fields.zeros(40)
 }
 
 fn decode_volume(fields: &mut Reader<'_>) -> Option<VolumeRecord> {
@@ -299,7 +300,8 @@ fn decode_volume(fields: &mut Reader<'_>) -> Option<VolumeRecord> {
     fields.zeros(2)?;
     let state = disk_state(fields.u32()?)?;
     let disk_sectors = fields.u64()?;
-    fields.zeros(48)?;
+    let failed_at = fields.u64()?;
+    fields.zeros(40)?;
     Some(VolumeRecord {
         lid,
         attr,
@@ -308,6 +310,7 @@ fn decode_volume(fields: &mut Reader<'_>) -> Option<VolumeRecord> {
         health,
         state,
         disk_sectors,
+        failed_at,
     })
 }
 

@@ -240,7 +240,9 @@ fn check_health(volume: &VolumeRecord) -> Result<(), Invalid> {
 
 fn check_state(state: &DiskState, attr: Attr) -> Result<(), Invalid> {
     let store = attr == Attr::Increments;
-    let base_on_store = store && (state.pristine || state.unprotected);
+    // One that is to be in use again at the next load.
+    let awaited = store && state.formatted && state.failed;
+    let base_on_store = store && (state.pristine || (state.unprotected && !awaited));
     let stale_base = state.pristine && (state.unprotected || state.failed);
     if base_on_store || stale_base || (state.formatted && !store) {
         Err(Invalid::State)

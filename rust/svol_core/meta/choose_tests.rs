@@ -83,6 +83,7 @@ mod tests {
             health: Health::InSync,
             state: DiskState::default(),
             disk_sectors: 1000,
+            failed_at: 0,
         })?;
         Ok(metadata)
     }

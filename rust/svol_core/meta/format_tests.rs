@@ -73,6 +73,7 @@ mod tests {
             health: Health::InSync,
             state: DiskState::default(),
             disk_sectors: 0x1122,
+            failed_at: 0x3344,
         })
     }
 
@@ -174,7 +175,7 @@ mod tests {
     fn body_fields() -> Test {
         let (_, body, _) = written()?;
         assert_eq!(body.len(), 0x290);
-        let fields: [(usize, &[u8]); 18] = [
+        let fields: [(usize, &[u8]); 19] = [
             (0, &[1, 0, 0, 0, 0, 1, 0, 0]),
             (8, b"A\0"),
             (72, b"I\0"),
@@ -182,7 +183,8 @@ mod tests {
             (200, &[2, 1, 0, 0]),
             (204, &[1, 0, 0, 0]),
             (208, &[0x22, 0x11, 0, 0, 0, 0, 0, 0]),
-            (216, &[0; 48]),
+            (216, &[0x44, 0x33, 0, 0, 0, 0, 0, 0]),
+            (224, &[0; 40]),
             (264, &[1, 0, 0, 0, 0, 1, 0, 0]),
             (272, b"I\0"),
             (464, &[4, 1, 0, 0, 4, 0, 0, 0]),

@@ -11,6 +11,7 @@ mod tests {
         },
         intent,
         judge,
+        judge_again,
         layout::{
             self,
             LayoutError, //
@@ -550,6 +551,60 @@ mod tests {
         assert_eq!(judge(&Probe::Blank, &good), Err(Refusal::Blank));
         assert_eq!(judge(&Probe::Blank, &unknown), Ok(Plan::Format));
         assert_eq!(judge(&Probe::Foreign, &unknown), Err(Refusal::Foreign));
+        Ok(())
+    }
+
+    /// A store that failed: what it holds counts only if it was not changed since.
+    #[test]
+    fn stores_that_come_back() -> Test {
+        let header = header()?;
+        let mut sector = OLD;
+        assert!(header.encode(0, &mut sector));
+        let found = probe([&sector, &OLD], NOWHERE, NOWHERE)?;
+        let expected = Expected {
+            uuid: header.uuid,
+            group: header.group,
+            lid: header.lid,
+            block_sectors: header.block_sectors,
+            sectors: header.sectors,
+            events: header.events + 100,
+            device_sectors: header.used_sectors,
+            formatted: true,
+        };
+        assert_eq!(judge_again(&found, &expected, None), Ok(Plan::Use));
+        for since in [0, 1, 2] {
+            let failed_at = Some(header.events + since);
+            assert_eq!(judge_again(&found, &expected, failed_at), Ok(Plan::Use));
+        }
+        assert_eq!(
+            judge_again(&found, &expected, Some(header.events + 3)),
+            Err(Refusal::Older {
+                store: header.events,
+                group: header.events + 100
+            })
+        );
+        // Told of the event count, before the metadata had the rest.
+        let told = Expected {
+            events: header.events,
+            ..expected
+        };
+        assert_eq!(
+            judge_again(&found, &told, Some(header.events)),
+            Ok(Plan::Use)
+        );
+        let older = Expected {
+            events: header.events - 1,
+            ..expected
+        };
+        assert!(judge_again(&found, &older, None).is_err());
+        let other = Expected {
+            uuid: [1; 16],
+            ..expected
+        };
+        assert_eq!(judge_again(&found, &other, None), Err(Refusal::Uuid));
+        let blank = |failed_at| judge_again(&Probe::Blank, &expected, failed_at);
+        assert_eq!(blank(None), Ok(Plan::Format));
+        assert_eq!(blank(Some(1)), Err(Refusal::Blank));
         Ok(())
     }
 

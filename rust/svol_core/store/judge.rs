@@ -159,6 +159,35 @@ pub fn judge(probe: &Probe, expected: &Expected) -> Result<Plan, Refusal> {
     }
 }
 
+/// Judges what was found on a device that is to be in use again after it failed. What is found there
+/// counts only for volumes that have nothing else: `failed_at` is the event count when that was
+/// recorded, if there are such volumes. The others are compared with it afterwards.
+///
+/// # Errors
+///
+/// As [`judge`].
+#[inline(never)]
+pub fn judge_again(
+    probe: &Probe,
+    expected: &Expected,
+    failed_at: Option<u64>,
+) -> Result<Plan, Refusal> {
+    let blank = Expected {
+        formatted: failed_at.is_some(),
+        ..*expected
+    };
+    match judge(probe, &blank) {
+        Err(Refusal::Older { store, group }) => match failed_at {
+            // It was told of the event before that at least, or of the one before.
+            Some(failed_at) if store.saturating_add(2) < failed_at => {
+                Err(Refusal::Older { store, group })
+            }
+            _ => Ok(Plan::Use),
+        },
+        other => other,
+    }
+}
+
 fn judge_header(header: &Header, expected: &Expected) -> Result<Plan, Refusal> {
     // Whose it is comes first: of somebody else's store nothing else is of interest.
     if header.group != expected.group {

@@ -182,6 +182,7 @@ impl Life {
                 health: Health::InSync,
                 state: DiskState::default(),
                 disk_sectors: 1000,
+                failed_at: 0,
             }
         }));
         self.commit(first, power)?;

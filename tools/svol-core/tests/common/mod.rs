@@ -76,6 +76,7 @@ fn volume(number: usize, kind: u8, bits: u8, disk_sectors: u64) -> VolumeRecord 
         health,
         state,
         disk_sectors,
+        failed_at: u64::from(bits),
     }
 }
 

@@ -87,7 +87,8 @@ impl World {
             if self.live.apart[store] & FAILED != 0 && view.reads == Home::Overlay {
                 return Err(format!("volume {volume} reads a store that has failed"));
             }
-            if self.live.modes[volume] == Some(Mode::Disk) && view.reads == Home::Overlay {
+            let lacks = matches!(self.live.modes[volume], Some(Mode::Disk | Mode::Behind));
+            if lacks && view.reads == Home::Overlay {
                 return Err(format!("volume {volume} reads a log that lacks something"));
             }
         }

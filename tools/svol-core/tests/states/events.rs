@@ -48,6 +48,8 @@ pub(crate) enum Event {
     Finish(usize),
     /// The disk that is being filled for a volume fails.
     TargetFails(usize),
+    /// What a store lacks of a volume is copied to it, and that is durable.
+    Compare(usize),
     /// `set_attr`, and its next step.
     SetAttr(usize),
     SetAttrGoesOn,
@@ -94,6 +96,7 @@ pub(crate) fn events(world: &World) -> Vec<Event> {
         all.extend([
             Event::LogIsFull(volume),
             Event::Open(volume),
+            Event::Compare(volume),
             Event::SetAttr(volume),
         ]);
         if world.target_of(volume).is_some() {
@@ -125,6 +128,8 @@ pub(crate) enum Broken {
     GoesOnServing,
     /// A change of an attribute does not copy.
     CopiesNothing,
+    /// A log is said to be whole before it was compared.
+    ComparesNothing,
 }
 
 impl World {
@@ -137,7 +142,7 @@ impl World {
             Event::TakesEffect => self.take_effect(),
             Event::Restart(missing) => match self.restarted(missing) {
                 Some(bound) => {
-                    self.restart(bound.table);
+                    self.restart(bound.table, missing);
                     true
                 }
                 None => false,
@@ -161,6 +166,7 @@ impl World {
             Event::FillRest(volume) => self.fill_rest(volume),
             Event::Finish(volume) => is_quiet && has_room && self.finish(volume, broken),
             Event::TargetFails(volume) => is_quiet && has_room && self.target_fails(volume),
+            Event::Compare(volume) => is_quiet && has_room && self.compare(volume, broken),
             Event::SetAttr(volume) => has_room && self.begin_attr(volume),
             Event::SetAttrGoesOn => is_quiet && self.set_attr_goes_on(broken),
             Event::Remove(entry) => is_quiet && has_room && self.remove(entry),
@@ -203,7 +209,11 @@ impl World {
                 self.live.sources[target] |= serves;
                 self.live.is_full[volume] = false;
             }
+            Effect::Readded(disk) if self.is_store(disk) => (),
             Effect::Readded(disk) => self.set_apart(disk, WRITTEN),
+            Effect::LogIsWhole(volume) => {
+                self.live.advance(volume, log_mode::Event::LogIsWhole);
+            }
             Effect::Attr(volume) => {
                 self.live.views[volume] = self.view(volume, &self.table);
                 self.live.changing = None;
@@ -438,7 +448,7 @@ impl World {
         let has_store = store.is_some_and(|store| self.live.apart[store] & FAILED == 0);
         let (to_disk, to_log) = match (self.live.views[volume].writes, self.live.modes[volume]) {
             (Home::Disk(disk), _) | (Home::Logged(disk), Some(Mode::Disk)) => (Some(disk), false),
-            (Home::Logged(disk), Some(Mode::Both)) => (Some(disk), true),
+            (Home::Logged(disk), Some(Mode::Both | Mode::Behind)) => (Some(disk), true),
             (Home::Logged(_), Some(Mode::Store)) => (None, true),
             (Home::Kept | Home::Overlay, _) => (None, true),
             _ => return false,
@@ -505,6 +515,23 @@ impl World {
     fn readd(&mut self, disk: usize) -> bool {
         match self.table.with_readded(self.at(disk).unwrap()).unwrap() {
             Some(next) => self.durable(next, Effect::Readded(disk)),
+            None => false,
+        }
+    }
+
+    fn compare(&mut self, volume: usize, broken: Broken) -> bool {
+        let Some(store) = self.store_of(volume) else {
+            return false;
+        };
+        let is_behind = self.live.modes[volume] == Some(Mode::Behind);
+        if !is_behind || self.live.apart[store] != 0 || self.sources().next().is_none() {
+            return false;
+        }
+        if broken != Broken::ComparesNothing {
+            self.logs[volume] = Log::All;
+        }
+        match self.table.with_whole_log(self.at(volume).unwrap()).unwrap() {
+            Some(next) => self.durable(next, Effect::LogIsWhole(volume)),
             None => false,
         }
     }

@@ -354,6 +354,7 @@ fn what_is_broken_is_found() {
         Broken::FinishesTooEarly,
         Broken::GoesOnServing,
         Broken::CopiesNothing,
+        Broken::ComparesNothing,
     ] {
         let shape = Box::leak(Box::new(one_sibling()));
         match explore(shape, ALL, 2, broken) {

@@ -88,6 +88,7 @@ pub(crate) enum Effect {
     Began(usize, usize),
     Rebuilt(usize, usize),
     Readded(usize),
+    LogIsWhole(usize),
     Attr(usize),
     Removed(usize),
 }
@@ -331,8 +332,9 @@ impl World {
     }
 
     /// The group is loaded again, after a crash or not.
-    pub(crate) fn restart(&mut self, table: GroupTable) {
+    pub(crate) fn restart(&mut self, table: GroupTable, missing: Option<usize>) {
         self.table = table;
+        self.take_back(missing);
         self.live = Live::of(self.shape, &self.table);
         for rebuild in self.table.rebuilds() {
             let (volume, target) = (self.number(rebuild.entry), self.number(rebuild.target));
@@ -345,6 +347,25 @@ impl World {
                 true => Content::Part(volume),
                 false => Content::Junk,
             };
+        }
+    }
+
+    /// Stores that are awaited are in use again. A new one has nothing of any volume.
+    fn take_back(&mut self, missing: Option<usize>) {
+        for entry in 0..self.table.volumes().len() {
+            let store = self.number(entry);
+            if Some(store) == missing || !self.table.awaited_stores().any(|s| s == entry) {
+                continue;
+            }
+            let is_needed = self.table.is_needed_store(entry);
+            for volume in 0..self.len() {
+                let is_new = self.store_of(volume) == Some(store) && !is_needed;
+                if is_new && self.wrote[volume] {
+                    self.logs[volume] = Log::Lacks;
+                }
+            }
+            let next = self.table.with_stores_back(|other| other == entry).unwrap();
+            self.commit(next.unwrap());
         }
     }
 
@@ -462,6 +483,7 @@ impl World {
             Some(Effect::Readded(disk)) => (5, disk, disk),
             Some(Effect::Attr(volume)) => (6, volume, volume),
             Some(Effect::Removed(entry)) => (7, entry, entry),
+            Some(Effect::LogIsWhole(volume)) => (8, volume, volume),
         };
         key.extend([0xf1, kind, place(one), place(two)]);
         key
@@ -508,7 +530,7 @@ impl Live {
             let is_unprotected = |disk: usize| table.volume(disk).unwrap().state.unprotected;
             live.modes[number(entry)] = Some(match table.disk_of(entry) {
                 _ if view.writes == Home::Kept => Mode::Store,
-                Some(disk) if volume.attr == Attr::Rw && is_unprotected(disk) => Mode::Disk,
+                Some(disk) if volume.attr == Attr::Rw && is_unprotected(disk) => Mode::Behind,
                 _ => Mode::Both,
             });
         }

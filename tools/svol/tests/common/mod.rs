@@ -224,6 +224,7 @@ pub(crate) fn metadata(sequence: u64) -> Metadata {
             health: Health::InSync,
             state: DiskState::default(),
             disk_sectors: GROUP_SECTORS,
+            failed_at: 0,
         })
         .unwrap();
     metadata

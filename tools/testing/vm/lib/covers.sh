@@ -73,6 +73,15 @@ wait_health() { # LID health
 	wait_until 30 health_is "$1" "$2" || fail "$1 is ${ST[$1.health]}: ${ST[line]}"
 }
 
+protection_is() { # LID word
+	read_status
+	[ "${ST[$1.protection]}" = "$2" ]
+}
+
+wait_protected() { # LID
+	wait_until 60 protection_is "$1" protected || fail "$1 is not protected: ${ST[line]}"
+}
+
 start_loads9() {
 	start_load LV0 /dev/mapper/LV0
 	start_load LV1 /dev/mapper/LV1

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! In-place volumes get their log back: their increments volume was full, or failed, and is in use
+//! again since the table was loaded.
+//!
+//! The worker that fills disks does this, too, when there is nothing to fill; see
+//! [`crate::store`] for the comparison. It takes `commits` only while it holds nothing else.
+
+use super::{
+    rebuild::{
+        Next,
+        Rebuilds, //
+    },
+    Group, //
+};
+use crate::{
+    bound::{
+        Bound,
+        Volume, //
+    },
+    dm::Worker,
+    env::Word,
+    log,
+    overlay::Place,
+    store::{
+        CompareError,
+        CopyError, //
+    },
+    svol_core::{
+        log_mode::Event,
+        route::Home,
+        samples::SUB_BLOCK_SECTORS, //
+    },
+};
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// What is compared at once, in sectors: as much as the kernel finds memory for, however little
+/// there is.
+const CHUNK_SECTORS: u32 = 64;
+
+/// How often the worker looks whether a disk is to be filled, which comes first, in milliseconds.
+const TURN_MS: i64 = 1000;
+
+/// What a comparison has come across.
+pub(crate) struct Comparison {
+    /// Sub-blocks that were copied to the increments volume.
+    copied: Word,
+    /// Sub-blocks of the volume's disk that can't be read.
+    unread: Word,
+    /// 1 if it is at its end, and the volume stays as it is.
+    is_over: Word,
+}
+
+impl Comparison {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            copied: Word::new(0),
+            unread: Word::new(0),
+            is_over: Word::new(0),
+        }
+    }
+}
+
+/// Whether a volume's disk is being compared with its increments.
+pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
+    let is_over = |volume: &Volume| volume.compared.is_over.get() != 0;
+    Place::of(bound, entry).is_some_and(|place| place.owner().is_behind())
+        && !bound.volumes.get(entry).is_none_or(is_over)
+}
+
+/// Why a comparison does not go on now.
+enum Halt {
+    /// The worker has something else to do, or is to rest.
+    Turn,
+    /// It is to be tried again later.
+    Later(Error),
+}
+
+impl Group {
+    /// Does some part of the work, for the first volume that needs it.
+    #[inline(never)]
+    pub(super) fn go_on_protecting(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
+        let mut volumes = bound.volumes.iter().enumerate();
+        let Some((entry, volume)) = volumes.find(|(entry, _)| is_compared(bound, *entry)) else {
+            return Next::Nothing;
+        };
+        match self.compare(worker, bound, entry, volume) {
+            Ok(()) => Next::Again,
+            Err(Halt::Turn) if worker.is_stopped() => Next::Nothing,
+            Err(Halt::Turn) => Next::Again,
+            Err(Halt::Later(error)) => {
+                if worker.say_once() {
+                    let errno = error.to_errno();
+                    log::warning!(
+                        self.name(),
+                        "{}: comparison with its increments halted: error {errno}",
+                        volume.lid
+                    );
+                }
+                Next::Later
+            }
+        }
+    }
+
+    fn compare(
+        &self,
+        worker: &Worker<Rebuilds>,
+        bound: &Bound,
+        entry: usize,
+        volume: &Volume,
+    ) -> Result<(), Halt> {
+        let end = bound.members.sectors;
+        let turn = Instant::<Monotonic>::now();
+        loop {
+            let at = volume.copied.get();
+            if at >= end {
+                return self.end_comparison(bound, entry, volume);
+            }
+            if worker.is_stopped() || turn.elapsed().as_millis() >= TURN_MS {
+                return Err(Halt::Turn);
+            }
+            let began = Instant::<Monotonic>::now();
+            worker.give_way(|| is_busy(bound, entry));
+            let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
+            let sectors = self.compare_some(bound, entry, volume, at, CHUNK_SECTORS.min(left))?;
+            if sectors == 0 {
+                fsleep(Delta::from_micros(100));
+            }
+            volume.copied.set(at.saturating_add(u64::from(sectors)));
+            worker.keep_to_rate(began, sectors);
+        }
+    }
+
+    /// Compares a chunk, or its beginning; returns how many sectors.
+    fn compare_some(
+        &self,
+        bound: &Bound,
+        entry: usize,
+        volume: &Volume,
+        at: u64,
+        sectors: u32,
+    ) -> Result<u32, Halt> {
+        let place = Place::of(bound, entry).ok_or(Halt::Turn)?;
+        if !place.owner().is_behind() {
+            return Err(Halt::Turn);
+        }
+        let found = place
+            .store()
+            .compare(bound, entry, place.owner(), at, sectors);
+        match found {
+            Ok(compared) => {
+                volume.compared.copied.add(compared.copied);
+                Ok(compared.sectors)
+            }
+            Err(CompareError::Disk) if u64::from(sectors) > SUB_BLOCK_SECTORS => {
+                let sub_block = u32::try_from(SUB_BLOCK_SECTORS).unwrap_or(sectors);
+                self.compare_some(bound, entry, volume, at, sub_block)
+            }
+            Err(CompareError::Disk) => {
+                volume.compared.unread.add(1);
+                Ok(sectors)
+            }
+            Err(CompareError::Store) => {
+                log::warning!(
+                    self.name(),
+                    "{}: stays unprotected, increments {} failed or is full",
+                    volume.lid,
+                    place.store().lid()
+                );
+                match self.unprotect(bound, &volume.lid) {
+                    Ok(()) => Err(Halt::Turn),
+                    Err(error) => Err(Halt::Later(error)),
+                }
+            }
+            Err(CompareError::Later(error)) => Err(Halt::Later(error)),
+            Err(CompareError::Gone) => {
+                volume.compared.is_over.set(1);
+                Err(Halt::Turn)
+            }
+        }
+    }
+
+    /// All is compared: makes that durable, and then what follows from it.
+    #[inline(never)]
+    fn end_comparison(&self, bound: &Bound, entry: usize, volume: &Volume) -> Result<(), Halt> {
+        let place = Place::of(bound, entry).ok_or(Halt::Turn)?;
+        let unread = volume.compared.unread.get();
+        if unread > 0 {
+            volume.compared.is_over.set(1);
+            log::warning!(
+                self.name(),
+                "{}: stays unprotected, {unread} blocks of 4 KiB of its disk can't be read; write them \
+                 and load the group's table again",
+                volume.lid
+            );
+            return Ok(());
+        }
+        if let Err(error) = place.store().sync_owner(place.owner()) {
+            // What the disk has lost, a flush that works later does not bring back.
+            volume.copied.set(0);
+            return Err(Halt::Later(match error {
+                CopyError::Source(error) | CopyError::Target(error) => error,
+            }));
+        }
+        let done = self.commit_protected(bound, entry, place);
+        if done.map_err(Halt::Later)? {
+            log::info!(
+                self.name(),
+                "{}: protected again, {} blocks of 4 KiB copied to increments {}",
+                volume.lid,
+                volume.compared.copied.get(),
+                place.store().lid()
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns whether it is so; not if the log was given up meanwhile.
+    #[inline(never)]
+    fn commit_protected(&self, bound: &Bound, entry: usize, place: Place<'_>) -> Result<bool> {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let store = place.store();
+        if store.is_failing() || store.has_failed() {
+            return Err(EIO);
+        }
+        if !place.owner().is_behind() || table.is_removed(entry) {
+            return Ok(false);
+        }
+        let next = match table.with_whole_log(entry)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(false),
+        };
+        let homes = state.homes;
+        drop(state);
+        self.commit(bound, &homes, next)?;
+        let _modes = self.failures.lock();
+        let _ = place.owner().advance(Event::LogIsWhole);
+        Ok(true)
+    }
+}
+
+/// Whether users wait for a disk that a comparison reads, or for its increments volume.
+fn is_busy(bound: &Bound, entry: usize) -> bool {
+    let own = bound
+        .volumes
+        .get(entry)
+        .and_then(|volume| match volume.view.get().writes {
+            Home::Logged(disk) => Some(disk),
+            _ => None,
+        });
+    let store = Place::of(bound, entry).map(|place| place.store().entry());
+    Iterator::chain(bound.sources.iter(), [own, store].into_iter().flatten())
+        .filter_map(|entry| bound.members.disk(entry))
+        .any(|disk| disk.in_flight() > 0)
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes whose increments volume lacks something that they wrote: it was full, or failed, and is in
+//! use again.
+//!
+//! What such a volume writes goes to its disk and to the store, as ever, but nothing is read from the
+//! store: its disk alone has all. In the background the two are compared, sub-block by sub-block under
+//! the write locks, and what differs is copied to the store. When the end is reached, both devices are
+//! flushed, and the metadata says that the volume is protected again. Nothing else is recorded: after a
+//! crash, or when the table is loaded again, the comparison begins anew.
+
+use super::{
+    leave,
+    slow::{
+        Range,
+        Slow, //
+    },
+    Owner,
+    Store, //
+};
+use crate::{
+    bound::Bound,
+    dm::{
+        current_cpu,
+        Worker, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// How far a comparison came.
+pub(crate) struct Compared {
+    /// So many sectors from the beginning hold the same now; 0 if they are being written just now.
+    pub(crate) sectors: u32,
+    /// So many sub-blocks were copied to the store.
+    pub(crate) copied: u64,
+}
+
+/// Why a comparison does not go on.
+pub(crate) enum CompareError {
+    /// The volume's disk can't be read here.
+    Disk,
+    /// There is no space in the store, or it can't be written.
+    Store,
+    /// There is nothing to compare with, or no memory.
+    Later(Error),
+    /// The volume leaves the group.
+    Gone,
+}
+
+impl Worker<Store> {
+    /// Compares a stretch of a volume's disk with what the store says, and copies to the store what
+    /// differs. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// See [`CompareError`].
+    #[inline(never)]
+    pub(crate) fn compare(
+        &self,
+        bound: &Bound,
+        volume: usize,
+        owner: &Owner,
+        sector: u64,
+        sectors: u32,
+    ) -> Result<Compared, CompareError> {
+        let sectors = owner.locks.take(sector, sectors);
+        // Slots of a volume that leaves are given back when this is over.
+        let ticket = self.grace.enter(current_cpu());
+        let range = Range { sector, sectors };
+        let result = match owner.leaving.get() {
+            leave::STAYS if sectors == 0 => Ok(0),
+            leave::STAYS => self.compare_locked(bound, volume, owner, range),
+            _ => Err(CompareError::Gone),
+        };
+        self.grace.leave(ticket);
+        owner.locks.give_back(sector, sectors);
+        result.map(|copied| Compared { sectors, copied })
+    }
+
+    #[inline(never)]
+    fn compare_locked(
+        &self,
+        bound: &Bound,
+        volume: usize,
+        owner: &Owner,
+        range: Range,
+    ) -> Result<u64, CompareError> {
+        let later = |_| CompareError::Later(ENOMEM);
+        let bytes = usize::try_from(range.sectors).map_or(0, |sectors| sectors << 9);
+        let mut here = KVec::from_elem(0u8, bytes, GFP_KERNEL).map_err(later)?;
+        let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL).map_err(later)?;
+        let disk = owner.disk().ok_or(CompareError::Gone)?;
+        let device = &bound.members.disk(disk).ok_or(CompareError::Gone)?.device;
+        match bound.members.io.read(device, range.sector, &mut here) {
+            Ok(()) => (),
+            Err(ENOMEM) => return Err(CompareError::Later(ENOMEM)),
+            Err(_) => return Err(CompareError::Disk),
+        }
+        bound
+            .read_overlay(volume, range.sector, &mut known)
+            .map_err(CompareError::Later)?;
+        if *here == *known {
+            return Ok(0);
+        }
+        let slow = Slow {
+            store: self,
+            bound,
+            volume,
+            owner,
+            disk: None,
+            is_kept: false,
+        };
+        slow.log_differences(&here, Some(&known), range.sector)
+            .map_err(|error| match error {
+                ENOMEM => CompareError::Later(error),
+                _ => CompareError::Store,
+            })
+    }
+}

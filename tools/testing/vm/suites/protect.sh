@@ -1,0 +1,238 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# In-place volumes whose increments volume failed, or was full, get their protection back: what the
+# increments lack is found by comparing them with the disk.
+# Smoke: new_store_under_load
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+# The increments volume is taken back, and the table loaded again.
+take_store_back() {
+	dmsetup message G0 0 readd DLV2
+	dm_change G0 "$(dmsetup table G0)"
+}
+
+# Nothing but siblings and increments is left of LV2, and has all.
+lose_disk2() {
+	cover_is disk2 error
+	steps LV2 check
+	dmsetup message G0 0 fail LV2 || :
+	wait_health LV2 degraded
+}
+
+# The same device comes back; it has old entries, and lacks what was written since.
+test_store_comes_back() {
+	local events
+	covered9 8
+	steps LV2 write:0+2048 write:4096+8 zero:6000+32 flush
+	cover_is store error
+	steps LV2 write:50+100 write:9001+3 flush dsync:7000+5 zero:512+128 check
+	wait_health DLV2 failed
+	begin_refusals
+	refusal EIO 'DLV2' 'readd DLV2'
+	check_refusals messages
+	cover_is store linear
+	steps LV2 write:12000+40 flush
+	events=$(dm_info G0 events)
+	log_mark
+	dmsetup message G0 0 readd DLV2
+	assert_logged 'increments DLV2: taken back, in use when'
+	begin_refusals
+	refusal EINVAL 'readd;DLV2' 'readd DLV2'
+	check_refusals messages
+	# Not before the table is loaded.
+	steps LV2 write:12100+8 flush
+	read_status
+	assert_status DLV2.health=failed LV2.protection=unprotected
+	dm_change G0 "$(dmsetup table G0)"
+	read_status
+	assert_status DLV2.health=in-sync LV2.health=in-sync DLV2.disk=DLV2
+	steps LV2 write:130+8 zero:8192+16 flush check
+	wait_protected LV2
+	assert_logged 'LV2: protected again'
+	assert_status state=clean redundancy=1 LV2.blocks=-
+	assert_at_least 'the events' "$(dm_info G0 events)" $((events + 3))
+	steps LV2 check write:131+3 flush
+	lose_disk2
+	steps LV2 check write:14000+20 flush check
+	down9
+	up9
+	steps LV2 check
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1
+}
+
+# Another device is there, which is blank; LV2 is written all the time.
+test_new_store_under_load() {
+	covered9 8
+	start_loads9
+	nap 1
+	cover_is store error
+	wait_health DLV2 failed
+	nap 1
+	new_disk DI 24
+	COVER[store]=$DI
+	cover_is store linear
+	take_store_back
+	wait_protected LV2
+	assert_io_flows /dev/mapper/LV2
+	cover_is disk2 error
+	wait_health LV2 degraded
+	nap 1
+	stop_loads
+	assert_data9
+	down9
+	up9
+	assert_data9
+}
+
+# While it is compared, everything is stopped and started again, also without a warning.
+test_power_cuts_meanwhile() {
+	load_module
+	logged_disks 0 16 32 cache_size=8
+	expect_disk_errors
+	expect_power_cuts
+	G_FEATURES+=(rebuild_rate 4096 failover manual)
+	group_create
+	clones_create
+	steps L5 write:0+1000 write:9000+8000 flush
+	dmsetup message G0 0 fail ST
+	wait_health ST failed
+	steps L5 write:500+1000 flush
+	blank_disk "$STORE"
+	dmsetup message G0 0 readd ST
+	clones_power_cut
+	read_status
+	assert_status ST.health=in-sync L5.protection=unprotected
+	[[ ${ST[L5.blocks]} == */256 ]] || fail "no progress: ${ST[line]}"
+	steps L5 check write:1200+64 zero:20000+640 flush
+	clones_power_cut
+	steps L5 check write:1300+64
+	dmsetup suspend G0
+	dmsetup resume G0
+	steps L5 write:30000+64 flush check
+	clones_restart
+	dmsetup message G0 0 rebuild_rate 0
+	wait_protected L5
+	steps L5 check write:1400+64 flush
+	# A mark that a crash leaves is seen to as ever.
+	clones_power_cut
+	steps L5 check
+	read_status
+	assert_status L5.protection=protected
+	dmsetup message G0 0 fail L5
+	wait_health L5 degraded
+	steps L5 check
+}
+
+# There is space again.
+test_full_and_grown() {
+	load_module
+	logged_disks 0 8 4
+	store_on_linear 4 32
+	G_FEATURES+=(on_full error failover manual)
+	expect_disk_errors
+	expect_full
+	expect_unprotected
+	group_create
+	clones_create
+	steps L5 write:0+8000 check flush
+	read_status
+	assert_status L5.protection=unprotected
+	# Without more space it stays so.
+	log_mark
+	dm_change G0 "$(dmsetup table G0)"
+	wait_until 30 assert_logged 'L5: stays unprotected, increments ST' || fail 'no end of the comparison'
+	steps L5 write:8000+100 flush check
+	read_status
+	assert_status L5.protection=unprotected
+	resize_store 32
+	dm_change G0 "$(dmsetup table G0)"
+	wait_protected L5
+	steps L5 check write:9000+100 flush
+	dmsetup message G0 0 fail L5
+	wait_health L5 degraded
+	steps L5 check
+}
+
+# A sector of the disk is bad, and nobody else has it: what is compared is never made up.
+test_bad_sectors() {
+	covered9 8
+	steps LV2 write:0+2048 flush
+	cover_is store error
+	steps LV2 write:50+100 flush
+	wait_health DLV2 failed
+	cover_is store linear
+	cover_has_bad_sectors disk2 500 4000
+	log_mark
+	take_store_back
+	wait_until 60 assert_logged 'LV2: stays unprotected, 2 blocks of 4 KiB' || fail 'nobody notices'
+	read_status
+	assert_status LV2.protection=unprotected LV2.health=in-sync LV2.blocks=-
+	must_fail dd if=/dev/mapper/LV2 of=/dev/null bs=4096 count=1 skip=62 iflag=direct status=none
+	steps LV2 write:496+8 write:4000+8 flush check
+	dm_change G0 "$(dmsetup table G0)"
+	wait_protected LV2
+	lose_disk2
+	steps LV2 check
+}
+
+# What a clone wrote is on the increments volume only: that one, and no other, brings it back.
+test_clone_gets_its_store_back() {
+	load_module
+	logged_disks 1 8 16
+	expect_disk_errors
+	expect_warnings
+	group_create
+	clones_create
+	steps C1 write:0+500 flush
+	dd if="$STORE" of=old.store bs=1M iflag=direct status=none
+	clones_restart
+	steps C1 write:300+500 flush
+	steps L5 write:100+500 flush
+	clones_remove
+	dmsetup remove G0
+	group_move ST -
+	G_FEATURES+=(force_metadata)
+	group_create
+	G_FEATURES=("${G_FEATURES[@]:0:2}")
+	svol_create L5
+	steps L5 check write:200+1000 flush
+	read_status
+	assert_status C1.health=failed ST.health=failed L5.protection=unprotected
+	dmsetup remove L5
+	begin_refusals
+	refusal ENODEV 'readd;ST' 'readd ST'
+	check_refusals messages
+	group_move ST "$STORE"
+	group_restart
+	dd if="$STORE" of=good.store bs=1M iflag=direct status=none
+	log_mark
+	dd if=old.store of="$STORE" bs=1M oflag=direct status=none
+	must_fail dmsetup message G0 0 readd ST
+	assert_logged 'increments ST: the device is an old copy of the increments store'
+	blank_disk "$STORE"
+	must_fail dmsetup message G0 0 readd ST
+	assert_logged 'increments ST: the device is blank'
+	dd if=good.store of="$STORE" bs=1M oflag=direct status=none
+	dmsetup message G0 0 readd ST
+	# A start without it forgets that.
+	group_move ST -
+	group_restart
+	group_move ST "$STORE"
+	group_restart
+	read_status
+	assert_status C1.health=failed ST.health=failed
+	dmsetup message G0 0 readd ST
+	group_restart
+	read_status
+	assert_status ST.health=in-sync C1.health=in-sync
+	clones_create
+	check_clones
+	steps C1 write:700+500 flush check
+	wait_protected L5
+	clones_restart
+	check_clones
+	assert_base /dev/mapper/G0
+}

@@ -127,7 +127,7 @@ expect_full() {
 
 # What it says when a volume goes on without its store.
 expect_unprotected() {
-	expect_log '^dm_svol: [^ ]+: [^ ]+: unprotected from now on, '
+	expect_log '^dm_svol: [^ ]+: [^ ]+: (unprotected from now on|stays unprotected), '
 }
 
 # Whether a volume takes zeroes as such: where all disks of its group do.

@@ -175,7 +175,7 @@ impl Group {
         if bound.members.table != members.table {
             return Err(EAGAIN);
         }
-        let checked = table.with_attr(lid, attr).map(|next| next.is_some());
+        let checked = table.with_attr(lid, attr, None).map(|next| next.is_some());
         let found = table
             .position(lid)
             .and_then(|entry| Some((entry, table.disk_of(entry)?)));
@@ -302,7 +302,7 @@ impl Group {
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        let next = table.with_attr(&change.lid, change.attr);
+        let next = table.with_attr(&change.lid, change.attr, None);
         let next = match next {
             Ok(Some(next)) => KBox::new(next, GFP_KERNEL)?,
             Ok(None) => return Ok(()),

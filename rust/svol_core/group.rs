@@ -14,6 +14,7 @@ mod change;
 mod fail;
 mod judge;
 mod rebuild;
+mod regions;
 mod remove;
 mod report;
 pub mod states;

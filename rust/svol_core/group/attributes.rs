@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes get another attribute.
+//! Volumes, or parts of them, get another attribute.
 
 use super::{
+    regions,
     states::{
         enter,
         mark,
@@ -18,6 +19,8 @@ use crate::{
         attr::Attr,
         health::Health,
         id::Id,
+        message::Sectors,
+        regions::MAX_REGIONS,
         route::Log, //
     },
 };
@@ -46,6 +49,14 @@ pub enum AttrError {
     Written,
     /// No disk would be left that can serve this volume.
     Needed(Id),
+    /// The range does not consist of whole blocks of so many sectors.
+    Blocks(u32),
+    /// The range ends behind the volume, which has so many sectors.
+    TooLong(u64),
+    /// A part of a volume without an increments volume has no attribute of its own.
+    NoParts,
+    /// The volume would have too many regions.
+    TooMany,
 }
 
 impl From<AllocError> for AttrError {
@@ -69,37 +80,52 @@ impl fmt::Display for AttrError {
             Self::Unprotected => f.write_str("its disk was written without a log"),
             Self::Written => f.write_str("its disk was written, and it has no increments volume"),
             Self::Needed(lid) => write!(f, "no disk would be left that can serve {lid}"),
+            Self::Blocks(sectors) => {
+                write!(f, "the range is not whole blocks of {sectors} sectors")
+            }
+            Self::TooLong(sectors) => write!(f, "the range ends behind sector {sectors}, the end"),
+            Self::NoParts => {
+                f.write_str("it has no increments volume, so its attribute is that of all of it")
+            }
+            Self::TooMany => write!(f, "it would have more than {MAX_REGIONS} regions"),
         }
     }
 }
 
 impl GroupTable {
-    /// The group after the volume `lid` was given the attribute `attr`, [`Attr::Ro`] or
-    /// [`Attr::Rw`]. `None` if it has that.
+    /// The group after the volume `lid`, or a range of it, was given the attribute `attr`,
+    /// [`Attr::Ro`] or [`Attr::Rw`]. `None` if it has that.
     ///
-    /// From then on a volume with an increments volume is diverted or logged. Before it becomes
-    /// logged, its disk has to get all that its increments volume has, and before that,
-    /// [`GroupTable::with_writes`] has to be durable.
+    /// From then on a volume with an increments volume is diverted there, or logged. Before any of it
+    /// becomes logged, its disk has to get all that its increments volume has of that, and before
+    /// that, [`GroupTable::with_writes`] has to be durable.
     ///
     /// # Errors
     ///
     /// See [`AttrError`].
     #[inline(never)]
-    pub fn with_attr(&self, lid: &Id, attr: Attr) -> Result<Option<Self>, AttrError> {
+    pub fn with_attr(
+        &self,
+        lid: &Id,
+        attr: Attr,
+        range: Option<Sectors>,
+    ) -> Result<Option<Self>, AttrError> {
         let entry = self.position(lid).ok_or(AttrError::Unknown)?;
         let volume = self.volume(entry).ok_or(AttrError::Unknown)?;
         if !volume.attr.is_volume() || !attr.is_volume() {
             return Err(AttrError::NoVolume(volume.attr));
         }
-        if volume.attr == attr {
+        let range = self.check_range(range)?;
+        let Some(wanted) = regions::changed(self.metadata(), volume, attr, range)? else {
             return Ok(None);
-        }
+        };
         if !may(volume.attr, volume.health, Event::AttrChanges) {
             return Err(AttrError::Health(volume.health));
         }
         let disk = self.disk_of(entry).ok_or(AttrError::NoDisk)?;
         let state = self.volume(disk).ok_or(AttrError::NoDisk)?.state;
         match (volume.rlid, attr) {
+            (None, _) if !wanted.ranges.is_empty() => return Err(AttrError::NoParts),
             (None, Attr::Rw) if !self.allow_unprotected => return Err(AttrError::NotAllowed),
             (None, Attr::Ro) if !state.pristine => return Err(AttrError::Written),
             (None, _) => (),
@@ -107,8 +133,13 @@ impl GroupTable {
             (Some(_), _) if state.unprotected => return Err(AttrError::Unprotected),
             (Some(_), _) => (),
         }
+        if wanted.ranges.len() > MAX_REGIONS {
+            return Err(AttrError::TooMany);
+        }
         let logged = volume.rlid.is_some();
+        let regions = wanted.records(self.metadata(), &volume.lid)?;
         let next = self.changed(|metadata| {
+            metadata.regions = regions;
             if let (Attr::Rw, true) = (attr, logged) {
                 if let Some(record) = metadata.volumes.get_mut(disk) {
                     mark(&mut record.state, DiskEvent::Written);
@@ -116,7 +147,7 @@ impl GroupTable {
             }
             match metadata.volumes.get_mut(entry) {
                 Some(record) => {
-                    record.attr = attr;
+                    record.attr = wanted.attr;
                     enter(record, Event::AttrChanges, None)
                 }
                 None => false,
@@ -139,5 +170,23 @@ impl GroupTable {
             )),
             None => Ok(Some(next)),
         }
+    }
+
+    /// The range as its first sector and the one behind its last; all sectors if there is none.
+    fn check_range(&self, range: Option<Sectors>) -> Result<(u64, u64), AttrError> {
+        let head = self.head();
+        let Some(Sectors { start, len }) = range else {
+            return Ok((0, head.sectors));
+        };
+        let end = start.saturating_add(len);
+        if end > head.sectors {
+            return Err(AttrError::TooLong(head.sectors));
+        }
+        let block = u64::from(head.block_sectors);
+        let whole = |sector: u64| sector.checked_rem(block) == Some(0);
+        if len == 0 || !whole(start) || !(whole(end) || end == head.sectors) {
+            return Err(AttrError::Blocks(head.block_sectors));
+        }
+        Ok((start, end))
     }
 }

@@ -185,7 +185,7 @@ impl GroupTable {
     }
 
     /// The next generation, after a change of state.
-    fn next_state(&self) -> Result<Self, AllocError> {
+    pub(super) fn next_state(&self) -> Result<Self, AllocError> {
         let mut next = self.recommitted()?;
         let events = &mut next.metadata.head.events;
         *events = events.saturating_add(1);

@@ -46,6 +46,10 @@ impl GroupTable {
             (Attr::Rw, Health::Rebuilding) if volume.disk.is_none() => {
                 by_others() && self.log(volume) != Log::Gone
             }
+            // What of it is diverted needs the others besides.
+            (Attr::Rw, _) if self.has_regions(entry) => {
+                volume.disk.is_some() && by_others() && self.log(volume) != Log::Gone
+            }
             (Attr::Rw, _) => volume.disk.is_some(),
         }
     }
@@ -158,7 +162,8 @@ impl GroupTable {
     /// It is 0 with less than two live metadata copies, with less than two disks that hold
     /// exactly the base image, and while any volume
     ///
-    /// - is diverted (`ro` with RLID): what it wrote is on the increments volume only;
+    /// - is diverted (`ro` with RLID), or a part of it is: what it wrote is on the increments volume
+    ///   only;
     /// - is `degraded`, `verifying` or `diverged`: some of its data is on one device only;
     /// - is in place and has failed or is being rebuilt;
     /// - is in place and unprotected.
@@ -169,6 +174,7 @@ impl GroupTable {
             (Attr::Spare | Attr::Increments, _) => false,
             (_, Health::Degraded | Health::Verifying | Health::Diverged) => true,
             (Attr::Ro, _) => volume.rlid.is_some(),
+            (Attr::Rw, _) if self.has_regions(entry) => true,
             (Attr::Rw, Health::InSync) => self.protection(entry) != Protection::Protected,
             (Attr::Rw, _) => true,
         };

@@ -4,7 +4,10 @@
 
 use super::GroupTable;
 use crate::svol_core::{
-    meta::VolumeRecord,
+    meta::{
+        RegionRecord,
+        VolumeRecord, //
+    },
     text::Width, //
 };
 use core::fmt::{
@@ -121,6 +124,15 @@ impl GroupTable {
             for (column, width) in Column::ALL.iter().zip(widths) {
                 line.cell(width, |out| self.write_cell(out, entry, *column, &mut pid))?;
             }
+        }
+        for region in self.metadata().regions.iter() {
+            let RegionRecord {
+                lid,
+                start,
+                len,
+                attr,
+            } = region;
+            write!(out, "\nregion of {lid}: {attr} {start} {len}")?;
         }
         Ok(())
     }

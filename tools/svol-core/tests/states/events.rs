@@ -614,7 +614,7 @@ impl World {
             Some(Attr::Ro) => Attr::Rw,
             _ => Attr::Ro,
         };
-        let next = self.table.with_attr(&self.shape.lid(volume), attr);
+        let next = self.table.with_attr(&self.shape.lid(volume), attr, None);
         let (Ok(Some(_)), Some(disk)) = (next, self.disk_of(volume)) else {
             return false;
         };
@@ -672,7 +672,10 @@ impl World {
                 return true;
             }
             _ => {
-                match self.table.with_attr(&self.shape.lid(volume), change.attr) {
+                match self
+                    .table
+                    .with_attr(&self.shape.lid(volume), change.attr, None)
+                {
                     Ok(Some(next)) => return self.durable(next, Effect::Attr(volume)),
                     _ => self.live.changing = None,
                 }

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Regions in the group table: the parts of in-place volumes that are diverted.
+//!
+//! A volume of which any part is written in place is `rw`, so all that is true of in-place volumes is
+//! true of it; only those without such a part are `ro`. The metadata names the diverted parts, and
+//! they do not touch each other.
+
+use super::GroupTable;
+use crate::{
+    env::{
+        AllocError,
+        Vec, //
+    },
+    svol_core::{
+        attr::Attr,
+        id::Id,
+        meta::{
+            Metadata,
+            RegionRecord,
+            VolumeRecord, //
+        },
+        regions::{
+            with,
+            without, //
+        }, //
+    },
+};
+
+/// The attribute of a volume and of its parts.
+pub(super) struct Wanted {
+    pub(super) attr: Attr,
+    /// What of an in-place volume is diverted: first sector and the one behind the last.
+    pub(super) ranges: Vec<(u64, u64)>,
+}
+
+impl Wanted {
+    /// The regions of all volumes, if the volume `lid` gets these.
+    pub(super) fn records(
+        &self,
+        metadata: &Metadata,
+        lid: &Id,
+    ) -> Result<Vec<RegionRecord>, AllocError> {
+        let old = &metadata.regions;
+        let room = old.len().saturating_add(self.ranges.len());
+        let mut regions = Vec::try_with_capacity(room)?;
+        for region in old.iter().filter(|region| region.lid < *lid) {
+            regions.try_push(*region)?;
+        }
+        for (start, end) in self.ranges.iter().copied() {
+            regions.try_push(RegionRecord {
+                lid: *lid,
+                start,
+                len: end.saturating_sub(start),
+                attr: Attr::Ro,
+            })?;
+        }
+        for region in old.iter().filter(|region| region.lid > *lid) {
+            regions.try_push(*region)?;
+        }
+        Ok(regions)
+    }
+}
+
+/// What becomes of a volume when a range gets an attribute; `None` if it has that.
+pub(super) fn changed(
+    metadata: &Metadata,
+    volume: &VolumeRecord,
+    attr: Attr,
+    range: (u64, u64),
+) -> Result<Option<Wanted>, AllocError> {
+    let all = (0, metadata.head.sectors);
+    let mut old = Vec::new();
+    if volume.attr == Attr::Ro {
+        old.try_push(all)?;
+    } else {
+        for region in of(metadata, volume) {
+            old.try_push((region.start, region.start.saturating_add(region.len)))?;
+        }
+    }
+    let ranges = if attr == Attr::Ro {
+        with(&old, range)?
+    } else {
+        without(&old, range)?
+    };
+    if *ranges == *old {
+        return Ok(None);
+    }
+    Ok(Some(match ranges.first() {
+        Some(first) if *first == all => Wanted {
+            attr: Attr::Ro,
+            ranges: Vec::new(),
+        },
+        _ => Wanted {
+            attr: Attr::Rw,
+            ranges,
+        },
+    }))
+}
+
+/// The regions of a volume.
+fn of<'a>(
+    metadata: &'a Metadata,
+    volume: &'a VolumeRecord,
+) -> impl Iterator<Item = &'a RegionRecord> {
+    let mine = move |region: &&RegionRecord| region.lid == volume.lid && region.attr == Attr::Ro;
+    metadata.regions.iter().filter(mine)
+}
+
+impl GroupTable {
+    /// The diverted parts of an in-place volume.
+    pub fn regions(&self, entry: usize) -> impl Iterator<Item = &RegionRecord> {
+        self.volume(entry)
+            .filter(|volume| volume.attr == Attr::Rw)
+            .into_iter()
+            .flat_map(|volume| of(self.metadata(), volume))
+    }
+
+    /// Whether parts of an in-place volume are diverted.
+    pub fn has_regions(&self, entry: usize) -> bool {
+        self.regions(entry).next().is_some()
+    }
+
+    /// The borders of the diverted parts of an entry, for
+    /// [`Regions`](crate::svol_core::regions::Regions).
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn borders(&self, entry: usize) -> Result<Vec<u64>, AllocError> {
+        let mut borders = Vec::new();
+        for region in self.regions(entry) {
+            borders.try_push(region.start)?;
+            borders.try_push(region.start.saturating_add(region.len))?;
+        }
+        Ok(borders)
+    }
+}

@@ -41,6 +41,7 @@ use crate::{
         grace::Ticket,
         group::GroupTable,
         id::Id,
+        regions::Regions,
         route::{
             self,
             Home,
@@ -113,8 +114,10 @@ impl InFlight {
 pub(crate) struct Volume {
     /// The entry's ID.
     pub(crate) lid: Id,
-    /// How its I/O is routed.
+    /// How its I/O is routed, but in its regions.
     pub(crate) view: ViewCell,
+    /// Which parts of it are diverted although the others are in place.
+    pub(crate) regions: Regions,
     /// Where its changes are kept.
     pub(crate) link: Option<Link>,
     /// Its counters, kept over reloads.
@@ -128,6 +131,50 @@ pub(crate) struct Volume {
     pub(crate) copied: Word,
     /// What that comparison has come across.
     pub(crate) compared: Comparison,
+}
+
+impl Volume {
+    /// How I/O is routed that begins at a sector. Does not sleep.
+    #[inline]
+    pub(crate) fn view_at(&self, sector: u64) -> VolumeView {
+        let view = self.view.get();
+        if self.regions.is_plain() || view == VolumeView::NOWHERE {
+            return view;
+        }
+        match self.regions.at(sector).is_diverted {
+            // Whether it has a disk or not: what was written there never went to that.
+            true => VolumeView::DIVERTED,
+            false => view,
+        }
+    }
+
+    /// How such an I/O is routed. A flush is one of what is in place: that takes two, and one of them is
+    /// all that the rest needs.
+    pub(crate) fn view_of(&self, op: Op, sector: u64) -> VolumeView {
+        match op {
+            Op::Flush => self.view.get(),
+            _ => self.view_at(sector),
+        }
+    }
+
+    /// Whether its own disk has all that such an I/O is to write, or to make durable.
+    pub(crate) fn is_on_disk(&self, op: Op, sector: u64) -> bool {
+        matches!(self.view_of(op, sector).writes, Home::Logged(_))
+            && (op != Op::Flush || self.regions.is_plain())
+    }
+
+    /// Leaves of a bio what is routed in one way, and says how.
+    #[inline(never)]
+    fn cut(&self, bio: &mut Bio<'_, InFlight>) -> VolumeView {
+        let info = bio.info();
+        if matches!(
+            info.op,
+            Op::Read | Op::Write | Op::Discard | Op::WriteZeroes
+        ) {
+            bio.accept(self.regions.cut(info.sector, info.sectors).1);
+        }
+        self.view_of(info.op, info.sector)
+    }
 }
 
 /// A live group table.
@@ -170,9 +217,13 @@ impl Bound {
         let Some(volume) = bound.volumes.get(entry) else {
             return bio.fail();
         };
-        let info = bio.info();
         volume.stats.count_io(current_cpu());
-        match route::route(&volume.view.get(), operation(info.op)) {
+        let view = match volume.regions.is_plain() {
+            true => volume.view.get(),
+            false => volume.cut(&mut bio),
+        };
+        let info = bio.info();
+        match route::route(&view, operation(info.op)) {
             Route::Base => Self::send_read(this, &volume.selector, bio),
             // It may be logged later, and has one flush for its disk and one for its increments volume.
             Route::Own(_) if info.op == Op::Flush && info.flush > 0 => bio.complete(),
@@ -568,7 +619,8 @@ impl Bound {
     /// Whether others than `lid` read the base image, and only from the disk of this entry.
     pub(crate) fn is_last_source(&self, entry: usize, lid: &Id) -> bool {
         let needs_base = |volume: &Volume| {
-            volume.lid != *lid && matches!(volume.view.get().reads, Home::Base | Home::Overlay)
+            let reads_base = matches!(volume.view.get().reads, Home::Base | Home::Overlay);
+            volume.lid != *lid && (reads_base || !volume.regions.is_plain())
         };
         self.current_sources().any(|source| source == entry)
             && !self.has_other_source(entry)

@@ -450,7 +450,7 @@ impl Bound {
                 continue;
             }
             let goes_on = match volume.view.get().writes {
-                Home::Logged(_) => self.give_up_log(index).is_ok(),
+                Home::Logged(_) if volume.regions.is_plain() => self.give_up_log(index).is_ok(),
                 _ => false,
             };
             if !goes_on {

@@ -499,6 +499,7 @@ impl Group {
                     false => table.view(entry).ok_or(EINVAL)?,
                     true => VolumeView::NOWHERE,
                 }),
+                regions: table.make_regions(entry)?.ok_or(EINVAL)?,
                 link: link(table, &stores, entry),
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
@@ -580,7 +581,10 @@ impl Group {
             None => None,
         };
         // Whoever needs the base image would have nobody to ask.
-        let is_needed = disk.is_some_and(|disk| bound.is_last_source(disk, lid));
+        let is_needed = disk.is_some_and(|disk| {
+            let needs_others = table.has_regions(entry);
+            bound.is_last_source(disk, lid) || (needs_others && !bound.has_other_source(disk))
+        });
         let homes = state.homes;
         drop(state);
 

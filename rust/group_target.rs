@@ -190,17 +190,8 @@ impl Target for GroupTarget {
             Message::ReplaceMeta { device, dev } => {
                 self.group.replace_meta(&self.members, device, dev)
             }
-            Message::SetAttr {
-                lid,
-                attr,
-                range: None,
-            } => self.group.set_attr(&self.members, &lid, attr),
-            Message::SetAttr { .. } => {
-                log::notice!(
-                    self.line.group,
-                    "message \"set_attr\": ranges are not available yet"
-                );
-                Err(EOPNOTSUPP)
+            Message::SetAttr { lid, attr, range } => {
+                self.group.set_attr(&self.members, &lid, attr, range)
             }
             _ => {
                 let word = words.first().copied().unwrap_or_default();

@@ -51,9 +51,14 @@ pub(crate) fn map(
     let Some(place) = Place::of(bound, volume) else {
         return bio.fail();
     };
+    let has_regions = place.owner().has_regions();
     match (place.owner().mode(), info.op) {
         // The disk has it all.
-        (Mode::Disk, Op::Flush) if info.flush > 0 => bio.complete(),
+        (Mode::Disk, Op::Flush) if info.flush > 0 && !has_regions => bio.complete(),
+        (Mode::Disk, Op::Flush) if info.flush > 0 => {
+            bio.data_mut().volume = overlay::number(volume);
+            overlay::flush(this, place, bio)
+        }
         // It was loaded while it was diverted; nobody relies on a discard.
         (Mode::Disk, Op::Discard) => bio.complete(),
         (Mode::Disk, _) => {
@@ -67,7 +72,8 @@ pub(crate) fn map(
         (Mode::Both | Mode::Behind, Op::Flush) => {
             let data = bio.data_mut();
             data.volume = overlay::number(volume);
-            data.is_log_flush = true;
+            // Of what is diverted the disk has nothing: its users are told what goes wrong.
+            data.is_log_flush = !has_regions;
             overlay::flush(this, place, bio)
         }
         (Mode::Both | Mode::Behind, Op::Write) => write(this, volume, disk, place, bio),

@@ -109,15 +109,24 @@ impl Bound {
         let all = Part::all(sector, buffer)?;
         match of {
             Of::Base => self.read_base_parts(all, buffer),
-            Of::Volume(volume) => {
-                let view = self.volumes.get(volume).ok_or(EIO)?.view.get();
-                let disk = match view.reads {
-                    Home::Disk(disk) => Some(disk),
-                    _ => None,
-                };
-                self.read_runs(volume, disk, all, buffer)
-            }
+            Of::Volume(volume) => self.read_volume(volume, all, buffer),
         }
+    }
+
+    fn read_volume(&self, volume: usize, part: Part, buffer: &mut KVec<u8>) -> Result {
+        let served = self.volumes.get(volume).ok_or(EIO)?;
+        let mut rest = part;
+        while rest.sectors > 0 {
+            let (_, sectors) = served.regions.cut(rest.sector, rest.sectors);
+            let (piece, behind) = rest.split(sectors);
+            let disk = match served.view_at(piece.sector).reads {
+                Home::Disk(disk) => Some(disk),
+                _ => None,
+            };
+            self.read_runs(volume, disk, piece, buffer)?;
+            rest = behind;
+        }
+        Ok(())
     }
 
     /// As [`Bound::read_parts`], of a volume: increments, and siblings where these have nothing. The
@@ -216,7 +225,7 @@ impl Bound {
         let writes = self
             .volumes
             .get(volume)
-            .map(|served| served.view.get().writes);
+            .map(|served| served.view_at(part.sector).writes);
         let (Some(Home::Logged(entry)), Some(place)) = (writes, Place::of(self, volume)) else {
             return Sibling::CannotTell;
         };

@@ -121,6 +121,8 @@ pub(crate) struct Owner {
     /// The entry of its disk and one, if it is logged, or of the disk that is being filled for it;
     /// else 0.
     disk: Word,
+    /// 1 if it is in place, but for some regions that are diverted.
+    regions: Word,
     /// See [`fill`].
     fill: fill::Fill,
     /// 1 if its entries have to stay; see [`Owner::keep_entries`].
@@ -338,11 +340,13 @@ impl Store {
         self.busy.get() != 0 || !self.changing.is_idle()
     }
 
-    /// Volumes whose changes are in memory only and nowhere else: those that are not logged.
+    /// Volumes whose changes may be in memory only and nowhere else: those that are not logged, or not
+    /// everywhere.
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Owner> {
+        let is_on_disk = |owner: &Owner| owner.is_on_disk() && !owner.has_regions();
         self.owners
             .iter()
-            .filter(|owner| !owner.is_on_disk() && owner.map.is_dirty())
+            .filter(move |owner| !is_on_disk(owner) && owner.map.is_dirty())
     }
 
     fn disk(&self) -> Result<&Disk> {

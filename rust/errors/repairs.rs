@@ -312,7 +312,8 @@ impl<'a> SubBlock<'a> {
     fn owner(&self) -> Option<(usize, &Owner)> {
         let mut volumes = self.bound.volumes.iter();
         let writes = Home::Logged(self.entry);
-        let volume = volumes.position(|volume| volume.view.get().writes == writes)?;
+        // Where it is diverted, its disk need not hold anything.
+        let volume = volumes.position(|volume| volume.view_at(self.sector).writes == writes)?;
         Some((volume, Place::of(self.bound, volume)?.owner()))
     }
 

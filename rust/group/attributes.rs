@@ -8,7 +8,11 @@
 //! steps: its disk serves others no more, and that is durable; the disk gets all that the increments
 //! volume has, flushed; the new attribute is durable; I/O goes on. After a crash before that, it is
 //! diverted still, and its disk is of no use to anybody. A logged volume becomes diverted as soon as
-//! the increments volume is known to have all that the disk has. Entries stay in either case.
+//! the increments volume is known to have all that the disk has. Entries stay in either case: where there
+//! is none, the disk holds the base image, also in regions that are diverted.
+//!
+//! A range of a volume goes the same way. A volume of which any part is in place is one that is in
+//! place, with regions that are diverted.
 //!
 //! # Locks
 //!
@@ -36,6 +40,7 @@ use crate::{
         attr::Attr,
         group::AttrError,
         id::Id,
+        message::Sectors,
         route::Home, //
     },
 };
@@ -125,26 +130,40 @@ struct Change {
     disk: usize,
     lid: Id,
     attr: Attr,
+    /// The part of it; all of it if there is none.
+    range: Option<Sectors>,
     /// Where it is loaded.
     number: Option<DeviceNumber>,
 }
 
 impl Group {
-    /// Gives a volume another attribute, as a message of the table of these members wants. Sleeps
+    /// Gives a volume, or a range of it, another attribute, as a message of the table of these members wants. Sleeps
     /// for I/O.
     ///
     /// # Errors
     ///
     /// Say in the log why not; the volume is as before then.
     #[inline(never)]
-    pub(crate) fn set_attr(&self, members: &Members, lid: &Id, attr: Attr) -> Result {
-        let Some(change) = self.begin_attr(members, lid, attr)? else {
+    pub(crate) fn set_attr(
+        &self,
+        members: &Members,
+        lid: &Id,
+        attr: Attr,
+        range: Option<Sectors>,
+    ) -> Result {
+        let Some(change) = self.begin_attr(members, lid, attr, range)? else {
             return Ok(());
         };
         let result = self.let_change(change);
         self.state.lock().changing = None;
         match result {
-            Ok(()) => log::info!(self.name(), "{lid}: its attribute is {attr} now"),
+            Ok(()) => match range {
+                Some(Sectors { start, len }) => log::info!(
+                    self.name(),
+                    "{lid}: the attribute of {len} sectors from {start} on is {attr} now"
+                ),
+                None => log::info!(self.name(), "{lid}: its attribute is {attr} now"),
+            },
             Err(error) => {
                 let errno = error.to_errno();
                 log::notice!(
@@ -163,7 +182,13 @@ impl Group {
 
     /// Checks that the change is possible, and keeps others away; `None` if there is nothing to do.
     #[inline(never)]
-    fn begin_attr(&self, members: &Members, lid: &Id, attr: Attr) -> Result<Option<Change>> {
+    fn begin_attr(
+        &self,
+        members: &Members,
+        lid: &Id,
+        attr: Attr,
+        range: Option<Sectors>,
+    ) -> Result<Option<Change>> {
         let refuse = |why: &dyn fmt::Display, error| Err(self.refuse_attr(lid, why, error));
         if self.provider.is_suspended() {
             return refuse(&"the group is suspended", EAGAIN);
@@ -175,7 +200,7 @@ impl Group {
         if bound.members.table != members.table {
             return Err(EAGAIN);
         }
-        let checked = table.with_attr(lid, attr, None).map(|next| next.is_some());
+        let checked = table.with_attr(lid, attr, range).map(|next| next.is_some());
         let found = table
             .position(lid)
             .and_then(|entry| Some((entry, table.disk_of(entry)?)));
@@ -226,6 +251,7 @@ impl Group {
             disk,
             lid: *lid,
             attr,
+            range,
             number: claimed.map(|(number, _)| number),
         }))
     }
@@ -260,7 +286,13 @@ impl Group {
                 place.store().settle_owner(place.owner())?;
                 // One that began when the disk was last written.
                 drop(self.repairs.pause());
-                place.store().copy_to_disk(place.owner(), change.disk)?;
+                let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
+                let range = match change.range {
+                    Some(Sectors { start, len }) => (start, start.saturating_add(len)),
+                    None => (0, change.bound.members.sectors),
+                };
+                let (store, owner) = (place.store(), place.owner());
+                store.copy_to_disk(owner, volume, change.disk, range)?;
             }
             (Some(place), _) => {
                 // Its disk may have been written since the store was opened.
@@ -302,7 +334,7 @@ impl Group {
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        let next = table.with_attr(&change.lid, change.attr, None);
+        let next = table.with_attr(&change.lid, change.attr, change.range);
         let next = match next {
             Ok(Some(next)) => KBox::new(next, GFP_KERNEL)?,
             Ok(None) => return Ok(()),
@@ -316,18 +348,32 @@ impl Group {
             return Err(EBUSY);
         }
         let view = next.view(change.entry).ok_or(EINVAL)?;
+        let borders = next.borders(change.entry)?;
+        let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
         self.commit(&change.bound, &homes, next)?;
 
-        let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
+        // Which looks at the regions, too.
+        let _no_repairs = self.repairs.pause();
         let _views = self.failures.lock();
-        if let Some(place) = Place::of(&change.bound, change.entry) {
-            place.owner().set_disk(match view.writes {
-                Home::Logged(disk) => Some(disk),
-                _ => None,
-            });
+        let place = Place::of(&change.bound, change.entry);
+        // Where only its regions change it keeps its view, which says more if its disk fails just now.
+        if volume.view.get().writes != view.writes {
+            if let Some(place) = place {
+                place.owner().set_disk(match view.writes {
+                    Home::Logged(disk) => Some(disk),
+                    _ => None,
+                });
+            }
+            volume.view.set(view);
         }
-        volume.view.set(view);
-        Ok(())
+        if let Some(place) = place {
+            place.owner().set_has_regions(!borders.is_empty());
+        }
+        // There is room: the core allows no more.
+        match volume.regions.set(&borders) {
+            true => Ok(()),
+            false => Err(EINVAL),
+        }
     }
 }
 

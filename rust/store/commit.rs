@@ -26,7 +26,6 @@ use crate::{
     log,
     svol_core::{
         block_map::Entry,
-        route::Home,
         store::{
             entries::{
                 self,
@@ -297,11 +296,12 @@ impl Worker<Store> {
     fn end_all(&self, mut list: ParkedList<Bound, InFlight>, result: Result) {
         while let Some(mut parked) = list.pop() {
             let is_logged = {
+                let info = parked.info();
                 let bound = parked.keep();
                 usize::try_from(parked.data().volume)
                     .ok()
                     .and_then(|volume| bound.volumes.get(volume))
-                    .is_some_and(|volume| matches!(volume.view.get().writes, Home::Logged(_)))
+                    .is_some_and(|volume| volume.is_on_disk(info.op, info.sector))
             };
             match result {
                 Ok(()) => parked.end(Status::OK),

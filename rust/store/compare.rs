@@ -63,6 +63,12 @@ impl Worker<Store> {
         sector: u64,
         sectors: u32,
     ) -> Result<Compared, CompareError> {
+        let regions = &bound.volumes.get(volume).ok_or(CompareError::Gone)?.regions;
+        let (stretch, sectors) = regions.cut(sector, sectors);
+        if stretch.is_diverted {
+            // The store has all of it, and the disk need not.
+            return Ok(Compared { sectors, copied: 0 });
+        }
         let sectors = owner.locks.take(sector, sectors);
         // Slots of a volume that leaves are given back when this is over.
         let ticket = self.grace.enter(current_cpu());

@@ -103,6 +103,10 @@ impl Found {
             }
         }
 
+        // There the disk need not have what the store has. But it has the base image wherever the store
+        // has nothing, there too.
+        let volume = table.served_by(disk).ok_or(EINVAL)?;
+        let regions = table.make_regions(volume)?.ok_or(EINVAL)?;
         let store = &members.disk(self.entry).ok_or(ENXIO)?.device;
         let mut there = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
         for bid in looks(map)? {
@@ -113,7 +117,9 @@ impl Found {
             let offset = u64::from(sub).saturating_mul(SUB_BLOCK_SECTORS);
             let sector = (bid << map.block_shift()).saturating_add(offset);
             let end = sector.saturating_add(SUB_BLOCK_SECTORS);
-            if sub >= u16::BITS || end > members.sectors || is_open(known, sector) {
+            let is_diverted = || regions.at(sector).is_diverted;
+            if sub >= u16::BITS || end > members.sectors || is_open(known, sector) || is_diverted()
+            {
                 continue;
             }
             let home = self.layout.slot_sector(slot).saturating_add(offset);

@@ -9,8 +9,12 @@ use super::{
     Store, //
 };
 use crate::{
+    bound::Volume,
     dm::Worker,
-    svol_core::block_map::Kind, //
+    svol_core::{
+        block_map::Kind,
+        route::Home, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -37,20 +41,31 @@ const CLEARED: u64 = 2;
 const LEFT: u64 = 3;
 
 impl Worker<Store> {
-    /// Writes all that the store has of a volume to the disk of an entry. Durable when it returns;
-    /// sleeps for I/O.
+    /// Writes all that the store has of a volume's diverted parts, from one sector up to another one, to
+    /// the disk of an entry. Durable when it returns; sleeps for I/O.
     ///
     /// # Errors
     ///
     /// Those of the devices.
     #[inline(never)]
-    pub(crate) fn copy_to_disk(&self, owner: &Owner, disk: usize) -> Result {
-        let end = self.members.sectors;
+    pub(crate) fn copy_to_disk(
+        &self,
+        owner: &Owner,
+        volume: &Volume,
+        disk: usize,
+        (start, end): (u64, u64),
+    ) -> Result {
         let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
-        let mut at = 0u64;
+        let mut at = start;
         while at < end {
-            let look = LOOK_SECTORS.min(end.saturating_sub(at));
-            let run = owner.map.read_run(at, u32::try_from(look)?);
+            let look = u32::try_from(LOOK_SECTORS.min(end.saturating_sub(at)))?;
+            let look = volume.regions.cut(at, look).1;
+            if volume.view_at(at).writes != Home::Overlay {
+                // The disk has it.
+                at = at.saturating_add(u64::from(look));
+                continue;
+            }
+            let run = owner.map.read_run(at, look);
             match run.kind {
                 Kind::Base => (),
                 Kind::Zero => {
@@ -131,6 +146,16 @@ impl Owner {
     pub(crate) fn set_disk(&self, disk: Option<usize>) {
         self.disk.set(disk_word(disk));
         self.fill.set_whole(disk.is_some());
+    }
+
+    /// Whether regions of it are diverted, although the rest is in place.
+    pub(crate) fn has_regions(&self) -> bool {
+        self.regions.get() != 0
+    }
+
+    /// Whether it has such regions from now on.
+    pub(crate) fn set_has_regions(&self, has_regions: bool) {
+        self.regions.set(u64::from(has_regions));
     }
 
     /// Whether its entries have to stay: its own disk may hold something else than the base image

@@ -527,6 +527,7 @@ impl Found {
                     },
                     _ => (None, Fill::new(false, 0)),
                 };
+                let has_regions = entry.is_some_and(|entry| table.has_regions(entry));
                 let is_gone = table.position(&owner.lid).is_none();
                 let leaves = is_gone && (owner.removing || self.is_back);
                 let is_written = table
@@ -540,8 +541,10 @@ impl Found {
                     locks: WriteLocks::new(shift)?,
                     intents,
                     disk: Word::new(in_place::disk_word(disk)),
+                    regions: Word::new(u64::from(has_regions)),
                     fill,
-                    keeps_entries: Word::new(u64::from(is_written)),
+                    // A disk that is filled for it may get what the store has of its regions.
+                    keeps_entries: Word::new(u64::from(is_written || has_regions)),
                     clearing: Word::new(in_place::NOT_ASKED),
                     // What it lacks is found by comparing it with the disk, in the background.
                     mode: ModeCell::new(match disk {

@@ -182,7 +182,13 @@ impl Slow<'_> {
             let mut at = begin;
             while at < end {
                 let sectors = u64::from(COMPARE_SECTORS).min(end.saturating_sub(at));
-                let sectors = u32::try_from(sectors)?;
+                let regions = &self.bound.volumes.get(self.volume).ok_or(EIO)?.regions;
+                let (stretch, sectors) = regions.cut(at, u32::try_from(sectors)?);
+                if stretch.is_diverted {
+                    // The disk need not have what the store has.
+                    at = at.saturating_add(u64::from(sectors));
+                    continue;
+                }
                 let range = Range {
                     sector: at,
                     sectors,

@@ -145,7 +145,7 @@ impl Worker<Store> {
         };
         let (result, then) = {
             let bound = parked.keep();
-            match Slow::of(self, &bound, parked.data().volume) {
+            match Slow::of(self, &bound, parked.data().volume, info.op, info.sector) {
                 Some(slow) => slow.work_on(&parked, range),
                 None => (Err(EIO), Then::End),
             }
@@ -188,9 +188,16 @@ pub(super) struct Slow<'a> {
 }
 
 impl<'a> Slow<'a> {
-    fn of(store: &'a Worker<Store>, bound: &'a Bound, volume: u32) -> Option<Self> {
+    /// As such an I/O needs it, which begins at a sector.
+    fn of(
+        store: &'a Worker<Store>,
+        bound: &'a Bound,
+        volume: u32,
+        op: Op,
+        sector: u64,
+    ) -> Option<Self> {
         let volume = usize::try_from(volume).ok()?;
-        let writes = bound.volumes.get(volume)?.view.get().writes;
+        let writes = bound.volumes.get(volume)?.view_of(op, sector).writes;
         Some(Self {
             store,
             bound,

@@ -46,7 +46,10 @@ use super::{
         Phase,
         VolumeRecord, //
     },
-    route::VolumeView, //
+    route::{
+        Log,
+        VolumeView, //
+    }, //
 };
 
 /// A group table.
@@ -124,13 +127,18 @@ impl GroupTable {
         volumes.position(|volume| volume.attr.is_volume() && volume.disk == Some(lid))
     }
 
-    /// What of this entry matters to its I/O. `None` if there is no such entry.
+    /// What of this entry matters to its I/O, but where it has [`GroupTable::regions`]. `None` if
+    /// there is no such entry.
     ///
     /// Whoever lets a write through to a disk has made it known before, and durable, that it may
     /// come: see [`GroupTable::with_unprotected`].
     pub fn view(&self, entry: usize) -> Option<VolumeView> {
         let volume = self.volume(entry)?;
         let disk = self.disk_of(entry);
+        if self.has_regions(entry) && self.log(volume) != Log::Works {
+            // Some of its data is gone, and where that was, its disk has something else.
+            return Some(VolumeView::NOWHERE);
+        }
         Some(VolumeView::new(
             volume.attr,
             volume.health,

@@ -74,6 +74,12 @@ impl VolumeView {
         writes: Home::Nowhere,
     };
 
+    /// Of what is diverted into an increments volume.
+    pub const DIVERTED: Self = Self {
+        reads: Home::Overlay,
+        writes: Home::Overlay,
+    };
+
     /// Of an entry with this attribute and health, whose data is on the disk of the entry `disk`.
     ///
     /// `unlogged` says whether writes may go in place without an increments volume.

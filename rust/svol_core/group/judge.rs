@@ -77,7 +77,7 @@ impl GroupTable {
         let needs = |entry: usize| {
             self.volume(entry).is_some_and(|volume| {
                 let lives_on_it = matches!(volume.health, Health::Degraded | Health::Rebuilding);
-                volume.attr == Attr::Ro || lives_on_it
+                volume.attr == Attr::Ro || lives_on_it || self.has_regions(entry)
             })
         };
         self.users_of(store).any(needs)

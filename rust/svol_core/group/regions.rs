@@ -22,7 +22,8 @@ use crate::{
         },
         regions::{
             with,
-            without, //
+            without,
+            Regions, //
         }, //
     },
 };
@@ -121,8 +122,21 @@ impl GroupTable {
         self.regions(entry).next().is_some()
     }
 
-    /// The borders of the diverted parts of an entry, for
-    /// [`Regions`](crate::svol_core::regions::Regions).
+    /// The diverted parts of an entry as its I/O looks for them, with room for others if it may get
+    /// some. `None` if there are more than a volume may have.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn make_regions(&self, entry: usize) -> Result<Option<Regions>, AllocError> {
+        let may_have = self
+            .volume(entry)
+            .is_some_and(|volume| volume.attr.is_volume() && volume.rlid.is_some());
+        let regions = Regions::new(may_have)?;
+        Ok(regions.set(&self.borders(entry)?).then_some(regions))
+    }
+
+    /// The borders of the diverted parts of an entry, for [`Regions`].
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# set_attr: volumes become logged and diverted, and their users see nothing of it.
-# Smoke: there_and_back
+# set_attr: volumes and ranges of them become logged and diverted, and their users see nothing of it.
+# Smoke: there_and_back ranges
 # Limits: power_cuts=600
 
 # shellcheck source=../lib.sh
@@ -24,13 +24,21 @@ attr_group() { # MiB MiB-of-the-store [attribute=value...]
 	clones_create
 }
 
-set_attr() { # LID ro|rw
-	dmsetup message "$G_NAME" 0 "set_attr $1 $2"
+set_attr() { # LID ro|rw [sector sectors]
+	dmsetup message "$G_NAME" 0 "set_attr $*"
 }
 
 attr_is() { # LID ro|rw
 	read_status
 	assert_status "$1.attr=$2" "$1.health=in-sync"
+}
+
+# The diverted regions of a volume that is in place otherwise, as query names them.
+regions_are() { # LID [sector sectors]...
+	local wanted='' got
+	got=$(dmsetup message "$G_NAME" 0 query | sed -n "s/^region of $1: ro //p" | xargs)
+	wanted=${*:2}
+	assert_eq "the regions of $1" "$got" "$wanted"
 }
 
 # All that the volume has is on its disk.
@@ -142,7 +150,12 @@ test_refusals() {
 	refusal ENODEV 'LV9' 'set_attr LV9 ro'
 	refusal EINVAL 'ST;increments' 'set_attr ST ro'
 	refusal EINVAL 'LV0;allow_unprotected' 'set_attr LV0 rw'
-	refusal EOPNOTSUPP 'ranges' 'set_attr C1 rw 0 128'
+	refusal EINVAL 'blocks;128' 'set_attr C1 rw 0 100'
+	refusal EINVAL 'blocks;128' 'set_attr C2 ro 8 128'
+	refusal EINVAL "$G_LEN" "set_attr C2 ro $((G_LEN - 128)) 256"
+	refusal EINVAL 'LV0;increments' 'set_attr LV0 rw 0 128'
+	refusal EINVAL 'ST;increments' 'set_attr ST ro 0 128'
+	refusal EINVAL 'empty' 'set_attr C2 ro 0 0'
 	check_refusals messages
 	dmsetup suspend "$G_NAME"
 	log_mark
@@ -153,9 +166,109 @@ test_refusals() {
 	check_clones
 }
 
+# A range of a logged volume is diverted, or one of a diverted volume is logged.
+test_ranges() {
+	local before i
+	attr_group 16 24
+	for i in C1 C2; do
+		steps $i write:0+300 write:2000+100 write:2048+2048 zero:4000+200 write:6000+9 flush
+	done
+	set_attr C2 ro 2048 2048
+	attr_is C2 rw
+	regions_are C2 2048 2048
+	check_clones
+	# Within the region nothing goes to the disk; across its borders, each part goes its own way.
+	before=$(disk_stat "$D2" write_sectors)
+	steps C2 write:2048+100 write:3000+3 zero:3100+24 write:4000+96 check flush
+	assert_eq 'what was written to the disk' "$(disk_stat "$D2" write_sectors)" "$before"
+	steps C2 write:2040+16 write:1900+2300 check flush write:4090+10 write:100+9 check
+	[ "$(disk_stat "$D2" write_sectors)" -gt "$before" ] || fail 'nothing was written in place'
+	# Neighbours are one region, and a part of one can be taken out.
+	set_attr C2 ro 4096 128
+	regions_are C2 2048 2176
+	set_attr C2 ro 8192 1024
+	set_attr C2 rw 2560 512
+	regions_are C2 2048 512 3072 1152 8192 1024
+	steps C2 check write:2500+700 write:8000+1500 check flush
+
+	set_attr C1 rw 0 4096
+	attr_is C1 rw
+	regions_are C1 4096 $((G_LEN - 4096))
+	steps C1 check write:4000+200 "discard:0+$G_LEN" check flush
+	clones_restart
+	regions_are C1 4096 $((G_LEN - 4096))
+	regions_are C2 2048 512 3072 1152 8192 1024
+	check_clones
+	steps C1 write:4050+500 check
+	steps C2 write:2000+2500 zero:8100+200 check flush
+
+	# As a whole again.
+	set_attr C1 ro
+	attr_is C1 ro
+	regions_are C1
+	set_attr C2 rw
+	attr_is C2 rw
+	regions_are C2
+	check_clones
+	assert_same "$D2" /dev/mapper/C2
+	set_attr C1 rw 0 8192
+	set_attr C1 rw 8192 $((G_LEN - 8192))
+	regions_are C1
+	steps C1 check write:4090+20 check
+	assert_same "$D1" /dev/mapper/C1
+	assert_base_untouched
+}
+
+health_is() { # LID health
+	read_status
+	[ "${ST[$1.health]}" = "$2" ]
+}
+
+# A volume with regions loses its disk, while it is in use and while it is not, and gets it back.
+test_ranges_and_a_lost_disk() {
+	attr_group 16 24
+	expect_warnings
+	steps C2 write:0+5000 flush
+	set_attr C2 ro 1024 2048
+	steps C2 write:900+400 write:3000+200 zero:2000+50 flush check
+	dmsetup message "$G_NAME" 0 fail C2
+	wait_until 60 health_is C2 degraded || fail "C2 is ${ST[C2.health]}"
+	steps C2 check write:1000+100 write:3050+100 write:5000+100 zero:1020+9 flush check
+	must_fail set_attr C2 rw 1024 128
+	group_move C2 -
+	clones_restart
+	read_status
+	assert_status C2.health=degraded
+	regions_are C2 1024 2048
+	steps C2 check write:1010+30 write:3060+20 flush check
+	clones_remove
+	dmsetup remove "$G_NAME"
+	group_move C2 "$D2"
+	group_create
+	clones_create
+	steps C2 check
+	dmsetup message "$G_NAME" 0 readd C2
+	wait_until 60 health_is C2 in-sync || fail "C2 is ${ST[C2.health]}"
+	regions_are C2 1024 2048
+	steps C2 check write:1000+100 write:3000+200 check flush
+	clones_restart
+	steps C2 check
+	set_attr C2 rw
+	steps C2 check
+	assert_same "$D2" /dev/mapper/C2
+	assert_base_untouched
+}
+
 # The model: I/O of all kinds goes on meanwhile.
 model_live() {
-	local lid=${CLONES[RANDOM % 2]}
+	local lid=${CLONES[RANDOM % 2]} blocks=$((G_LEN / 128)) first some
+	local attrs=(ro rw)
+	if [ $((RANDOM % 3)) != 0 ]; then
+		first=$((RANDOM % blocks)) some=$((1 + RANDOM % 30))
+		[ $((first + some)) -le "$blocks" ] || some=$((blocks - first))
+		set_attr "$lid" "${attrs[RANDOM % 2]}" $((first * 128)) $((some * 128))
+		return
+	fi
 	read_status
 	if [ "${ST[$lid.attr]}" = ro ]; then
 		set_attr "$lid" rw

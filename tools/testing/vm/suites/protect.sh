@@ -156,6 +156,36 @@ test_full_and_grown() {
 	steps L5 check
 }
 
+# Where it is diverted, its disk has nothing that the increments lack.
+test_full_with_regions() {
+	load_module
+	logged_disks 0 8 4
+	store_on_linear 4 32
+	G_FEATURES+=(on_full error failover manual)
+	expect_disk_errors
+	expect_full
+	expect_unprotected
+	group_create
+	clones_create
+	steps L5 write:0+512 flush
+	dmsetup message G0 0 set_attr L5 ro 0 1024
+	steps L5 write:256+768 write:1500+8500 flush check
+	read_status
+	assert_status L5.protection=unprotected L5.health=in-sync
+	steps L5 write:100+300 zero:800+16 write:1020+20 flush dsync:7+9 dsync:2007+9 check
+	must_fail dmsetup message G0 0 set_attr L5 rw
+	resize_store 32
+	dm_change G0 "$(dmsetup table G0)"
+	steps L5 write:200+300 check
+	wait_protected L5
+	steps L5 check write:1000+100 flush
+	clones_restart
+	steps L5 check
+	dmsetup message G0 0 fail L5
+	wait_health L5 degraded
+	steps L5 check write:900+200 flush check
+}
+
 # A sector of the disk is bad, and nobody else has it: what is compared is never made up.
 test_bad_sectors() {
 	covered9 8

@@ -219,11 +219,6 @@ test_ranges() {
 	assert_base_untouched
 }
 
-health_is() { # LID health
-	read_status
-	[ "${ST[$1.health]}" = "$2" ]
-}
-
 # A volume with regions loses its disk, while it is in use and while it is not, and gets it back.
 test_ranges_and_a_lost_disk() {
 	attr_group 16 24
@@ -257,6 +252,35 @@ test_ranges_and_a_lost_disk() {
 	steps C2 check
 	assert_same "$D2" /dev/mapper/C2
 	assert_base_untouched
+}
+
+# Regions change under load, the disk dies, and another one is filled.
+test_ranges_and_a_dying_disk() {
+	covered9 8
+	set_attr LV2 ro 1024 4096
+	start_loads9
+	nap 0.5
+	set_attr LV2 ro 8192 2048
+	set_attr LV2 rw 2048 1024
+	cover_is disk2 error
+	wait_health LV2 degraded
+	nap 0.5
+	dmsetup message "$G_NAME" 0 restore LV2
+	wait_until 60 health_is LV2 in-sync || fail "LV2 is ${ST[LV2.health]}"
+	assert_status LV2.disk=S0
+	set_attr LV2 rw 1024 1024
+	set_attr LV2 ro 9216 2048
+	regions_are LV2 3072 2048 8192 3072
+	nap 0.5
+	stop_loads
+	assert_data9
+	down9
+	up9
+	assert_data9
+	regions_are LV2 3072 2048 8192 3072
+	set_attr LV2 rw
+	assert_data9
+	assert_same /dev/mapper/spare /dev/mapper/LV2
 }
 
 # The model: I/O of all kinds goes on meanwhile.

@@ -124,7 +124,7 @@ fn write_kept(
 ) -> Mapped {
     let (store, owner) = (place.store(), place.owner());
     let info = bio.info();
-    let ticket = store.grace.enter(current_cpu());
+    let ticket = owner.grace.enter(current_cpu());
     // Marked also behind the cursor, which moves on.
     let locked = match &owner.intents {
         Some(intents) if intents.touch(info.sector, info.sectors) => {
@@ -140,7 +140,7 @@ fn write_kept(
     };
     let WriteStep::Run(run) = step else {
         owner.locks.give_back(info.sector, locked);
-        store.grace.leave(ticket);
+        owner.grace.leave(ticket);
         return overlay::slowly(this, volume, place, bio);
     };
     // What does not go with this bio comes again.
@@ -165,7 +165,7 @@ fn write_kept(
         Ok(mapped) => mapped,
         Err(mut bio) => {
             owner.locks.give_back(info.sector, run.sectors);
-            store.grace.leave(ticket);
+            owner.grace.leave(ticket);
             *bio.data_mut() = InFlight::default();
             overlay::slowly(this, volume, place, bio)
         }
@@ -228,7 +228,7 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
     }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket {
-        store.grace.leave(ticket);
+        owner.grace.leave(ticket);
     }
     ended.data_mut().ticket = None;
     match (in_store, on_disk) {
@@ -259,7 +259,7 @@ fn write(
     let (store, owner) = (place.store(), place.owner());
     let info = bio.info();
     // First of all: who takes back marks or freezes blocks waits for this I/O from here on.
-    let ticket = store.grace.enter(current_cpu());
+    let ticket = owner.grace.enter(current_cpu());
     let sectors = match &owner.intents {
         Some(intents) if intents.touch(info.sector, info.sectors) => {
             owner.locks.take(info.sector, info.sectors)
@@ -276,7 +276,7 @@ fn write(
         WriteStep::Run(run) => run,
         _ => {
             owner.locks.give_back(info.sector, sectors);
-            store.grace.leave(ticket);
+            owner.grace.leave(ticket);
             return overlay::slowly(this, volume, place, bio);
         }
     };
@@ -297,7 +297,7 @@ fn write(
         Ok(mapped) => mapped,
         Err(mut bio) => {
             owner.locks.give_back(info.sector, run.sectors);
-            store.grace.leave(ticket);
+            owner.grace.leave(ticket);
             *bio.data_mut() = InFlight::default();
             overlay::slowly(this, volume, place, bio)
         }
@@ -354,7 +354,7 @@ pub(crate) fn ended(
     }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket {
-        store.grace.leave(ticket);
+        owner.grace.leave(ticket);
     }
     if let (true, Some(disk)) = (disk_fails, data.disk()) {
         if in_store {

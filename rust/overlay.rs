@@ -101,7 +101,7 @@ fn read(
     let Place { store, owner } = place;
     let info = bio.info();
     // Before the map is looked at: a slot that it names is not used again until this I/O left.
-    let ticket = store.grace.enter(current_cpu());
+    let ticket = owner.grace.enter(current_cpu());
     let run = owner.map.read_run(info.sector, info.sectors);
     bio.accept(run.sectors);
     match run.kind {
@@ -111,11 +111,11 @@ fn read(
             Bound::send(this, store.entry(), sector, bio)
         }
         Kind::Base => {
-            store.grace.leave(ticket);
+            owner.grace.leave(ticket);
             Bound::send_base(this, volume, bio)
         }
         Kind::Zero => {
-            store.grace.leave(ticket);
+            owner.grace.leave(ticket);
             bio.complete_with_zeroes()
         }
     }
@@ -129,12 +129,12 @@ fn write(
 ) -> Mapped {
     let Place { store, owner } = place;
     let info = bio.info();
-    let ticket = store.grace.enter(current_cpu());
+    let ticket = owner.grace.enter(current_cpu());
     let step = owner.map.write_run(&store.slots, info.sector, info.sectors);
     let run = match step {
         WriteStep::Run(run) => run,
         step => {
-            store.grace.leave(ticket);
+            owner.grace.leave(ticket);
             if let WriteStep::Merge(sectors) = step {
                 bio.accept(sectors);
             }
@@ -193,7 +193,7 @@ pub(crate) fn ended(
             .note_written(place.owner, info.sector, info.sectors);
     }
     // After the map was changed: whoever waits for it may change it next.
-    place.store.grace.leave(ticket);
+    place.owner.grace.leave(ticket);
     if ok && data.needs_commit {
         let (end, parked) = ended.park(this);
         place.store.wait_for_commit(parked);

@@ -335,7 +335,7 @@ impl Bound {
             return Err(EIO);
         }
         // Before the map is looked at: a slot that it names is not used again until this has left.
-        let ticket = store.grace.enter(current_cpu());
+        let ticket = owner.grace.enter(current_cpu());
         let run = owner.map.read_run(part.sector, part.sectors);
         let result = match run.kind {
             // It has changed meanwhile.
@@ -350,7 +350,7 @@ impl Bound {
                 Ok(())
             }),
         };
-        store.grace.leave(ticket);
+        owner.grace.leave(ticket);
         result
     }
 }

@@ -114,6 +114,8 @@ pub(crate) struct Owner {
     pub(crate) number: u16,
     /// Its blocks.
     pub(crate) map: BlockMap,
+    /// I/Os that rely on them. Of each owner: one whose disk does not answer keeps no other waiting.
+    pub(crate) grace: Grace,
     /// Sub-blocks that are being written, if it is logged.
     pub(crate) locks: WriteLocks,
     /// Where its disk and the store may differ after a crash, if it is logged.
@@ -129,6 +131,8 @@ pub(crate) struct Owner {
     keeps_entries: Word,
     /// Whether somebody waits for its marks to be cleared; see [`in_place`].
     clearing: Word,
+    /// So many answers its disk had given when idle marks were looked for last.
+    answers: Word,
     /// Where its writes go, if it is logged.
     mode: ModeCell,
     /// 1 while it is being suspended and its writes must not wait for space.
@@ -200,8 +204,6 @@ pub(crate) struct Store {
     opened: Instant<Monotonic>,
     /// Which slots are free.
     pub(crate) slots: Slots,
-    /// I/Os that rely on the block maps.
-    pub(crate) grace: Grace,
     /// Changes of block maps that are being noted.
     changing: Grace,
     /// Its owners.

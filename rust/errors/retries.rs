@@ -223,7 +223,7 @@ fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
     };
     let (store, owner) = (place.store(), place.owner());
     // Before the map is looked at: a slot that it names is not used again until this I/O left.
-    let ticket = store.grace.enter(current_cpu());
+    let ticket = owner.grace.enter(current_cpu());
     let run = owner.map.read_run(info.sector, info.sectors);
     if run.sectors == info.sectors {
         if let Kind::Slot { slot, offset } = run.kind {
@@ -231,7 +231,7 @@ fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
             return Whole::Slot(store.entry(), sector, ticket);
         }
     }
-    store.grace.leave(ticket);
+    owner.grace.leave(ticket);
     match run.kind {
         Kind::Base if run.sectors == info.sectors => {
             match bound.begin_next_good(0, failed, info.sector, info.sectors) {

@@ -71,14 +71,14 @@ impl Worker<Store> {
         }
         let sectors = owner.locks.take(sector, sectors);
         // Slots of a volume that leaves are given back when this is over.
-        let ticket = self.grace.enter(current_cpu());
+        let ticket = owner.grace.enter(current_cpu());
         let range = Range { sector, sectors };
         let result = match owner.leaving.get() {
             leave::STAYS if sectors == 0 => Ok(0),
             leave::STAYS => self.compare_locked(bound, volume, owner, range),
             _ => Err(CompareError::Gone),
         };
-        self.grace.leave(ticket);
+        owner.grace.leave(ticket);
         owner.locks.give_back(sector, sectors);
         result.map(|copied| Compared { sectors, copied })
     }

@@ -285,9 +285,9 @@ impl Worker<Store> {
     ) -> Result<(), CopyError> {
         let target = owner.disk().ok_or(CopyError::Target(ENXIO))?;
         // Nobody uses a slot again that is read here.
-        let ticket = self.grace.enter(current_cpu());
+        let ticket = owner.grace.enter(current_cpu());
         let read = self.read_to_fill(bound, owner, sector, sectors, buffer);
-        self.grace.leave(ticket);
+        owner.grace.leave(ticket);
         read.map_err(CopyError::Source)?;
         bound
             .write_disk(target, sector, buffer)
@@ -361,7 +361,7 @@ impl Worker<Store> {
             if owner.fill.syncing.get() != ASKED {
                 continue;
             }
-            self.wait_for_others();
+            owner.wait_for_ios();
             let flushed = match owner.disk().and_then(|disk| self.members.disk(disk)) {
                 Some(disk) => self.members.io.flush(&disk.device),
                 None => Ok(()),

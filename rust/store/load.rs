@@ -538,6 +538,7 @@ impl Found {
                     lid: owner.lid,
                     number: record.number,
                     map,
+                    grace: Grace::new(),
                     locks: WriteLocks::new(shift)?,
                     intents,
                     disk: Word::new(in_place::disk_word(disk)),
@@ -546,6 +547,7 @@ impl Found {
                     // A disk that is filled for it may get what the store has of its regions.
                     keeps_entries: Word::new(u64::from(is_written || has_regions)),
                     clearing: Word::new(in_place::NOT_ASKED),
+                    answers: Word::new(u64::MAX),
                     // What it lacks is found by comparing it with the disk, in the background.
                     mode: ModeCell::new(match disk {
                         _ if is_kept => Mode::Store,
@@ -584,7 +586,6 @@ impl Found {
             is_low: Word::new(0),
             opened: Instant::now(),
             slots,
-            grace: Grace::new(),
             changing: Grace::new(),
             owners,
             busy: Word::new(0),

@@ -329,6 +329,11 @@ impl Worker<Store> {
         drop(last);
         let mut left = false;
         for owner in self.owners.iter() {
+            if !self.is_answering(owner) {
+                // A flush would wait for it, and all others for that.
+                left = true;
+                continue;
+            }
             match self.clear_marks(owner) {
                 Ok(more) => left |= more,
                 Err(error) => {
@@ -339,6 +344,17 @@ impl Worker<Store> {
             }
         }
         self.has_marks.set(u64::from(left));
+    }
+
+    /// Whether the disk of an owner has answered something since this was asked the last time, or has
+    /// nothing to answer.
+    fn is_answering(&self, owner: &Owner) -> bool {
+        let Some(disk) = owner.disk().and_then(|disk| self.members.disk(disk)) else {
+            return true;
+        };
+        let (in_flight, answers) = disk.progress();
+        let before = owner.answers.swap(u64::from(answers));
+        !disk.bad.is_silent() && (in_flight == 0 || before != u64::from(answers))
     }
 
     /// Returns whether there are marks left.
@@ -373,7 +389,7 @@ impl Worker<Store> {
 
     /// Makes durable, on both devices if there are two, all of an owner's writes that have begun.
     fn make_durable(&self, owner: &Owner) -> Result {
-        self.wait_for_others();
+        owner.wait_for_ios();
         if let Some(disk) = owner.disk() {
             let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
             // What it has lost, a flush that works later does not bring back.

@@ -20,6 +20,7 @@ use crate::{
         current_cpu,
         Op,
         Parked,
+        ParkedList,
         Status,
         Worker, //
     },
@@ -52,6 +53,9 @@ const CHUNK_BYTES: usize = 32 << 10;
 
 /// Blocks that a discard gives back at once.
 const DISCARD_BLOCKS: usize = 256;
+
+/// When to look again at writes that wait for a disk that does not answer, in milliseconds.
+const SILENT_LOOK_MS: u32 = 50;
 
 /// How long to sleep before looking again whether I/O has ended.
 const POLL: Delta = Delta::from_micros(100);
@@ -130,11 +134,26 @@ impl Worker<Store> {
     }
 
     /// Sees to all bios that were left to the worker. Sleeps for I/O.
+    ///
+    /// Writes to a disk that does not answer wait, so that other volumes need not.
     pub(super) fn work(&self) {
         let mut list = self.queues.lock().slow.take();
+        let mut waiting = ParkedList::new();
         while let Some(parked) = list.pop() {
-            self.work_on(parked);
+            match needs_silent_disk(&parked) {
+                true => waiting.push(parked),
+                false => self.work_on(parked),
+            }
         }
+        if waiting.is_empty() {
+            return;
+        }
+        let mut queues = self.queues.lock();
+        while let Some(parked) = waiting.pop() {
+            queues.slow.push(parked);
+        }
+        drop(queues);
+        self.kick_within(SILENT_LOOK_MS);
     }
 
     pub(super) fn work_on(&self, mut parked: Parked<Bound, InFlight>) {
@@ -161,6 +180,22 @@ impl Worker<Store> {
             (Err(ENOSPC), _) => self.no_space(parked),
             (Err(_), _) => parked.end(Status::IOERR),
         }
+    }
+}
+
+/// Whether a bio goes to a disk that does not answer.
+fn needs_silent_disk(parked: &Parked<Bound, InFlight>) -> bool {
+    let Ok(volume) = usize::try_from(parked.data().volume) else {
+        return false;
+    };
+    let bound = parked.keep();
+    let (Some(place), Some(served)) = (Place::of(&bound, volume), bound.volumes.get(volume)) else {
+        return false;
+    };
+    match (served.view.get().writes, place.owner().mode()) {
+        // Without its log, it is sent on and not waited for; with others, it does not need the disk.
+        (Home::Logged(disk), Mode::Both | Mode::Behind) => bound.is_silent(disk),
+        _ => false,
     }
 }
 
@@ -326,7 +361,7 @@ impl<'a> Slow<'a> {
 
     /// What held a write up may be over; then all of it goes to one place.
     fn try_at_once(&self, range: Range, fua: bool) -> Option<Then> {
-        let ticket = self.store.grace.enter(current_cpu());
+        let ticket = self.owner.grace.enter(current_cpu());
         match self
             .map()
             .write_run(&self.store.slots, range.sector, range.sectors)
@@ -346,7 +381,7 @@ impl<'a> Slow<'a> {
                 ))
             }
             _ => {
-                self.store.grace.leave(ticket);
+                self.owner.grace.leave(ticket);
                 None
             }
         }
@@ -582,7 +617,7 @@ impl<'a> Slow<'a> {
         }
         let result = self.store.write_free(&slots);
         // Reads that found a slot before.
-        self.store.wait_for_others();
+        self.owner.wait_for_ios();
         if result.is_ok() {
             for slot in &slots {
                 self.store.slots.give_back(*slot);
@@ -605,7 +640,7 @@ impl<'a> Slow<'a> {
                 .update(*bid, |entry| Some(entry.with_frozen(true)))
                 .ok_or(EIO)?;
         }
-        self.store.wait_for_others();
+        self.owner.wait_for_ios();
         Ok(())
     }
 
@@ -654,9 +689,10 @@ impl Owner {
     }
 }
 
-impl Store {
-    /// Waits until all I/O has ended that looked at a map before. Sleeps.
-    pub(super) fn wait_for_others(&self) {
+impl Owner {
+    /// Waits until all its I/O has ended that looked at the map before. For one caller at a time.
+    /// Sleeps.
+    pub(super) fn wait_for_ios(&self) {
         // Twice: see `Grace`.
         for _ in 0..2 {
             self.grace.turn();
@@ -665,7 +701,9 @@ impl Store {
             }
         }
     }
+}
 
+impl Store {
     /// Sleeps a moment, until a write that is under way may have ended.
     pub(super) fn wait_a_moment() {
         fsleep(POLL);

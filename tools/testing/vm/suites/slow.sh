@@ -75,6 +75,41 @@ test_nobody_answers() {
 	assert_base /dev/mapper/LV0
 }
 
+# The volumes of one store do not wait for each other's disks, also when it is time to take marks back.
+test_others_in_the_store() {
+	local write i
+	load_module
+	logged_disks 1 8 16
+	dm_linear disk5 "$DISK"
+	group_move L5 /dev/mapper/disk5
+	expect_warnings
+	expect_disk_errors
+	G_FEATURES+=(slow_after 400 failover manual)
+	group_create
+	clones_create
+	steps L5 write:1000+100 write:5000+300 flush
+	steps C1 write:0+64 flush
+	cover_hangs disk5
+	"$SVOL_TEST" steps /dev/mapper/L5 --seed "$SEED" --own 1005 --state s.L5 write:2000+8 &
+	write=$!
+	wait_until 20 log_says 'disk of L5: no answer' || fail 'nobody notices'
+	# Of less than a sub-block, for a region without a mark: both are work of the store's thread.
+	dd if=/dev/zero of=/dev/mapper/L5 bs=512 seek=12001 count=1 oflag=direct status=none &
+	for ((i = 0; i < 6; i++)); do
+		timeout 20 "$SVOL_TEST" steps /dev/mapper/C1 --seed "$SEED" --own 1001 --state s.C1 \
+			write:$((i * 1000 + 3))+70 flush || fail 'C1 can not be written'
+		nap 2
+	done
+	kill -0 "$write" || fail 'the write has ended'
+	timeout 20 dmsetup message G0 0 fail L5
+	wait_until 20 health_is L5 degraded || fail "it goes on: ${ST[line]}"
+	timeout 20 dd if=/dev/zero of=/dev/mapper/L5 bs=4096 seek=500 count=1 oflag=direct status=none
+	steps C1 check
+	cover_goes_on disk5
+	wait "$write" $! || fail 'a write failed'
+	steps L5 check:0+4000
+}
+
 # The volume of a disk that hangs is read from siblings and increments; a write waits, until its user
 # gives the disk up. What the disk did with it then makes no difference.
 test_in_place_disk() {

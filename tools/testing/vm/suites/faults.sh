@@ -31,7 +31,7 @@ faults_disks() { # [attribute=value...]
 		*) size=4 ;;
 		esac
 		new_disk disks "$size" "$@"
-		COVER[$name]=$disks
+		COVER+=(["$name"]="$disks")
 		G_DISKS+=("$disks")
 		case $name in
 		LV? | L? | C1) "$SVOL_TEST" fill --seed "$SEED" "$disks" ;;
@@ -108,8 +108,15 @@ break_one() {
 	BROKEN=$(any_of "${FAULTY[@]}")
 	HOW=$(any_of command "$@")
 	case $BROKEN in
-	ST) [ "$HOW" != reads ] || HOW=command ;;
-	META) HOW=error ;;
+	ST) [ "$HOW" != reads ] || HOW='command' ;;
+	META)
+		# There is no command for it.
+		HOW=error
+		if [ $# = 0 ]; then
+			BROKEN=
+			return
+		fi
+		;;
 	esac
 	note "breaks $BROKEN: $HOW"
 	case $HOW in

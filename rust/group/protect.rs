@@ -46,6 +46,9 @@ use kernel::{
 /// there is.
 const CHUNK_SECTORS: u32 = 64;
 
+/// Before it compares so many sectors, it lets I/O of users go first.
+const TURN_SECTORS: u64 = 512;
+
 /// How often the worker looks whether a disk is to be filled, which comes first, in milliseconds.
 const TURN_MS: i64 = 1000;
 
@@ -129,7 +132,9 @@ impl Group {
                 return Err(Halt::Turn);
             }
             let began = Instant::<Monotonic>::now();
-            worker.give_way(|| is_busy(bound, entry));
+            if at & (TURN_SECTORS - 1) == 0 {
+                worker.give_way(|| is_busy(bound, entry));
+            }
             let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
             let sectors = self.compare_some(bound, entry, volume, at, CHUNK_SECTORS.min(left))?;
             if sectors == 0 {

@@ -18,7 +18,8 @@ use crate::{
     errors,
     group::{
         Comparison,
-        Group, //
+        Group,
+        Verified, //
     },
     log, logged,
     members::{
@@ -131,6 +132,11 @@ pub(crate) struct Volume {
     pub(crate) copied: Word,
     /// What that comparison has come across.
     pub(crate) compared: Comparison,
+    /// The entry, plus 1, whose disk alone it reads the base image from; 0 if it reads any source. See
+    /// [`GroupTable::reads_alone`].
+    pub(crate) alone: Word,
+    /// What the comparison with the base image has come across.
+    pub(crate) verified: Verified,
 }
 
 impl Volume {
@@ -272,13 +278,26 @@ impl Bound {
     pub(crate) fn send_base(
         this: InUse<'_, Self>,
         volume: usize,
-        bio: Bio<'_, InFlight>,
+        mut bio: Bio<'_, InFlight>,
     ) -> Mapped {
         let bound: &Self = &this;
+        if let Some(disk) = bound.reads_alone(volume) {
+            bio.data_mut().is_own = true;
+            let sector = bio.info().sector;
+            return Self::send(this, disk, sector, bio);
+        }
         match bound.volumes.get(volume) {
             Some(volume) => Self::send_read(this, &volume.selector, bio),
             None => bio.fail(),
         }
+    }
+
+    /// The disk that a volume reads the base image from if it is the only one; that may be a disk that
+    /// nobody has compared with others. Does not sleep.
+    #[inline]
+    pub(crate) fn reads_alone(&self, volume: usize) -> Option<usize> {
+        let alone = self.volumes.get(volume)?.alone.get();
+        usize::try_from(alone).ok()?.checked_sub(1)
     }
 
     /// Chooses the next source of the base image for a read, on from the one with this index, and

@@ -294,6 +294,8 @@ impl Bound {
             Some(volume) if is_own => {
                 let reads = self.volumes.get(volume).map(|v| v.view.get().reads);
                 match reads {
+                    // Others may have something else there.
+                    Some(Home::Overlay) if self.reads_alone(volume) == Some(entry) => false,
                     Some(Home::Disk(disk)) if disk == entry => self.logs_past(volume, entry),
                     Some(Home::Nowhere) | None => false,
                     Some(_) => true,

@@ -9,8 +9,10 @@ mod fail_store;
 mod protect;
 mod rebuild;
 mod replace_meta;
+mod verify;
 
 pub(crate) use protect::Comparison;
+pub(crate) use verify::Verified;
 
 use attributes::Changes;
 use rebuild::Rebuilds;
@@ -506,6 +508,8 @@ impl Group {
                 apart: Word::new(0),
                 copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
                 compared: Comparison::new(),
+                alone: Word::new(verify::alone_word(table.reads_alone(entry))),
+                verified: Verified::new(),
             };
             volumes.push(volume, GFP_KERNEL)?;
         }

@@ -35,6 +35,18 @@ pub(crate) enum Of {
     Base,
     /// What this volume holds, which keeps changes in a store.
     Volume(usize),
+    /// What its store has of this volume, and the base image as all have it, even if the volume's is
+    /// another one; see [`Bound::reads_alone`].
+    Known(usize),
+}
+
+impl Of {
+    fn volume(self) -> Option<usize> {
+        match self {
+            Self::Base => None,
+            Self::Volume(volume) | Self::Known(volume) => Some(volume),
+        }
+    }
 }
 
 /// So often a volume's disk is looked at again that is being written, a millisecond later each time.
@@ -110,6 +122,7 @@ impl Bound {
         match of {
             Of::Base => self.read_base_parts(all, buffer),
             Of::Volume(volume) => self.read_volume(volume, all, buffer),
+            Of::Known(volume) => self.read_runs(of, volume, None, all, buffer),
         }
     }
 
@@ -123,20 +136,21 @@ impl Bound {
                 Home::Disk(disk) => Some(disk),
                 _ => None,
             };
-            self.read_runs(volume, disk, piece, buffer)?;
+            self.read_runs(Of::Volume(volume), volume, disk, piece, buffer)?;
             rest = behind;
         }
         Ok(())
     }
 
     /// As [`Bound::read_parts`], of a volume: increments, and siblings where these have nothing. The
-    /// volume's own disk is not asked.
+    /// volume's own disk is not asked, unless it is alone with that.
     ///
     /// # Errors
     ///
     /// As [`Bound::read_parts`].
     pub(crate) fn read_overlay(&self, volume: usize, sector: u64, buffer: &mut KVec<u8>) -> Result {
-        self.read_runs(volume, None, Part::all(sector, buffer)?, buffer)
+        let all = Part::all(sector, buffer)?;
+        self.read_runs(Of::Volume(volume), volume, None, all, buffer)
     }
 
     /// The next smaller unit that a part is made of, in sectors.
@@ -166,8 +180,16 @@ impl Bound {
     fn read_base_whole(&self, of: Of, part: Part, buffer: &mut KVec<u8>) -> Result {
         let selector = match of {
             Of::Base => &self.selector,
-            Of::Volume(volume) => &self.volumes.get(volume).ok_or(EIO)?.selector,
+            Of::Volume(volume) | Of::Known(volume) => {
+                &self.volumes.get(volume).ok_or(EIO)?.selector
+            }
         };
+        if let Of::Volume(volume) = of {
+            if let Some(entry) = self.reads_alone(volume) {
+                self.members.disk(entry).ok_or(EIO)?.begin();
+                return self.read_begun_part(entry, part, buffer);
+            }
+        }
         let (sector, sectors) = (part.sector, part.sectors);
         let first = self.begin_read(selector, sector, sectors);
         if let Some(first) = first {
@@ -205,7 +227,7 @@ impl Bound {
     fn read_clean_sibling(&self, of: Of, part: Part, buffer: &mut KVec<u8>) -> Result {
         for _ in 0..MAX_LOOKS {
             let mut is_busy = false;
-            let others = (0..self.volumes.len()).filter(|volume| of != Of::Volume(*volume));
+            let others = (0..self.volumes.len()).filter(|volume| of.volume() != Some(*volume));
             for volume in others {
                 match self.try_clean_sibling(volume, part, buffer) {
                     Sibling::HasRead => return Ok(()),
@@ -229,6 +251,9 @@ impl Bound {
         let (Some(Home::Logged(entry)), Some(place)) = (writes, Place::of(self, volume)) else {
             return Sibling::CannotTell;
         };
+        if self.reads_alone(volume).is_some() {
+            return Sibling::CannotTell;
+        }
         let Some(disk) = self.members.disk(entry) else {
             return Sibling::CannotTell;
         };
@@ -274,6 +299,7 @@ impl Bound {
     /// too.
     fn read_runs(
         &self,
+        of: Of,
         volume: usize,
         disk: Option<usize>,
         part: Part,
@@ -287,7 +313,7 @@ impl Bound {
                 return Err(EIO);
             }
             let (piece, behind) = rest.split(run.sectors);
-            self.read_run_parts(volume, disk, piece, buffer)?;
+            self.read_run_parts(of, volume, disk, piece, buffer)?;
             rest = behind;
         }
         Ok(())
@@ -295,12 +321,13 @@ impl Bound {
 
     fn read_run_parts(
         &self,
+        of: Of,
         volume: usize,
         disk: Option<usize>,
         part: Part,
         buffer: &mut KVec<u8>,
     ) -> Result {
-        if self.read_past_disk(volume, disk, part, buffer).is_ok() {
+        if self.read_past_disk(of, volume, disk, part, buffer).is_ok() {
             return Ok(());
         }
         if let Some(entry) = disk {
@@ -315,7 +342,7 @@ impl Bound {
         let mut rest = part;
         while rest.sectors > 0 {
             let (piece, behind) = rest.split_at_unit(unit);
-            self.read_run_parts(volume, disk, piece, buffer)?;
+            self.read_run_parts(of, volume, disk, piece, buffer)?;
             rest = behind;
         }
         Ok(())
@@ -324,6 +351,7 @@ impl Bound {
     /// Reads a part of a volume from its increments or its siblings; it has to be in one place.
     fn read_past_disk(
         &self,
+        of: Of,
         volume: usize,
         disk: Option<usize>,
         part: Part,
@@ -340,7 +368,7 @@ impl Bound {
         let result = match run.kind {
             // It has changed meanwhile.
             _ if run.sectors < part.sectors => Err(EIO),
-            Kind::Base => self.read_base_whole(Of::Volume(volume), part, buffer),
+            Kind::Base => self.read_base_whole(of, part, buffer),
             Kind::Slot { slot, offset } => {
                 let sector = store.slot_sector(slot).saturating_add(u64::from(offset));
                 self.read_part(store.entry(), Part { sector, ..part }, buffer)

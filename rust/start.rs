@@ -46,7 +46,6 @@ use crate::{
         samples,
         store::Header,
         table_line::{
-            Init,
             MetaDevice,
             TableLine, //
         }, //
@@ -116,7 +115,6 @@ fn report_damage(line: &TableLine<DeviceNumber>, device: usize, probe: &CopyProb
 // Its stack frame is not to add to those of its callers; likewise below.
 #[inline(never)]
 fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Started> {
-    check_init(line)?;
     let mut identity = Identity {
         uuid: [0; 16],
         group: line.group,
@@ -277,7 +275,6 @@ fn resume(
     let known = chosen.head.events;
     let fresh = if table.is_initialising() {
         // A crash came between the two commits of a new group.
-        check_init(line)?;
         let headers = new_stores(&table, members)?;
         Some((headers, take_samples(&table, members)?))
     } else {
@@ -408,19 +405,6 @@ fn report(line: &TableLine<DeviceNumber>) -> impl Fn(BindError) -> Error + '_ {
     }
 }
 
-fn check_init(line: &TableLine<DeviceNumber>) -> Result {
-    match line.features.init {
-        Init::AssumeIdentical | Init::CopyFrom(_) => Ok(()),
-        Init::Verify => {
-            log::notice!(
-                line.group,
-                "init: the group is new, and \"init verify\", the default, is not available yet"
-            );
-            Err(EOPNOTSUPP)
-        }
-    }
-}
-
 fn disk_sectors(members: &Members) -> impl Fn(usize) -> u64 + '_ {
     |entry| members.disk(entry).map_or(0, |disk| disk.device.sectors())
 }
@@ -485,10 +469,12 @@ fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<sample
     first.map(|(_, samples)| samples).ok_or(EINVAL)
 }
 
-/// Makes sure that every pristine disk holds the base image.
+/// Makes sure that every pristine disk holds the base image, but for those that are to be compared
+/// anyway.
 fn check_samples(table: &GroupTable, members: &Members) -> Result {
     for (entry, volume) in table.volumes().iter().enumerate() {
-        let Some(disk) = members.disk(entry).filter(|_| volume.state.pristine) else {
+        let has_base = volume.state.pristine && volume.health != Health::Verifying;
+        let Some(disk) = members.disk(entry).filter(|_| has_base) else {
             continue;
         };
         let samples = &table.metadata().samples;

@@ -233,7 +233,7 @@ fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
     }
     owner.grace.leave(ticket);
     match run.kind {
-        Kind::Base if run.sectors == info.sectors => {
+        Kind::Base if run.sectors == info.sectors && bound.reads_alone(volume).is_none() => {
             match bound.begin_next_good(0, failed, info.sector, info.sectors) {
                 Some((index, entry)) => Whole::Source(index, entry),
                 None => Whole::Nowhere,

@@ -263,7 +263,9 @@ impl Group {
         entry: usize,
     ) -> Option<(u64, u64)> {
         let done = bound.volumes.get(entry)?.copied.get();
-        if !protect::is_compared(bound, entry) {
+        let is_compared =
+            protect::is_compared(bound, entry) || table.verification_of(entry).is_some();
+        if !is_compared {
             table.rebuild_of(entry)?;
         }
         let (sectors, block) = (table.head().sectors, u64::from(table.head().block_sectors));
@@ -471,7 +473,7 @@ impl Group {
         drop(state);
         let Some((rebuild, lid, target)) = found else {
             return match self.begin_next(worker, bound) {
-                Next::Nothing => self.go_on_protecting(worker, bound),
+                Next::Nothing => self.go_on_comparing(worker, bound),
                 next => next,
             };
         };
@@ -522,6 +524,18 @@ impl Group {
                 }
                 Next::Later
             }
+        }
+    }
+
+    /// What is done while no disk is to be filled.
+    fn go_on_comparing(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
+        match self.go_on_verifying(worker, bound) {
+            Next::Again => Next::Again,
+            Next::Nothing => self.go_on_protecting(worker, bound),
+            Next::Later => match self.go_on_protecting(worker, bound) {
+                Next::Nothing => Next::Later,
+                next => next,
+            },
         }
     }
 

@@ -23,7 +23,8 @@ use crate::{
     dm::{
         current_cpu,
         Worker, //
-    }, //
+    },
+    parts::Of, //
 };
 use kernel::prelude::*;
 
@@ -103,7 +104,7 @@ impl Worker<Store> {
             Err(_) => return Err(CompareError::Disk),
         }
         bound
-            .read_overlay(volume, range.sector, &mut known)
+            .read_parts(Of::Known(volume), range.sector, &mut known)
             .map_err(CompareError::Later)?;
         if *here == *known {
             return Ok(0);

@@ -22,6 +22,7 @@ use crate::{
     bound::Bound,
     dm::Worker,
     log,
+    parts::Of,
     svol_core::{
         log_mode::{
             Event,
@@ -241,7 +242,8 @@ impl Slow<'_> {
             .read(device, range.sector, &mut here)?;
         let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
         // Without a source to compare with, all of it may differ.
-        let comparable = self.read_overlay(range.sector, &mut known).is_ok();
+        let of = Of::Known(self.volume);
+        let comparable = self.bound.read_parts(of, range.sector, &mut known).is_ok();
 
         match comparable {
             true => self.log_differences(&here, Some(&known), range.sector),

@@ -20,6 +20,7 @@ mod report;
 pub mod states;
 #[cfg(any(test, CONFIG_KUNIT))]
 mod table_tests;
+mod verify;
 
 pub use attributes::AttrError;
 pub use bind::{
@@ -37,6 +38,7 @@ pub use rebuild::{
 };
 pub use remove::RemoveError;
 pub use report::Counters;
+pub use verify::Verification;
 
 use super::{
     id::Id,

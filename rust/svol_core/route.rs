@@ -91,6 +91,12 @@ impl VolumeView {
             Log::Gone => Home::Nowhere,
         };
         let reads = match (attr, health) {
+            // What its disk has is its base image; see `GroupTable::reads_alone`.
+            (Attr::Ro, Health::Verifying | Health::Diverged) => match (disk, overlaid) {
+                (Some(_), Home::Base) => own,
+                (Some(_), overlaid) => overlaid,
+                (None, _) => Home::Nowhere,
+            },
             (Attr::Ro, _) | (Attr::Rw, Health::Degraded) => overlaid,
             (Attr::Rw, Health::Rebuilding) if disk.is_none() => overlaid,
             (Attr::Rw, Health::Failed) => Home::Nowhere,
@@ -227,7 +233,11 @@ mod tests {
     fn read_only_volumes_read_the_base() {
         for health in Health::ALL {
             let view = VolumeView::new(Attr::Ro, *health, Some(3), Log::None, true);
-            assert_eq!(route(&view, Op::Read), Route::Base);
+            let way = match health {
+                Health::Verifying | Health::Diverged => Route::Own(3),
+                _ => Route::Base,
+            };
+            assert_eq!(route(&view, Op::Read), way);
             for op in WRITES {
                 assert_eq!(route(&view, op), Route::Refuse(Refusal::ReadOnly));
             }

@@ -124,7 +124,7 @@ impl GroupTable {
     ///
     /// How the group comes to have identical disks shows in the health of its volumes; see
     /// [`Init`]. Disks that are to be copies of another one are rebuilt, as if their volumes had lost
-    /// them.
+    /// them. Disks that are to be compared serve their own volumes only, until they are.
     ///
     /// # Errors
     ///
@@ -140,13 +140,17 @@ impl GroupTable {
         metadata.head.events = 1;
         metadata.volumes = Vec::try_with_capacity(line.volumes.len())?;
         metadata.rebuilds = Vec::try_with_capacity(line.volumes.len())?;
+        let reference = reference(line);
         for (entry, volume) in line.volumes.iter().enumerate() {
             // A diverted clone needs no disk: it reads those of others.
             let is_clone = volume.attr == Attr::Ro && volume.rlid.is_some();
             if volume.dev.is_none() && !is_clone {
                 return Err(BindError::NotHere(volume.lid));
             }
-            let mut health = first_health(volume.attr, &volume.lid, &line.features.init);
+            let mut health = match reference == Some(entry) {
+                true => Health::InSync,
+                false => first_health(volume.attr, &volume.lid, &line.features.init),
+            };
             let mut disk = volume.dev.is_some().then_some(volume.lid);
             match (health, &line.features.init, disk) {
                 (Health::InSync, Init::CopyFrom(source), _)
@@ -154,7 +158,7 @@ impl GroupTable {
                 {
                     return Err(BindError::SourceIsWritten(volume.lid));
                 }
-                (Health::Rebuilding, _, None) => health = Health::InSync,
+                (Health::Rebuilding | Health::Verifying, _, None) => health = Health::InSync,
                 (Health::Rebuilding, _, Some(target)) => {
                     if volume.attr == Attr::Rw && volume.rlid.is_none() {
                         return Err(BindError::NoIncrements(volume.lid));
@@ -247,6 +251,19 @@ impl GroupTable {
             }
         }
         Ok(Bound { table, changed })
+    }
+}
+
+/// The volume whose disk the others are compared with, if they are: the first one that is not written,
+/// or the first one.
+fn reference<D>(line: &TableLine<D>) -> Option<usize> {
+    let first = |attr: Attr| {
+        let mut volumes = line.volumes.iter();
+        volumes.position(|volume| volume.attr == attr && volume.dev.is_some())
+    };
+    match line.features.init {
+        Init::Verify => first(Attr::Ro).or_else(|| first(Attr::Rw)),
+        _ => None,
     }
 }
 

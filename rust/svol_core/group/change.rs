@@ -34,7 +34,8 @@ impl GroupTable {
     /// The group after it was made: `active`, with `samples` of its base image.
     ///
     /// The disks of all volumes that are in sync hold the base image from now on, and the
-    /// increments volumes hold a store.
+    /// increments volumes hold a store. Of those that are to be compared it is noted, too, since
+    /// they have it if the comparison says so and nobody writes them; see [`GroupTable::sources`].
     ///
     /// # Errors
     ///
@@ -45,7 +46,8 @@ impl GroupTable {
         next.metadata.samples = samples;
         for volume in next.metadata.volumes.iter_mut() {
             let own = volume.disk == Some(volume.lid);
-            if own && volume.attr.is_volume() && volume.health == Health::InSync {
+            let has_base = matches!(volume.health, Health::InSync | Health::Verifying);
+            if own && volume.attr.is_volume() && has_base {
                 mark(&mut volume.state, DiskEvent::HasBase);
             }
             if volume.attr == Attr::Increments {

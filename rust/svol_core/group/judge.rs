@@ -40,7 +40,10 @@ impl GroupTable {
         match (volume.attr, volume.health) {
             (Attr::Spare | Attr::Increments, _) => true,
             // Its own disk is the only one that has its data.
-            (_, Health::Verifying | Health::Diverged) => volume.disk.is_some(),
+            (attr, Health::Verifying | Health::Diverged) => {
+                let is_whole = attr == Attr::Rw || self.log(volume) != Log::Gone;
+                volume.disk.is_some() && is_whole
+            }
             (Attr::Ro, _) => by_others() && self.log(volume) != Log::Gone,
             (Attr::Rw, Health::Degraded) => by_others() && self.log(volume) != Log::Gone,
             (Attr::Rw, Health::Rebuilding) if volume.disk.is_none() => {
@@ -52,6 +55,14 @@ impl GroupTable {
             }
             (Attr::Rw, _) => volume.disk.is_some(),
         }
+    }
+
+    /// The disk of a volume that reads the base image from that disk only, since it is not compared with
+    /// the others yet, or holds something else: for this volume the base image is what is there.
+    pub fn reads_alone(&self, entry: usize) -> Option<usize> {
+        let health = self.volume(entry)?.health;
+        let is_alone = matches!(health, Health::Verifying | Health::Diverged);
+        self.disk_of(entry).filter(|_| is_alone)
     }
 
     /// The first volume whose I/O does not find all its data.
@@ -84,10 +95,12 @@ impl GroupTable {
     }
 
     /// The health of `entry`, as users see it: that of a volume that lost its increments is `failed`,
-    /// although the disk of a diverted one may be well and serve others.
+    /// although the disk of a diverted one may be well and serve others; and so is that of a diverged
+    /// one that lost its disk.
     pub fn health(&self, entry: usize) -> Option<Health> {
         let volume = self.volume(entry)?;
-        Some(match self.is_lost(entry) {
+        let has_none = volume.health == Health::Diverged && volume.disk.is_none();
+        Some(match has_none || self.is_lost(entry) {
             true => Health::Failed,
             false => volume.health,
         })
@@ -148,7 +161,7 @@ impl GroupTable {
             Attr::Rw => has_store && !unlogged,
             _ => has_store || volume.rlid.is_none(),
         };
-        let own_content = volume.health == Health::Diverged || !self.is_served(entry);
+        let own_content = self.reads_alone(entry).is_some() || !self.is_served(entry);
         if others && logged && !own_content {
             Protection::Protected
         } else {

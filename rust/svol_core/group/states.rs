@@ -39,6 +39,11 @@ pub enum Event {
     Readded,
     /// The volume that its disk serves leaves the group.
     Freed,
+    /// Its disk is compared, and holds the base image, but for what it wrote itself. Also if it may have
+    /// been written without a log, so that nobody can tell: such a disk serves nobody else.
+    Verified,
+    /// Its disk is compared, and holds something else.
+    Differs,
     /// The volume gets another attribute.
     AttrChanges,
 }
@@ -73,12 +78,9 @@ pub struct EntryRow {
 
 const VOLUMES: &[Attr] = &[Attr::Ro, Attr::Rw];
 /// The healths of a volume that a disk serves.
-const SERVED: &[Health] = &[
-    Health::InSync,
-    Health::Verifying,
-    Health::Rebuilding,
-    Health::Diverged,
-];
+const SERVED: &[Health] = &[Health::InSync, Health::Rebuilding];
+/// The healths of a volume whose disk alone has what it holds.
+const ALONE: &[Health] = &[Health::Verifying, Health::Diverged];
 
 const fn row(
     attrs: &'static [Attr],
@@ -104,10 +106,12 @@ pub const ENTRIES: &[EntryRow] = &{
     use Health::{Degraded, Diverged, Failed, InSync, Rebuilding, Verifying};
     use Serving::{Filled as New, Nobody, Own, Same};
     [
-        // In-place volumes live on siblings and increments. A diverged one can't: they have
-        // something else.
-        row(&[Rw], &[InSync, Verifying, Rebuilding], DiskFails, Degraded, Nobody),
-        row(&[Rw], &[Diverged], DiskFails, Failed, Nobody),
+        // In-place volumes live on siblings and increments. One that is not compared yet, or
+        // diverged, can't: they have something else. It stays diverged, so that nobody fills a disk
+        // with that for it.
+        row(&[Rw], SERVED, DiskFails, Degraded, Nobody),
+        row(VOLUMES, ALONE, DiskFails, Diverged, Nobody),
+        row(VOLUMES, ALONE, DiskIsLost, Diverged, Nobody),
         row(&[Rw], SERVED, DiskIsLost, Failed, Nobody),
         row(&[Ro], SERVED, DiskFails, Failed, Nobody),
         row(&[Ro], SERVED, DiskIsLost, Failed, Nobody),
@@ -116,6 +120,8 @@ pub const ENTRIES: &[EntryRow] = &{
         row(&[Rw], &[Rebuilding], FillEnds, Degraded, Same),
         row(&[Ro], &[Rebuilding], FillEnds, Failed, Same),
         row(VOLUMES, &[Rebuilding], Filled, InSync, New),
+        row(VOLUMES, &[Verifying], Verified, InSync, Same),
+        row(VOLUMES, &[Verifying], Differs, Diverged, Same),
         row(VOLUMES, &[InSync], AttrChanges, InSync, Same),
         row(&[Spare], &[Health::Spare], FillBegins, Rebuilding, Same),
         row(&[Spare], &[Rebuilding], FillEnds, Health::Spare, Same),
@@ -133,7 +139,8 @@ pub const ENTRIES: &[EntryRow] = &{
 pub enum Disk {
     /// It holds what its volume wrote with a log; or nothing of worth, if it serves none.
     Plain,
-    /// It holds exactly the base image.
+    /// It holds exactly the base image. While its volume is `verifying`: nothing was written to it since
+    /// the group was made.
     Pristine,
     /// It was, or may have been, written without a log.
     Unprotected,
@@ -154,6 +161,8 @@ pub enum DiskEvent {
     HasBase,
     /// The group is made: it has an empty store.
     HasStore,
+    /// It is compared with the base image, and holds something else.
+    Differs,
     /// It may be written from now on, with a log.
     Written,
     /// It may be written from now on, without a log.
@@ -201,6 +210,7 @@ pub const DISKS: &[DiskRow] = &{
     [
         disk(&[Plain], HasBase, Pristine),
         disk(&[Plain], HasStore, Store),
+        disk(&[Pristine], Differs, Plain),
         disk(&[Pristine], Written, Plain),
         disk(&[Plain, Pristine], Unlogged, Unprotected),
         // A pristine one was never written: nothing of it is missing.

@@ -225,7 +225,8 @@ fn check_health(volume: &VolumeRecord) -> Result<(), Invalid> {
     // Who is well, or reads its own disk only, has to have a disk.
     let has_disk = match volume.health {
         Health::Failed | Health::Degraded => volume.disk.is_none(),
-        Health::Rebuilding => true,
+        // A diverged one that lost its disk stays so.
+        Health::Rebuilding | Health::Diverged => true,
         // A spare that serves a volume has nothing for itself.
         Health::InSync if volume.attr == Attr::Spare => volume.disk.is_none(),
         // A diverted clone may live on the disks of others from the beginning.

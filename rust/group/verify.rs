@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks of a new group are compared with the base image, while they are in use.
+//!
+//! The worker that fills disks does this when there is nothing to fill, volume by volume. Until a
+//! volume's disk is compared to its end, the volume reads nothing but that, and nobody else reads it;
+//! see [`Bound::reads_alone`]. What a logged volume has written is left out: it is compared under the
+//! write locks, where its map says that it never wrote. How far a comparison is is not written down.
+//!
+//! The worker takes `commits` only while it holds nothing else.
+
+use super::{
+    rebuild::{
+        Next,
+        Rebuilds, //
+    },
+    Group, //
+};
+use crate::{
+    bound::{
+        Bound,
+        Volume, //
+    },
+    dm::Worker,
+    env::Word,
+    log,
+    overlay::Place,
+    svol_core::{
+        attr::Attr,
+        block_map::Kind,
+        group::Verification,
+        log_mode::Mode,
+        route::Home,
+        samples::SUB_BLOCK_SECTORS, //
+    },
+};
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// What is compared at once, in sectors, if there is memory for it.
+const CHUNK_SECTORS: u32 = 512;
+/// What is compared at once if there is little memory.
+const SMALL_SECTORS: u32 = 64;
+
+/// How often the worker looks whether a disk is to be filled, which comes first, in milliseconds.
+const TURN_MS: i64 = 1000;
+
+/// What a comparison with the base image has come across.
+pub(crate) struct Verified {
+    /// Sub-blocks of the volume's disk that can't be read.
+    unread: Word,
+    /// 1 if it is at its end, and the volume stays as it is.
+    is_over: Word,
+}
+
+impl Verified {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            unread: Word::new(0),
+            is_over: Word::new(0),
+        }
+    }
+}
+
+/// A disk as [`Volume::alone`] has it.
+pub(super) fn alone_word(disk: Option<usize>) -> u64 {
+    disk.and_then(|disk| u64::try_from(disk.checked_add(1)?).ok())
+        .unwrap_or(0)
+}
+
+/// Why a comparison does not go on now.
+enum Halt {
+    /// The worker has something else to do, or is to rest.
+    Turn,
+    /// It is to be tried again later.
+    Later(Error),
+    /// The disk differs, first at this sector.
+    Differs(u64),
+}
+
+/// A comparison that goes on.
+struct Comparing<'a> {
+    bound: &'a Bound,
+    volume: &'a Volume,
+    due: Verification,
+    /// Where its changes are, if it is written in place with a log.
+    place: Option<Place<'a>>,
+}
+
+impl Group {
+    /// Does some part of the work, for the first volume that needs it.
+    #[inline(never)]
+    pub(super) fn go_on_verifying(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
+        let is_over = |entry: usize| {
+            let volume = bound.volumes.get(entry);
+            volume.is_none_or(|volume| volume.verified.is_over.get() != 0)
+        };
+        let state = self.state.lock();
+        let due = state
+            .table
+            .as_ref()
+            .and_then(|table| table.verifications().find(|due| !is_over(due.entry)));
+        drop(state);
+        let Some((due, volume)) = due.and_then(|due| Some((due, bound.volumes.get(due.entry)?)))
+        else {
+            return Next::Nothing;
+        };
+        let writes = volume.view.get().writes;
+        let place = Place::of(bound, due.entry).filter(|_| writes == Home::Logged(due.disk));
+        let comparing = Comparing {
+            bound,
+            volume,
+            due,
+            place,
+        };
+        let result = match due.is_pointless {
+            true => Ok(()),
+            false => comparing.go_on(worker),
+        };
+        let result = match result {
+            Ok(()) => self.end_verification(&comparing),
+            Err(Halt::Differs(sector)) => self.commit_diverged(&comparing, sector),
+            Err(Halt::Turn) if worker.is_stopped() => return Next::Nothing,
+            Err(Halt::Turn) => return Next::Again,
+            Err(Halt::Later(error)) => Err(error),
+        };
+        match result {
+            Ok(()) => Next::Again,
+            Err(error) => {
+                if worker.say_once() {
+                    let errno = error.to_errno();
+                    log::warning!(
+                        self.name(),
+                        "{}: comparison with the base image halted: error {errno}",
+                        volume.lid
+                    );
+                }
+                Next::Later
+            }
+        }
+    }
+
+    /// All is compared, or that has no point.
+    fn end_verification(&self, comparing: &Comparing<'_>) -> Result {
+        let (volume, due) = (comparing.volume, comparing.due);
+        let unread = volume.verified.unread.get();
+        if unread > 0 && !due.is_pointless {
+            volume.verified.is_over.set(1);
+            log::warning!(
+                self.name(),
+                "{}: stays verifying, {unread} blocks of 4 KiB of its disk can't be read; write them and \
+                 load the group's table again",
+                volume.lid
+            );
+            return Ok(());
+        }
+        if !self.commit_verified(comparing)? {
+            return Ok(());
+        }
+        volume.copied.set(0);
+        match due.is_pointless {
+            true => log::info!(
+                self.name(),
+                "{}: not compared, it may have been written without a log",
+                volume.lid
+            ),
+            false => log::info!(
+                self.name(),
+                "{}: compared, its disk holds the base image",
+                volume.lid
+            ),
+        }
+        Ok(())
+    }
+
+    /// Makes durable that a volume is in step with the others, and lets it take effect. Returns whether
+    /// it is so.
+    #[inline(never)]
+    fn commit_verified(&self, comparing: &Comparing<'_>) -> Result<bool> {
+        let (bound, due) = (comparing.bound, comparing.due);
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        // What was written without a log meanwhile was not left out.
+        if table.verification_of(due.entry) != Some(due) {
+            return Ok(false);
+        }
+        let next = match table.with_verified(due.entry)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(false),
+        };
+        let homes = state.homes;
+        drop(state);
+        let view = next.view(due.entry).ok_or(EINVAL)?;
+        let is_source = next.sources().any(|source| source == due.disk);
+        let is_ro = next
+            .volume(due.entry)
+            .is_some_and(|volume| volume.attr == Attr::Ro);
+        self.commit(bound, &homes, next)?;
+        let _views = self.failures.lock();
+        if is_ro && comparing.volume.view.get().reads != Home::Nowhere {
+            comparing.volume.view.set(view);
+        }
+        comparing.volume.alone.set(0);
+        if is_source {
+            bound.sources.add(due.disk, is_ro);
+        }
+        Ok(true)
+    }
+
+    /// Makes durable that a disk holds something else.
+    #[inline(never)]
+    fn commit_diverged(&self, comparing: &Comparing<'_>, sector: u64) -> Result {
+        let (bound, due) = (comparing.bound, comparing.due);
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        // One that is written without a log meanwhile may differ for that reason.
+        let next = match table.with_diverged(due.entry)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(()),
+        };
+        let homes = state.homes;
+        drop(state);
+        self.commit(bound, &homes, next)?;
+        log::warning!(
+            self.name(),
+            "{}: diverged, its disk differs from the base image, first at sector {sector}; it serves \
+             its own volume only",
+            comparing.volume.lid
+        );
+        Ok(())
+    }
+}
+
+impl Comparing<'_> {
+    fn go_on(&self, worker: &Worker<Rebuilds>) -> Result<(), Halt> {
+        let end = self.bound.members.sectors;
+        let turn = Instant::<Monotonic>::now();
+        let (mut here, mut base) = (KVec::new(), KVec::new());
+        loop {
+            let at = self.volume.copied.get();
+            if at >= end {
+                return Ok(());
+            }
+            if worker.is_stopped() || turn.elapsed().as_millis() >= TURN_MS {
+                return Err(Halt::Turn);
+            }
+            let began = Instant::<Monotonic>::now();
+            worker.give_way(|| self.is_busy());
+            let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
+            let mut sectors = CHUNK_SECTORS.min(left);
+            if !reserve(&mut here, sectors) || !reserve(&mut base, sectors) {
+                sectors = SMALL_SECTORS.min(left);
+            }
+            let done = self.compare(at, sectors, &mut here, &mut base)?;
+            if done == 0 {
+                fsleep(Delta::from_micros(100));
+            }
+            self.volume.copied.set(at.saturating_add(u64::from(done)));
+            worker.keep_to_rate(began, done);
+        }
+    }
+
+    /// Whether users wait for a disk that this reads.
+    fn is_busy(&self) -> bool {
+        Iterator::chain(self.bound.sources.iter(), [self.due.disk])
+            .filter_map(|entry| self.bound.members.disk(entry))
+            .any(|disk| disk.in_flight() > 0)
+    }
+
+    /// Compares a chunk, or its beginning; returns how many sectors, 0 if that is being written just
+    /// now.
+    fn compare(
+        &self,
+        at: u64,
+        sectors: u32,
+        here: &mut KVec<u8>,
+        base: &mut KVec<u8>,
+    ) -> Result<u32, Halt> {
+        resize(here, sectors)?;
+        resize(base, sectors)?;
+        self.bound.read_least_used(at, base).map_err(Halt::Later)?;
+        let taken = match self.place {
+            Some(place) => place.owner().locks.take(at, sectors),
+            None => sectors,
+        };
+        let result = match taken {
+            0 => Ok(0),
+            _ => self.compare_locked(at, taken, here, base),
+        };
+        if let Some(place) = self.place {
+            place.owner().locks.give_back(at, taken);
+        }
+        match result {
+            // The disk can't be read here: perhaps a part of it.
+            Err(Halt::Later(error)) if error != ENOMEM && error != EAGAIN => {
+                let sub_block = u32::try_from(SUB_BLOCK_SECTORS).unwrap_or(sectors);
+                if sectors > sub_block {
+                    return self.compare(at, sub_block, here, base);
+                }
+                self.volume.verified.unread.add(1);
+                Ok(sectors)
+            }
+            result => result,
+        }
+    }
+
+    /// As [`Comparing::compare`], under the write locks of these sectors, if there are any. What can't
+    /// be read is an error of the disk, `ENOMEM` or `EAGAIN`.
+    fn compare_locked(
+        &self,
+        at: u64,
+        sectors: u32,
+        here: &mut KVec<u8>,
+        base: &KVec<u8>,
+    ) -> Result<u32, Halt> {
+        resize(here, sectors)?;
+        let (bound, disk) = (self.bound, self.due.disk);
+        let device = &bound.members.disk(disk).ok_or(Halt::Turn)?.device;
+        let read = bound.members.io.read(device, at, here);
+        // Writes that take no locks begin after its mode has changed.
+        let mode = self.place.map(|place| place.owner().mode());
+        if mode.is_some_and(|mode| mode != Mode::Both) {
+            return Err(Halt::Later(EAGAIN));
+        }
+        read.map_err(Halt::Later)?;
+        let sub_bytes = usize::try_from(SUB_BLOCK_SECTORS).map_or(0, |sectors| sectors << 9);
+        let mut done = 0u32;
+        for (here, base) in here.chunks(sub_bytes).zip(base.chunks(sub_bytes)) {
+            let sector = at.saturating_add(u64::from(done));
+            let sectors = u32::try_from(here.len() >> 9).unwrap_or(0);
+            if here != base && !self.has_written(sector, sectors) {
+                if self
+                    .place
+                    .is_none_or(|place| place.owner().is_in_step(disk, sector, sectors))
+                {
+                    return Err(Halt::Differs(sector.saturating_add(first(here, base))));
+                }
+                // What it wrote last is to be looked at first, by others.
+                return match done {
+                    0 => Err(Halt::Later(EAGAIN)),
+                    _ => Ok(done),
+                };
+            }
+            done = done.saturating_add(sectors);
+        }
+        Ok(done)
+    }
+
+    /// Whether the volume wrote a sub-block, as its map says.
+    fn has_written(&self, sector: u64, sectors: u32) -> bool {
+        self.place.is_some_and(|place| {
+            let run = place.owner().map.read_run(sector, sectors);
+            run.kind != Kind::Base && run.sectors == sectors
+        })
+    }
+}
+
+/// The first sector in which two sub-blocks differ, counted from their beginning.
+fn first(here: &[u8], base: &[u8]) -> u64 {
+    let mut sectors = here.chunks(512).zip(base.chunks(512));
+    let at = sectors.position(|(here, base)| here != base);
+    at.and_then(|at| u64::try_from(at).ok()).unwrap_or(0)
+}
+
+/// Makes room for so many sectors, if there is memory for that.
+fn reserve(buffer: &mut KVec<u8>, sectors: u32) -> bool {
+    let bytes = usize::try_from(sectors).map_or(0, |sectors| sectors << 9);
+    let missing = bytes.saturating_sub(buffer.len());
+    missing == 0 || buffer.reserve(missing, GFP_KERNEL | __GFP_NOWARN).is_ok()
+}
+
+fn resize(buffer: &mut KVec<u8>, sectors: u32) -> Result<(), Halt> {
+    let bytes = usize::try_from(sectors).map_or(0, |sectors| sectors << 9);
+    let resized = buffer.resize(bytes, 0, GFP_KERNEL);
+    resized.map_err(|_| Halt::Later(ENOMEM))
+}

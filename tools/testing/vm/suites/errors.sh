@@ -368,7 +368,7 @@ test_messages() {
 	refusal ENODEV 'readd;LV9' 'readd LV9'
 	# Not in this version.
 	refusal EOPNOTSUPP 'rollback' 'rollback LV2'
-	refusal EOPNOTSUPP 'set_attr' 'set_attr LV2 ro 0 128'
+	refusal EINVAL 'set_attr;128' 'set_attr LV2 ro 8 128'
 	refusal EOPNOTSUPP 'add' "add LV9 ro $DS -"
 	refusal EOPNOTSUPP 'scrub' 'scrub start'
 	refusal EOPNOTSUPP 'scrub' 'scrub start repair'

@@ -24,6 +24,7 @@ use crate::{
     log, logged,
     members::{
         Disk,
+        EntryCell,
         Members,
         Sources, //
     },
@@ -132,9 +133,9 @@ pub(crate) struct Volume {
     pub(crate) copied: Word,
     /// What that comparison has come across.
     pub(crate) compared: Comparison,
-    /// The entry, plus 1, whose disk alone it reads the base image from; 0 if it reads any source. See
+    /// The entry whose disk alone it reads the base image from; none if it reads any source. See
     /// [`GroupTable::reads_alone`].
-    pub(crate) alone: Word,
+    pub(crate) alone: EntryCell,
     /// What the comparison with the base image has come across.
     pub(crate) verified: Verified,
 }
@@ -296,8 +297,7 @@ impl Bound {
     /// nobody has compared with others. Does not sleep.
     #[inline]
     pub(crate) fn reads_alone(&self, volume: usize) -> Option<usize> {
-        let alone = self.volumes.get(volume)?.alone.get();
-        usize::try_from(alone).ok()?.checked_sub(1)
+        self.volumes.get(volume)?.alone.get()
     }
 
     /// Chooses the next source of the base image for a read, on from the one with this index, and
@@ -604,12 +604,8 @@ impl Bound {
     /// Keeps reads of the base image away from the disk of an entry; returns when none is under way.
     /// Its own volume must not be in use. Sleeps for I/O.
     pub(crate) fn stop_serving(&self, entry: usize) {
-        let (Some(volume), Some(disk)) = (self.volumes.get(entry), self.members.disk(entry)) else {
-            return;
-        };
-        let before = errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
-        if before & errors::WRITTEN == 0 {
-            wait_for(disk);
+        if self.keep_away(entry) {
+            self.wait_for_reads(entry);
         }
     }
 
@@ -630,8 +626,11 @@ impl Bound {
 
     /// The second half of [`Bound::stop_serving`]. Sleeps for I/O.
     pub(crate) fn wait_for_reads(&self, entry: usize) {
-        if let Some(disk) = self.members.disk(entry) {
-            wait_for(disk);
+        let Some(disk) = self.members.disk(entry) else {
+            return;
+        };
+        while disk.in_flight() > 0 {
+            fsleep(Delta::from_micros(100));
         }
     }
 
@@ -762,13 +761,6 @@ impl Bound {
         for store in self.stores.iter() {
             store.kick();
         }
-    }
-}
-
-/// Waits until a disk has no I/O.
-fn wait_for(disk: &Disk) {
-    while disk.in_flight() > 0 {
-        fsleep(Delta::from_micros(100));
     }
 }
 

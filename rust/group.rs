@@ -39,6 +39,7 @@ use crate::{
     },
     log,
     members::{
+        EntryCell,
         Members,
         Sources, //
     },
@@ -508,7 +509,7 @@ impl Group {
                 apart: Word::new(0),
                 copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
                 compared: Comparison::new(),
-                alone: Word::new(verify::alone_word(table.reads_alone(entry))),
+                alone: EntryCell::new(table.reads_alone(entry)),
                 verified: Verified::new(),
             };
             volumes.push(volume, GFP_KERNEL)?;

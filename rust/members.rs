@@ -96,6 +96,33 @@ fn low_half(word: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
+/// The index of an entry, or none; others may look while it changes.
+pub(crate) struct EntryCell {
+    /// The index, plus 1; 0 for none.
+    word: Word,
+}
+
+impl EntryCell {
+    /// One that holds this.
+    pub(crate) fn new(entry: Option<usize>) -> Self {
+        let cell = Self { word: Word::new(0) };
+        cell.set(entry);
+        cell
+    }
+
+    /// What it holds.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<usize> {
+        usize::try_from(self.word.get()).ok()?.checked_sub(1)
+    }
+
+    /// It holds this from now on.
+    pub(crate) fn set(&self, entry: Option<usize>) {
+        let number = entry.and_then(|entry| u64::try_from(entry.checked_add(1)?).ok());
+        self.word.set(number.unwrap_or(0));
+    }
+}
+
 /// Entries whose disks serve reads of the base image: more may come while others look.
 pub(crate) struct Sources {
     /// [`PREFERRED`] and the entry.

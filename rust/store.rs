@@ -58,6 +58,7 @@ use crate::{
     group::Group,
     members::{
         Disk,
+        EntryCell,
         Members, //
     },
     svol_core::{
@@ -120,9 +121,8 @@ pub(crate) struct Owner {
     pub(crate) locks: WriteLocks,
     /// Where its disk and the store may differ after a crash, if it is logged.
     pub(crate) intents: Option<Intents>,
-    /// The entry of its disk and one, if it is logged, or of the disk that is being filled for it;
-    /// else 0.
-    disk: Word,
+    /// The entry of its disk, if it is logged, or of the disk that is being filled for it; else none.
+    disk: EntryCell,
     /// 1 if it is in place, but for some regions that are diverted.
     regions: Word,
     /// See [`fill`].

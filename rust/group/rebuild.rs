@@ -318,13 +318,6 @@ impl Group {
             let has_none = matches!(volume.health, Health::Failed | Health::Degraded);
             volume.attr.is_volume() && volume.disk.is_none() && has_none
         });
-        // Now rather than when the table is loaded the next time, which would fail.
-        let unfit = match (&next, found) {
-            (Some(next), Some(entry)) if is_store && is_usable(&bound, entry) => {
-                store::find_again(&bound.members, next, entry).err()
-            }
-            _ => None,
-        };
         let next = match next {
             Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
             None => None,
@@ -346,9 +339,10 @@ impl Group {
         {
             return refuse(&"its disk has not answered all I/O from before", EBUSY);
         }
-        if let Some(error) = unfit {
-            // The log says why.
-            return Err(error);
+        if is_store {
+            // Now rather than when the table is loaded the next time, which would fail. The log says
+            // what is wrong.
+            store::find_again(&bound.members, &next, entry)?;
         }
         self.commit(&bound, &homes, next)?;
         if is_store {

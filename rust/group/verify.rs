@@ -70,12 +70,6 @@ impl Verified {
     }
 }
 
-/// A disk as [`Volume::alone`] has it.
-pub(super) fn alone_word(disk: Option<usize>) -> u64 {
-    disk.and_then(|disk| u64::try_from(disk.checked_add(1)?).ok())
-        .unwrap_or(0)
-}
-
 /// Why a comparison does not go on now.
 enum Halt {
     /// The worker has something else to do, or is to rest.
@@ -209,7 +203,7 @@ impl Group {
         if is_ro && comparing.volume.view.get().reads != Home::Nowhere {
             comparing.volume.view.set(view);
         }
-        comparing.volume.alone.set(0);
+        comparing.volume.alone.set(None);
         if is_source {
             bound.sources.add(due.disk, is_ro);
         }

@@ -13,10 +13,7 @@
 //! again.
 
 use super::{
-    in_place::{
-        disk_word,
-        NOT_ASKED, //
-    },
+    in_place::NOT_ASKED,
     slow::{
         Content,
         Range,
@@ -121,7 +118,7 @@ impl Owner {
     pub(crate) fn begin_fill(&self, target: usize) {
         self.fill.reach.set(0);
         self.fill.failed.set(0);
-        self.disk.set(disk_word(Some(target)));
+        self.disk.set(Some(target));
     }
 
     /// What is on the disk that is being filled is to be copied again, from the beginning on.
@@ -133,7 +130,7 @@ impl Owner {
     /// It has no disk, and none is being filled.
     pub(crate) fn stop_fill(&self) {
         self.fill.reach.set(0);
-        self.disk.set(disk_word(None));
+        self.disk.set(None);
     }
 
     /// As [`Owner::stop_fill`], if it is this disk that is being filled.

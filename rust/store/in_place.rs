@@ -139,12 +139,12 @@ impl Worker<Store> {
 impl Owner {
     /// The entry of its disk, if it is logged, or of the disk that is being filled for it.
     pub(super) fn disk(&self) -> Option<usize> {
-        usize::try_from(self.disk.get()).ok()?.checked_sub(1)
+        self.disk.get()
     }
 
     /// It is logged, and the disk of this entry is its own; or it is logged no more.
     pub(crate) fn set_disk(&self, disk: Option<usize>) {
-        self.disk.set(disk_word(disk));
+        self.disk.set(disk);
         self.fill.set_whole(disk.is_some());
     }
 
@@ -168,10 +168,4 @@ impl Owner {
     pub(crate) fn keep_entries(&self) {
         self.keeps_entries.set(1);
     }
-}
-
-/// A disk as [`Owner`] has it.
-pub(super) fn disk_word(disk: Option<usize>) -> u64 {
-    disk.and_then(|entry| u64::try_from(entry.saturating_add(1)).ok())
-        .unwrap_or(0)
 }

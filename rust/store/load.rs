@@ -32,7 +32,10 @@ use crate::{
     },
     group::Group,
     log,
-    members::Members,
+    members::{
+        EntryCell,
+        Members, //
+    },
     svol_core::{
         attr::Attr,
         block_map::BlockMap,
@@ -130,6 +133,18 @@ pub(crate) fn seen_events(members: &Members, entry: usize, group: &Id) -> Option
     (header.group == *group && header.phase == Phase::Active).then_some(header.events)
 }
 
+/// The device of an increments entry, what the group expects of it, and what it holds. Sleeps for I/O.
+fn look<'a>(
+    members: &'a Members,
+    table: &GroupTable,
+    entry: usize,
+    events: u64,
+) -> Result<(&'a Device, Expected, Probe)> {
+    let device = &members.disk(entry).ok_or(ENXIO)?.device;
+    let expected = expected(table, entry, device, events)?;
+    Ok((device, expected, probe(members, entry)?))
+}
+
 /// What the group expects of the device of an increments entry.
 fn expected(table: &GroupTable, entry: usize, device: &Device, events: u64) -> Result<Expected> {
     let head = table.head();
@@ -169,9 +184,7 @@ pub(crate) fn new_header(
     table: &GroupTable,
     entry: usize,
 ) -> Result<Option<Header>> {
-    let device = &members.disk(entry).ok_or(ENXIO)?.device;
-    let expected = expected(table, entry, device, table.head().events)?;
-    let probe = probe(members, entry)?;
+    let (_, expected, probe) = look(members, table, entry, table.head().events)?;
     let plan = judge(&probe, &expected).map_err(report(table, &expected))?;
     header_to_make(table, &expected, &probe, plan)
 }
@@ -188,9 +201,7 @@ pub(crate) fn find_again(
     table: &GroupTable,
     entry: usize,
 ) -> Result<Option<Header>> {
-    let device = &members.disk(entry).ok_or(ENXIO)?.device;
-    let expected = expected(table, entry, device, table.head().events)?;
-    let probe = probe(members, entry)?;
+    let (_, expected, probe) = look(members, table, entry, table.head().events)?;
     let failed_at = table.volume(entry).map(|volume| volume.failed_at);
     let failed_at = failed_at.filter(|_| table.is_needed_store(entry));
     let plan = judge_again(&probe, &expected, failed_at).map_err(report(table, &expected))?;
@@ -246,15 +257,14 @@ pub(crate) fn find(
     events: u64,
     force: bool,
 ) -> Result<Found> {
-    let device = &members.disk(entry).ok_or(ENXIO)?.device;
-    let expected = expected(table, entry, device, events)?;
-    match judge(&probe(members, entry)?, &expected) {
+    let (device, expected, probe) = look(members, table, entry, events)?;
+    match judge(&probe, &expected) {
         Ok(Plan::Use) => (),
         Err(Refusal::Older { .. } | Refusal::Newer { .. }) if force => (),
         Ok(_) => return Err(report(table, &expected)(Refusal::Unfinished)),
         Err(refusal) => return Err(report(table, &expected)(refusal)),
     }
-    let Probe::Store(chosen) = probe(members, entry)? else {
+    let Probe::Store(chosen) = probe else {
         return Err(EIO);
     };
     for (copy, state) in chosen
@@ -541,7 +551,7 @@ impl Found {
                     grace: Grace::new(),
                     locks: WriteLocks::new(shift)?,
                     intents,
-                    disk: Word::new(in_place::disk_word(disk)),
+                    disk: EntryCell::new(disk),
                     regions: Word::new(u64::from(has_regions)),
                     fill,
                     // A disk that is filled for it may get what the store has of its regions.

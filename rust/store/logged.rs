@@ -243,12 +243,9 @@ impl Slow<'_> {
         let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
         // Without a source to compare with, all of it may differ.
         let of = Of::Known(self.volume);
-        let comparable = self.bound.read_parts(of, range.sector, &mut known).is_ok();
-
-        match comparable {
-            true => self.log_differences(&here, Some(&known), range.sector),
-            false => self.log_differences(&here, None, range.sector),
-        }
+        let compared = self.bound.read_parts(of, range.sector, &mut known);
+        let known = compared.is_ok().then_some(&*known);
+        self.log_differences(&here, known, range.sector)
     }
 
     /// Writes to the store, sub-block by sub-block, what is `here` and not `known`; returns the number

@@ -140,7 +140,7 @@ impl Worker<Store> {
         let mut list = self.queues.lock().slow.take();
         let mut waiting = ParkedList::new();
         while let Some(parked) = list.pop() {
-            match needs_silent_disk(&parked) {
+            match self.needs_silent_disk(&parked) {
                 true => waiting.push(parked),
                 false => self.work_on(parked),
             }
@@ -154,6 +154,18 @@ impl Worker<Store> {
         }
         drop(queues);
         self.kick_within(SILENT_LOOK_MS);
+    }
+
+    /// Whether a bio goes to a disk that does not answer.
+    fn needs_silent_disk(&self, parked: &Parked<Bound, InFlight>) -> bool {
+        let (bound, info) = (parked.keep(), parked.info());
+        let volume = parked.data().volume;
+        Slow::of(self, &bound, volume, info.op, info.sector).is_some_and(|slow| {
+            // Without its log, it is sent on and not waited for; with others, it does not need the disk.
+            let goes_there = matches!(slow.owner.mode(), Mode::Both | Mode::Behind);
+            slow.disk
+                .is_some_and(|disk| goes_there && bound.is_silent(disk))
+        })
     }
 
     pub(super) fn work_on(&self, mut parked: Parked<Bound, InFlight>) {
@@ -180,22 +192,6 @@ impl Worker<Store> {
             (Err(ENOSPC), _) => self.no_space(parked),
             (Err(_), _) => parked.end(Status::IOERR),
         }
-    }
-}
-
-/// Whether a bio goes to a disk that does not answer.
-fn needs_silent_disk(parked: &Parked<Bound, InFlight>) -> bool {
-    let Ok(volume) = usize::try_from(parked.data().volume) else {
-        return false;
-    };
-    let bound = parked.keep();
-    let (Some(place), Some(served)) = (Place::of(&bound, volume), bound.volumes.get(volume)) else {
-        return false;
-    };
-    match (served.view.get().writes, place.owner().mode()) {
-        // Without its log, it is sent on and not waited for; with others, it does not need the disk.
-        (Home::Logged(disk), Mode::Both | Mode::Behind) => bound.is_silent(disk),
-        _ => false,
     }
 }
 

@@ -18,8 +18,7 @@ use crate::{
     errors,
     group::{
         Comparison,
-        Group,
-        Verified, //
+        Group, //
     },
     log, logged,
     members::{
@@ -137,7 +136,7 @@ pub(crate) struct Volume {
     /// [`GroupTable::reads_alone`].
     pub(crate) alone: EntryCell,
     /// What the comparison with the base image has come across.
-    pub(crate) verified: Verified,
+    pub(crate) verified: Comparison,
 }
 
 impl Volume {
@@ -632,6 +631,13 @@ impl Bound {
         while disk.in_flight() > 0 {
             fsleep(Delta::from_micros(100));
         }
+    }
+
+    /// Whether a disk of these entries has I/O. Does not sleep.
+    pub(crate) fn has_io(&self, entries: impl IntoIterator<Item = usize>) -> bool {
+        let disk = |entry| self.members.disk(entry);
+        let mut entries = entries.into_iter();
+        entries.any(|entry| disk(entry).is_some_and(|disk| disk.in_flight() > 0))
     }
 
     /// Whether others than `lid` read the base image, and only from the disk of this entry.

@@ -4,6 +4,7 @@
 
 mod announce;
 mod attributes;
+mod comparison;
 mod fail;
 mod fail_store;
 mod protect;
@@ -11,8 +12,7 @@ mod rebuild;
 mod replace_meta;
 mod verify;
 
-pub(crate) use protect::Comparison;
-pub(crate) use verify::Verified;
+pub(crate) use comparison::Comparison;
 
 use attributes::Changes;
 use rebuild::Rebuilds;
@@ -510,7 +510,7 @@ impl Group {
                 copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
                 compared: Comparison::new(),
                 alone: EntryCell::new(table.reads_alone(entry)),
-                verified: Verified::new(),
+                verified: Comparison::new(),
             };
             volumes.push(volume, GFP_KERNEL)?;
         }

@@ -242,14 +242,16 @@ fn take_back(
             GFP_KERNEL,
         )?;
         entries.push(entry, GFP_KERNEL)?;
-        let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
-        log::info!(table.id(), "increments {lid}: in use again");
     }
     note_events(stores, members, &table)?;
-    match table.with_stores_back(|entry| entries.contains(&entry))? {
-        Some(next) => commit(members, homes, boxed(next)?),
-        None => Ok(table),
+    let table = match table.with_stores_back(|entry| entries.contains(&entry))? {
+        Some(next) => commit(members, homes, boxed(next)?)?,
+        None => table,
+    };
+    for volume in entries.iter().filter_map(|entry| table.volume(*entry)) {
+        log::info!(table.id(), "increments {}: in use again", volume.lid);
     }
+    Ok(table)
 }
 
 /// Tells the stores of the group's event count, after the metadata has it.

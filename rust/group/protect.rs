@@ -7,6 +7,7 @@
 //! [`crate::store`] for the comparison. It takes `commits` only while it holds nothing else.
 
 use super::{
+    comparison::Halt,
     rebuild::{
         Next,
         Rebuilds, //
@@ -19,7 +20,6 @@ use crate::{
         Volume, //
     },
     dm::Worker,
-    env::Word,
     log,
     overlay::Place,
     store::{
@@ -32,15 +32,7 @@ use crate::{
         samples::SUB_BLOCK_SECTORS, //
     },
 };
-use kernel::{
-    prelude::*,
-    time::{
-        delay::fsleep,
-        Delta,
-        Instant,
-        Monotonic, //
-    }, //
-};
+use kernel::prelude::*;
 
 /// What is compared at once, in sectors: as much as the kernel finds memory for, however little
 /// there is.
@@ -49,43 +41,11 @@ const CHUNK_SECTORS: u32 = 64;
 /// Before it compares so many sectors, it lets I/O of users go first.
 const TURN_SECTORS: u64 = 512;
 
-/// How often the worker looks whether a disk is to be filled, which comes first, in milliseconds.
-const TURN_MS: i64 = 1000;
-
-/// What a comparison has come across.
-pub(crate) struct Comparison {
-    /// Sub-blocks that were copied to the increments volume.
-    copied: Word,
-    /// Sub-blocks of the volume's disk that can't be read.
-    unread: Word,
-    /// 1 if it is at its end, and the volume stays as it is.
-    is_over: Word,
-}
-
-impl Comparison {
-    /// Nothing yet.
-    pub(crate) fn new() -> Self {
-        Self {
-            copied: Word::new(0),
-            unread: Word::new(0),
-            is_over: Word::new(0),
-        }
-    }
-}
-
 /// Whether a volume's disk is being compared with its increments.
 pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
     let is_over = |volume: &Volume| volume.compared.is_over.get() != 0;
     Place::of(bound, entry).is_some_and(|place| place.owner().is_behind())
         && !bound.volumes.get(entry).is_none_or(is_over)
-}
-
-/// Why a comparison does not go on now.
-enum Halt {
-    /// The worker has something else to do, or is to rest.
-    Turn,
-    /// It is to be tried again later.
-    Later(Error),
 }
 
 impl Group {
@@ -96,53 +56,15 @@ impl Group {
         let Some((entry, volume)) = volumes.find(|(entry, _)| is_compared(bound, *entry)) else {
             return Next::Nothing;
         };
-        match self.compare(worker, bound, entry, volume) {
-            Ok(()) => Next::Again,
-            Err(Halt::Turn) if worker.is_stopped() => Next::Nothing,
-            Err(Halt::Turn) => Next::Again,
-            Err(Halt::Later(error)) => {
-                if worker.say_once() {
-                    let errno = error.to_errno();
-                    log::warning!(
-                        self.name(),
-                        "{}: comparison with its increments halted: error {errno}",
-                        volume.lid
-                    );
-                }
-                Next::Later
-            }
-        }
-    }
-
-    fn compare(
-        &self,
-        worker: &Worker<Rebuilds>,
-        bound: &Bound,
-        entry: usize,
-        volume: &Volume,
-    ) -> Result<(), Halt> {
         let end = bound.members.sectors;
-        let turn = Instant::<Monotonic>::now();
-        loop {
-            let at = volume.copied.get();
-            if at >= end {
-                return self.end_comparison(bound, entry, volume);
-            }
-            if worker.is_stopped() || turn.elapsed().as_millis() >= TURN_MS {
-                return Err(Halt::Turn);
-            }
-            let began = Instant::<Monotonic>::now();
-            if at & (TURN_SECTORS - 1) == 0 {
-                worker.give_way(|| is_busy(bound, entry));
-            }
-            let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
-            let sectors = self.compare_some(bound, entry, volume, at, CHUNK_SECTORS.min(left))?;
-            if sectors == 0 {
-                fsleep(Delta::from_micros(100));
-            }
-            volume.copied.set(at.saturating_add(u64::from(sectors)));
-            worker.keep_to_rate(began, sectors);
-        }
+        let is_busy = || volume.copied.get() & (TURN_SECTORS - 1) == 0 && is_busy(bound, entry);
+        let result = worker
+            .go_on(volume, end, is_busy, |at| {
+                let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
+                self.compare_some(bound, entry, volume, at, CHUNK_SECTORS.min(left))
+            })
+            .and_then(|()| self.end_comparison(bound, entry, volume));
+        self.after_comparing(worker, volume, "its increments", result)
     }
 
     /// Compares a chunk, or its beginning; returns how many sectors.
@@ -265,7 +187,8 @@ fn is_busy(bound: &Bound, entry: usize) -> bool {
             _ => None,
         });
     let store = Place::of(bound, entry).map(|place| place.store().entry());
-    Iterator::chain(bound.sources.iter(), [own, store].into_iter().flatten())
-        .filter_map(|entry| bound.members.disk(entry))
-        .any(|disk| disk.in_flight() > 0)
+    bound.has_io(Iterator::chain(
+        bound.sources.iter(),
+        [own, store].into_iter().flatten(),
+    ))
 }

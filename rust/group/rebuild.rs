@@ -120,8 +120,32 @@ impl Rebuilds {
         self.stopped.get() != 0
     }
 
+    /// Has a part of a volume's disk filled or compared, and moves its cursor by what that returns; 0 if
+    /// it is being written just now. I/O of users goes first, as long as some disk `is_busy`. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// That of `part`.
+    pub(super) fn advance<E>(
+        &self,
+        volume: &Volume,
+        is_busy: impl Fn() -> bool,
+        part: impl FnOnce(u64) -> Result<u32, E>,
+    ) -> Result<(), E> {
+        let began = Instant::<Monotonic>::now();
+        self.give_way(is_busy);
+        let at = volume.copied.get();
+        let sectors = part(at)?;
+        if sectors == 0 {
+            fsleep(Delta::from_micros(100));
+        }
+        volume.copied.set(at.saturating_add(u64::from(sectors)));
+        self.keep_to_rate(began, sectors);
+        Ok(())
+    }
+
     /// Lets I/O of users go first, for a while, as long as some disk `is_busy`. Sleeps.
-    pub(super) fn give_way(&self, is_busy: impl Fn() -> bool) {
+    fn give_way(&self, is_busy: impl Fn() -> bool) {
         for _ in 0..YIELD_MS {
             if self.is_stopped() || !is_busy() {
                 return;
@@ -131,7 +155,7 @@ impl Rebuilds {
     }
 
     /// Waits until so many sectors may have been copied since `began`. Sleeps.
-    pub(super) fn keep_to_rate(&self, began: Instant<Monotonic>, sectors: u32) {
+    fn keep_to_rate(&self, began: Instant<Monotonic>, sectors: u32) {
         while !self.is_stopped() {
             let rate = self.rate.get();
             let kib_ms = (u64::from(sectors) >> 1).saturating_mul(1000);
@@ -332,11 +356,7 @@ impl Group {
         if !is_usable(&bound, entry) {
             return refuse(&"its disk is not here, or can't be written", ENODEV);
         }
-        if bound
-            .members
-            .disk(entry)
-            .is_some_and(|disk| disk.in_flight() > 0)
-        {
+        if bound.has_io([entry]) {
             return refuse(&"its disk has not answered all I/O from before", EBUSY);
         }
         if is_store {
@@ -641,6 +661,20 @@ impl Group {
     }
 }
 
+/// What is read at once, in sectors, where so many are `left`: less if there is little memory for it.
+pub(super) fn chunk<const N: usize>(left: u64, buffers: [&mut KVec<u8>; N]) -> u32 {
+    let left = u32::try_from(left).unwrap_or(u32::MAX);
+    let bytes = usize::try_from(CHUNK_SECTORS).map_or(0, |sectors| sectors << 9);
+    let has_room = buffers.into_iter().all(|buffer| {
+        let missing = bytes.saturating_sub(buffer.len());
+        buffer.reserve(missing, GFP_KERNEL | __GFP_NOWARN).is_ok()
+    });
+    match has_room {
+        true => CHUNK_SECTORS.min(left),
+        false => SMALL_SECTORS.min(left),
+    }
+}
+
 /// Where the changes of a volume are that has no disk yet.
 fn kept_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
     use crate::svol_core::route::Home;
@@ -663,20 +697,23 @@ impl Filling<'_> {
         let end = self.bound.members.sectors;
         let mut buffer = KVec::new();
         let mut saved = Instant::<Monotonic>::now();
+        // Whether users wait for a disk that this reads or writes.
+        let is_busy = || {
+            let store = self.place.map(|place| place.store().entry());
+            let used = [Some(self.rebuild.target), store];
+            let sources = self.bound.sources.iter();
+            self.bound
+                .has_io(Iterator::chain(sources, used.into_iter().flatten()))
+        };
         while self.volume.copied.get() < end {
             self.check()?;
-            let began = Instant::<Monotonic>::now();
-            self.give_way();
-            let at = self.volume.copied.get();
-            let sectors = self.copy(at, end.saturating_sub(at), &mut buffer)?;
-            self.volume
-                .copied
-                .set(at.saturating_add(u64::from(sectors)));
+            self.worker.advance(self.volume, is_busy, |at| {
+                self.copy(at, end.saturating_sub(at), &mut buffer)
+            })?;
             if saved.elapsed().as_millis() >= CHECKPOINT_MS {
                 self.checkpoint()?;
                 saved = Instant::<Monotonic>::now();
             }
-            self.worker.keep_to_rate(began, sectors);
         }
         self.finish()
     }
@@ -707,26 +744,14 @@ impl Filling<'_> {
 
     /// Copies a chunk; returns its length in sectors, 0 if its beginning is being written just now.
     fn copy(&self, at: u64, left: u64, buffer: &mut KVec<u8>) -> Result<u32, Halt> {
-        let mut sectors = CHUNK_SECTORS;
-        let bytes = |sectors: u32| usize::try_from(sectors).map_or(0, |sectors| sectors << 9);
-        if buffer.capacity() < bytes(sectors)
-            && buffer
-                .reserve(bytes(sectors), GFP_KERNEL | __GFP_NOWARN)
-                .is_err()
-        {
-            sectors = SMALL_SECTORS;
-        }
-        let sectors = sectors.min(u32::try_from(left).unwrap_or(u32::MAX));
+        let sectors = chunk(left, [&mut *buffer]);
         if let Some(place) = self.place {
             let (store, owner) = (place.store(), place.owner());
-            let done = store.copy_to_fill(self.bound, owner, at, sectors, buffer)?;
-            if done == 0 {
-                fsleep(Delta::from_micros(100));
-            }
-            return Ok(done);
+            return Ok(store.copy_to_fill(self.bound, owner, at, sectors, buffer)?);
         }
+        let bytes = usize::try_from(sectors).map_or(0, |sectors| sectors << 9);
         buffer
-            .resize(bytes(sectors), 0, GFP_KERNEL)
+            .resize(bytes, 0, GFP_KERNEL)
             .map_err(|_| Halt::Later(ENOMEM))?;
         self.bound
             .read_least_used(at, buffer)
@@ -735,22 +760,6 @@ impl Filling<'_> {
             .write_disk(self.rebuild.target, at, buffer)
             .map_err(CopyError::Target)?;
         Ok(sectors)
-    }
-
-    /// Lets I/O of users go first, for a while.
-    fn give_way(&self) {
-        let members = &self.bound.members;
-        let store = self.place.map(|place| place.store().entry());
-        let is_busy = || {
-            let sources = self.bound.sources.iter();
-            Iterator::chain(
-                sources,
-                [Some(self.rebuild.target), store].into_iter().flatten(),
-            )
-            .filter_map(|entry| members.disk(entry))
-            .any(|disk| disk.in_flight() > 0)
-        };
-        self.worker.give_way(is_busy);
     }
 
     /// Makes all in front of the cursor durable; returns the cursor.

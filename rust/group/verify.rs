@@ -10,7 +10,9 @@
 //! The worker takes `commits` only while it holds nothing else.
 
 use super::{
+    comparison::Halt,
     rebuild::{
+        chunk,
         Next,
         Rebuilds, //
     },
@@ -22,7 +24,6 @@ use crate::{
         Volume, //
     },
     dm::Worker,
-    env::Word,
     log,
     overlay::Place,
     svol_core::{
@@ -34,51 +35,7 @@ use crate::{
         samples::SUB_BLOCK_SECTORS, //
     },
 };
-use kernel::{
-    prelude::*,
-    time::{
-        delay::fsleep,
-        Delta,
-        Instant,
-        Monotonic, //
-    }, //
-};
-
-/// What is compared at once, in sectors, if there is memory for it.
-const CHUNK_SECTORS: u32 = 512;
-/// What is compared at once if there is little memory.
-const SMALL_SECTORS: u32 = 64;
-
-/// How often the worker looks whether a disk is to be filled, which comes first, in milliseconds.
-const TURN_MS: i64 = 1000;
-
-/// What a comparison with the base image has come across.
-pub(crate) struct Verified {
-    /// Sub-blocks of the volume's disk that can't be read.
-    unread: Word,
-    /// 1 if it is at its end, and the volume stays as it is.
-    is_over: Word,
-}
-
-impl Verified {
-    /// Nothing yet.
-    pub(crate) fn new() -> Self {
-        Self {
-            unread: Word::new(0),
-            is_over: Word::new(0),
-        }
-    }
-}
-
-/// Why a comparison does not go on now.
-enum Halt {
-    /// The worker has something else to do, or is to rest.
-    Turn,
-    /// It is to be tried again later.
-    Later(Error),
-    /// The disk differs, first at this sector.
-    Differs(u64),
-}
+use kernel::prelude::*;
 
 /// A comparison that goes on.
 struct Comparing<'a> {
@@ -120,26 +77,13 @@ impl Group {
             false => comparing.go_on(worker),
         };
         let result = match result {
-            Ok(()) => self.end_verification(&comparing),
-            Err(Halt::Differs(sector)) => self.commit_diverged(&comparing, sector),
-            Err(Halt::Turn) if worker.is_stopped() => return Next::Nothing,
-            Err(Halt::Turn) => return Next::Again,
-            Err(Halt::Later(error)) => Err(error),
+            Ok(()) => self.end_verification(&comparing).map_err(Halt::Later),
+            Err(Halt::Differs(sector)) => self
+                .commit_diverged(&comparing, sector)
+                .map_err(Halt::Later),
+            halted => halted,
         };
-        match result {
-            Ok(()) => Next::Again,
-            Err(error) => {
-                if worker.say_once() {
-                    let errno = error.to_errno();
-                    log::warning!(
-                        self.name(),
-                        "{}: comparison with the base image halted: error {errno}",
-                        volume.lid
-                    );
-                }
-                Next::Later
-            }
-        }
+        self.after_comparing(worker, volume, "the base image", result)
     }
 
     /// All is compared, or that has no point.
@@ -238,37 +182,16 @@ impl Group {
 impl Comparing<'_> {
     fn go_on(&self, worker: &Worker<Rebuilds>) -> Result<(), Halt> {
         let end = self.bound.members.sectors;
-        let turn = Instant::<Monotonic>::now();
+        // Whether users wait for a disk that this reads.
+        let is_busy = || {
+            let sources = self.bound.sources.iter();
+            self.bound.has_io(Iterator::chain(sources, [self.due.disk]))
+        };
         let (mut here, mut base) = (KVec::new(), KVec::new());
-        loop {
-            let at = self.volume.copied.get();
-            if at >= end {
-                return Ok(());
-            }
-            if worker.is_stopped() || turn.elapsed().as_millis() >= TURN_MS {
-                return Err(Halt::Turn);
-            }
-            let began = Instant::<Monotonic>::now();
-            worker.give_way(|| self.is_busy());
-            let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
-            let mut sectors = CHUNK_SECTORS.min(left);
-            if !reserve(&mut here, sectors) || !reserve(&mut base, sectors) {
-                sectors = SMALL_SECTORS.min(left);
-            }
-            let done = self.compare(at, sectors, &mut here, &mut base)?;
-            if done == 0 {
-                fsleep(Delta::from_micros(100));
-            }
-            self.volume.copied.set(at.saturating_add(u64::from(done)));
-            worker.keep_to_rate(began, done);
-        }
-    }
-
-    /// Whether users wait for a disk that this reads.
-    fn is_busy(&self) -> bool {
-        Iterator::chain(self.bound.sources.iter(), [self.due.disk])
-            .filter_map(|entry| self.bound.members.disk(entry))
-            .any(|disk| disk.in_flight() > 0)
+        worker.go_on(self.volume, end, is_busy, |at| {
+            let sectors = chunk(end.saturating_sub(at), [&mut here, &mut base]);
+            self.compare(at, sectors, &mut here, &mut base)
+        })
     }
 
     /// Compares a chunk, or its beginning; returns how many sectors, 0 if that is being written just
@@ -364,13 +287,6 @@ fn first(here: &[u8], base: &[u8]) -> u64 {
     let mut sectors = here.chunks(512).zip(base.chunks(512));
     let at = sectors.position(|(here, base)| here != base);
     at.and_then(|at| u64::try_from(at).ok()).unwrap_or(0)
-}
-
-/// Makes room for so many sectors, if there is memory for that.
-fn reserve(buffer: &mut KVec<u8>, sectors: u32) -> bool {
-    let bytes = usize::try_from(sectors).map_or(0, |sectors| sectors << 9);
-    let missing = bytes.saturating_sub(buffer.len());
-    missing == 0 || buffer.reserve(missing, GFP_KERNEL | __GFP_NOWARN).is_ok()
 }
 
 fn resize(buffer: &mut KVec<u8>, sectors: u32) -> Result<(), Halt> {

@@ -17,6 +17,7 @@ use kernel::{
 
 mod base;
 mod bound;
+mod dead;
 mod dm;
 pub mod env;
 mod errors;

@@ -10,6 +10,7 @@ use crate::{
         self,
         Comparison, //
     },
+    dead::Dead,
     dm::{
         random_bytes,
         DeviceNumber, //
@@ -44,7 +45,10 @@ use crate::{
             Metadata, //
         },
         samples,
-        store::Header,
+        store::{
+            Header,
+            Probe, //
+        },
         table_line::{
             MetaDevice,
             TableLine, //
@@ -271,25 +275,22 @@ fn resume(
     plan: &Resume,
 ) -> Result<Started> {
     let chosen = take_chosen(probes, plan)?;
-    let (mut table, changed) = bind(line, members, &chosen)?;
-    check_block_sizes(&table, members)?;
-
     let known = chosen.head.events;
+    let mut dead = Dead::default();
+    let Looked {
+        mut table,
+        changed,
+        mut stores,
+        back,
+    } = look(line, members, &chosen, &mut dead)?;
     let fresh = if table.is_initialising() {
         // A crash came between the two commits of a new group.
         let headers = new_stores(&table, members)?;
         Some((headers, take_samples(&table, members)?))
     } else {
-        check_samples(&table, members)?;
         None
     };
     let mut openings = 0u64;
-    let force = line.features.force_metadata;
-    let mut stores = find_stores(&table, members, known, force)?;
-    let back = find_again(&table, members)?;
-    for found in stores.iter() {
-        found.check_disks(members, &table)?;
-    }
 
     // From here on it is written.
     let homes = Homes::planned(&plan.plans);
@@ -341,13 +342,16 @@ fn resume(
     }
     for (entry, volume) in table.volumes().iter().enumerate() {
         let lid = volume.lid;
+        let why = match dead.contains(entry) {
+            true => "failed from now on",
+            false => "missing or failed before",
+        };
         match (volume.state.failed, volume.attr) {
-            (true, Attr::Increments) => log::notice!(
-                line.group,
-                "increments {lid}: missing or failed before{}",
-                Fates::new(&table, entry)
-            ),
-            (true, _) => log::notice!(line.group, "disk of {lid}: missing or failed before"),
+            (true, Attr::Increments) => {
+                let fates = Fates::new(&table, entry);
+                log::notice!(line.group, "increments {lid}: {why}{fates}");
+            }
+            (true, _) => log::notice!(line.group, "disk of {lid}: {why}"),
             (false, _) => (),
         }
     }
@@ -357,6 +361,67 @@ fn resume(
         stores,
         openings,
     })
+}
+
+/// What a look at all devices of a group found that exists.
+struct Looked {
+    table: KBox<GroupTable>,
+    /// The table is news to the metadata.
+    changed: bool,
+    stores: KVec<Found>,
+    /// See [`find_again`].
+    back: KVec<(usize, Option<Header>)>,
+}
+
+/// Looks at all devices, and again without those that can't be read, until the rest fits. Writes nothing;
+/// sleeps for I/O.
+#[inline(never)]
+fn look(
+    line: &TableLine<DeviceNumber>,
+    members: &Members,
+    chosen: &Metadata,
+    dead: &mut Dead,
+) -> Result<Looked> {
+    loop {
+        let (table, changed) = bind(line, members, chosen, dead)?;
+        check_block_sizes(&table, members)?;
+        let known = dead.len();
+        if !table.is_initialising() {
+            check_samples(&table, members, dead)?;
+            find_dead_stores(&table, members, dead)?;
+        }
+        if dead.len() > known {
+            continue;
+        }
+        let (events, force) = (chosen.head.events, line.features.force_metadata);
+        let stores = find_stores(&table, members, events, force)?;
+        let back = find_again(&table, members)?;
+        for found in stores.iter() {
+            found.check_disks(members, &table, dead)?;
+        }
+        if dead.len() == known {
+            return Ok(Looked {
+                table,
+                changed,
+                stores,
+                back,
+            });
+        }
+    }
+}
+
+/// Looks which of the increments devices that are to be in use can't be read. Sleeps for I/O.
+fn find_dead_stores(table: &GroupTable, members: &Members, dead: &mut Dead) -> Result {
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        let state = &volume.state;
+        let is_used = !state.failed || table.awaited_stores().any(|awaited| awaited == entry);
+        let is_store = volume.attr == Attr::Increments && !state.removed && is_used;
+        if is_store && members.disk(entry).is_some() && store::probe(members, entry)? == Probe::Dead
+        {
+            dead.add(table, entry, EIO)?;
+        }
+    }
+    Ok(())
 }
 
 #[inline(never)]
@@ -374,9 +439,11 @@ fn bind(
     line: &TableLine<DeviceNumber>,
     members: &Members,
     chosen: &Metadata,
+    dead: &Dead,
 ) -> Result<(KBox<GroupTable>, bool)> {
-    let bound =
-        GroupTable::bind(line, chosen.try_clone()?, disk_sectors(members)).map_err(report(line))?;
+    let sectors = disk_sectors(members);
+    let readable = |entry: usize| (!dead.contains(entry)).then(|| sectors(entry));
+    let bound = GroupTable::bind(line, chosen.try_clone()?, readable).map_err(report(line))?;
     Ok((boxed(bound.table)?, bound.changed))
 }
 
@@ -472,15 +539,18 @@ fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<sample
 }
 
 /// Makes sure that every pristine disk holds the base image, but for those that are to be compared
-/// anyway.
-fn check_samples(table: &GroupTable, members: &Members) -> Result {
+/// anyway, and those that can't be read.
+fn check_samples(table: &GroupTable, members: &Members, dead: &mut Dead) -> Result {
     for (entry, volume) in table.volumes().iter().enumerate() {
         let has_base = volume.state.pristine && volume.health != Health::Verifying;
         let Some(disk) = members.disk(entry).filter(|_| has_base) else {
             continue;
         };
         let samples = &table.metadata().samples;
-        expect_same(table, entry, base::compare(members, disk, samples)?)?;
+        match base::compare(members, disk, samples)? {
+            Comparison::Unreadable(error) => dead.add(table, entry, error)?,
+            found => expect_same(table, entry, found)?,
+        }
     }
     Ok(())
 }
@@ -505,10 +575,7 @@ fn expect_same(table: &GroupTable, entry: usize, found: Comparison) -> Result {
         }
         Comparison::Unreadable(error) => {
             let errno = error.to_errno();
-            log::notice!(
-                table.id(),
-                "disk of {lid}: can't be read: error {errno}; give \"-\" to start without it"
-            );
+            log::notice!(table.id(), "disk of {lid}: can't be read: error {errno}");
             Err(error)
         }
     }

@@ -32,6 +32,7 @@ pub(crate) use {
         find,
         find_again,
         new_header,
+        probe,
         seen_events,
         Found,
         Link, //

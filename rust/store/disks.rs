@@ -5,7 +5,11 @@
 
 use super::load::Found;
 use crate::{
-    base::Unread,
+    base::{
+        Comparison,
+        Unread, //
+    },
+    dead::Dead,
     log,
     members::Members,
     svol_core::{
@@ -30,13 +34,19 @@ const LOOKS: usize = 16;
 
 impl Found {
     /// Compares samples of each logged volume's disk with its increments, and with the base image
-    /// where it was never written. Writes nothing; sleeps for I/O.
+    /// where it was never written. A disk that can't be read at half of the places is dead. Writes
+    /// nothing; sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log which disk is wrong, or can't be read at half of the places.
+    /// Say in the log which disk is wrong.
     #[inline(never)]
-    pub(crate) fn check_disks(&self, members: &Members, table: &GroupTable) -> Result {
+    pub(crate) fn check_disks(
+        &self,
+        members: &Members,
+        table: &GroupTable,
+        dead: &mut Dead,
+    ) -> Result {
         for known in self.owners.iter() {
             let (Some(owner), Some(map)) = (&known.record.owner, &known.map) else {
                 continue;
@@ -56,27 +66,23 @@ impl Found {
             let Some(disk) = disk.filter(is_sound) else {
                 continue;
             };
-            let found = self.first_difference(members, table, known, map, disk);
-            if let Some(sector) = found.inspect_err(|error| {
-                let errno = error.to_errno();
-                log::notice!(
-                    table.id(),
-                    "disk of {}: can't be read: error {errno}; give \"-\" to start without it",
-                    owner.lid
-                );
-            })? {
-                log::notice!(
-                    table.id(),
-                    "disk of {}: does not hold what its increments say, see sector {sector}: wrong disk?",
-                    owner.lid
-                );
-                return Err(EINVAL);
+            match self.first_difference(members, table, known, map, disk)? {
+                Comparison::Same | Comparison::Partly(_) => (),
+                Comparison::Unreadable(error) => dead.add(table, disk, error)?,
+                Comparison::Differs(sector) => {
+                    log::notice!(
+                        table.id(),
+                        "disk of {}: does not hold what its increments say, see sector {sector}: wrong disk?",
+                        owner.lid
+                    );
+                    return Err(EINVAL);
+                }
             }
         }
         Ok(())
     }
 
-    /// The first sub-block of the samples that differs, as a sector.
+    /// Compares samples of one volume's disk.
     #[inline(never)]
     fn first_difference(
         &self,
@@ -85,7 +91,7 @@ impl Found {
         known: &Known,
         map: &BlockMap,
         disk: usize,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Comparison> {
         let device = &members.disk(disk).ok_or(ENXIO)?.device;
         let mut unread = Unread::default();
         let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
@@ -97,7 +103,7 @@ impl Found {
             }
             match members.io.read(device, sector, &mut here) {
                 Ok(()) if sample.matches(&here) => unread.looked_at(),
-                Ok(()) => return Ok(Some(sector)),
+                Ok(()) => return Ok(Comparison::Differs(sector)),
                 Err(ENOMEM) => return Err(ENOMEM),
                 Err(error) => unread.failed(sector, error),
             }
@@ -123,16 +129,23 @@ impl Found {
                 continue;
             }
             let home = self.layout.slot_sector(slot).saturating_add(offset);
-            let both = members.io.read(device, sector, &mut here);
-            match both.and_then(|()| members.io.read(store, home, &mut there)) {
+            match members.io.read(store, home, &mut there) {
+                Ok(()) => (),
+                Err(ENOMEM) => return Err(ENOMEM),
+                // Says nothing of the disk.
+                Err(_) => continue,
+            }
+            match members.io.read(device, sector, &mut here) {
                 Ok(()) if *here == *there => unread.looked_at(),
-                Ok(()) => return Ok(Some(sector)),
+                Ok(()) => return Ok(Comparison::Differs(sector)),
                 Err(ENOMEM) => return Err(ENOMEM),
                 Err(error) => unread.failed(sector, error),
             }
         }
-        unread.judge()?;
-        Ok(None)
+        Ok(match unread.judge() {
+            Ok(()) => Comparison::Same,
+            Err(error) => Comparison::Unreadable(error),
+        })
     }
 }
 

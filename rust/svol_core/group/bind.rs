@@ -190,10 +190,10 @@ impl GroupTable {
     }
 
     /// The group that `metadata` remembers, with the disks of a line. `disk_sectors` tells the
-    /// size of the disk of an entry that is here, in sectors.
+    /// size of the disk of an entry that is here, in sectors; `None` if it can't be read.
     ///
-    /// Attributes, roles and health come from the metadata. Disks that are not here count as
-    /// failed from now on.
+    /// Attributes, roles and health come from the metadata. Disks that are not here, or can't be read,
+    /// count as failed from now on.
     ///
     /// # Errors
     ///
@@ -202,12 +202,13 @@ impl GroupTable {
     pub fn bind<D>(
         line: &TableLine<D>,
         mut metadata: Metadata,
-        disk_sectors: impl Fn(usize) -> u64,
+        disk_sectors: impl Fn(usize) -> Option<u64>,
     ) -> Result<Bound, BindError> {
         check_shape(line, &metadata)?;
         metadata.volumes = in_line_order(line, &metadata)?;
 
-        let resized = note_sizes(line, &mut metadata, disk_sectors)?;
+        let is_dead = |entry: usize| disk_sectors(entry).is_none();
+        let resized = note_sizes(line, &mut metadata, &disk_sectors)?;
         let mut table = Self {
             metadata,
             allow_unprotected: line.features.allow_unprotected,
@@ -219,14 +220,16 @@ impl GroupTable {
         }
         let metadata = &mut table.metadata;
         let next_event = metadata.head.events.saturating_add(1);
-        let mut failed = false;
+        let (mut failed, mut any_dead) = (false, false);
         for (entry, volume) in line.volumes.iter().enumerate() {
             let has_none = metadata.volumes.get(entry).is_some_and(|record| {
                 let lives_on_others = record.disk.is_none() && record.health == Health::InSync;
                 record.attr.is_volume() && lives_on_others
             });
-            failed |=
-                volume.dev.is_none() && !has_none && change::fail_disk(metadata, entry, next_event);
+            let is_dead = volume.dev.is_some() && is_dead(entry);
+            let is_gone = volume.dev.is_none() && !has_none;
+            any_dead |= is_dead;
+            failed |= (is_gone || is_dead) && change::fail_disk(metadata, entry, next_event);
         }
         let changed = resized || failed;
         if changed {
@@ -239,7 +242,9 @@ impl GroupTable {
         // While the group is being made there is no base yet to be served from.
         if !table.is_initialising() || failed {
             let may_be_lost = |entry: &usize| {
-                let by_force = line.features.force_metadata && table.is_lost(*entry);
+                // What can't be read now may be read tomorrow: to go on without it, the line leaves it out.
+                let is_forced = line.features.force_metadata && !any_dead;
+                let by_force = is_forced && table.is_lost(*entry);
                 by_force || lost.get(*entry) == Some(&true)
             };
             let refused = (0..lost.len())
@@ -327,15 +332,14 @@ fn in_line_order<D>(
 fn note_sizes<D>(
     line: &TableLine<D>,
     metadata: &mut Metadata,
-    disk_sectors: impl Fn(usize) -> u64,
+    disk_sectors: impl Fn(usize) -> Option<u64>,
 ) -> Result<bool, BindError> {
     let mut changed = false;
     let records = metadata.volumes.iter_mut();
     for (entry, (record, volume)) in records.zip(line.volumes.iter()).enumerate() {
-        if volume.dev.is_none() {
+        let Some(found) = disk_sectors(entry).filter(|_| volume.dev.is_some()) else {
             continue;
-        }
-        let found = disk_sectors(entry);
+        };
         // One that failed may have been replaced by a smaller one.
         let is_store = record.attr == Attr::Increments && !record.state.failed;
         if is_store && found < record.disk_sectors {

@@ -104,7 +104,20 @@ mod tests {
 
     fn bind(text: &str, metadata: Metadata) -> Result<(GroupTable, bool), BindError> {
         let line = line(text).map_err(|_| BindError::NoMemory)?;
-        let bound = GroupTable::bind(&line, metadata, |_| 2 * SECTORS)?;
+        let bound = GroupTable::bind(&line, metadata, |_| Some(2 * SECTORS))?;
+        Ok((bound.table, bound.changed))
+    }
+
+    /// As [`bind`], but these disks can't be read.
+    fn bind_dead(
+        text: &str,
+        metadata: Metadata,
+        dead: &[usize],
+    ) -> Result<(GroupTable, bool), BindError> {
+        let line = line(text).map_err(|_| BindError::NoMemory)?;
+        let bound = GroupTable::bind(&line, metadata, |entry| {
+            (!dead.contains(&entry)).then_some(2 * SECTORS)
+        })?;
         Ok((bound.table, bound.changed))
     }
 
@@ -196,7 +209,7 @@ mod tests {
         let mut longer = line(FIGURE_9)?;
         longer.sectors = SECTORS + 1;
         let (known, line) = (SECTORS, SECTORS + 1);
-        let error = GroupTable::bind(&longer, metadata(FIGURE_9)?, |_| 2 * SECTORS).err();
+        let error = GroupTable::bind(&longer, metadata(FIGURE_9)?, |_| Some(2 * SECTORS)).err();
         assert_eq!(error, Some(BindError::Sectors { known, line }));
         Ok(())
     }
@@ -227,11 +240,11 @@ mod tests {
     #[test]
     fn sizes_of_devices() -> Test {
         let line = line(FIGURE_9)?;
-        let bound = GroupTable::bind(&line, metadata(FIGURE_9)?, |_| 3 * SECTORS)?;
+        let bound = GroupTable::bind(&line, metadata(FIGURE_9)?, |_| Some(3 * SECTORS))?;
         assert!(bound.changed);
         assert_eq!(bound.table.head().events, metadata(FIGURE_9)?.head.events);
         // Disks may be replaced by smaller ones, a store may not lose its end.
-        let error = GroupTable::bind(&line, metadata(FIGURE_9)?, |_| SECTORS).err();
+        let error = GroupTable::bind(&line, metadata(FIGURE_9)?, |_| Some(SECTORS)).err();
         let (lid, known, found) = (id("DLV2")?, 2 * SECTORS, SECTORS);
         assert_eq!(error, Some(BindError::Shrunk { lid, known, found }));
         Ok(())
@@ -255,6 +268,53 @@ mod tests {
         assert!(!changed);
         assert_eq!(sources(&again), 0b110);
         assert_eq!(health(&again, 0), Some(Health::Failed));
+        Ok(())
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_read_counts_as_missing() -> Test {
+        let written = || -> Result<Metadata, Failed> {
+            let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
+            Ok(table.metadata().try_clone()?)
+        };
+        for entry in 0..5 {
+            let mut missing = line(FIGURE_9)?;
+            if let Some(volume) = missing.volumes.get_mut(entry) {
+                volume.dev = None;
+            }
+            let missing = GroupTable::bind(&missing, written()?, |_| Some(2 * SECTORS))?;
+            let (dead, changed) = bind_dead(FIGURE_9, written()?, &[entry])?;
+            assert!(changed && missing.changed);
+            assert!(dead == missing.table);
+            assert_eq!(dead.state(), GroupState::Degraded);
+            assert!(dead.volume(entry).is_some_and(|disk| disk.state.failed));
+            assert_eq!(dead.head().events, written()?.head.events + 1);
+
+            // It is known then.
+            let metadata = dead.metadata().try_clone()?;
+            assert_eq!(bind(FIGURE_9, metadata)?, (dead, false));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_read_is_needed() -> Test {
+        let refused = |dead: &[usize]| -> Result<Option<BindError>, Failed> {
+            let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
+            let metadata = table.metadata().try_clone()?;
+            Ok(bind_dead(FIGURE_9, metadata, dead).err())
+        };
+        assert_eq!(refused(&[0, 2])?, None);
+        assert_eq!(refused(&[0, 1])?, Some(BindError::NotServed(id("LV0")?)));
+        assert_eq!(refused(&[2, 4])?, Some(BindError::NotServed(id("LV2")?)));
+
+        // Force is for what the line leaves out.
+        let mut by_force = line(CLONES)?;
+        by_force.features.force_metadata = true;
+        let bound = GroupTable::bind(&by_force, metadata(CLONES)?, |entry| {
+            (entry != 4).then_some(2 * SECTORS)
+        });
+        assert_eq!(bound.err(), Some(BindError::NotServed(id("C1")?)));
         Ok(())
     }
 

@@ -430,6 +430,25 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn dead_devices() -> Test {
+        let is_dead = |broken: u64| -> Result<bool, Failed> {
+            let probe = Probe::device(|offset, buffer| {
+                buffer.fill(0);
+                match offset < broken {
+                    true => Err(()),
+                    false => Ok(()),
+                }
+            })?;
+            Ok(probe == Probe::Dead)
+        };
+        // Whoever can be read in part may be somebody else's.
+        assert!(!is_dead(4096)?);
+        assert!(is_dead(8192)?);
+        assert!(is_dead(NOWHERE)?);
+        Ok(())
+    }
+
     /// Probes a device whose first bytes are `sectors`, 4 KiB apart, and zeros behind, but for the
     /// byte at `dirt`; the block at `broken` cannot be read.
     #[inline(never)]

@@ -152,7 +152,7 @@ pub fn judge(probe: &Probe, expected: &Expected) -> Result<Plan, Refusal> {
             .map(|_| Plan::Format)
             .map_err(Refusal::Layout),
         Probe::Foreign => Err(Refusal::Foreign),
-        Probe::Unreadable => Err(Refusal::Unreadable),
+        Probe::Dead | Probe::Unreadable => Err(Refusal::Unreadable),
         Probe::Damaged(error) => Err(Refusal::Damaged(*error)),
         Probe::Version(version) => Err(Refusal::Version(*version)),
         Probe::Store(chosen) => judge_header(&chosen.value, expected),

@@ -39,7 +39,9 @@ pub enum Probe {
     Blank,
     /// Something else: not a trace of a header.
     Foreign,
-    /// It cannot be read.
+    /// It cannot be read: no copy of the header, whatever that may be.
+    Dead,
+    /// A part of it cannot be read, and the rest has no header.
     Unreadable,
     /// A store without a header that can be believed.
     Damaged(PairError),
@@ -110,7 +112,9 @@ fn without_header(errors: [SectorError; COPIES]) -> Probe {
             SectorError::Blank | SectorError::Magic | SectorError::Unreadable
         )
     };
-    if errors.iter().any(is_trace) {
+    if errors == [SectorError::Unreadable; COPIES] {
+        Probe::Dead
+    } else if errors.iter().any(is_trace) {
         Probe::Damaged(PairError::Lost(errors))
     } else if errors.contains(&SectorError::Unreadable) {
         Probe::Unreadable

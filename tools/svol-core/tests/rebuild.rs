@@ -214,7 +214,7 @@ impl World {
             }
             Event::Reload(missing) => {
                 let text = line(missing);
-                let bound = GroupTable::bind(&parse(&text), self.reread(), |_| SECTORS);
+                let bound = GroupTable::bind(&parse(&text), self.reread(), |_| Some(SECTORS));
                 if let Ok(bound) = bound {
                     self.table = bound.table;
                     self.check();

@@ -140,7 +140,7 @@ impl World {
                 let line = parse(ENTRIES, " 1 allow_unprotected");
                 let metadata = self.table.metadata().try_clone().unwrap();
                 Some(
-                    GroupTable::bind(&line, metadata, |_| SECTORS)
+                    GroupTable::bind(&line, metadata, |_| Some(SECTORS))
                         .unwrap()
                         .table,
                 )

@@ -60,7 +60,7 @@ impl<'a> Store<'a> {
             Probe::Store(header) => Self::with_header(device, header),
             Probe::Version(version) => bail!("increments store of unknown version {version}"),
             Probe::Damaged(error) => bail!("increments store with a damaged header: {error}"),
-            Probe::Unreadable => bail!("the device cannot be read"),
+            Probe::Dead | Probe::Unreadable => bail!("the device cannot be read"),
             Probe::Blank | Probe::Foreign => bail!("no increments store"),
         }
     }

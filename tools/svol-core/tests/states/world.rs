@@ -328,7 +328,7 @@ impl World {
         let is_here = |number: usize| Some(number) != missing;
         let text = self.shape.line(is_here, |number| self.at(number).is_some());
         let text = text + self.shape.features;
-        GroupTable::bind(&parse(&text), self.reread(), |_| SECTORS).ok()
+        GroupTable::bind(&parse(&text), self.reread(), |_| Some(SECTORS)).ok()
     }
 
     /// The group is loaded again, after a crash or not.

@@ -27,7 +27,7 @@ pub(crate) fn check(device: &Device, findings: &mut Findings) -> Result<()> {
             let what = match other {
                 Probe::Version(version) => format!("unknown format version {version}"),
                 Probe::Damaged(error) => format!("header: {error}"),
-                Probe::Unreadable => "header: cannot be read".to_owned(),
+                Probe::Dead | Probe::Unreadable => "header: cannot be read".to_owned(),
                 _ => "header: no trace of either copy".to_owned(),
             };
             findings.add(

@@ -87,14 +87,16 @@ is_mended() {
 	done
 }
 
+# A start does without what is broken; but diverted volumes have nothing else than their increments volume.
+starts_so() {
+	[ "$BROKEN" != ST ] || [ "$HOW" = command ]
+}
+
 # What a fault may meet: it is refused, or it is not.
 disturb() {
 	case $((RANDOM % 8)) in
 	0) dmsetup message G0 0 rebuild_rate "$(any_of 0 2048 8192)" ;;
-	1)
-		# A disk that can't be read is refused at a load.
-		[ "$HOW" != command ] || dm_change G0 "$(dmsetup table G0)" "$(any_of --noflush --nolockfs)"
-		;;
+	1) ! starts_so || dm_change G0 "$(dmsetup table G0)" "$(any_of --noflush --nolockfs)" ;;
 	2) dmsetup suspend G0 && dmsetup resume G0 ;;
 	3) dmsetup message G0 0 restore "$(any_of LV0 LV1 L5 L6 C1)" 2>/dev/null || : ;;
 	4) dmsetup message G0 0 fail "$(any_of LV0 L5 L6 C1 S1)" 2>/dev/null || : ;;
@@ -160,9 +162,8 @@ faults_live() { # [way...]
 	assert_base /dev/mapper/G0
 }
 
-# A disk that can't be read is refused at a start.
 model_restart() {
-	[ -z "$BROKEN" ] || [ "$HOW" = command ] || mend
+	starts_so || mend
 	clones_restart
 }
 

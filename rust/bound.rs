@@ -42,6 +42,7 @@ use crate::{
         grace::Ticket,
         group::GroupTable,
         id::Id,
+        pace::TIMED_SECTORS,
         regions::Regions,
         route::{
             self,
@@ -61,7 +62,9 @@ use kernel::{
     sync::Arc,
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     }, //
 };
 
@@ -99,6 +102,10 @@ pub(crate) struct InFlight {
     pub(crate) fills: bool,
     /// It is in the store, and the disk that is being filled failed.
     pub(crate) has_no_disk: bool,
+    /// When it was sent to its disk, in ticks of [`Bound::ticks`], if it is timed; else 0.
+    pub(crate) sent: u32,
+    /// With that: how many I/Os the disk had then.
+    pub(crate) in_flight: u32,
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
     /// not.
     pub(crate) waits_since: u32,
@@ -197,6 +204,8 @@ pub(crate) struct Bound {
     pub(crate) sources: Sources,
     /// A disk with more errors than this has failed.
     pub(crate) max_errors: u32,
+    /// When it was made.
+    pub(crate) made: Instant<Monotonic>,
     /// A disk that does not answer for so many milliseconds gets no new reads.
     pub(crate) slow_after: u32,
     /// For reads of the group's own device.
@@ -261,16 +270,48 @@ impl Bound {
     pub(crate) fn send_read(
         this: InUse<'_, Self>,
         selector: &Selector,
-        bio: Bio<'_, InFlight>,
+        mut bio: Bio<'_, InFlight>,
     ) -> Mapped {
         let info = bio.info();
         let Some(entry) = this.begin_read(selector, info.sector, info.sectors) else {
             return bio.fail();
         };
         match this.part(|bound| bound.members.disk(entry)) {
-            Some(disk) => Self::send_begun(disk, entry, info.sector, bio),
+            Some(disk) => {
+                if info.sectors <= TIMED_SECTORS {
+                    this.begin_timing(&disk, &mut bio);
+                }
+                Self::send_begun(disk, entry, info.sector, bio)
+            }
             // It was there a moment ago.
             None => bio.fail(),
+        }
+    }
+
+    /// Time since the table was made, in units of 256 ns; wraps after 18 minutes. Never 0.
+    fn ticks(&self) -> u32 {
+        let [_, a, b, c, d, ..] = self.made.elapsed().as_nanos().to_le_bytes();
+        u32::from_le_bytes([a, b, c, d]).max(1)
+    }
+
+    /// Notes when a read was sent to a disk, if that is to show how fast the disk is.
+    #[inline]
+    fn begin_timing(&self, disk: &Disk, bio: &mut Bio<'_, InFlight>) {
+        if let Some(in_flight) = disk.is_timed() {
+            let data = bio.data_mut();
+            data.sent = self.ticks();
+            data.in_flight = in_flight;
+        }
+    }
+
+    /// A read that was timed came back.
+    fn end_timing(&self, disk: &Disk, ended: &mut Ended<'_, InFlight>) {
+        let data = ended.data_mut();
+        let (sent, in_flight) = (data.sent, data.in_flight);
+        // It may be sent to another disk.
+        data.sent = 0;
+        if !ended.status().is_error() {
+            disk.pace.note(self.ticks().wrapping_sub(sent), in_flight);
         }
     }
 
@@ -486,6 +527,7 @@ impl Bound {
             Some(Source {
                 entry,
                 in_flight: disk.in_flight(),
+                pace: disk.pace.get(),
             })
         })
     }
@@ -562,12 +604,15 @@ impl Bound {
     pub(crate) fn ended(
         this: InUse<'_, Self>,
         volume: Option<usize>,
-        ended: Ended<'_, InFlight>,
+        mut ended: Ended<'_, InFlight>,
     ) -> EndIo {
         let bound: &Self = &this;
         if let Some(entry) = ended.data().disk() {
             if let Some(disk) = bound.members.disk(entry) {
                 disk.end();
+                if ended.data().sent != 0 {
+                    bound.end_timing(disk, &mut ended);
+                }
             }
             if ended.status().is_error() {
                 return errors::ended(this, volume, entry, ended);

@@ -88,7 +88,8 @@ use kernel::{
     sync::{
         Arc,
         Mutex, //
-    }, //
+    },
+    time::Instant, //
 };
 
 /// One group.
@@ -532,6 +533,7 @@ impl Group {
             stores,
             sources,
             max_errors: line.features.max_errors,
+            made: Instant::now(),
             slow_after: line.features.slow_after,
             selector: new_selector(policy)?,
         })

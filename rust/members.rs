@@ -13,6 +13,7 @@ use crate::{
     env::Word,
     svol_core::{
         bad_blocks::BadBlocks,
+        pace::Pace,
         table_line::DeviceRole, //
     },
 };
@@ -42,7 +43,14 @@ pub(crate) struct Disk {
     /// I/Os that the disk has and has not answered yet, in the lower half; and how many it has
     /// answered, which may wrap.
     ios: Atomic<u64>,
+    /// How fast it answers, in ticks of [`Bound::ticks`].
+    ///
+    /// [`Bound::ticks`]: crate::bound::Bound::ticks
+    pub(crate) pace: Pace,
 }
+
+/// One answer of so many is timed on a busy disk; a power of two.
+const TIMED: u32 = 16;
 
 /// An answer, in [`Disk::ios`].
 const ANSWER: u64 = 1 << 32;
@@ -60,6 +68,7 @@ impl Disk {
             is_writable,
             bad: KBox::new(BadBlocks::new(), GFP_KERNEL)?,
             ios: Atomic::new(0),
+            pace: Pace::new(),
         })
     }
 
@@ -77,6 +86,13 @@ impl Disk {
     pub(crate) fn progress(&self) -> (u32, u32) {
         let ios = self.ios.load(Relaxed);
         (low_half(ios), low_half(ios >> 32))
+    }
+
+    /// The number of I/Os that the disk has, if the one that began just now is to be timed: one that is
+    /// alone, and some of the others, as that takes time, too.
+    pub(crate) fn is_timed(&self) -> Option<u32> {
+        let (in_flight, answers) = self.progress();
+        (in_flight <= 1 || answers & (TIMED - 1) == 0).then_some(in_flight)
     }
 
     /// An I/O goes to the disk. A full barrier.

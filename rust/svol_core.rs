@@ -28,6 +28,7 @@ pub mod intents;
 pub mod log_mode;
 pub mod message;
 pub mod meta;
+pub mod pace;
 pub mod regions;
 pub mod route;
 pub mod samples;

@@ -2,6 +2,10 @@
 
 //! Which disk serves a read that several could serve.
 //!
+//! A sequential stream stays on its disk. Other reads go to the disk that will answer first: that is
+//! the one with the fewest I/Os, unless it is known to take much longer for each of them than another
+//! one (see [`super::pace`]).
+//!
 //! Nothing here waits or allocates, and CPUs share only what tells them that they follow the same
 //! stream. The cost does not depend on the number of sources: of many, two are looked at.
 
@@ -17,6 +21,14 @@ const STREAMS: usize = 16;
 /// So many sources are compared with each other; of more, two are picked.
 const COMPARE_ALL: usize = 4;
 
+/// A disk that takes less than so many times what another one takes counts as fast as that: small
+/// differences come and go, and what it is given evens them out.
+const SLOWER: u32 = 4;
+
+/// Reads of so many sectors may go on with a stream that another CPU began: it was that of a program
+/// which moved. For small ones it costs too much to look.
+const LARGE_SECTORS: u32 = 128;
+
 /// The unit that is hashed, in sectors (4 KiB): small enough to spread evenly on small volumes, too.
 const GRANULE_SHIFT: u32 = 3;
 
@@ -30,6 +42,26 @@ pub struct Source {
     pub entry: usize,
     /// The number of I/Os that it has now.
     pub in_flight: u32,
+    /// What it takes for one of them; 0 if that is not known. See [`super::pace::Pace::get`].
+    pub pace: u32,
+}
+
+impl Source {
+    /// Whether it will answer before another one.
+    #[inline]
+    fn is_before(&self, other: &Source) -> bool {
+        let work = |one: &Source, other: &Source| {
+            let times = match other.pace.saturating_mul(SLOWER) {
+                0 => 1,
+                fast if one.pace < fast => 1,
+                _ => one.pace.checked_div(other.pace).unwrap_or(1),
+            };
+            u64::from(one.in_flight)
+                .saturating_add(1)
+                .saturating_mul(u64::from(times))
+        };
+        work(self, other) < work(other, self)
+    }
 }
 
 /// One stream, alone in its cache line.
@@ -72,13 +104,21 @@ impl Selector {
 
         let (index, entry) = match self.policy {
             ReadPolicy::Adaptive => {
-                let same = last
-                    .filter(|_| before >> END_SHIFT == stream_end(sector))
+                let continued = match before >> END_SHIFT == stream_end(sector) {
+                    true => last,
+                    false if len >= LARGE_SECTORS => self.moved_stream(sector),
+                    false => None,
+                };
+                let same = continued
                     .filter(|index| *index < count)
                     .and_then(|index| source(index).map(|s| (index, s.entry)));
                 match same {
                     Some(same) => same,
-                    None => least_busy(sector, count, &source)?,
+                    None if is_try_out(before) => {
+                        let any = |index| source(index).map(|s| Source { pace: 0, ..s });
+                        first_to_answer(sector, count, &any)?
+                    }
+                    None => first_to_answer(sector, count, &source)?,
                 }
             }
             ReadPolicy::RoundRobin => {
@@ -97,6 +137,24 @@ impl Selector {
         stream.0.store((end << END_SHIFT) | u64::from(number));
         Some(entry)
     }
+
+    /// The index of the source of a stream that another CPU followed up to this sector.
+    #[cold]
+    fn moved_stream(&self, sector: u64) -> Option<usize> {
+        let end = stream_end(sector);
+        self.streams
+            .iter()
+            .map(|stream| stream.0.load())
+            .filter(|word| word >> END_SHIFT == end)
+            .find_map(|word| usize::from(low_16_bits(word)).checked_sub(1))
+    }
+}
+
+/// Whether a read may go to a slow disk, to see whether it still is one: one of 256 may. `before` is the
+/// word of the stream before it, which changes with every read.
+fn is_try_out(before: u64) -> bool {
+    let [.., top] = mix(before).to_le_bytes();
+    top == 0
 }
 
 /// A sector as it is kept in a stream's word: 48 bits reach for 128 PiB; beyond, streams may be
@@ -110,40 +168,37 @@ fn low_16_bits(word: u64) -> u16 {
     u16::from_le_bytes([a, b])
 }
 
-/// The source with the fewest I/Os; among equals the sector decides, so that reads spread evenly.
-fn least_busy(
+/// The source that will answer first; among equals the sector decides, so that reads spread evenly.
+fn first_to_answer(
     sector: u64,
     count: usize,
     source: &impl Fn(usize) -> Option<Source>,
 ) -> Option<(usize, usize)> {
     // Mixed, so that neither strides nor neighbours favour a disk.
     let hash = mix(sector >> GRANULE_SHIFT);
-    let first = scale(hash, count)?;
+    let start = scale(hash, count)?;
     let candidate = |step: usize| {
-        let index = first.saturating_add(step).checked_rem(count)?;
+        let index = start.saturating_add(step).checked_rem(count)?;
         source(index).map(|s| (index, s))
     };
     let best = if count <= COMPARE_ALL {
-        least((0..count).filter_map(candidate))
+        first((0..count).filter_map(candidate))
     } else {
         // "The power of two choices": nearly as even as comparing all.
         let others = count.checked_sub(1)?;
         let second = scale(hash.rotate_left(32), others)?.saturating_add(1);
-        least([0, second].into_iter().filter_map(candidate))
+        first([0, second].into_iter().filter_map(candidate))
     };
     // Both of them may be unusable while others are not.
     best.or_else(|| (0..count).find_map(candidate))
         .map(|(index, source)| (index, source.entry))
 }
 
-/// The first of those with the fewest I/Os.
-fn least(sources: impl Iterator<Item = (usize, Source)>) -> Option<(usize, Source)> {
-    sources.reduce(|best, next| {
-        if next.1.in_flight < best.1.in_flight {
-            next
-        } else {
-            best
-        }
+/// The first of those that answer first.
+fn first(sources: impl Iterator<Item = (usize, Source)>) -> Option<(usize, Source)> {
+    sources.reduce(|best, next| match next.1.is_before(&best.1) {
+        true => next,
+        false => best,
     })
 }
 
@@ -165,6 +220,7 @@ mod tests {
         Some(Source {
             entry: index * 10,
             in_flight: 0,
+            pace: 0,
         })
     }
 
@@ -172,6 +228,7 @@ mod tests {
         Some(Source {
             entry: index,
             in_flight: if index == 0 { 5 } else { 1 },
+            pace: 0,
         })
     }
 
@@ -200,6 +257,67 @@ mod tests {
             let chosen = SELECTOR.choose(0, i * 1_000_003, 8, 3, busy_first);
             assert!(matches!(chosen, Some(1 | 2)));
         }
+    }
+
+    #[test]
+    fn a_stream_that_moves_stays() {
+        static SELECTOR: Selector = Selector::new(ReadPolicy::Adaptive);
+        let disk = SELECTOR.choose(1, 0, 256, 4, idle);
+        // Others read meanwhile, elsewhere.
+        for i in 1..50u64 {
+            SELECTOR.choose(2, i << 20, 8, 4, idle);
+        }
+        for step in 1..100u64 {
+            let cpu = u32::try_from(step % 7).unwrap_or(0);
+            assert_eq!(SELECTOR.choose(cpu, 256 * step, 256, 4, idle), disk);
+        }
+    }
+
+    /// Reads at random places of three disks, of which the second takes `pace`; how many it got.
+    fn share_of_second(selector: &Selector, pace: u32) -> u32 {
+        let mut got = 0;
+        for i in 0..3000u64 {
+            let chosen = selector.choose(3, mix(i) >> 20, 8, 3, |index| {
+                Some(Source {
+                    entry: index,
+                    in_flight: 0,
+                    pace: if index == 1 { pace } else { 100 },
+                })
+            });
+            got += u32::from(chosen == Some(1));
+        }
+        got
+    }
+
+    #[test]
+    fn a_slow_one_is_tried_out_only() {
+        static SELECTOR: Selector = Selector::new(ReadPolicy::Adaptive);
+        for unlike in [0, 30, 100, 390] {
+            assert!(share_of_second(&SELECTOR, unlike) > 900);
+        }
+        let got = share_of_second(&SELECTOR, 1000);
+        assert!((1..30).contains(&got));
+        // The others, then.
+        assert!(share_of_second(&SELECTOR, 10) > 2900);
+    }
+
+    #[test]
+    fn a_slow_one_helps_when_others_are_busy() {
+        static SELECTOR: Selector = Selector::new(ReadPolicy::Adaptive);
+        let chosen = |in_flight: u32| {
+            let with = |index: usize| {
+                Some(Source {
+                    entry: index,
+                    in_flight: if index == 0 { in_flight } else { 0 },
+                    pace: if index == 0 { 10 } else { 100 },
+                })
+            };
+            (0..100u64)
+                .filter(|i| SELECTOR.choose(4, 1 << (i % 40), 8, 2, with) == Some(1))
+                .count()
+        };
+        assert!(chosen(5) < 10);
+        assert_eq!(chosen(20), 100);
     }
 
     #[test]

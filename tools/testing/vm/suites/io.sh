@@ -167,6 +167,32 @@ test_spread() {
 	check_spread 3 read_policy round-robin
 }
 
+# A disk that takes much longer than its siblings gets single reads only, which show whether it still
+# does.
+test_slow_disk() {
+	local slow before reads others
+	readonly_group 2 64
+	dmsetup remove G0
+	new_disk slow 64 irqmode=2 completion_nsec=5000000
+	new_disk META 8
+	"$SVOL_TEST" fill --seed "$SEED" "$slow"
+	RO_DISKS+=("$slow")
+	G_VOLUMES+=("LV2 ro $slow -")
+	G_META=("$META")
+	group_create
+	svol_create LV0 --readonly
+	before=$(disk_stat "$slow" reads)
+	others=$(disk_stat "${RO_DISKS[0]}" reads)
+	"$SVOL_TEST" random-io /dev/mapper/LV0 --ops 4000 --threads 1 --min 4096 --max 4096 \
+		--rng "$SVOL_SEED"
+	reads=$(($(disk_stat "$slow" reads) - before))
+	others=$(($(disk_stat "${RO_DISKS[0]}" reads) - others))
+	note "$reads of 4000 reads went to the slow disk, $others to the first one"
+	assert_at_least 'minus reads of the slow disk' "-$reads" -100
+	assert_at_least 'reads of the slow disk' "$reads" 1
+	assert_at_least 'reads of the first disk' "$others" 1500
+}
+
 test_nowait() {
 	figure9 16
 	figure9_volumes

@@ -13,6 +13,7 @@ fn idle(index: usize) -> Option<Source> {
     Some(Source {
         entry: index,
         in_flight: 0,
+        pace: 0,
     })
 }
 
@@ -97,7 +98,7 @@ proptest! {
         let selector = Selector::new(policy);
         let source = |index: usize| {
             let in_flight = usable[index]?;
-            Some(Source { entry: index, in_flight })
+            Some(Source { entry: index, in_flight, pace: 0 })
         };
         for sector in sectors {
             match selector.choose(0, sector, 8, usable.len(), source) {

@@ -94,8 +94,8 @@ drop_disks 4
 	done
 	echo
 	goal_head
-	goal '2 disks: 1.9x one' $((NS[svol2.random] * 19 / 10)) "${NS[svol1.random]}"
-	goal '4 disks: 3.6x one' $((NS[svol4.random] * 36 / 10)) "${NS[svol1.random]}"
-	goal 'one stream on 4 disks: not slower than on one' "${NS[svol4.stream]}" $((NS[svol1.stream] * 101 / 100))
-	goal '3 disks and one of 10x the latency: 1.1x that of 3 disks' "${NS[slow.random]}" $((NS[svol3.random] * 11 / 10))
+	goal '2 disks: 1.9x one' $((${NS[svol2.random]} * 19 / 10)) "${NS[svol1.random]}"
+	goal '4 disks: 3.6x one' $((${NS[svol4.random]} * 36 / 10)) "${NS[svol1.random]}"
+	goal 'one stream on 4 disks: not slower than on one' "${NS[svol4.stream]}" $((${NS[svol1.stream]} * 101 / 100))
+	goal '3 disks and one of 10x the latency: 1.1x that of 3 disks' "${NS[slow.random]}" $((${NS[svol3.random]} * 11 / 10))
 } > "$DM_SVOL_SHARE/spread.txt"

@@ -456,14 +456,21 @@ impl Bound {
         }
     }
 
-    /// Writes to the disk of an entry. Sleeps for I/O.
+    /// Writes to the disk of an entry, and does something else `meanwhile`. Sleeps for I/O.
     ///
     /// # Errors
     ///
     /// Those of the disk.
-    pub(crate) fn write_disk(&self, entry: usize, sector: u64, content: &KVec<u8>) -> Result {
+    pub(crate) fn write_disk(
+        &self,
+        entry: usize,
+        sector: u64,
+        content: &KVec<u8>,
+        meanwhile: impl FnOnce(),
+    ) -> Result {
         let device = &self.members.disk(entry).ok_or(ENXIO)?.device;
-        let result = self.members.io.write(device, sector, content);
+        let io = &self.members.io;
+        let result = io.write_while(device, sector, content, meanwhile);
         result.inspect_err(|_| self.count_error(entry, false))
     }
 

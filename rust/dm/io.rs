@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Synchronous I/O on a target's devices, by dm-io.
+//! I/O on a target's devices that a worker waits for, by dm-io.
 //!
 //! C header: `include/linux/dm-io.h`.
 
@@ -17,9 +17,20 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    ffi::c_void,
-    prelude::*, //
+    ffi::{
+        c_ulong,
+        c_void, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Completion, //
+    }, //
 };
+use pin_init::stack_pin_init;
 
 /// A dm-io client: memory pools of its own, so that I/O goes on when memory is short.
 ///
@@ -111,6 +122,42 @@ impl IoClient {
         )
     }
 
+    /// As [`IoClient::write`], and does something else `meanwhile`, which may sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`IoClient::read`].
+    pub(crate) fn write_while(
+        &self,
+        device: &Device,
+        sector: u64,
+        buffer: &KVec<u8>,
+        meanwhile: impl FnOnce(),
+    ) -> Result {
+        stack_pin_init!(let ending = Ending::new());
+        let begun = self.begin(
+            bindings::req_op_REQ_OP_WRITE,
+            device,
+            sector,
+            // dm-io only reads it.
+            buffer.as_ptr().cast_mut().cast(),
+            buffer.len(),
+            bindings::dm_io_notify {
+                fn_: Some(Ending::ended),
+                context: core::ptr::from_ref::<Ending>(&ending).cast_mut().cast(),
+            },
+        );
+        meanwhile();
+        // If it did not begin, nobody will say that it ended. Else this waits in any case: device, buffer
+        // and `ending` live longer than the I/O.
+        begun?;
+        ending.done.wait_for_completion();
+        match ending.failed.load(Relaxed) {
+            0 => Ok(()),
+            _ => Err(EIO),
+        }
+    }
+
     /// As [`IoClient::write`], after a flush of the device, and durable when it returns.
     ///
     /// # Errors
@@ -163,6 +210,25 @@ impl IoClient {
         buffer: *mut c_void,
         bytes: usize,
     ) -> Result {
+        // No function: the call is synchronous.
+        let notify = bindings::dm_io_notify {
+            fn_: None,
+            context: core::ptr::null_mut(),
+        };
+        self.begin(opf, device, sector, buffer, bytes, notify)
+    }
+
+    /// Begins an I/O, and waits for its end unless `notify` has a function: who gives one has to wait for
+    /// it while device, buffer and what the function needs are still there, if this returns `Ok`.
+    fn begin(
+        &self,
+        opf: u32,
+        device: &Device,
+        sector: u64,
+        buffer: *mut c_void,
+        bytes: usize,
+        notify: bindings::dm_io_notify,
+    ) -> Result {
         if bytes == 0 || bytes % SECTOR != 0 || bytes > MAX_BUFFER {
             return Err(EINVAL);
         }
@@ -174,11 +240,7 @@ impl IoClient {
                 offset: 0,
                 ptr: bindings::dm_io_memory__bindgen_ty_1 { addr: buffer },
             },
-            // No function: the call is synchronous.
-            notify: bindings::dm_io_notify {
-                fn_: None,
-                context: core::ptr::null_mut(),
-            },
+            notify,
             client: self.client.as_ptr(),
         };
         let mut region = bindings::dm_io_region {
@@ -188,7 +250,8 @@ impl IoClient {
         };
         // SAFETY: The client and the device are valid. The buffer is `bytes` long and in memory made by
         // `kmalloc`, since it is of a `KVec`: contiguous and in the linear mapping, as `DM_IO_KMEM`
-        // wants it. The call returns when the I/O has ended, so that all of it lives long enough.
+        // wants it. The call copies request and region. Without a function it returns when the I/O has
+        // ended, so that all of it lives long enough; with one, the caller sees to that.
         to_result(unsafe {
             bindings::dm_io(
                 &mut request,
@@ -202,13 +265,46 @@ impl IoClient {
     }
 }
 
+/// How an I/O that somebody waits for ended.
+#[pin_data]
+struct Ending {
+    #[pin]
+    done: Completion,
+    /// Not 0 if it failed.
+    failed: Atomic<u64>,
+}
+
+impl Ending {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            done <- Completion::new(),
+            failed: Atomic::new(0),
+        })
+    }
+
+    /// Called by dm-io when an I/O has ended, in whatever context the device ends it: interrupts, too.
+    ///
+    /// # Safety
+    ///
+    /// `context` is an `Ending` that lives until this has completed it.
+    unsafe extern "C" fn ended(error: c_ulong, unsupported: c_ulong, context: *mut c_void) {
+        // SAFETY: By the requirement of this function.
+        let ending = unsafe { &*context.cast::<Ending>() };
+        ending
+            .failed
+            .store(u64::from(error | unsupported != 0), Relaxed);
+        // A barrier; nothing of `ending` is touched after it but the completion, under its own lock.
+        ending.done.complete_all();
+    }
+}
+
 const SYNC: u32 = 1 << bindings::req_flag_bits___REQ_SYNC;
 const PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
 const FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
 
 impl Drop for IoClient {
     fn drop(&mut self) {
-        // SAFETY: The client is ours, and no I/O of it is in flight: all calls are synchronous.
+        // SAFETY: The client is ours, and no I/O of it is in flight: all calls wait for theirs.
         unsafe { bindings::dm_io_client_destroy(self.client.as_ptr()) };
     }
 }

@@ -60,7 +60,8 @@ pub(super) enum Halt {
 
 impl Worker<Rebuilds> {
     /// Compares a volume's disk up to `end`, from where it stands, as long as it is this volume's turn.
-    /// `compare` is told where, and returns how many sectors it has done. Sleeps for I/O.
+    /// `compare` is told where, and of how many sectors at most, and returns how many it has done. Sleeps
+    /// for I/O.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Worker<Rebuilds> {
         volume: &Volume,
         end: u64,
         is_busy: impl Fn() -> bool,
-        mut compare: impl FnMut(u64) -> Result<u32, Halt>,
+        mut compare: impl FnMut(u64, u32) -> Result<u32, Halt>,
     ) -> Result<(), Halt> {
         let turn = Instant::<Monotonic>::now();
         while volume.copied.get() < end {

@@ -59,7 +59,7 @@ impl Group {
         let end = bound.members.sectors;
         let is_busy = || volume.copied.get() & (TURN_SECTORS - 1) == 0 && is_busy(bound, entry);
         let result = worker
-            .go_on(volume, end, is_busy, |at| {
+            .go_on(volume, end, is_busy, |at, _| {
                 let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
                 self.compare_some(bound, entry, volume, at, CHUNK_SECTORS.min(left))
             })

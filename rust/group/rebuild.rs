@@ -44,6 +44,7 @@ use crate::{
     },
     svol_core::{
         attr::Attr,
+        block_map::Kind,
         group::{
             GroupTable,
             Rebuild,
@@ -73,7 +74,9 @@ use kernel::{
     }, //
 };
 
-/// What is copied at once, in sectors, if there is memory for it.
+/// What is copied at once, in sectors, if there is memory for it, while nobody waits for the disks.
+const LARGE_SECTORS: u32 = 2048;
+/// The same while somebody does.
 const CHUNK_SECTORS: u32 = 512;
 /// What is copied at once if there is little memory.
 const SMALL_SECTORS: u32 = 64;
@@ -121,7 +124,8 @@ impl Rebuilds {
     }
 
     /// Has a part of a volume's disk filled or compared, and moves its cursor by what that returns; 0 if
-    /// it is being written just now. I/O of users goes first, as long as some disk `is_busy`. Sleeps.
+    /// it is being written just now. I/O of users goes first, as long as some disk `is_busy`; `part` is
+    /// told of how many sectors it may do at once. Sleeps.
     ///
     /// # Errors
     ///
@@ -130,12 +134,15 @@ impl Rebuilds {
         &self,
         volume: &Volume,
         is_busy: impl Fn() -> bool,
-        part: impl FnOnce(u64) -> Result<u32, E>,
+        part: impl FnOnce(u64, u32) -> Result<u32, E>,
     ) -> Result<(), E> {
         let began = Instant::<Monotonic>::now();
-        self.give_way(is_busy);
+        let most = match self.give_way(is_busy) {
+            true => LARGE_SECTORS,
+            false => CHUNK_SECTORS,
+        };
         let at = volume.copied.get();
-        let sectors = part(at)?;
+        let sectors = part(at, most)?;
         if sectors == 0 {
             fsleep(Delta::from_micros(100));
         }
@@ -144,14 +151,16 @@ impl Rebuilds {
         Ok(())
     }
 
-    /// Lets I/O of users go first, for a while, as long as some disk `is_busy`. Sleeps.
-    fn give_way(&self, is_busy: impl Fn() -> bool) {
-        for _ in 0..YIELD_MS {
+    /// Lets I/O of users go first, for a while, as long as some disk `is_busy`. Returns whether there was
+    /// none. Sleeps.
+    fn give_way(&self, is_busy: impl Fn() -> bool) -> bool {
+        for waited in 0..YIELD_MS {
             if self.is_stopped() || !is_busy() {
-                return;
+                return waited == 0;
             }
             fsleep(Delta::from_millis(1));
         }
+        false
     }
 
     /// Waits until so many sectors may have been copied since `began`. Sleeps.
@@ -240,6 +249,14 @@ struct Filling<'a> {
     rebuild: Rebuild,
     lid: Id,
     target: Id,
+}
+
+/// What was read before its turn.
+struct Ahead {
+    /// The base image.
+    content: KVec<u8>,
+    /// Where it is, if something was read: from which sector on, and how many.
+    place: Option<(u64, u32)>,
 }
 
 impl Group {
@@ -661,18 +678,29 @@ impl Group {
     }
 }
 
-/// What is read at once, in sectors, where so many are `left`: less if there is little memory for it.
-pub(super) fn chunk<const N: usize>(left: u64, buffers: [&mut KVec<u8>; N]) -> u32 {
-    let left = u32::try_from(left).unwrap_or(u32::MAX);
-    let bytes = usize::try_from(CHUNK_SECTORS).map_or(0, |sectors| sectors << 9);
-    let has_room = buffers.into_iter().all(|buffer| {
-        let missing = bytes.saturating_sub(buffer.len());
-        buffer.reserve(missing, GFP_KERNEL | __GFP_NOWARN).is_ok()
-    });
-    match has_room {
-        true => CHUNK_SECTORS.min(left),
-        false => SMALL_SECTORS.min(left),
-    }
+/// What is read at once, in sectors, of `most` where so many are `left`: less if there is little memory
+/// for it in the buffers.
+pub(super) fn chunk<const N: usize>(most: u32, left: u64, mut buffers: [&mut KVec<u8>; N]) -> u32 {
+    let most = most.min(u32::try_from(left).unwrap_or(u32::MAX));
+    let mut has_room = |sectors: u32| {
+        buffers.iter_mut().all(|buffer| {
+            let missing = bytes(sectors).saturating_sub(buffer.len());
+            buffer.reserve(missing, GFP_KERNEL | __GFP_NOWARN).is_ok()
+        })
+    };
+    [most, CHUNK_SECTORS]
+        .into_iter()
+        .find(|sectors| *sectors <= most && has_room(*sectors))
+        .unwrap_or(SMALL_SECTORS.min(most))
+}
+
+fn bytes(sectors: u32) -> usize {
+    usize::try_from(sectors).map_or(0, |sectors| sectors << 9)
+}
+
+/// Makes a buffer so many sectors long.
+pub(super) fn resize(buffer: &mut KVec<u8>, sectors: u32) -> Result {
+    Ok(buffer.resize(bytes(sectors), 0, GFP_KERNEL)?)
 }
 
 /// Where the changes of a volume are that has no disk yet.
@@ -695,6 +723,10 @@ impl Filling<'_> {
     /// Fills the disk to its end, and makes it the volume's own.
     fn fill(&self) -> Result<(), Halt> {
         let end = self.bound.members.sectors;
+        let mut ahead = Ahead {
+            content: KVec::new(),
+            place: None,
+        };
         let mut buffer = KVec::new();
         let mut saved = Instant::<Monotonic>::now();
         // Whether users wait for a disk that this reads or writes.
@@ -707,8 +739,13 @@ impl Filling<'_> {
         };
         while self.volume.copied.get() < end {
             self.check()?;
-            self.worker.advance(self.volume, is_busy, |at| {
-                self.copy(at, end.saturating_sub(at), &mut buffer)
+            self.worker.advance(self.volume, is_busy, |at, most| {
+                let sectors = chunk(
+                    most,
+                    end.saturating_sub(at),
+                    [&mut buffer, &mut ahead.content],
+                );
+                self.copy(at, sectors, &mut buffer, &mut ahead)
             })?;
             if saved.elapsed().as_millis() >= CHECKPOINT_MS {
                 self.checkpoint()?;
@@ -742,24 +779,54 @@ impl Filling<'_> {
             .is_some_and(|place| place.owner().has_fill_failed())
     }
 
-    /// Copies a chunk; returns its length in sectors, 0 if its beginning is being written just now.
-    fn copy(&self, at: u64, left: u64, buffer: &mut KVec<u8>) -> Result<u32, Halt> {
-        let sectors = chunk(left, [&mut *buffer]);
+    /// Copies a chunk, and reads the next one meanwhile; returns its length in sectors, 0 if its beginning
+    /// is being written just now.
+    fn copy(
+        &self,
+        at: u64,
+        sectors: u32,
+        buffer: &mut KVec<u8>,
+        ahead: &mut Ahead,
+    ) -> Result<u32, Halt> {
+        let is_here = ahead.place.take() == Some((at, sectors));
+        if is_here {
+            core::mem::swap(buffer, &mut ahead.content);
+        }
+        let next = at.saturating_add(u64::from(sectors));
+        let left = self.bound.members.sectors.saturating_sub(next);
+        let following = u32::try_from(left).map_or(sectors, |left| sectors.min(left));
+        let meanwhile = || self.read_ahead(next, following, ahead);
         if let Some(place) = self.place {
             let (store, owner) = (place.store(), place.owner());
-            return Ok(store.copy_to_fill(self.bound, owner, at, sectors, buffer)?);
+            let to = (buffer, is_here);
+            return Ok(store.copy_to_fill(self.bound, owner, at, sectors, to, meanwhile)?);
         }
-        let bytes = usize::try_from(sectors).map_or(0, |sectors| sectors << 9);
-        buffer
-            .resize(bytes, 0, GFP_KERNEL)
-            .map_err(|_| Halt::Later(ENOMEM))?;
+        if !is_here {
+            resize(buffer, sectors).map_err(Halt::Later)?;
+            self.bound
+                .read_least_used(at, buffer)
+                .map_err(CopyError::Source)?;
+        }
         self.bound
-            .read_least_used(at, buffer)
-            .map_err(CopyError::Source)?;
-        self.bound
-            .write_disk(self.rebuild.target, at, buffer)
+            .write_disk(self.rebuild.target, at, buffer, meanwhile)
             .map_err(CopyError::Target)?;
         Ok(sectors)
+    }
+
+    /// Reads the base image where it is to be copied next. What is not read is read later.
+    fn read_ahead(&self, at: u64, sectors: u32, ahead: &mut Ahead) {
+        let is_base = self.place.is_none_or(|place| {
+            let run = place.owner().map.read_run(at, sectors);
+            run.kind == Kind::Base && run.sectors == sectors
+        });
+        if sectors == 0 || !is_base || self.worker.is_stopped() {
+            return;
+        }
+        let read = resize(&mut ahead.content, sectors)
+            .and_then(|()| self.bound.read_least_used(at, &mut ahead.content));
+        if read.is_ok() {
+            ahead.place = Some((at, sectors));
+        }
     }
 
     /// Makes all in front of the cursor durable; returns the cursor.

@@ -13,6 +13,7 @@ use super::{
     comparison::Halt,
     rebuild::{
         chunk,
+        resize,
         Next,
         Rebuilds, //
     },
@@ -188,8 +189,8 @@ impl Comparing<'_> {
             self.bound.has_io(Iterator::chain(sources, [self.due.disk]))
         };
         let (mut here, mut base) = (KVec::new(), KVec::new());
-        worker.go_on(self.volume, end, is_busy, |at| {
-            let sectors = chunk(end.saturating_sub(at), [&mut here, &mut base]);
+        worker.go_on(self.volume, end, is_busy, |at, most| {
+            let sectors = chunk(most, end.saturating_sub(at), [&mut here, &mut base]);
             self.compare(at, sectors, &mut here, &mut base)
         })
     }
@@ -203,8 +204,8 @@ impl Comparing<'_> {
         here: &mut KVec<u8>,
         base: &mut KVec<u8>,
     ) -> Result<u32, Halt> {
-        resize(here, sectors)?;
-        resize(base, sectors)?;
+        resize(here, sectors).map_err(Halt::Later)?;
+        resize(base, sectors).map_err(Halt::Later)?;
         self.bound.read_least_used(at, base).map_err(Halt::Later)?;
         let taken = match self.place {
             Some(place) => place.owner().locks.take(at, sectors),
@@ -240,7 +241,7 @@ impl Comparing<'_> {
         here: &mut KVec<u8>,
         base: &KVec<u8>,
     ) -> Result<u32, Halt> {
-        resize(here, sectors)?;
+        resize(here, sectors).map_err(Halt::Later)?;
         let (bound, disk) = (self.bound, self.due.disk);
         let device = &bound.members.disk(disk).ok_or(Halt::Turn)?.device;
         let read = bound.members.io.read(device, at, here);
@@ -287,10 +288,4 @@ fn first(here: &[u8], base: &[u8]) -> u64 {
     let mut sectors = here.chunks(512).zip(base.chunks(512));
     let at = sectors.position(|(here, base)| here != base);
     at.and_then(|at| u64::try_from(at).ok()).unwrap_or(0)
-}
-
-fn resize(buffer: &mut KVec<u8>, sectors: u32) -> Result<(), Halt> {
-    let bytes = usize::try_from(sectors).map_or(0, |sectors| sectors << 9);
-    let resized = buffer.resize(bytes, 0, GFP_KERNEL);
-    resized.map_err(|_| Halt::Later(ENOMEM))
 }

@@ -244,7 +244,8 @@ impl Slow<'_> {
 impl Worker<Store> {
     /// Copies a stretch of a volume, or the beginning of it, to the disk that is being filled; moves
     /// the cursor behind it if that stands at its beginning. Returns how many sectors were copied: 0
-    /// if the first of them are being written. Sleeps for I/O.
+    /// if the first of them are being written. With `has_base`, the buffer has the base image of it
+    /// already. While it is written, something else is done `meanwhile`. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -256,13 +257,14 @@ impl Worker<Store> {
         owner: &Owner,
         sector: u64,
         sectors: u32,
-        buffer: &mut KVec<u8>,
+        (buffer, has_base): (&mut KVec<u8>, bool),
+        meanwhile: impl FnOnce(),
     ) -> Result<u32, CopyError> {
         let locked = owner.locks.take(sector, sectors);
         if locked == 0 {
             return Ok(0);
         }
-        let result = self.copy_locked(bound, owner, sector, locked, buffer);
+        let result = self.copy_locked(bound, owner, sector, locked, (buffer, has_base), meanwhile);
         if result.is_ok() {
             // Not if it was given up meanwhile.
             let end = sector.saturating_add(u64::from(locked));
@@ -278,16 +280,17 @@ impl Worker<Store> {
         owner: &Owner,
         sector: u64,
         sectors: u32,
-        buffer: &mut KVec<u8>,
+        (buffer, has_base): (&mut KVec<u8>, bool),
+        meanwhile: impl FnOnce(),
     ) -> Result<(), CopyError> {
         let target = owner.disk().ok_or(CopyError::Target(ENXIO))?;
         // Nobody uses a slot again that is read here.
         let ticket = owner.grace.enter(current_cpu());
-        let read = self.read_to_fill(bound, owner, sector, sectors, buffer);
+        let read = self.read_to_fill(bound, owner, sector, sectors, (buffer, has_base));
         owner.grace.leave(ticket);
         read.map_err(CopyError::Source)?;
         bound
-            .write_disk(target, sector, buffer)
+            .write_disk(target, sector, buffer, meanwhile)
             .map_err(CopyError::Target)
     }
 
@@ -298,7 +301,7 @@ impl Worker<Store> {
         owner: &Owner,
         sector: u64,
         sectors: u32,
-        content: &mut KVec<u8>,
+        (content, has_base): (&mut KVec<u8>, bool),
     ) -> Result {
         content.resize(usize::try_from(sectors)? << 9, 0, GFP_KERNEL)?;
         let mut done = 0;
@@ -307,6 +310,10 @@ impl Worker<Store> {
             let run = owner.map.read_run(at, sectors.saturating_sub(done));
             if run.sectors == 0 {
                 return Err(EIO);
+            }
+            if run.kind == Kind::Base && has_base {
+                done = done.saturating_add(run.sectors);
+                continue;
             }
             if run.sectors == sectors && run.kind == Kind::Base {
                 return bound.read_least_used(at, content);
@@ -428,7 +435,7 @@ impl Worker<Store> {
         let mut at = begin;
         while at < end {
             let part = u32::try_from(PART.min(end.saturating_sub(at))).unwrap_or(1);
-            let done = self.copy_to_fill(bound, owner, at, part, &mut buffer)?;
+            let done = self.copy_to_fill(bound, owner, at, part, (&mut buffer, false), || ())?;
             if done == 0 {
                 Store::wait_a_moment();
             }

@@ -685,6 +685,12 @@ impl Bound {
         }
     }
 
+    /// I/Os that users of the volumes had until now. Does not sleep.
+    pub(crate) fn user_ios(&self) -> u64 {
+        let volumes = self.volumes.iter();
+        volumes.fold(0, |sum, volume| sum.wrapping_add(volume.stats.ios()))
+    }
+
     /// Whether a disk of these entries has I/O. Does not sleep.
     pub(crate) fn has_io(&self, entries: impl IntoIterator<Item = usize>) -> bool {
         let disk = |entry| self.members.disk(entry);

@@ -63,6 +63,11 @@ impl VolumeStats {
         self.ios.count(cpu);
     }
 
+    /// I/Os of the volume so far.
+    pub(crate) fn ios(&self) -> u64 {
+        self.ios.total()
+    }
+
     /// The disk answered with an error.
     pub(crate) fn count_error(&self, read: bool) {
         if read {

@@ -11,7 +11,10 @@ use super::{
     Group, //
 };
 use crate::{
-    bound::Volume,
+    bound::{
+        Bound,
+        Volume, //
+    },
     dm::Worker,
     env::Word,
     log, //
@@ -59,7 +62,7 @@ pub(super) enum Halt {
 }
 
 impl Worker<Rebuilds> {
-    /// Compares a volume's disk up to `end`, from where it stands, as long as it is this volume's turn.
+    /// Compares a volume's disk to its end, from where it stands, as long as it is this volume's turn.
     /// `compare` is told where, and of how many sectors at most, and returns how many it has done. Sleeps
     /// for I/O.
     ///
@@ -68,17 +71,17 @@ impl Worker<Rebuilds> {
     /// Say why it is not at the end.
     pub(super) fn go_on(
         &self,
+        bound: &Bound,
         volume: &Volume,
-        end: u64,
         is_busy: impl Fn() -> bool,
         mut compare: impl FnMut(u64, u32) -> Result<u32, Halt>,
     ) -> Result<(), Halt> {
         let turn = Instant::<Monotonic>::now();
-        while volume.copied.get() < end {
+        while volume.copied.get() < bound.members.sectors {
             if self.is_stopped() || turn.elapsed().as_millis() >= TURN_MS {
                 return Err(Halt::Turn);
             }
-            self.advance(volume, &is_busy, &mut compare)?;
+            self.advance(bound, volume, &is_busy, &mut compare)?;
         }
         Ok(())
     }

@@ -38,9 +38,6 @@ use kernel::prelude::*;
 /// there is.
 const CHUNK_SECTORS: u32 = 64;
 
-/// Before it compares so many sectors, it lets I/O of users go first.
-const TURN_SECTORS: u64 = 512;
-
 /// Whether a volume's disk is being compared with its increments.
 pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
     let is_over = |volume: &Volume| volume.compared.is_over.get() != 0;
@@ -57,9 +54,9 @@ impl Group {
             return Next::Nothing;
         };
         let end = bound.members.sectors;
-        let is_busy = || volume.copied.get() & (TURN_SECTORS - 1) == 0 && is_busy(bound, entry);
+        let is_busy = || is_busy(bound, entry);
         let result = worker
-            .go_on(volume, end, is_busy, |at, _| {
+            .go_on(bound, volume, is_busy, |at, _| {
                 let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
                 self.compare_some(bound, entry, volume, at, CHUNK_SECTORS.min(left))
             })

@@ -89,6 +89,8 @@ const RETRY_MS: u32 = 5000;
 
 /// A chunk waits for I/O of users so long at most, in milliseconds.
 const YIELD_MS: u32 = 100;
+/// Or until they had so many I/Os: of a hundred, less than one has to wait for a chunk.
+const YIELD_IOS: u64 = 256;
 
 /// Fills disks.
 #[pin_data]
@@ -104,6 +106,10 @@ pub(super) struct Rebuilds {
     rate: Word,
     /// 1 after the log has said that there is nothing to copy from.
     is_stuck: Word,
+    /// Sectors that were done since I/O of users went first.
+    done: Word,
+    /// I/Os that users had had until then.
+    ios: Word,
 }
 
 impl Rebuilds {
@@ -115,6 +121,8 @@ impl Rebuilds {
             is_auto: Word::new(0),
             rate: Word::new(0),
             is_stuck: Word::new(0),
+            done: Word::new(0),
+            ios: Word::new(0),
         }? Error);
         Worker::new(rebuilds)
     }
@@ -132,12 +140,13 @@ impl Rebuilds {
     /// That of `part`.
     pub(super) fn advance<E>(
         &self,
+        bound: &Bound,
         volume: &Volume,
         is_busy: impl Fn() -> bool,
         part: impl FnOnce(u64, u32) -> Result<u32, E>,
     ) -> Result<(), E> {
         let began = Instant::<Monotonic>::now();
-        let most = match self.give_way(is_busy) {
+        let most = match self.give_way(bound, is_busy) {
             true => LARGE_SECTORS,
             false => CHUNK_SECTORS,
         };
@@ -147,18 +156,30 @@ impl Rebuilds {
             fsleep(Delta::from_micros(100));
         }
         volume.copied.set(at.saturating_add(u64::from(sectors)));
+        self.done.add(u64::from(sectors));
         self.keep_to_rate(began, sectors);
         Ok(())
     }
 
-    /// Lets I/O of users go first, for a while, as long as some disk `is_busy`. Returns whether there was
-    /// none. Sleeps.
-    fn give_way(&self, is_busy: impl Fn() -> bool) -> bool {
+    /// Lets I/O of users go first, for a while, if enough was done since the last time and they have
+    /// any: some disk `is_busy`, or was since. Returns whether they have none. Sleeps.
+    fn give_way(&self, bound: &Bound, is_busy: impl Fn() -> bool) -> bool {
+        if self.done.get() < u64::from(CHUNK_SECTORS) {
+            return false;
+        }
+        self.done.set(0);
+        let begin = bound.user_ios();
+        let mut last = self.ios.swap(begin);
+        let mut now = begin;
         for waited in 0..YIELD_MS {
-            if self.is_stopped() || !is_busy() {
-                return waited == 0;
+            let is_quiet = now == last && !is_busy();
+            if is_quiet || self.is_stopped() || now.saturating_sub(begin) >= YIELD_IOS {
+                return is_quiet && waited == 0;
             }
             fsleep(Delta::from_millis(1));
+            last = now;
+            now = bound.user_ios();
+            self.ios.set(now);
         }
         false
     }
@@ -739,14 +760,15 @@ impl Filling<'_> {
         };
         while self.volume.copied.get() < end {
             self.check()?;
-            self.worker.advance(self.volume, is_busy, |at, most| {
-                let sectors = chunk(
-                    most,
-                    end.saturating_sub(at),
-                    [&mut buffer, &mut ahead.content],
-                );
-                self.copy(at, sectors, &mut buffer, &mut ahead)
-            })?;
+            self.worker
+                .advance(self.bound, self.volume, is_busy, |at, most| {
+                    let sectors = chunk(
+                        most,
+                        end.saturating_sub(at),
+                        [&mut buffer, &mut ahead.content],
+                    );
+                    self.copy(at, sectors, &mut buffer, &mut ahead)
+                })?;
             if saved.elapsed().as_millis() >= CHECKPOINT_MS {
                 self.checkpoint()?;
                 saved = Instant::<Monotonic>::now();

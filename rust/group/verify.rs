@@ -189,7 +189,7 @@ impl Comparing<'_> {
             self.bound.has_io(Iterator::chain(sources, [self.due.disk]))
         };
         let (mut here, mut base) = (KVec::new(), KVec::new());
-        worker.go_on(self.volume, end, is_busy, |at, most| {
+        worker.go_on(self.bound, self.volume, is_busy, |at, most| {
             let sectors = chunk(most, end.saturating_sub(at), [&mut here, &mut base]);
             self.compare(at, sectors, &mut here, &mut base)
         })

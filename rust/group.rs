@@ -2,6 +2,7 @@
 
 //! One group, over all tables of its mapped device.
 
+mod add;
 mod announce;
 mod attributes;
 mod comparison;
@@ -74,7 +75,8 @@ use crate::{
         select::Selector,
         table_line::{
             ReadPolicy,
-            TableLine, //
+            TableLine,
+            VolumeLine, //
         }, //
     },
 };
@@ -139,6 +141,8 @@ struct State {
     homes: Homes,
     /// The last event count that was seen.
     events: Option<u64>,
+    /// Entries that joined the group since the table was loaded; some may have left it again.
+    added: KVec<VolumeLine<DeviceNumber>>,
     /// Counters of all entries that there ever were.
     stats: KVec<(Id, Arc<VolumeStats>)>,
     /// Volumes that are loaded.
@@ -187,6 +191,8 @@ pub(crate) enum Detail {
     Taken(DeviceNumber),
     /// Not to be written, for this reason.
     ReadOnly(&'static str),
+    /// It was added to the group, and its device is not here yet.
+    Added,
     /// Its attribute is being changed.
     Changing,
     /// Its last changes could not be written.
@@ -206,6 +212,9 @@ impl fmt::Display for Detail {
             }
             Detail::Taken(number) => write!(f, "already loaded by device {number}"),
             Detail::ReadOnly(why) => write!(f, "needs a read-only table: {why}"),
+            Detail::Added => {
+                f.write_str("it was added, load the group's table with it before its own")
+            }
             Detail::Changing => f.write_str("its attribute is being changed"),
             Detail::Lost => f.write_str(
                 "its last changes are lost; with the volume removed, load the group's table again",
@@ -261,6 +270,7 @@ impl Group {
                 table: None,
                 homes: Homes::fresh(0),
                 events: None,
+                added: KVec::new(),
                 stats: KVec::new(),
                 claims: KVec::new(),
                 is_live: false,
@@ -388,10 +398,11 @@ impl Group {
             .is_some_and(|before| before.saturating_add(openings) != events);
         _old = state.bound.replace(bound.clone());
         let old_table = state.table.replace(table);
+        let old_added = core::mem::take(&mut state.added);
         state.homes = homes;
         state.is_live = true;
         drop(state);
-        drop(old_table);
+        drop((old_table, old_added));
         if let Some(bound) = self.bound() {
             bound.go_on();
             self.start_rebuilds(bound, &line.features);
@@ -692,7 +703,17 @@ impl Group {
             let number = claim.number;
             return Err(refuse(format_args!("loaded by device {number}"), EBUSY));
         }
-        let next = table.with_removed(lid).map_err(|error| match error {
+        // What was added and never was in use is filled by nobody.
+        let stopped = match table.position(lid) {
+            Some(entry) if entry >= bound.volumes.len() => table.with_rebuild_stopped(entry)?,
+            _ => None,
+        };
+        let stopped = match stopped {
+            Some(stopped) => Some(KBox::new(stopped, GFP_KERNEL)?),
+            None => None,
+        };
+        let from = stopped.as_ref().unwrap_or(table);
+        let next = from.with_removed(lid).map_err(|error| match error {
             RemoveError::NoMemory => ENOMEM,
             RemoveError::Unknown => refuse(format_args!("{error}"), ENODEV),
             _ => refuse(format_args!("{error}"), EBUSY),
@@ -759,15 +780,22 @@ impl Group {
         Ok(())
     }
 
-    /// Whether the entry of a table left the group since that was loaded.
-    pub(crate) fn is_removed(&self, members: &Members, entry: usize) -> bool {
+    /// Writes the line of a table of these members: if it is the live one, as it is by now.
+    pub(crate) fn write_line(
+        &self,
+        members: &Members,
+        line: &TableLine<DeviceNumber>,
+        out: &mut Writer<'_>,
+    ) -> fmt::Result {
         let state = self.state.lock();
-        match (&state.table, &state.bound) {
-            (Some(table), Some(bound)) if bound.members.table == members.table => {
-                table.is_removed(entry)
-            }
-            _ => false,
-        }
+        let is_live = |bound: &&Arc<Bound>| bound.members.table == members.table;
+        let live = state.bound.as_ref().filter(is_live);
+        let table = live.and_then(|_| state.table.as_ref());
+        let added = table.map_or(&[][..], |_| &state.added);
+        let is_removed = |entry| table.is_some_and(|table| table.is_removed(entry));
+        line.write(out, added, is_removed, |out, number| {
+            write!(out, "{number}")
+        })
     }
 
     /// Commits a table and puts it in the place of the old one; under `commits`.
@@ -813,6 +841,13 @@ impl Group {
         let Some((volume, view)) = found else {
             return Err(Refusal::new(c"LID: no such entry", ENODEV, Detail::Unknown));
         };
+        if state.added.iter().any(|added| added.lid == *lid) {
+            return Err(Refusal::new(
+                c"LID: in use after the next load of the group's table",
+                EAGAIN,
+                Detail::Added,
+            ));
+        }
         if !volume.attr.is_volume() {
             let detail = Detail::NoVolume(volume.attr);
             return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
@@ -943,7 +978,8 @@ impl Group {
             return Ok(());
         };
         table.write_query(out, |out, entry| {
-            match line.volumes.get(entry).and_then(|volume| volume.dev) {
+            let mut entries = Iterator::chain(line.volumes.iter(), &state.added);
+            match entries.nth(entry).and_then(|volume| volume.dev) {
                 Some(number) => write!(out, "{number}"),
                 None => out.write_str("-"),
             }

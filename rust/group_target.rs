@@ -35,6 +35,7 @@ use crate::{
         Registry, //
     },
     svol_core::{
+        group::NewEntry,
         id::Id,
         message::Message,
         table_line::TableLine,
@@ -148,11 +149,7 @@ impl Target for GroupTarget {
     fn status(&self, kind: StatusKind, out: &mut Writer<'_>) -> core::fmt::Result {
         match kind {
             StatusKind::Info => self.group.write_status(out),
-            StatusKind::Table => {
-                let is_removed = |entry| self.group.is_removed(&self.members, entry);
-                self.line
-                    .write(out, is_removed, |out, number| write!(out, "{number}"))
-            }
+            StatusKind::Table => self.group.write_line(&self.members, &self.line, out),
             StatusKind::Ima => {
                 let [major, minor, patch] = crate::VERSION;
                 write!(
@@ -185,6 +182,21 @@ impl Target for GroupTarget {
             Message::RebuildRate(rate) => {
                 self.group.set_rebuild_rate(rate);
                 Ok(())
+            }
+            Message::Add {
+                lid,
+                attr,
+                dev,
+                rlid,
+            } => {
+                let new = NewEntry {
+                    lid,
+                    attr,
+                    rlid,
+                    has_disk: dev.is_some(),
+                };
+                let registry = self.group.registry();
+                self.group.add(registry, &self.members, &new, dev)
             }
             Message::Remove(lid) => self.group.remove(&lid),
             Message::ReplaceMeta { device, dev } => {

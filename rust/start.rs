@@ -206,24 +206,28 @@ fn find_stores(
     Ok(stores)
 }
 
-/// Looks at the stores that failed and are to be in use again; each with its header if it has to be made
-/// first. Writes nothing.
+/// Looks at the stores that failed and are to be in use again, and at those that joined the group; each
+/// with its header if it has to be made first. Writes nothing.
 #[inline(never)]
 fn find_again(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Option<Header>)>> {
     let mut back = KVec::new();
+    // Without its device it has failed again.
     for entry in table.awaited_stores() {
-        // Without its device it has failed again.
         if members.disk(entry).is_some() {
-            back.push(
-                (entry, store::find_again(members, table, entry)?),
-                GFP_KERNEL,
-            )?;
+            let header = store::find_again(members, table, entry)?;
+            back.push((entry, header), GFP_KERNEL)?;
+        }
+    }
+    for entry in table.new_stores() {
+        if members.disk(entry).is_some() {
+            let header = store::new_header(members, table, entry)?;
+            back.push((entry, header), GFP_KERNEL)?;
         }
     }
     Ok(back)
 }
 
-/// Takes stores back that failed before. Each is told of the event count before the metadata says that it
+/// Takes stores back that failed before, or are new. Each is told of the event count before the metadata says that it
 /// is in use: a crash in between leaves a store that is not in use yet, or one that has seen the
 /// event before.
 #[inline(never)]
@@ -245,15 +249,20 @@ fn take_back(
             store::find(members, &table, entry, events, true)?,
             GFP_KERNEL,
         )?;
-        entries.push(entry, GFP_KERNEL)?;
+        let is_new = table.new_stores().any(|new| new == entry);
+        entries.push((entry, is_new), GFP_KERNEL)?;
     }
     note_events(stores, members, &table)?;
-    let table = match table.with_stores_back(|entry| entries.contains(&entry))? {
-        Some(next) => commit(members, homes, boxed(next)?)?,
-        None => table,
-    };
-    for volume in entries.iter().filter_map(|entry| table.volume(*entry)) {
-        log::info!(table.id(), "increments {}: in use again", volume.lid);
+    let table =
+        match table.with_stores_back(|entry| entries.iter().any(|(back, _)| *back == entry))? {
+            Some(next) => commit(members, homes, boxed(next)?)?,
+            None => table,
+        };
+    for (entry, is_new) in entries {
+        if let Some(volume) = table.volume(entry) {
+            let again = if is_new { "" } else { " again" };
+            log::info!(table.id(), "increments {}: in use{again}", volume.lid);
+        }
     }
     Ok(table)
 }

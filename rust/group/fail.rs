@@ -60,6 +60,13 @@ impl Group {
             }
         })?;
         match bound.store_at(disk) {
+            _ if disk >= bound.volumes.len() => {
+                log::notice!(
+                    group,
+                    "message \"fail\": LID {lid}: it was added, and is not in use before the next load"
+                );
+                return Err(EAGAIN);
+            }
             Some(store) => store.begin_failure(true),
             None if bound.begin_failure(disk, true) => (),
             None => {

@@ -421,7 +421,7 @@ impl Group {
 
     /// While a volume gets another attribute, its increments are copied to its disk: even if that has
     /// failed meanwhile, it must not be filled with something else.
-    fn refuse_while_changing(&self, message: &str, lid: &Id) -> Result {
+    pub(super) fn refuse_while_changing(&self, message: &str, lid: &Id) -> Result {
         let is_changing = self.state.lock().changing.is_some();
         if is_changing {
             log::notice!(
@@ -517,7 +517,9 @@ impl Group {
         let Some(table) = state.table.as_ref() else {
             return Next::Nothing;
         };
-        let first = table.rebuilds().next();
+        // Of what was added the device is not here yet.
+        let is_here = |rebuild: &Rebuild| rebuild.target < bound.volumes.len();
+        let first = table.rebuilds().find(is_here);
         let found = first.and_then(|rebuild| {
             let volume = table.volume(rebuild.entry)?.lid;
             Some((rebuild, volume, table.volume(rebuild.target)?.lid))

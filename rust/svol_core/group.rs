@@ -8,6 +8,7 @@
 //!
 //! Entries are known by their index in the table line.
 
+mod add;
 mod attributes;
 mod bind;
 mod change;
@@ -22,6 +23,10 @@ pub mod states;
 mod table_tests;
 mod verify;
 
+pub use add::{
+    AddError,
+    NewEntry, //
+};
 pub use attributes::AttrError;
 pub use bind::{
     BindError,
@@ -58,7 +63,8 @@ use super::{
 #[derive(Debug, PartialEq)]
 pub struct GroupTable {
     /// What is, or is to be, on the metadata devices; its records are in the order of the table
-    /// line, with those of entries that were removed since it was loaded.
+    /// line, with those of entries that were removed since it was loaded, and behind them those that
+    /// were added.
     metadata: Metadata,
     /// Whether in-place volumes may be written without a log.
     allow_unprotected: bool,
@@ -91,7 +97,8 @@ impl GroupTable {
         self.metadata.head.phase == Phase::Initialising
     }
 
-    /// All entries, in the order of the table line, those that left the group too.
+    /// All entries, in the order of the table line, those that left the group too; then those that
+    /// joined it since.
     pub fn volumes(&self) -> &[VolumeRecord] {
         &self.metadata.volumes
     }

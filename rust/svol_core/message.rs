@@ -9,7 +9,7 @@
 //! readd <LID>
 //! rollback <LID>
 //! set_attr <LID> ro|rw [<start> <len>]
-//! add <LID> <attr> <dev> <RLID or ->
+//! add <LID> <attr> <dev or -> <RLID or ->
 //! remove <LID>
 //! replace_meta <n> <dev>
 //! scrub start [repair]
@@ -80,8 +80,8 @@ pub enum Message<'a> {
         lid: Id,
         /// The part that it plays.
         attr: Attr,
-        /// The path of its device.
-        dev: &'a [u8],
+        /// The path of its device; `None` if it is to have none.
+        dev: Option<&'a [u8]>,
         /// The increments entry where its changes go.
         rlid: Option<Id>,
     },
@@ -371,7 +371,12 @@ where
     let lid = need_id(words)?;
     let word = words.need(MessageProblem::Missing("attr"))?;
     let attr = Attr::parse(word.text).ok_or(word.flaw(MessageProblem::Attr))?;
-    let dev = need_dev(words)?;
+    let word = words.need(MessageProblem::Missing("device"))?;
+    let dev = match word.text {
+        b"-" => None,
+        b"" => return Err(word.flaw(MessageProblem::Dev)),
+        path => Some(path),
+    };
     let word = words.need(MessageProblem::Missing("RLID"))?;
     let rlid = match word.text {
         b"-" => None,
@@ -493,17 +498,21 @@ mod tests {
             parse("restore A onto B"),
             Ok(Message::Restore { lid: a, onto })
         );
-        let (lid, attr, rlid, dev) = (a, Attr::Rw, Some(b), &b"/dev/x"[..]);
+        let (lid, attr, rlid, path) = (a, Attr::Rw, Some(b), &b"/dev/x"[..]);
         let set = |range| Ok(Message::SetAttr { lid, attr, range });
         assert_eq!(parse("set_attr A rw"), set(None));
         assert_eq!(parse("set_attr A rw 8 16"), set(Some(range)));
-        let add = Message::Add {
-            lid,
-            attr,
-            dev,
-            rlid,
+        let add = |dev| {
+            Ok(Message::Add {
+                lid,
+                attr,
+                dev,
+                rlid,
+            })
         };
-        assert_eq!(parse("add A rw /dev/x B"), Ok(add));
+        assert_eq!(parse("add A rw /dev/x B"), add(Some(path)));
+        assert_eq!(parse("add A rw - B"), add(None));
+        let dev = path;
         let replace = Message::ReplaceMeta { device: 1, dev };
         assert_eq!(parse("replace_meta 2 /dev/x"), Ok(replace));
         Ok(())
@@ -549,7 +558,7 @@ mod tests {
             ("set_attr A ro 18446744073709551615 1", 4, Range),
             ("set_attr A ro 0 8 8", 5, Trailing),
             ("add A rx /dev/x -", 2, Attr),
-            ("add A rw - -", 3, Dev),
+            ("add A rw", 3, Missing("device")),
             ("add A rw /dev/x", 4, Missing("RLID")),
             ("add A spare /dev/x B", 4, Rlid),
             ("replace_meta 0 /dev/x", 1, Number),

@@ -157,7 +157,7 @@ impl<D> TableLine<D> {
     /// Prints the arguments; `dev` prints a device, as a word without spaces.
     ///
     /// Features that have their default value are left out, and so are entries that `is_removed`
-    /// tells to be no longer in the group.
+    /// tells to be no longer in the group. Entries that were `added` to it come behind those of the line.
     ///
     /// # Errors
     ///
@@ -165,6 +165,7 @@ impl<D> TableLine<D> {
     pub fn write<F>(
         &self,
         out: &mut dyn fmt::Write,
+        added: &[VolumeLine<D>],
         is_removed: impl Fn(usize) -> bool,
         mut dev: F,
     ) -> fmt::Result
@@ -183,7 +184,7 @@ impl<D> TableLine<D> {
             dev_or_dash(out, device)?;
         }
         let entries = || {
-            let entries = self.volumes.iter().enumerate();
+            let entries = Iterator::chain(self.volumes.iter(), added).enumerate();
             entries.filter(|(entry, _)| !is_removed(*entry))
         };
         write!(out, " {}", entries().count())?;

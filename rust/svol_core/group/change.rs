@@ -130,8 +130,8 @@ impl GroupTable {
         })
     }
 
-    /// The group after increments volumes that were awaited are in use again: those for which `is_open`
-    /// is true of their entry. `None` if there are none.
+    /// The group after increments volumes are in use that were awaited, or are new: those for which
+    /// `is_open` is true of their entry. `None` if there are none.
     ///
     /// # Errors
     ///
@@ -143,13 +143,14 @@ impl GroupTable {
         self.changed(|metadata| {
             let mut any = false;
             for (entry, volume) in metadata.volumes.iter_mut().enumerate() {
-                if volume.attr == Attr::Increments
-                    && is_open(entry)
-                    && mark(&mut volume.state, DiskEvent::Opened)
-                {
+                if volume.attr != Attr::Increments || !is_open(entry) {
+                    continue;
+                }
+                if mark(&mut volume.state, DiskEvent::Opened) {
                     enter(volume, Event::Readded, None);
                     any = true;
                 }
+                any |= mark(&mut volume.state, DiskEvent::HasStore);
             }
             any
         })

@@ -226,7 +226,8 @@ impl GroupTable {
         if volume.attr == Attr::Increments {
             return Err(TargetFlaw::Increments);
         }
-        if volume.state.failed || volume.state.removed {
+        // One that was added is not here yet.
+        if volume.state.failed || volume.state.removed || volume.disk_sectors == 0 {
             return Err(TargetFlaw::Failed);
         }
         if volume.disk_sectors < self.head().sectors {

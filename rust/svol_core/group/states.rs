@@ -159,7 +159,7 @@ pub enum Disk {
 pub enum DiskEvent {
     /// The group is made: it has the base image.
     HasBase,
-    /// The group is made: it has an empty store.
+    /// The group is made, or the entry is new: it has an empty store.
     HasStore,
     /// It is compared with the base image, and holds something else.
     Differs,

@@ -84,6 +84,7 @@ fn print(line: &TableLine<&[u8]>) -> String {
     let mut text = String::new();
     line.write(
         &mut text,
+        &[],
         |_| false,
         |out, dev| out.write_str(std::str::from_utf8(dev).unwrap()),
     )

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries join the group, as a message wants.
+//!
+//! All that is written is their record in the metadata. The table that is loaded next has their devices;
+//! what those hold is looked at then, and a device that does not fit is refused as any other one.
+
+use super::Group;
+use crate::{
+    dm::{
+        device_number,
+        DeviceNumber, //
+    },
+    log,
+    members::Members,
+    registry::Registry,
+    svol_core::{
+        group::{
+            AddError,
+            NewEntry, //
+        },
+        id::Id,
+        table_line::VolumeLine,
+        text::Quoted, //
+    },
+};
+use kernel::prelude::*;
+
+impl Group {
+    /// Adds an entry to the group, as a message of the table of these members wants; `path` is its
+    /// device. It is in use from the next load of the table on. Sleeps for I/O of the metadata.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not; nothing has changed then.
+    #[inline(never)]
+    pub(crate) fn add(
+        &self,
+        registry: &Registry,
+        members: &Members,
+        new: &NewEntry,
+        path: Option<&[u8]>,
+    ) -> Result {
+        // Before the locks: it may sleep for whatever has the path.
+        let number = path.map(|path| (path, device_number(path)));
+        let _commits = self.commits.lock();
+        let (bound, homes) = self.live_table(members, "add")?;
+        self.refuse_while_changing("add", &new.lid)?;
+        let (name, lid) = (self.name(), new.lid);
+        let refuse = |why: core::fmt::Arguments<'_>, error: Error| {
+            log::notice!(name, "message \"add\": LID {lid}: {why}");
+            error
+        };
+        let dev = match number {
+            None => None,
+            Some((_, Ok(number))) => Some(number),
+            Some((path, Err(error))) => {
+                let (path, errno) = (Quoted(path), error.to_errno());
+                return Err(refuse(format_args!("device {path}: error {errno}"), error));
+            }
+        };
+        if let Some(number) = dev {
+            if number == self.number || self.has_device(members, number) {
+                return Err(refuse(
+                    format_args!("device {number}: the group uses it already"),
+                    EBUSY,
+                ));
+            }
+            if let Err(id) = registry.check_device(self.number, number) {
+                return Err(refuse(
+                    format_args!("device {number}: in use by the group {id}"),
+                    EBUSY,
+                ));
+            }
+        }
+        if bound.store_of(&lid).is_some() {
+            let why = format_args!(
+                "the blocks of a volume of this name are given back still; load the group's table later"
+            );
+            return Err(refuse(why, EBUSY));
+        }
+
+        let mut state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let next = table.with_added(new).map_err(|error| match error {
+            AddError::NoMemory => ENOMEM,
+            AddError::Known => refuse(format_args!("{error}"), EEXIST),
+            AddError::Left => refuse(format_args!("{error}"), EBUSY),
+            AddError::StoreFailed(_) | AddError::NoSource => refuse(format_args!("{error}"), EIO),
+            _ => refuse(format_args!("{error}"), EINVAL),
+        })?;
+        let next = KBox::new(next, GFP_KERNEL)?;
+        state.added.reserve(1, GFP_KERNEL)?;
+        drop(state);
+        self.commit(&bound, &homes, next).inspect_err(|error| {
+            let errno = error.to_errno();
+            refuse(format_args!("not added: error {errno}"), *error);
+        })?;
+        let line = VolumeLine {
+            lid,
+            attr: new.attr,
+            dev,
+            rlid: new.rlid,
+        };
+        // There is room.
+        let _ = self.state.lock().added.push_within_capacity(line);
+        log::info!(
+            name,
+            "{lid}: added, in use when the group's table is loaded with it"
+        );
+        Ok(())
+    }
+
+    /// Whether the live table, or an entry that was added to it, has this device.
+    fn has_device(&self, members: &Members, number: DeviceNumber) -> bool {
+        let state = self.state.lock();
+        let mut added = state.added.iter();
+        members.numbers().any(|(known, _)| known == number)
+            || added.any(|line| line.dev == Some(number) && has_entry(&state, &line.lid))
+    }
+}
+
+/// Whether an entry that was added is in the group still.
+fn has_entry(state: &super::State, lid: &Id) -> bool {
+    let table = state.table.as_ref();
+    table.is_some_and(|table| table.position(lid).is_some())
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries join the group.
+//!
+//! From then on the metadata has them, and every line has to; they are in use when such a line is loaded,
+//! since devices come with lines. What their devices hold counts for nothing: a volume's disk is filled
+//! as that of one that lost its own, and an increments volume has to be blank.
+
+use super::GroupTable;
+use crate::{
+    env::{
+        AllocError,
+        Vec, //
+    },
+    svol_core::{
+        attr::Attr,
+        health::Health,
+        id::Id,
+        meta::{
+            DiskState,
+            RebuildRecord,
+            VolumeRecord, //
+        },
+        table_line::MAX_VOLUMES, //
+    },
+};
+use core::fmt;
+
+/// An entry that is to join the group.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry {
+    /// Its LID.
+    pub lid: Id,
+    /// The part that it plays.
+    pub attr: Attr,
+    /// The increments entry where its changes go.
+    pub rlid: Option<Id>,
+    /// It has a disk of its own.
+    pub has_disk: bool,
+}
+
+/// Why an entry can't join the group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AddError {
+    /// Memory ran out.
+    NoMemory,
+    /// The group has an entry with this LID.
+    Known,
+    /// An entry with this LID left the group, and the live table knows it still.
+    Left,
+    /// The group has as many entries as it can have.
+    TooMany,
+    /// Only a diverted volume can be without a disk.
+    NoDisk,
+    /// Nobody could write to it before its disk is filled.
+    NoIncrements,
+    /// There is no increments entry with this LID.
+    Rlid(Id),
+    /// That increments volume failed.
+    StoreFailed(Id),
+    /// No disk is left that has the base image.
+    NoSource,
+}
+
+impl From<AllocError> for AddError {
+    fn from(_: AllocError) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl fmt::Display for AddError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("out of memory"),
+            Self::Known => f.write_str("the group has such an entry"),
+            Self::Left => {
+                f.write_str("an entry of this name left the group, load the group's table first")
+            }
+            Self::TooMany => write!(f, "the group has {MAX_VOLUMES} entries, which is the most"),
+            Self::NoDisk => {
+                f.write_str("device: only an ro volume with an RLID can be without one")
+            }
+            Self::NoIncrements => f.write_str("RLID: an rw volume needs one"),
+            Self::Rlid(rlid) => write!(f, "RLID {rlid}: no increments volume of the group"),
+            Self::StoreFailed(rlid) => write!(f, "RLID {rlid}: it failed"),
+            Self::NoSource => f.write_str("no disk is left that has the base image"),
+        }
+    }
+}
+
+impl GroupTable {
+    /// The group with one more entry, behind all others.
+    ///
+    /// # Errors
+    ///
+    /// See [`AddError`].
+    #[inline(never)]
+    pub fn with_added(&self, new: &NewEntry) -> Result<Self, AddError> {
+        self.check_added(new)?;
+        let is_filled = new.attr.is_volume() && new.has_disk;
+        let record = VolumeRecord {
+            lid: new.lid,
+            attr: new.attr,
+            rlid: new.rlid,
+            disk: (!new.attr.is_volume()).then_some(new.lid),
+            health: match new.attr {
+                Attr::Spare => Health::Spare,
+                _ if is_filled => Health::Rebuilding,
+                _ => Health::InSync,
+            },
+            state: DiskState::default(),
+            // Until it is here.
+            disk_sectors: 0,
+            failed_at: 0,
+        };
+        let metadata = self.metadata();
+        let mut volumes = Vec::try_with_capacity(metadata.volumes.len().saturating_add(1))?;
+        for volume in metadata.volumes.iter() {
+            volumes.try_push(*volume)?;
+        }
+        volumes.try_push(record)?;
+        let mut rebuilds = Vec::try_with_capacity(metadata.rebuilds.len().saturating_add(1))?;
+        for rebuild in metadata.rebuilds.iter() {
+            rebuilds.try_push(*rebuild)?;
+        }
+        if is_filled {
+            rebuilds.try_push(RebuildRecord {
+                lid: new.lid,
+                target: new.lid,
+                cursor: 0,
+            })?;
+        }
+        let mut next = self.next_state()?;
+        next.metadata.volumes = volumes;
+        next.metadata.rebuilds = rebuilds;
+        let entry = next.position(&new.lid).ok_or(AddError::Known)?;
+        match new.attr.is_volume() && !next.is_served(entry) {
+            true => Err(AddError::NoSource),
+            false => Ok(next),
+        }
+    }
+
+    fn check_added(&self, new: &NewEntry) -> Result<(), AddError> {
+        let has_it = |volume: &&VolumeRecord| volume.lid == new.lid;
+        if let Some(known) = self.volumes().iter().find(has_it) {
+            return Err(match known.state.removed {
+                true => AddError::Left,
+                false => AddError::Known,
+            });
+        }
+        if self.members().count() >= MAX_VOLUMES {
+            return Err(AddError::TooMany);
+        }
+        let is_clone = new.attr == Attr::Ro && new.rlid.is_some();
+        if !new.has_disk && !is_clone {
+            return Err(AddError::NoDisk);
+        }
+        let Some(rlid) = new.rlid else {
+            return match new.attr {
+                Attr::Rw => Err(AddError::NoIncrements),
+                _ => Ok(()),
+            };
+        };
+        let store = self
+            .metadata()
+            .members()
+            .find(|store| store.lid == rlid && store.attr == Attr::Increments)
+            .filter(|_| new.attr.is_volume())
+            .ok_or(AddError::Rlid(rlid))?;
+        match store.state.failed || store.disk.is_none() {
+            true => Err(AddError::StoreFailed(rlid)),
+            false => Ok(()),
+        }
+    }
+
+    /// The increments volumes that joined the group, and hold no store yet.
+    pub fn new_stores(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_new = |volume: &VolumeRecord| {
+            volume.attr == Attr::Increments && !volume.state.formatted && !volume.state.failed
+        };
+        // Those of a group that is being made are made with it.
+        let is_active = !self.is_initialising();
+        self.members()
+            .filter(move |(_, volume)| is_active && is_new(volume))
+            .map(|(entry, _)| entry)
+    }
+}

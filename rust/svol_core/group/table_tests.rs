@@ -5,11 +5,13 @@
 #[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_group))]
 mod tests {
     use super::super::{
+        AddError,
         AttrError,
         BindError,
         Counters,
         FailError,
         GroupTable,
+        NewEntry,
         RemoveError, //
     };
     use crate::{
@@ -268,6 +270,90 @@ mod tests {
         assert!(!changed);
         assert_eq!(sources(&again), 0b110);
         assert_eq!(health(&again, 0), Some(Health::Failed));
+        Ok(())
+    }
+
+    fn added(
+        table: &GroupTable,
+        lid: &str,
+        attr: Attr,
+        rlid: Option<&str>,
+        has_disk: bool,
+    ) -> Result<Result<GroupTable, AddError>, Failed> {
+        let rlid = match rlid {
+            Some(rlid) => Some(id(rlid)?),
+            None => None,
+        };
+        Ok(table.with_added(&NewEntry {
+            lid: id(lid)?,
+            attr,
+            rlid,
+            has_disk,
+        }))
+    }
+
+    #[test]
+    fn entries_join_the_group() -> Test {
+        let table = active(FIGURE_9)?;
+        let next = added(&table, "LV3", Attr::Rw, Some("DLV2"), true)?.map_err(|_| Failed)?;
+        assert_eq!(next.head().events, table.head().events + 1);
+        assert_eq!(next.volumes().len(), 6);
+        assert_eq!(next.health(5), Some(Health::Rebuilding));
+        assert_eq!(next.rebuild_of(5).map(|rebuild| rebuild.target), Some(5));
+        assert!(next.is_served(5) && !next.sources().any(|source| source == 5));
+        let next = added(&next, "DLV3", Attr::Increments, None, true)?.map_err(|_| Failed)?;
+        assert!(next.new_stores().eq([6]));
+        let next = added(&next, "C1", Attr::Ro, Some("DLV3"), false)?.map_err(|_| Failed)?;
+        let next = added(&next, "S1", Attr::Spare, None, true)?.map_err(|_| Failed)?;
+        assert_eq!(next.health(7), Some(Health::InSync));
+        assert_eq!(next.health(8), Some(Health::Spare));
+        let known = next.metadata().try_clone()?;
+        assert!(known.check().is_ok());
+
+        // Old lines lack them. A line that has them fits; sizes are news.
+        let error = bind(FIGURE_9, next.metadata().try_clone()?).err();
+        assert_eq!(error, Some(BindError::Unlisted(id("LV3")?)));
+        const EXTENDED: &str = "G0 128 2 /m0 /m1 9 LV0 ro /sda - LV1 ro /sdb - \
+            LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments /sde - LV3 rw /sdf DLV2 \
+            DLV3 increments /sdg - C1 ro - DLV3 S1 spare /sdh -";
+        let (bound, changed) = bind(EXTENDED, known)?;
+        assert!(changed);
+        assert_eq!(bound.health(7), Some(Health::InSync));
+        let opened = bound.with_stores_back(|entry| entry == 6)?.ok_or(Failed)?;
+        assert!(opened.new_stores().next().is_none());
+        assert!(opened.volume(6).is_some_and(|store| store.state.formatted));
+        let filled = opened.with_rebuilt(5)?.ok_or(Failed)?;
+        assert_eq!(filled.health(5), Some(Health::InSync));
+        Ok(())
+    }
+
+    #[test]
+    fn entries_that_cannot_join() -> Test {
+        let table = active(FIGURE_9)?;
+        let why = |lid: &str, attr: Attr, rlid: Option<&str>, has_disk: bool| {
+            Ok::<_, Failed>(added(&table, lid, attr, rlid, has_disk)?.err())
+        };
+        let (lv0, dlv2) = (id("LV0")?, id("DLV2")?);
+        assert_eq!(why("LV0", Attr::Ro, None, true)?, Some(AddError::Known));
+        assert_eq!(why("LV3", Attr::Ro, None, false)?, Some(AddError::NoDisk));
+        assert_eq!(
+            why("LV3", Attr::Rw, Some("DLV2"), false)?,
+            Some(AddError::NoDisk)
+        );
+        assert_eq!(
+            why("LV3", Attr::Rw, None, true)?,
+            Some(AddError::NoIncrements)
+        );
+        assert_eq!(
+            why("LV3", Attr::Rw, Some("LV0"), true)?,
+            Some(AddError::Rlid(lv0))
+        );
+        let failed = failed(&table, 4)?;
+        let error = added(&failed, "LV3", Attr::Rw, Some("DLV2"), true)?.err();
+        assert_eq!(error, Some(AddError::StoreFailed(dlv2)));
+        let left = table.with_removed(&id("S0")?).map_err(|_| Failed)?;
+        let error = added(&left, "S0", Attr::Spare, None, true)?.err();
+        assert_eq!(error, Some(AddError::Left));
         Ok(())
     }
 

@@ -139,6 +139,6 @@ drop_disk "${disks[@]}"
 	goal_head
 	goal 'rebuild of an ro volume: md raid1' "${NS[ro]}" "${NS[raid1]}"
 	goal 'rebuild of an rw volume: md raid1' "${NS[rw]}" "${NS[raid1]}"
-	goal 'reads during a rebuild: 0.8x' $((${IOPS[alone]} * 8 / 10)) "${IOPS[meanwhile]}"
-	goal 'reads during a rebuild: p99 at most 2x' "${P99[meanwhile]}" $((${P99[alone]} * 2))
+	goal 'reads during a rebuild: 0.8x' $((IOPS[alone] * 8 / 10)) "${IOPS[meanwhile]}"
+	goal 'reads during a rebuild: p99 at most 2x' "${P99[meanwhile]}" $((P99[alone] * 2))
 } > "$DM_SVOL_SHARE/rebuild.txt"

@@ -369,7 +369,7 @@ test_messages() {
 	# Not in this version.
 	refusal EOPNOTSUPP 'rollback' 'rollback LV2'
 	refusal EINVAL 'set_attr;128' 'set_attr LV2 ro 8 128'
-	refusal EOPNOTSUPP 'add' "add LV9 ro $DS -"
+	refusal EBUSY 'add;LV9' "add LV9 ro $DS -"
 	refusal EOPNOTSUPP 'scrub' 'scrub start'
 	refusal EOPNOTSUPP 'scrub' 'scrub start repair'
 	refusal EOPNOTSUPP 'scrub' 'scrub stop'

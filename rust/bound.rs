@@ -698,6 +698,13 @@ impl Bound {
         entries.any(|entry| disk(entry).is_some_and(|disk| disk.in_flight() > 0))
     }
 
+    /// Whether the disk of an entry is read by whoever reads the base image, or has I/O left from when it
+    /// was. Does not sleep.
+    pub(crate) fn is_read_still(&self, entry: usize) -> bool {
+        let is_source = self.sources.iter().any(|source| source == entry);
+        (is_source && self.apart(entry) == 0) || self.has_io([entry])
+    }
+
     /// Whether others than `lid` read the base image, and only from the disk of this entry.
     pub(crate) fn is_last_source(&self, entry: usize, lid: &Id) -> bool {
         let needs_base = |volume: &Volume| {

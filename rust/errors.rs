@@ -352,6 +352,19 @@ impl Bound {
         }
     }
 
+    /// Reads of the base image go to the disk of the entry `to` from now on, which has it, not to that of
+    /// `from`. Returns whether it is so; not if `to` fails just now. Under `commits`. Does not sleep.
+    pub(crate) fn hand_over(&self, from: usize, to: usize) -> bool {
+        let _one_at_a_time = self.group.failures().lock();
+        if self.apart(to) & (FAILING | FAILED) != 0 {
+            return false;
+        }
+        self.sources.add(to, true);
+        self.set_apart(to, 0);
+        self.keep_away(from);
+        true
+    }
+
     /// Whether the log has to say that a failure can't be made durable: it says so once.
     pub(crate) fn say_once(&self, entry: usize) -> bool {
         self.volumes

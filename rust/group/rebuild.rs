@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rebuild: volumes whose disk is gone get another one, while they are in use.
+//! Rebuild: volumes whose disk is gone get another one, while they are in use. Volumes that do not write
+//! to their disk may move to another one before that is gone.
 //!
 //! A worker of the group does it, one volume after the other; it is at work between `preresume` and
 //! `postsuspend` of a table. What has to be known after a crash is in the metadata: which disk is
@@ -338,7 +339,8 @@ impl Group {
         })
     }
 
-    /// Has a disk filled for a volume that lost its own. Sleeps for I/O of the metadata.
+    /// Has a disk filled for a volume that lost its own, or is to have another one. Sleeps for I/O of the
+    /// metadata.
     ///
     /// # Errors
     ///
@@ -464,7 +466,7 @@ impl Group {
     ) -> Result {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        let next = table.with_rebuild(lid, onto, |entry| is_usable(bound, entry));
+        let next = table.with_rebuild(lid, onto, |entry| is_free(bound, entry));
         let next = match next {
             Ok(next) => KBox::new(next, GFP_KERNEL)?,
             Err(error) => {
@@ -495,6 +497,10 @@ impl Group {
         let begun = next.rebuilds().last().ok_or(EINVAL)?;
         let lid = next.volume(begun.entry).ok_or(EINVAL)?.lid;
         let target = next.volume(begun.target).ok_or(EINVAL)?.lid;
+        let what = match next.disk_of(begun.entry) {
+            Some(_) => "move",
+            None => "rebuild",
+        };
         self.commit(bound, homes, next)?;
         let volume = bound.volumes.get(begun.entry).ok_or(EINVAL)?;
         volume.copied.set(0);
@@ -504,7 +510,7 @@ impl Group {
         }
         log::info!(
             self.name(),
-            "{lid}: rebuild onto the disk of {target} begins"
+            "{lid}: {what} onto the disk of {target} begins"
         );
         self.rebuilds.is_stuck.set(0);
         self.rebuilds.kick();
@@ -522,10 +528,15 @@ impl Group {
         let first = table.rebuilds().find(is_here);
         let found = first.and_then(|rebuild| {
             let volume = table.volume(rebuild.entry)?.lid;
-            Some((rebuild, volume, table.volume(rebuild.target)?.lid))
+            let done = match table.disk_of(rebuild.entry) {
+                Some(_) => "moved",
+                None => "rebuilt",
+            };
+            let target = table.volume(rebuild.target)?.lid;
+            Some((rebuild, done, volume, target))
         });
         drop(state);
-        let Some((rebuild, lid, target)) = found else {
+        let Some((rebuild, done, lid, target)) = found else {
             return match self.begin_next(worker, bound) {
                 Next::Nothing => self.go_on_comparing(worker, bound),
                 next => next,
@@ -547,7 +558,7 @@ impl Group {
             Ok(()) => {
                 log::info!(
                     self.name(),
-                    "{lid}: rebuilt, its disk is that of {target} from now on"
+                    "{lid}: {done}, its disk is that of {target} from now on"
                 );
                 Next::Again
             }
@@ -607,7 +618,7 @@ impl Group {
         let Some(table) = state.table.as_ref() else {
             return Next::Nothing;
         };
-        let next = match table.with_next_rebuild(|entry| is_usable(bound, entry)) {
+        let next = match table.with_next_rebuild(|entry| is_free(bound, entry)) {
             Ok(Some(next)) => KBox::new(next, GFP_KERNEL),
             Ok(None) => return Next::Nothing,
             Err(_) => return Next::Later,
@@ -732,6 +743,11 @@ fn kept_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
 
     let view = bound.volumes.get(entry)?.view.get();
     Place::of(bound, entry).filter(|_| view.writes == Home::Kept)
+}
+
+/// Whether the disk of an entry is here and can be written, and nobody reads it: a volume may have left it.
+fn is_free(bound: &Bound, entry: usize) -> bool {
+    is_usable(bound, entry) && !bound.is_read_still(entry)
 }
 
 /// Whether the disk of an entry is here and can be written.
@@ -894,6 +910,9 @@ impl Filling<'_> {
             .commit_rebuilt(self)
             .map_err(|error| match error {
                 EIO if self.has_failed() => Halt::Target,
+                EBUSY if self.bound.apart(self.rebuild.target) & errors::FAILING != 0 => {
+                    Halt::Target
+                }
                 error => Halt::Later(error),
             })
     }
@@ -958,6 +977,9 @@ impl Group {
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
+        // Of one that moves, and whether that has the base image: a diverted volume may have written it once.
+        let old = table.disk_of(entry);
+        let old_serves = table.sources().any(|source| Some(source) == old);
         let next = match table.with_rebuilt(entry)? {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Err(ENXIO),
@@ -972,7 +994,19 @@ impl Group {
         let is_source = next.sources().any(|source| source == target);
         // A disk that may be written any moment serves its own volume only.
         let serves = is_source && filling.place.is_none();
-        self.commit(bound, &homes, next)?;
+        // Before it is durable, so that somebody serves whichever of the two fails.
+        if old.is_some_and(|old| !bound.hand_over(old, target)) {
+            return Err(EBUSY);
+        }
+        self.commit(bound, &homes, next)
+            .inspect_err(|_| match old.filter(|_| old_serves) {
+                Some(old) => {
+                    bound.hand_over(target, old);
+                }
+                None => {
+                    bound.keep_away(target);
+                }
+            })?;
         bound.set_apart(target, if serves { 0 } else { errors::WRITTEN });
         let _views = self.failures.lock();
         if let Some(place) = filling.place {

@@ -35,6 +35,8 @@ pub enum AttrError {
     Unknown,
     /// The entry is no volume.
     NoVolume(Attr),
+    /// It is being moved to another disk.
+    Moving,
     /// Its health has to be `in-sync`.
     Health(Health),
     /// It lives on the disks of others.
@@ -71,6 +73,7 @@ impl fmt::Display for AttrError {
             Self::NoMemory => f.write_str("out of memory"),
             Self::Unknown => f.write_str("the group has no such entry"),
             Self::NoVolume(attr) => write!(f, "the entry is no volume, its attribute is {attr}"),
+            Self::Moving => f.write_str("it is being moved to another disk"),
             Self::Health(health) => write!(f, "its health is {health}, not in-sync"),
             Self::NoDisk => f.write_str("it has no disk of its own"),
             Self::NoStore => f.write_str("its increments volume is gone"),
@@ -121,6 +124,9 @@ impl GroupTable {
         };
         if !may(volume.attr, volume.health, Event::AttrChanges) {
             return Err(AttrError::Health(volume.health));
+        }
+        if self.rebuild_of(entry).is_some() {
+            return Err(AttrError::Moving);
         }
         let disk = self.disk_of(entry).ok_or(AttrError::NoDisk)?;
         let state = self.volume(disk).ok_or(AttrError::NoDisk)?.state;

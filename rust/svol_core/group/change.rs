@@ -244,13 +244,27 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bo
     if let Some(volume) = metadata.volumes.get_mut(served) {
         // Nothing is lost if nothing was ever written, or all of it is in the log.
         let kept = before.pristine || (logged && !before.unprotected);
-        let event = match kept {
-            true => Event::DiskFails,
-            false => Event::DiskIsLost,
+        let mut rebuilds = metadata.rebuilds.iter();
+        let moves = rebuilds.any(|record| record.lid == volume.lid);
+        let event = match (moves, kept) {
+            (true, _) => Event::DiskFailsMeanwhile,
+            (false, true) => Event::DiskFails,
+            (false, false) => Event::DiskIsLost,
         };
         enter(volume, event, None);
     }
     true
+}
+
+/// The disk of the entry `lid` serves nobody any more: it is free again.
+pub(super) fn free_disk(metadata: &mut Metadata, lid: &Id) {
+    let mut disks = metadata.volumes.iter_mut();
+    if let Some(disk) = disks.find(|disk| disk.lid == *lid && !disk.state.removed) {
+        mark(&mut disk.state, DiskEvent::Freed);
+        if disk.attr == Attr::Spare {
+            enter(disk, Event::Freed, None);
+        }
+    }
 }
 
 /// The increments volume `store` is gone: the volumes that it kept the log of are written without one

@@ -202,12 +202,11 @@ impl GroupTable {
 
     /// The state of the group.
     pub fn state(&self) -> GroupState {
-        let hurt = |volume: &VolumeRecord| {
-            volume.state.failed
-                || matches!(
-                    volume.health,
-                    Health::Failed | Health::Degraded | Health::Rebuilding | Health::Diverged
-                )
+        let hurt = |volume: &VolumeRecord| match (volume.attr, volume.health) {
+            // The volume is what may be hurt.
+            (Attr::Spare, Health::Rebuilding) => volume.state.failed,
+            (_, Health::Failed | Health::Degraded | Health::Rebuilding | Health::Diverged) => true,
+            _ => volume.state.failed,
         };
         let copies = &self.head().copies;
         if !self.is_initialising() && self.first_not_served().is_some() {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes whose disk is gone get another one.
+//! Volumes whose disk is gone get another one, and such as are only read from their disk may move.
 //!
 //! The steps, each durable before the next one: the metadata says which disk is being filled for
 //! which volume; the disk is filled, and now and then the metadata says how far; the volume has the
-//! disk. Until then it is served by its siblings and its increments.
+//! disk. Until then it is served by its siblings and its increments; or, if it moves, as before, and the
+//! disk that it had is free at the end. If that fails meanwhile, the volume is one whose disk is gone.
 
 use super::{
+    change,
     states::{
         enter,
         mark,
@@ -27,7 +29,8 @@ use crate::{
         id::Id,
         meta::{
             Metadata,
-            RebuildRecord, //
+            RebuildRecord,
+            VolumeRecord, //
         },
         route::Log, //
     },
@@ -58,6 +61,10 @@ pub enum RestoreError {
     Rebuilding,
     /// Nothing is wrong with it.
     Healthy(Health),
+    /// Nothing is wrong with it, and its disk is written: it can't move.
+    InPlace,
+    /// Nothing is wrong with it, and it has no disk of its own.
+    NoDisk,
     /// What it holds is lost, or not here.
     Lost,
     /// No disk is free that could take it.
@@ -73,7 +80,7 @@ pub enum TargetFlaw {
     Unknown,
     /// It is an increments volume.
     Increments,
-    /// It failed, or is not here.
+    /// It failed, is not here, or is not done with what it did before.
     Failed,
     /// It serves this volume.
     Serves(Id),
@@ -97,6 +104,10 @@ impl fmt::Display for RestoreError {
             Self::NoVolume(attr) => write!(f, "the entry is no volume, its attribute is {attr}"),
             Self::Rebuilding => f.write_str("it is being rebuilt already"),
             Self::Healthy(health) => write!(f, "its health is {health}"),
+            Self::InPlace => f.write_str(
+                "it is in-sync, and written in place: \"fail\" gives its disk up, then it is rebuilt",
+            ),
+            Self::NoDisk => f.write_str("it is in-sync, and lives on the disks of others"),
             Self::Lost => f.write_str("what it held is lost, or not here"),
             Self::NoSpare => f.write_str("no spare is free that is large enough"),
             Self::Target(flaw) => write!(f, "onto: {flaw}"),
@@ -109,7 +120,7 @@ impl fmt::Display for TargetFlaw {
         match self {
             Self::Unknown => f.write_str("the group has no such entry"),
             Self::Increments => f.write_str("it is an increments volume"),
-            Self::Failed => f.write_str("its disk failed or is not here"),
+            Self::Failed => f.write_str("its disk failed, is not here, or has I/O from before"),
             Self::Serves(lid) => write!(f, "its disk serves {lid}"),
             Self::Filled(lid) => write!(f, "its disk is being filled for {lid}"),
             Self::TooSmall => f.write_str("its disk is smaller than the group"),
@@ -135,7 +146,8 @@ impl GroupTable {
     }
 
     /// The group after it was decided which disk is to be filled for the volume `lid`: that of the
-    /// entry `onto`, or one that is free. `is_here` tells of an entry whether its disk can be used.
+    /// entry `onto`, or one that is free. `is_here` tells of an entry whether its disk can be used. A
+    /// volume that has a disk, and does not write to it, moves.
     ///
     /// # Errors
     ///
@@ -195,7 +207,9 @@ impl GroupTable {
         is_here: impl Fn(usize) -> bool,
     ) -> Result<Option<Self>, AllocError> {
         for attr in [Attr::Rw, Attr::Ro] {
-            for volume in self.metadata().members().filter(|v| v.attr == attr) {
+            // Nobody is moved without being asked.
+            let needs = |v: &&VolumeRecord| v.attr == attr && v.health != Health::InSync;
+            for volume in self.metadata().members().filter(needs) {
                 match self.with_rebuild(&volume.lid, None, &is_here) {
                     Ok(next) => return Ok(Some(next)),
                     Err(RestoreError::NoMemory) => return Err(AllocError),
@@ -212,10 +226,13 @@ impl GroupTable {
         match (volume.attr, volume.health) {
             (Attr::Spare | Attr::Increments, _) => Err(RestoreError::NoVolume(volume.attr)),
             (_, Health::Rebuilding) => Err(RestoreError::Rebuilding),
+            _ if self.rebuild_of(entry).is_some() => Err(RestoreError::Rebuilding),
+            (Attr::Rw, Health::InSync) => Err(RestoreError::InPlace),
+            (_, Health::InSync) if volume.disk.is_none() => Err(RestoreError::NoDisk),
             (attr, health) if may(attr, health, Event::FillBegins) && self.is_served(entry) => {
                 Ok(())
             }
-            (_, Health::Failed | Health::Degraded) => Err(RestoreError::Lost),
+            (_, Health::Failed | Health::Degraded | Health::InSync) => Err(RestoreError::Lost),
             (_, health) => Err(RestoreError::Healthy(health)),
         }
     }
@@ -278,7 +295,7 @@ impl GroupTable {
     }
 
     /// The group after the disk that was being filled for a volume holds what the volume holds: it is
-    /// the volume's disk. `None` if there is no such rebuild.
+    /// the volume's disk, and one that it had is free. `None` if there is no such rebuild.
     ///
     /// # Errors
     ///
@@ -291,9 +308,13 @@ impl GroupTable {
         let pristine = self
             .volume(entry)
             .is_some_and(|volume| volume.attr == Attr::Ro || self.log(volume) == Log::None);
+        let old = self.volume(entry).and_then(|volume| volume.disk);
         self.changed(|metadata| {
             if end(metadata, rebuild.entry, Event::Filled).is_none() {
                 return false;
+            }
+            if let Some(old) = old {
+                change::free_disk(metadata, &old);
             }
             let Some(target) = metadata.volumes.get_mut(rebuild.target) else {
                 return false;

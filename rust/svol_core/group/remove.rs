@@ -3,12 +3,7 @@
 //! Entries leave the group.
 
 use super::{
-    states::{
-        enter,
-        mark,
-        DiskEvent,
-        Event, //
-    },
+    change,
     GroupTable, //
 };
 use crate::{
@@ -132,12 +127,8 @@ fn remove(metadata: &mut Metadata, entry: usize) -> bool {
         ..DiskState::default()
     };
     // A disk of another entry that served it is free again.
-    let mut others = metadata.volumes.iter_mut();
-    if let Some(other) = others.find(|other| Some(other.lid) == disk && !other.state.removed) {
-        mark(&mut other.state, DiskEvent::Freed);
-        if other.attr == Attr::Spare {
-            enter(other, Event::Freed, None);
-        }
+    if let Some(disk) = disk {
+        change::free_disk(metadata, &disk);
     }
     true
 }

@@ -29,7 +29,10 @@ pub enum Event {
     /// The disk that serves it fails, and nobody else has all that it held. Also if a spare or an
     /// increments volume fails.
     DiskIsLost,
-    /// A disk begins to be filled for it; of a spare: its own begins to be filled.
+    /// The disk that serves it fails while another one is being filled for it.
+    DiskFailsMeanwhile,
+    /// A disk begins to be filled for it, perhaps while it has one; of a spare: its own begins to be
+    /// filled.
     FillBegins,
     /// The filling is given up.
     FillEnds,
@@ -37,7 +40,7 @@ pub enum Event {
     Filled,
     /// Its own disk, which had failed, is taken back; of an increments volume: it is in use again.
     Readded,
-    /// The volume that its disk serves leaves the group.
+    /// The volume that its disk serves leaves the group, or has another disk.
     Freed,
     /// Its disk is compared, and holds the base image, but for what it wrote itself. Also if it may have
     /// been written without a log, so that nobody can tell: such a disk serves nobody else.
@@ -120,6 +123,11 @@ pub const ENTRIES: &[EntryRow] = &{
         row(&[Rw], &[Rebuilding], FillEnds, Degraded, Same),
         row(&[Ro], &[Rebuilding], FillEnds, Failed, Same),
         row(VOLUMES, &[Rebuilding], Filled, InSync, New),
+        // It moves, and its disk serves it until then. Nobody writes to that.
+        row(&[Ro], &[InSync], FillBegins, InSync, Same),
+        row(&[Ro], &[InSync], FillEnds, InSync, Same),
+        row(&[Ro], &[InSync], Filled, InSync, New),
+        row(&[Ro], &[InSync], DiskFailsMeanwhile, Rebuilding, Nobody),
         row(VOLUMES, &[Verifying], Verified, InSync, Same),
         row(VOLUMES, &[Verifying], Differs, Diverged, Same),
         row(VOLUMES, &[InSync], AttrChanges, InSync, Same),
@@ -177,7 +185,7 @@ pub enum DiskEvent {
     FilledWithBase,
     /// It is filled with what a volume has.
     Filled,
-    /// Its volume leaves the group.
+    /// Its volume leaves the group, or has another disk.
     Freed,
     /// It fails.
     Fails,
@@ -350,7 +358,10 @@ mod tests {
     #[test]
     fn a_disk_that_failed_serves_nobody() {
         for row in ENTRIES {
-            if matches!(row.event, Event::DiskFails | Event::DiskIsLost) {
+            if matches!(
+                row.event,
+                Event::DiskFails | Event::DiskIsLost | Event::DiskFailsMeanwhile
+            ) {
                 assert_eq!(row.serving, Serving::Nobody);
             }
         }

@@ -12,7 +12,8 @@ mod tests {
         FailError,
         GroupTable,
         NewEntry,
-        RemoveError, //
+        RemoveError,
+        RestoreError, //
     };
     use crate::{
         env::{
@@ -752,6 +753,50 @@ mod tests {
         let written = table.with_unprotected(0)?.ok_or(Failed)?;
         let refused = written.with_attr(&lv0, Attr::Ro, None);
         assert_eq!(refused, Err(AttrError::Written));
+        Ok(())
+    }
+
+    #[test]
+    fn a_volume_moves_that_is_well() -> Test {
+        let lv0 = id("LV0")?;
+        let table = active(FIGURE_9)?;
+        let refused = table.with_rebuild(&id("LV2")?, None, |_| true);
+        assert_eq!(refused, Err(RestoreError::InPlace));
+        assert!(table.with_next_rebuild(|_| true)?.is_none());
+        let moving = table.with_rebuild(&lv0, None, |_| true);
+        let moving = moving.map_err(|_| Failed)?;
+        assert!(moving.metadata().check().is_ok());
+        assert_eq!(moving.rebuild_of(0).map(|rebuild| rebuild.target), Some(3));
+        assert_eq!(health(&moving, 0), Some(Health::InSync));
+        assert_eq!(moving.state(), GroupState::Clean);
+        assert_eq!((moving.redundancy(), sources(&moving)), (1, 0b111));
+        let again = moving.with_rebuild(&lv0, None, |_| true);
+        assert_eq!(again, Err(RestoreError::Rebuilding));
+        let refused = moving.with_attr(&lv0, Attr::Rw, None);
+        assert!(refused.is_err());
+        assert_eq!(moving.with_removed(&lv0), Err(RemoveError::Rebuilding(lv0)));
+
+        // It gets there.
+        let moved = moving.with_rebuilt(0)?.ok_or(Failed)?;
+        assert!(moved.metadata().check().is_ok());
+        assert_eq!((moved.disk_of(0), sources(&moved)), (Some(3), 0b1110));
+        assert!(moved.volume(0).is_some_and(|disk| !disk.state.pristine));
+        // And back, by itself onto its own.
+        let back = moved.with_rebuild(&lv0, None, |_| true);
+        let back = back.map_err(|_| Failed)?.with_rebuilt(0)?.ok_or(Failed)?;
+        assert!(back.metadata().check().is_ok());
+        assert_eq!((back.disk_of(0), sources(&back)), (Some(0), 0b111));
+        assert_eq!(health(&back, 3), Some(Health::Spare));
+
+        // Its old disk fails, and it is a rebuild; the new one, and nothing has happened.
+        let rebuilding = failed(&moving, 0)?;
+        assert_eq!(health(&rebuilding, 0), Some(Health::Rebuilding));
+        assert_eq!(rebuilding.rebuild_of(0), moving.rebuild_of(0));
+        let stays = failed(&moving, 3)?;
+        assert_eq!(health(&stays, 0), Some(Health::InSync));
+        assert_eq!((stays.disk_of(0), stays.rebuild_of(0)), (Some(0), None));
+        let (bound, _) = bind(WITHOUT_LV0, moving.metadata().try_clone()?)?;
+        assert_eq!(health(&bound, 0), Some(Health::Rebuilding));
         Ok(())
     }
 

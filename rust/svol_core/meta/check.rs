@@ -152,9 +152,12 @@ impl Metadata {
                 |other: &RebuildRecord| other.lid == rebuild.lid || other.target == rebuild.target;
             let volume = self.find(&rebuild.lid).ok_or(Invalid::Rebuild)?;
             let target = self.find(&rebuild.target).ok_or(Invalid::Rebuild)?;
-            let waits = volume.attr.is_volume()
-                && volume.disk.is_none()
-                && volume.health == Health::Rebuilding;
+            let waits = match (volume.health, volume.disk) {
+                (Health::Rebuilding, None) => volume.attr.is_volume(),
+                // It moves.
+                (Health::InSync, Some(_)) => volume.attr == Attr::Ro,
+                _ => false,
+            };
             // A spare has itself until it serves a volume.
             let is_own = |user: &VolumeRecord| user.lid == target.lid && user.attr == Attr::Spare;
             let is_used = self

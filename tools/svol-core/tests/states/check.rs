@@ -53,7 +53,9 @@ impl World {
             if self.served_by(target).is_some() {
                 return Err(format!("disk {target} is filled, and serves"));
             }
-            if self.table.volume(rebuild.entry).unwrap().health != Health::Rebuilding {
+            let volume = self.table.volume(rebuild.entry).unwrap();
+            let moves = volume.attr == Attr::Ro && volume.health == Health::InSync;
+            if !moves && volume.health != Health::Rebuilding {
                 return Err(format!("disk {target} is filled for nobody"));
             }
         }
@@ -133,9 +135,9 @@ impl World {
             if !is_well {
                 return Err(format!("volume {volume} is said to be {health}"));
             }
-            if (health == Health::Rebuilding) != self.target_of(volume).is_some()
-                && health != Health::Failed
-            {
+            let is_filled = self.target_of(volume).is_some();
+            let moves = is_filled && record.attr == Attr::Ro && health == Health::InSync;
+            if (health == Health::Rebuilding) != is_filled && !moves && health != Health::Failed {
                 return Err(format!("volume {volume} is said to be {health}, is not"));
             }
         }

@@ -105,7 +105,7 @@ pub(crate) fn events(world: &World) -> Vec<Event> {
                 Event::Finish(volume),
                 Event::TargetFails(volume),
             ]);
-        } else if world.disk_of(volume).is_none() {
+        } else if world.disk_of(volume).is_none() || world.attr(volume) == Some(Attr::Ro) {
             all.push(Event::Restore(volume, None));
             let onto = world.members();
             all.extend(onto.map(|onto| Event::Restore(volume, Some(onto))));
@@ -126,6 +126,8 @@ pub(crate) enum Broken {
     FinishesTooEarly,
     /// A disk that may be written goes on serving others.
     GoesOnServing,
+    /// A disk whose volume has moved is read.
+    GoesOnReading,
     /// A change of an attribute does not copy.
     CopiesNothing,
     /// A log is said to be whole before it was compared.
@@ -593,6 +595,17 @@ impl World {
         };
         if !self.live.is_full[volume] && broken != Broken::FinishesTooEarly {
             return false;
+        }
+        if let Some(old) = self.disk_of(volume) {
+            // Who reads the base image goes to the new one before that is durable: it has that, too.
+            if self.live.apart[target] & FAILING != 0 {
+                return false;
+            }
+            self.live.sources[target] = true;
+            self.set_apart(target, 0);
+            if broken != Broken::GoesOnReading {
+                self.live.apart[old] |= WRITTEN;
+            }
         }
         let next = self.table.with_rebuilt(self.at(volume).unwrap()).unwrap();
         self.durable(next.unwrap(), Effect::Rebuilt(volume, target))

@@ -142,15 +142,16 @@ fn rows(before: &World, after: &World) -> Result<u32, String> {
     for number in before.members() {
         let record = |world: &World| {
             let volume = *world.table.volume(world.at(number)?)?;
-            Some((volume.attr, volume.health))
+            Some((volume.attr, volume.health, volume.disk))
         };
-        let (Some((attr, from)), Some((_, to))) = (record(before), record(after)) else {
+        let (Some((attr, from, disk)), Some((_, to, then))) = (record(before), record(after))
+        else {
             continue;
         };
         let leads =
             |row: &EntryRow| row.attrs.contains(&attr) && row.from.contains(&from) && row.to == to;
         let found = ENTRIES.iter().enumerate().filter(|(_, row)| leads(row));
-        if from == to && before.attr(number) == after.attr(number) {
+        if from == to && disk == then && before.attr(number) == after.attr(number) {
             continue;
         }
         let found = found.fold(0, |all, (row, _)| all | (1 << row));
@@ -355,6 +356,7 @@ fn what_is_broken_is_found() {
         Broken::UnloggedTooEarly,
         Broken::FinishesTooEarly,
         Broken::GoesOnServing,
+        Broken::GoesOnReading,
         Broken::CopiesNothing,
         Broken::ComparesNothing,
     ] {

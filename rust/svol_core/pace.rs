@@ -14,6 +14,10 @@ const ENOUGH: u64 = 8;
 /// A time counts as this many times the usual one at most.
 const MOST: u64 = 4;
 
+/// So much of a difference is added when it is longer: a disk looks slower only after many long times
+/// in a row, as a machine that stalls now and then does not have them.
+const SHARE: u64 = 32;
+
 /// What is timed, in sectors: the time of larger I/Os says more about their size.
 pub const TIMED_SECTORS: u32 = 64;
 
@@ -53,7 +57,7 @@ impl Pace {
             (usual.saturating_add(each)) >> 1
         } else {
             let more = each.min(usual.saturating_mul(MOST)).saturating_sub(usual);
-            usual.saturating_add(more.div_ceil(8))
+            usual.saturating_add(more.div_ceil(SHARE))
         };
         let now = now.min(u64::from(u32::MAX));
         let count = count.saturating_add(1).min(ENOUGH);
@@ -110,12 +114,29 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_says_little() {
+        let pace = Pace::new();
+        for _ in 0..ENOUGH {
+            pace.note(100, 1);
+        }
+        // Several reads in a row, and again before the usual time has come back: it does not look so
+        // slow that others would be preferred.
+        for _ in 0..10 {
+            for _ in 0..6 {
+                pace.note(10_000, 1);
+            }
+            pace.note(100, 1);
+            assert!(pace.get() < 400);
+        }
+    }
+
+    #[test]
     fn it_follows_a_change() {
         let pace = Pace::new();
         for _ in 0..ENOUGH {
             pace.note(100, 1);
         }
-        for _ in 0..50 {
+        for _ in 0..100 {
             pace.note(1000, 1);
         }
         assert!((900..=1000).contains(&pace.get()));

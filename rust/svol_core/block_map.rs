@@ -5,7 +5,7 @@
 //!
 //! Looking up takes no lock: a directory leads to pages of words, one word per block, each of which
 //! is read and changed as a whole. Pages are added and never taken away while the map is in use. A
-//! mapped block costs 8 bytes, the directory 16 bytes per 512 blocks.
+//! mapped block costs 8 bytes, the directory 24 bytes per 512 blocks.
 //!
 //! The map also remembers what has changed since the last commit; see [`BlockMap::take_dirty`].
 
@@ -39,6 +39,8 @@ const PAGE_SHIFT: u32 = PAGE_WORDS.trailing_zeros();
 /// The map of one owner.
 pub struct BlockMap {
     pages: Vec<Once<Page>>,
+    /// A word per page, with a bit per [`GROUP`] of its blocks: some of them may be dirty.
+    dirty_groups: Vec<Word>,
     /// A bit per page: some block of it may be dirty.
     dirty: Vec<Word>,
     /// A bit per word of `dirty`: it may have bits set.
@@ -68,6 +70,7 @@ impl BlockMap {
         let words = count.div_ceil(BITS);
         Ok(Self {
             pages,
+            dirty_groups: zeroes(count)?,
             dirty: zeroes(words)?,
             dirty_words: zeroes(words.div_ceil(BITS))?,
             block_shift,
@@ -200,24 +203,33 @@ impl BlockMap {
 
     /// As [`BlockMap::take_dirty`] for one page; returns whether all of it was taken.
     fn take_page(&self, page: usize, left: &mut usize, each: &mut impl FnMut(u64, Entry)) -> bool {
-        let Some(words) = self.pages.get(page).and_then(Once::get) else {
+        let (Some(words), Some(groups)) = (
+            self.pages.get(page).and_then(Once::get),
+            self.dirty_groups.get(page),
+        ) else {
             return true;
         };
-        for (index, word) in words.iter().enumerate() {
-            if !Entry::from_word(word.get()).is_dirty() {
-                continue;
-            }
-            let Some(rest) = left.checked_sub(1) else {
-                return false;
-            };
-            let bid = page.saturating_mul(PAGE_WORDS).saturating_add(index);
-            let Ok(bid) = u64::try_from(bid) else {
-                continue;
-            };
-            let clean = |entry: Entry| entry.is_dirty().then(|| entry.with_dirty(false));
-            if let Some((_, entry)) = self.update(bid, clean) {
-                *left = rest;
-                each(bid, entry);
+        let first = page.saturating_mul(PAGE_WORDS);
+        let mut taken = groups.swap(0);
+        while let Some(group) = take_bit(&mut taken, 0) {
+            let start = group.saturating_mul(GROUP);
+            let group_words = words.iter().enumerate().skip(start).take(GROUP);
+            for (index, word) in group_words {
+                if !Entry::from_word(word.get()).is_dirty() {
+                    continue;
+                }
+                let Some(rest) = left.checked_sub(1) else {
+                    set(&self.dirty_groups, page, taken | (1 << group));
+                    return false;
+                };
+                let Ok(bid) = u64::try_from(first.saturating_add(index)) else {
+                    continue;
+                };
+                let clean = |entry: Entry| entry.is_dirty().then(|| entry.with_dirty(false));
+                if let Some((_, entry)) = self.update(bid, clean) {
+                    *left = rest;
+                    each(bid, entry);
+                }
             }
         }
         true
@@ -250,7 +262,8 @@ impl BlockMap {
     }
 
     fn note_dirty(&self, bid: u64) {
-        let (page, _) = split(bid);
+        let (page, word) = split(bid);
+        set(&self.dirty_groups, page, 1 << (word / GROUP));
         self.note_page(page);
     }
 
@@ -299,6 +312,9 @@ fn zeroes(count: usize) -> Result<Vec<Word>, AllocError> {
 
 /// Bits of a summary word.
 const BITS: usize = 64;
+
+/// Blocks that share a bit in the word of their page.
+const GROUP: usize = PAGE_WORDS.div_ceil(BITS);
 
 /// The page and the word in it of a block.
 fn split(bid: u64) -> (usize, usize) {

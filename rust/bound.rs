@@ -233,24 +233,33 @@ impl Bound {
             return bio.fail();
         };
         volume.stats.count_io(current_cpu());
-        let view = match volume.regions.is_plain() {
-            true => volume.view.get(),
-            false => volume.cut(&mut bio),
+        let op = operation(bio.info().op);
+        let route = match volume.regions.is_plain() {
+            true => volume.view.route(op),
+            false => route::route(&volume.cut(&mut bio), op),
         };
         let info = bio.info();
-        match route::route(&view, operation(info.op)) {
+        match route {
             Route::Base => Self::send_read(this, &volume.selector, bio),
-            // It may be logged later, and has one flush for its disk and one for its increments volume.
-            Route::Own(_) if info.op == Op::Flush && info.flush > 0 => bio.complete(),
             Route::Own(disk) => {
+                let Some(own) = this.part(|bound| bound.members.disk(disk)) else {
+                    return bio.fail();
+                };
                 bio.data_mut().is_own = true;
-                if info.op == Op::Read && bound.is_bad(disk, info.sector, info.sectors) {
-                    bio = match errors::read_elsewhere(this, entry, disk, bio) {
-                        Ok(mapped) => return mapped,
-                        Err(bio) => bio,
-                    };
+                match info.op {
+                    Op::Read if own.bad.touches(info.sector, info.sectors) => {
+                        bio = match errors::read_elsewhere(this, entry, disk, bio) {
+                            Ok(mapped) => return mapped,
+                            Err(bio) => bio,
+                        };
+                    }
+                    // It may be logged later, and has one flush for its disk and one for its increments
+                    // volume.
+                    Op::Flush if info.flush > 0 => return bio.complete(),
+                    _ => (),
                 }
-                Self::send(this, disk, info.sector, bio)
+                own.begin();
+                Self::send_begun(own, disk, info.sector, bio)
             }
             Route::Overlay => overlay::map(this, entry, bio),
             Route::Logged(disk) => logged::map(this, entry, disk, bio),
@@ -380,14 +389,6 @@ impl Bound {
         }
     }
 
-    /// Whether the disk of an entry is not to be asked for this. Does not sleep.
-    #[inline]
-    fn is_bad(&self, entry: usize, sector: u64, sectors: u32) -> bool {
-        self.members
-            .disk(entry)
-            .is_some_and(|disk| disk.bad.touches(sector, sectors))
-    }
-
     /// Whether the disk of an entry does not answer. Does not sleep.
     pub(crate) fn is_silent(&self, entry: usize) -> bool {
         let disk = self.members.disk(entry);
@@ -420,6 +421,10 @@ impl Bound {
     /// `EIO` if there is a part of it that nobody can read.
     pub(crate) fn read_least_used(&self, sector: u64, content: &mut KVec<u8>) -> Result {
         let sectors = u32::try_from(content.len() >> 9)?;
+        let is_bad = |entry| {
+            let disk = self.members.disk(entry);
+            disk.is_some_and(|disk| disk.bad.touches(sector, sectors))
+        };
         let mut tried = 0u64;
         loop {
             let next = self
@@ -428,7 +433,7 @@ impl Bound {
                 .enumerate()
                 .take(64)
                 .filter(|(index, _)| tried & (1 << *index) == 0)
-                .filter(|(_, entry)| !self.is_bad(*entry, sector, sectors))
+                .filter(|(_, entry)| !is_bad(*entry))
                 .filter_map(|(index, entry)| Some((index, entry, self.volumes.get(entry)?)))
                 .min_by_key(|(_, _, volume)| volume.stats.frequency());
             let Some((index, entry, volume)) = next else {
@@ -540,6 +545,7 @@ impl Bound {
     }
 
     /// Sends a bio to a place on the disk of an entry. Does not sleep.
+    #[inline(always)]
     pub(crate) fn send(
         this: InUse<'_, Self>,
         entry: usize,
@@ -554,6 +560,7 @@ impl Bound {
     }
 
     /// As [`Bound::send`], for a bio that its disk has been told of.
+    #[inline(always)]
     fn send_begun(
         disk: InUse<'_, Disk>,
         entry: usize,
@@ -606,11 +613,11 @@ impl Bound {
     }
 
     /// A bio of a volume, or of the group itself, came back from the disk that it was sent to. Does
-    /// not sleep.
+    /// not sleep. `volume` says of which one, if that matters.
     #[inline(always)]
     pub(crate) fn ended(
         this: InUse<'_, Self>,
-        volume: Option<usize>,
+        volume: impl FnOnce() -> Option<usize>,
         mut ended: Ended<'_, InFlight>,
     ) -> EndIo {
         let bound: &Self = &this;
@@ -622,12 +629,15 @@ impl Bound {
                 }
             }
             if ended.status().is_error() {
-                return errors::ended(this, volume, entry, ended);
+                return errors::ended(this, volume(), entry, ended);
             }
         }
-        match volume {
-            Some(volume) if ended.data().ticket.is_some() => overlay::ended(this, volume, ended),
-            _ => EndIo::Done,
+        if ended.data().ticket.is_none() {
+            return EndIo::Done;
+        }
+        match volume() {
+            Some(volume) => overlay::ended(this, volume, ended),
+            None => EndIo::Done,
         }
     }
 

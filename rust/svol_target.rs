@@ -217,7 +217,7 @@ impl Target for SvolTarget {
 
     #[inline(always)]
     fn end_io(&self, live: &Live<'_>, ended: Ended<'_, InFlight>) -> EndIo {
-        let entry = usize::try_from(self.entry.load(Relaxed)).ok();
+        let entry = || usize::try_from(self.entry.load(Relaxed)).ok();
         match self.client.get(live) {
             Some(bound) => Bound::ended(bound, entry, ended),
             None => EndIo::Done,

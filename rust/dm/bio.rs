@@ -148,16 +148,14 @@ impl<'a, P: Default> Bio<'a, P> {
         ti: *mut bindings::dm_target,
         bio: NonNull<bindings::bio>,
     ) -> Self {
-        // SAFETY: By the function's contract.
-        let info = unsafe { BioInfo::read(ti, bio) };
-        // SAFETY: The bio is valid by the function's contract.
-        let (iter, flags) = unsafe { ((*bio.as_ptr()).bi_iter, (*bio.as_ptr()).bi_flags) };
+        // Which is a call: before the fields are read, so that they need not be kept over it.
         // SAFETY: A clone of such a target, by the function's contract.
         let cell = unsafe { Cell::<P>::of(bio) };
-        // SAFETY: The area of this clone is ours alone. One after the other, since the compiler puts
-        // a whole cell together elsewhere first.
+        // SAFETY: By the function's contract.
+        let info = unsafe { BioInfo::read(ti, bio) };
+        // SAFETY: The area of this clone is ours alone.
         unsafe {
-            (&raw mut (*cell.as_ptr()).head).write(Head::new(info, iter, flags));
+            Head::init(&raw mut (*cell.as_ptr()).head, bio, info);
             (&raw mut (*cell.as_ptr()).user).write(P::default());
         }
         // INVARIANT: By the function's contract, and by the lines above.

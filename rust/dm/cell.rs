@@ -37,16 +37,25 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(info: BioInfo, iter: bindings::bvec_iter, flags: u16) -> Self {
-        Self {
-            info,
-            iter,
-            flags,
-            keep: core::ptr::null(),
-            finished: false,
-            has_legs: false,
-            legs: Atomic::new(0),
-            leg_status: [bindings::DMR_STS_OK; 2],
+    /// Initialises the head of a clone that is being mapped, field by field: the compiler would put
+    /// it together elsewhere first.
+    ///
+    /// # Safety
+    ///
+    /// `slot` must be that of `bio`, which is a valid clone, and ours to write.
+    #[inline(always)]
+    pub(super) unsafe fn init(slot: *mut Self, bio: NonNull<bindings::bio>, info: BioInfo) {
+        let bio = bio.as_ptr();
+        // SAFETY: Both are valid by the function's contract, and lie apart. All fields are written.
+        unsafe {
+            (&raw mut (*slot).info).write(info);
+            core::ptr::copy_nonoverlapping(&raw const (*bio).bi_iter, &raw mut (*slot).iter, 1);
+            (&raw mut (*slot).flags).write((*bio).bi_flags);
+            (&raw mut (*slot).keep).write(core::ptr::null());
+            (&raw mut (*slot).finished).write(false);
+            (&raw mut (*slot).has_legs).write(false);
+            (&raw mut (*slot).legs).write(Atomic::new(0));
+            (&raw mut (*slot).leg_status).write([bindings::DMR_STS_OK; 2]);
         }
     }
 }

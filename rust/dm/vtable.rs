@@ -287,10 +287,10 @@ impl<T: Target> Vtable<T> {
     unsafe extern "C" fn map(ti: *mut bindings::dm_target, raw: *mut bindings::bio) -> c_int {
         // SAFETY: dm never passes a null bio.
         let raw = unsafe { NonNull::new_unchecked(raw) };
-        // SAFETY: A bio of the device is in flight until this returns.
-        let live = unsafe { Live::new(Self::md(ti)) };
         // SAFETY: These are the callback's own arguments.
         let bio = unsafe { Bio::from_raw(ti, raw) };
+        // SAFETY: A bio of the device is in flight until this returns.
+        let live = unsafe { Live::new(Self::md(ti)) };
         // SAFETY: `ti` is live.
         unsafe { Self::target(ti) }.map(&live, bio).code()
     }

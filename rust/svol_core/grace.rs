@@ -8,6 +8,7 @@
 //! count itself after it.
 
 use crate::env::Word;
+use core::num::NonZero;
 
 /// The number of parts of a count; CPUs beyond it share.
 const SHARDS: usize = if cfg!(loom) { 2 } else { 16 };
@@ -16,11 +17,22 @@ const SHARDS: usize = if cfg!(loom) { 2 } else { 16 };
 #[repr(align(64))]
 struct Shard([Word; 2]);
 
-/// What an I/O that entered has to leave with.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Ticket {
-    shard: u8,
-    phase: u8,
+/// What an I/O that entered has to leave with: twice the shard, and the phase, plus 1. A byte, with
+/// room for none: it is kept with each I/O.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ticket(NonZero<u8>);
+
+impl Ticket {
+    fn new(shard: u8, phase: bool) -> Self {
+        let number = shard.saturating_mul(2).saturating_add(u8::from(phase));
+        Self(NonZero::<u8>::MIN.saturating_add(number))
+    }
+
+    /// The shard, and the phase.
+    fn place(self) -> (usize, usize) {
+        let number = usize::from(self.0.get().saturating_sub(1));
+        (number >> 1, number & 1)
+    }
 }
 
 /// Counts the I/Os that have entered and not left.
@@ -57,10 +69,8 @@ impl Grace {
     /// An I/O begins, on `cpu`. It may look at the map only after that.
     pub fn enter(&self, cpu: u32) -> Ticket {
         let shard = usize::try_from(cpu).map_or(0, |cpu| cpu % SHARDS);
-        let ticket = Ticket {
-            shard: u8::try_from(shard).unwrap_or(0),
-            phase: u8::from(self.phase.get() & 1 == 1),
-        };
+        let shard = u8::try_from(shard).unwrap_or(0);
+        let ticket = Ticket::new(shard, self.phase.get() & 1 == 1);
         if let Some(count) = self.count(ticket) {
             count.add(1);
         }
@@ -99,10 +109,8 @@ impl Grace {
     }
 
     fn count(&self, ticket: Ticket) -> Option<&Word> {
-        self.shards
-            .get(usize::from(ticket.shard))?
-            .0
-            .get(usize::from(ticket.phase))
+        let (shard, phase) = ticket.place();
+        self.shards.get(shard)?.0.get(phase)
     }
 }
 

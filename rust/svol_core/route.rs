@@ -138,6 +138,13 @@ impl ViewCell {
         }
     }
 
+    /// The route of an I/O, as [`route`] of the view. Does not sleep.
+    #[inline]
+    pub fn route(&self, op: Op) -> Route {
+        let word = self.0.get();
+        to(op, || unpack_home(word), || unpack_home(word >> HOME_BITS))
+    }
+
     /// Another view from now on.
     pub fn set(&self, view: VolumeView) {
         self.0.set(pack(view));
@@ -207,9 +214,15 @@ pub enum Refusal {
 
 /// The route of an I/O on a volume; all of it goes the same way, except in an overlay.
 pub fn route(view: &VolumeView, op: Op) -> Route {
+    to(op, || view.reads, || view.writes)
+}
+
+/// The route of an I/O where reads and writes go there.
+#[inline]
+fn to(op: Op, reads: impl FnOnce() -> Home, writes: impl FnOnce() -> Home) -> Route {
     let (home, otherwise) = match op {
-        Op::Read => (view.reads, Refusal::NotServed),
-        Op::Write | Op::Flush | Op::Discard | Op::WriteZeroes => (view.writes, Refusal::ReadOnly),
+        Op::Read => (reads(), Refusal::NotServed),
+        Op::Write | Op::Flush | Op::Discard | Op::WriteZeroes => (writes(), Refusal::ReadOnly),
         Op::Other => (Home::Nowhere, Refusal::Unknown),
     };
     match home {

@@ -221,6 +221,8 @@ pub(crate) struct Store {
     mask: u16,
     /// The number of the last commit.
     commits: AtomicU64,
+    /// 1 if the worker has something to do for some owner alone.
+    asked: Word,
     /// In so many milliseconds more slots of volumes that leave are given back; 0 if there are none.
     give_back_in: Word,
     /// 1 after it left the group itself.
@@ -252,9 +254,10 @@ impl Job for Store {
     }
 
     fn run(worker: &Worker<Self>) {
+        let is_asked = worker.asked.swap(0) != 0;
         worker.look_at_suspect();
         if worker.has_failed() {
-            worker.end_waiting();
+            worker.end_waiting(is_asked);
             return;
         }
         worker.format_ahead();
@@ -262,22 +265,34 @@ impl Job for Store {
         worker.retry_full();
         worker.commit_if_due();
         worker.check_low_water();
-        worker.settle_owners();
-        worker.sync_owners();
+        if is_asked {
+            worker.settle_owners();
+            worker.sync_owners();
+        }
         worker.clear_idle_marks();
-        worker.give_back();
+        if is_asked || worker.give_back_in.get() != 0 {
+            worker.give_back();
+        }
         worker.come_again();
     }
 }
 
 impl Worker<Store> {
     /// Sees to what waits for a store that has failed.
-    fn end_waiting(&self) {
+    fn end_waiting(&self, is_asked: bool) {
         self.work();
         self.retry_full();
         self.commit_if_due();
-        self.settle_owners();
-        self.sync_owners();
+        if is_asked {
+            self.settle_owners();
+            self.sync_owners();
+        }
+    }
+
+    /// Has the worker look at what was set in an owner. Does not sleep.
+    fn ask(&self) {
+        self.asked.set(1);
+        self.kick();
     }
 
     /// Comes again for what has to be done by some time.

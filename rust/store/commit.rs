@@ -198,6 +198,9 @@ impl Worker<Store> {
             batch.clear();
             let mut more = false;
             for (index, owner) in self.owners.iter().enumerate() {
+                if !owner.map.may_be_dirty() {
+                    continue;
+                }
                 let room = batch.capacity().saturating_sub(batch.len());
                 more |= owner.map.take_dirty(room, |bid, entry| {
                     let change = Change {

@@ -348,7 +348,7 @@ impl Worker<Store> {
     /// [`CopyError::Target`] if that disk failed, [`CopyError::Source`] if the store did.
     pub(crate) fn sync_owner(&self, owner: &Owner) -> Result<(), CopyError> {
         owner.fill.syncing.set(ASKED);
-        self.kick();
+        self.ask();
         loop {
             match owner.fill.syncing.get() {
                 ASKED => fsleep(Delta::from_millis(1)),

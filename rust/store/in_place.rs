@@ -110,7 +110,7 @@ impl Worker<Store> {
     /// `EIO` if it can't be committed, or marks have to stay.
     pub(crate) fn settle_owner(&self, owner: &Owner) -> Result {
         owner.clearing.set(ASKED);
-        self.kick();
+        self.ask();
         loop {
             match owner.clearing.get() {
                 ASKED => fsleep(Delta::from_millis(1)),

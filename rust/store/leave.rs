@@ -52,7 +52,7 @@ impl Worker<Store> {
     /// not sleep.
     pub(crate) fn let_leave(&self, owner: &Owner) {
         owner.leaving.set(LEAVES);
-        self.kick();
+        self.ask();
     }
 
     /// Gives back some slots of volumes that leave. Sleeps for I/O.

@@ -604,6 +604,8 @@ impl Found {
             tag: header.tag,
             mask: entries::mask_of(header.block_sectors),
             commits: AtomicU64::new(0),
+            // Some may have begun to leave before.
+            asked: Word::new(1),
             give_back_in: Word::new(0),
             retired: Word::new(0),
             failure: Failure::new(),

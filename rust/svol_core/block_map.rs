@@ -45,6 +45,8 @@ pub struct BlockMap {
     dirty: Vec<Word>,
     /// A bit per word of `dirty`: it may have bits set.
     dirty_words: Vec<Word>,
+    /// 1 if there may be bits set in those.
+    some_dirty: Word,
     /// The size of a block in sectors, as a shift.
     block_shift: u32,
     /// The number of blocks.
@@ -73,6 +75,7 @@ impl BlockMap {
             dirty_groups: zeroes(count)?,
             dirty: zeroes(words)?,
             dirty_words: zeroes(words.div_ceil(BITS))?,
+            some_dirty: Word::new(0),
             block_shift,
             blocks,
             sectors,
@@ -162,16 +165,21 @@ impl BlockMap {
     /// [`BlockMap::mark_dirty`].
     pub fn take_dirty(&self, limit: usize, mut each: impl FnMut(u64, Entry)) -> bool {
         let mut left = limit;
+        // Mostly there is nothing, and to swap would take the cache line away from others.
+        if !self.may_be_dirty() {
+            return false;
+        }
+        // Before what it stands for is looked at: who marks a block after that sets it again.
+        self.some_dirty.swap(0);
         for (index, word) in self.dirty_words.iter().enumerate() {
-            // Mostly there is nothing, and to swap would take the cache line away from others.
             if word.get() == 0 {
                 continue;
             }
-            // Before what they stand for is looked at: who marks a block after that sets it again.
             let mut words = word.swap(0);
             while let Some(at) = take_bit(&mut words, index) {
                 if !self.take_word(at, &mut left, &mut each) {
                     set(&self.dirty_words, index, words);
+                    self.note_some();
                     return true;
                 }
             }
@@ -194,6 +202,12 @@ impl BlockMap {
             }
         }
         true
+    }
+
+    /// Whether there may be marks of dirty blocks. What was marked before is never missed.
+    #[inline]
+    pub fn may_be_dirty(&self) -> bool {
+        self.some_dirty.get() != 0
     }
 
     /// Whether there are marks of dirty blocks.
@@ -275,6 +289,13 @@ impl BlockMap {
         // Even if that was set: who set it may not have come to this point.
         let (word, bit) = (word / BITS, word % BITS);
         set(&self.dirty_words, word, 1 << bit);
+        self.note_some();
+    }
+
+    fn note_some(&self) {
+        if !self.may_be_dirty() {
+            self.some_dirty.swap(1);
+        }
     }
 }
 

@@ -82,7 +82,8 @@ impl Found {
         Ok(())
     }
 
-    /// Compares samples of one volume's disk.
+    /// Compares samples of one volume's disk: those of the base image, unless it is known to hold
+    /// something else, or not known yet what it holds; and those of what the store has.
     #[inline(never)]
     fn first_difference(
         &self,
@@ -93,9 +94,11 @@ impl Found {
         disk: usize,
     ) -> Result<Comparison> {
         let device = &members.disk(disk).ok_or(ENXIO)?.device;
+        let volume = table.served_by(disk).ok_or(EINVAL)?;
+        let has_base = table.reads_alone(volume).is_none();
         let mut unread = Unread::default();
         let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
-        for sample in table.metadata().samples.iter() {
+        for sample in table.metadata().samples.iter().filter(|_| has_base) {
             let sector = sample.sector();
             let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
             if map.read_run(sector, sectors).kind != Kind::Base || is_open(known, sector) {
@@ -111,7 +114,6 @@ impl Found {
 
         // There the disk need not have what the store has. But it has the base image wherever the store
         // has nothing, there too.
-        let volume = table.served_by(disk).ok_or(EINVAL)?;
         let regions = table.make_regions(volume)?.ok_or(EINVAL)?;
         let store = &members.disk(self.entry).ok_or(ENXIO)?.device;
         let mut there = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;

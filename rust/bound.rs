@@ -73,6 +73,8 @@ use kernel::{
 pub(crate) struct InFlight {
     /// Index of the entry whose disk has it, plus 1; 0 if none has.
     pub(crate) disk: u32,
+    /// Index of the entry whose disk has it besides, since its volume moves there, plus 1; 0 if none has.
+    pub(crate) also: u32,
     /// Index of the volume that it belongs to, if it was parked.
     pub(crate) volume: u32,
     /// To be given back when it has ended, if it relies on a block map.
@@ -115,6 +117,11 @@ impl InFlight {
     /// The entry whose disk has it, or had it last.
     pub(crate) fn disk(&self) -> Option<usize> {
         usize::try_from(self.disk).ok()?.checked_sub(1)
+    }
+
+    /// The entry whose disk has it besides.
+    pub(crate) fn also(&self) -> Option<usize> {
+        usize::try_from(self.also).ok()?.checked_sub(1)
     }
 }
 
@@ -579,6 +586,7 @@ impl Bound {
         sector: u64,
         second: usize,
         second_sector: u64,
+        also: Option<usize>,
         mut bio: Bio<'a, InFlight>,
     ) -> Result<Mapped, Bio<'a, InFlight>> {
         let device = |entry: usize| {
@@ -589,13 +597,24 @@ impl Bound {
         let (Some(first), Some(log), Some(pool)) = (device(entry), device(second), pool) else {
             return Err(bio);
         };
-        bio.data_mut().disk = number(entry);
-        let mapped = bio.remap_both(pool, (first, sector), (log, second_sector))?;
+        let third = match also {
+            Some(also) => match device(also) {
+                Some(device) => Some((device, sector)),
+                None => return Err(bio),
+            },
+            None => None,
+        };
+        let data = bio.data_mut();
+        data.disk = number(entry);
+        data.also = also.map_or(0, number);
         // The store's count is for reads, which have no choice there.
-        if let Some(disk) = this.members.disk(entry) {
-            disk.begin();
-        }
-        Ok(mapped)
+        let counted = || {
+            let entries = [Some(entry), also].into_iter().flatten();
+            entries.filter_map(|entry| this.members.disk(entry))
+        };
+        counted().for_each(Disk::begin);
+        bio.remap_to_all(pool, (first, sector), (log, second_sector), third)
+            .inspect_err(|_| counted().for_each(Disk::end))
     }
 
     /// As [`Bound::send`], for a bio that was parked. Does not sleep.

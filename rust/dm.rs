@@ -85,7 +85,10 @@ pub(crate) use live::{
     Live,
     Quiesced, //
 };
-pub(crate) use mapped_device::DeviceNumber;
+pub(crate) use mapped_device::{
+    DeviceNumber,
+    HeldDevice, //
+};
 pub(crate) use parked::{
     Parked,
     ParkedList, //

@@ -398,6 +398,7 @@ impl Bound {
             });
             if owner.advance(log_mode::Event::FailureIsDurable).is_some() {
                 // From now on, what is not committed is nowhere else, and another disk may be filled.
+                owner.leave_move();
                 owner.set_disk(None);
                 volume.view.set(VolumeView {
                     reads: Home::Overlay,
@@ -445,7 +446,11 @@ impl Bound {
             }
         }
         match owner.advance(log_mode::Event::LogIsGivenUp) {
-            Some(_) => Ok(()),
+            Some(_) => {
+                // What is written from now on goes to its own disk alone.
+                owner.leave_move();
+                Ok(())
+            }
             None => Err(kernel::error::code::EIO),
         }
     }

@@ -10,6 +10,7 @@ mod fail;
 mod fail_store;
 mod protect;
 mod rebuild;
+mod refresh;
 mod replace_meta;
 mod verify;
 
@@ -17,6 +18,7 @@ pub(crate) use comparison::Comparison;
 
 use attributes::Changes;
 use rebuild::Rebuilds;
+use refresh::Refreshes;
 
 use crate::{
     bound::{
@@ -127,6 +129,9 @@ pub(crate) struct Group {
     /// Fills disks.
     #[pin]
     rebuilds: Worker<Rebuilds>,
+    /// Has the table loaded again.
+    #[pin]
+    refreshes: Worker<Refreshes>,
 }
 
 /// What is known of a group.
@@ -283,6 +288,7 @@ impl Group {
             repairs <- Repairs::worker(),
             silences <- Silences::worker(),
             rebuilds <- Rebuilds::worker(),
+            refreshes <- Refreshes::worker(),
         }? Error)
     }
 
@@ -367,7 +373,7 @@ impl Group {
         let (_old, new);
         let _commits = self.commits.lock();
         let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
-        if let Some(bound) = known {
+        if let Some(bound) = known.filter(|_| !self.awaits_store(members)) {
             // The same table again, after a suspend: its devices were held all the time.
             self.provider.publish(live, bound.clone())?;
             self.state.lock().is_live = true;
@@ -411,6 +417,16 @@ impl Group {
             members.event.raise();
         }
         Ok(())
+    }
+
+    /// Whether an increments volume was taken back that is in use only after all is begun anew.
+    fn awaits_store(&self, members: &Members) -> bool {
+        let state = self.state.lock();
+        let table = state.table.as_ref();
+        table.is_some_and(|table| {
+            let mut awaited = table.awaited_stores();
+            awaited.any(|entry| members.disk(entry).is_some())
+        })
     }
 
     /// Makes durable what the suspend of the old table could not. What can't be written is lost with
@@ -925,6 +941,13 @@ impl Group {
             may_be_logged,
             writes,
         })
+    }
+
+    /// The mapped device that a volume is loaded by.
+    fn loaded_by(&self, lid: &Id) -> Option<DeviceNumber> {
+        let state = self.state.lock();
+        let claim = state.claims.iter().find(|claim| claim.lid == *lid);
+        claim.map(|claim| claim.number)
     }
 
     /// Gives up a claim.

@@ -36,6 +36,8 @@ use crate::{
 /// The legs of a bio.
 const DISK: usize = 0;
 const STORE: usize = 1;
+/// To the disk that its volume moves to.
+const ALSO: usize = 2;
 
 /// Sends a bio that is no read on its way; `disk` is the entry of the volume's disk.
 #[inline(never)]
@@ -161,7 +163,7 @@ fn write_kept(
     let Some(disk) = disk else {
         return Bound::send(this, store.entry(), sector, bio);
     };
-    match Bound::send_both(this, disk, info.sector, store.entry(), sector, bio) {
+    match Bound::send_both(this, disk, info.sector, store.entry(), sector, None, bio) {
         Ok(mapped) => mapped,
         Err(mut bio) => {
             owner.locks.give_back(info.sector, run.sectors);
@@ -266,11 +268,13 @@ fn write(
         }
         _ => 0,
     };
+    // Under the locks: what fills a disk takes them, too.
+    let (together, also) = owner.moved(info.sector, sectors);
     let step = match sectors {
         0 => WriteStep::Frozen,
-        // Another disk may be filled by now, or be its own. Under the locks: what fills it takes them, too.
+        // Another disk may be filled by now, or be its own.
         _ if owner.filled(info.sector, sectors) != (sectors, Some(disk)) => WriteStep::Frozen,
-        _ => owner.map.write_run(&store.slots, info.sector, sectors),
+        _ => owner.map.write_run(&store.slots, info.sector, together),
     };
     let run = match step {
         WriteStep::Run(run) => run,
@@ -293,7 +297,7 @@ fn write(
     data.is_first = run.is_first;
     data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
     let sector = store.run_sector(&run);
-    match Bound::send_both(this, disk, info.sector, store.entry(), sector, bio) {
+    match Bound::send_both(this, disk, info.sector, store.entry(), sector, also, bio) {
         Ok(mapped) => mapped,
         Err(mut bio) => {
             owner.locks.give_back(info.sector, run.sectors);
@@ -351,6 +355,18 @@ pub(crate) fn ended(
     if let (true, Some(disk)) = (on_disk, data.disk()) {
         let bound: &Bound = &this;
         bound.forget_bad(disk, info.sector, info.sectors);
+    }
+    if let Some(also) = data.also() {
+        let has_it = on_disk && in_store && !ended.leg_status(ALSO).is_error();
+        if !has_it {
+            // Whatever its user is told, the disk that the volume moves to may lack it. Before others may
+            // write there.
+            owner.note_move_failed();
+        }
+        if let Some(disk) = this.members.disk(also) {
+            disk.end();
+        }
+        ended.data_mut().also = 0;
     }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket {

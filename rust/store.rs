@@ -22,6 +22,7 @@ mod in_place;
 mod leave;
 mod load;
 mod logged;
+mod moving;
 mod slow;
 
 pub(crate) use {
@@ -128,6 +129,8 @@ pub(crate) struct Owner {
     regions: Word,
     /// See [`fill`].
     fill: fill::Fill,
+    /// See [`moving`].
+    moving: moving::Move,
     /// 1 if its entries have to stay; see [`Owner::keep_entries`].
     keeps_entries: Word,
     /// Whether somebody waits for its marks to be cleared; see [`in_place`].

@@ -9,7 +9,7 @@
 //! 2. `map` must say what becomes of it, and the one way to say it is to consume the `Bio`:
 //!    - [`Bio::remap`] points the clone at another device and **gives it back** to device-mapper,
 //!      which submits it;
-//!    - [`Bio::remap_both`] does so and sends a copy of it to a second device;
+//!    - [`Bio::remap_to_all`] does so and sends copies of it to other devices;
 //!    - [`Bio::complete`] **ends** it with success, without any device;
 //!    - [`Bio::fail`] gives it back to be ended with an I/O error;
 //!    - [`Bio::park`] **takes** it: what it returns besides is a [`Parked`], which some other
@@ -216,26 +216,38 @@ impl<'a, P> Bio<'a, P> {
         Mapped(MAPIO_REMAPPED)
     }
 
-    /// Sends it to one device, and a copy of it to another one; it ends when both have ended.
-    /// Does not sleep.
+    /// Sends it to one device, and a copy of it to another one, and perhaps to a third; it ends when all
+    /// have ended. Does not sleep.
     ///
     /// # Errors
     ///
-    /// Gives the bio back, as it was, if there is no memory for the copy at once.
-    pub(crate) fn remap_both(
+    /// Gives the bio back, as it was, if there is no memory for the copies at once.
+    pub(crate) fn remap_to_all(
         mut self,
         pool: InUse<'_, LegPool>,
         first: (InUse<'_, Device>, u64),
         second: (InUse<'_, Device>, u64),
+        third: Option<(InUse<'_, Device>, u64)>,
     ) -> Result<Mapped, Self> {
-        // SAFETY: The bio is ours by the type invariants and will be submitted below. `InUse` says
-        // that pool and device stay until it has ended.
-        let leg = unsafe { pool.clone_now::<P>(self.bio, &second.0, second.1) };
+        // SAFETY: The bio is ours by the type invariants, and will be submitted below if the copy is.
+        // `InUse` says that pool and device stay until it has ended.
+        let leg = unsafe { pool.clone_now::<P, 1>(self.bio, &second.0, second.1) };
         let Some(leg) = leg else {
             return Err(self);
         };
-        self.cell().head.begin_legs();
+        let Some(third) = third else {
+            self.cell().head.begin_legs(2);
+            leg.submit();
+            return Ok(self.remap(first.0, first.1));
+        };
+        // SAFETY: As above.
+        let other = unsafe { pool.clone_now::<P, 2>(self.bio, &third.0, third.1) };
+        let Some(other) = other else {
+            return Err(self);
+        };
+        self.cell().head.begin_legs(3);
         leg.submit();
+        other.submit();
         Ok(self.remap(first.0, first.1))
     }
 

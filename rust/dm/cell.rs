@@ -17,6 +17,9 @@ pub(super) struct Cell<P> {
     pub(super) user: P,
 }
 
+/// A bio goes to so many devices at once at most.
+pub(super) const LEGS: usize = 3;
+
 /// The wrapper's part.
 pub(super) struct Head {
     /// The clone as it was mapped: its own fields are used up on the way.
@@ -28,12 +31,12 @@ pub(super) struct Head {
     pub(super) keep: *const (),
     /// Its end is decided: the callback leaves it alone.
     pub(super) finished: bool,
-    /// It has a second leg.
+    /// It has copies under way, or had.
     pub(super) has_legs: bool,
     /// Legs that have not ended.
     pub(super) legs: Atomic<u32>,
-    /// How each leg ended.
-    pub(super) leg_status: [bindings::blk_status_t; 2],
+    /// How each leg ended: first its own, then the copies.
+    pub(super) leg_status: [bindings::blk_status_t; LEGS],
 }
 
 impl Head {
@@ -55,7 +58,7 @@ impl Head {
             (&raw mut (*slot).finished).write(false);
             (&raw mut (*slot).has_legs).write(false);
             (&raw mut (*slot).legs).write(Atomic::new(0));
-            (&raw mut (*slot).leg_status).write([bindings::DMR_STS_OK; 2]);
+            (&raw mut (*slot).leg_status).write([bindings::DMR_STS_OK; LEGS]);
         }
     }
 }

@@ -69,12 +69,12 @@ impl<P> Ended<'_, P> {
         self.cell().head.info
     }
 
-    /// How it ended; of two legs, the first.
+    /// How it ended; of several legs, the first.
     pub(crate) fn status(&self) -> Status {
         self.status
     }
 
-    /// How a leg ended, 0 or 1.
+    /// How a leg ended, counting from 0. One that there was not has ended well.
     pub(crate) fn leg_status(&self, leg: usize) -> Status {
         let head = &self.cell().head;
         match head.leg_status.get(leg) {

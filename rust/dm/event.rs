@@ -4,7 +4,11 @@
 
 use super::{
     anchor::Anchor,
-    bindings, //
+    bindings,
+    mapped_device::{
+        HeldDevice,
+        MappedDevice, //
+    }, //
 };
 use core::{
     fmt::{
@@ -44,6 +48,12 @@ impl Event {
             table,
             _anchor: anchor,
         }
+    }
+
+    /// Keeps the table's mapped device; `None` if it is about to go. Does not sleep.
+    pub(crate) fn hold_device(&self) -> Option<HeldDevice> {
+        // SAFETY: The table is valid by the type invariants, and its device lives as long as that.
+        unsafe { MappedDevice(bindings::dm_table_get_md(self.table)).hold() }
     }
 
     /// Raises an event: wakes `dmsetup wait` and raises the device's event number. May sleep.

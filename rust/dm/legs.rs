@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Second legs: copies of clones, so that a write goes to two devices at once.
+//! More legs: copies of clones, so that a write goes to two or three devices at once.
 //!
-//! The clone goes to the first device as usual. Its copy has the same pages. Whichever ends last
-//! lets the clone end: the end_io callback of the clone leaves it incomplete as long as the copy is
+//! The clone goes to the first device as usual. Its copies have the same pages. Whichever ends last
+//! lets the clone end: the end_io callback of the clone leaves it incomplete as long as a copy is
 //! under way.
 
 use super::{
@@ -11,11 +11,15 @@ use super::{
     bio::point,
     cell::{
         Cell,
-        Head, //
+        Head,
+        LEGS, //
     },
     device::Device, //
 };
-use core::ptr::NonNull;
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
 use kernel::{
     error::to_result,
     prelude::*,
@@ -63,13 +67,14 @@ impl LegPool {
         }? Error)
     }
 
-    /// A copy of a clone for a second device, if there is memory at once. Does not sleep.
+    /// A copy of a clone for another device, the leg `LEG` of it, from 1 on, if there is memory at once.
+    /// Does not sleep.
     ///
     /// # Safety
     ///
     /// `bio` must be a clone that is ours, for a target whose per-bio data is `P`. If the copy is
     /// submitted, the clone has to be, too. Pool and device must stay until the clone has ended.
-    pub(super) unsafe fn clone_now<P>(
+    pub(super) unsafe fn clone_now<P, const LEG: usize>(
         &self,
         bio: NonNull<bindings::bio>,
         device: &Device,
@@ -92,8 +97,9 @@ impl LegPool {
             // Nobody polls for it.
             (*leg.as_ptr()).bi_opf &= !(1 << bindings::req_flag_bits___REQ_POLLED);
             (*leg.as_ptr()).bi_private = bio.as_ptr().cast();
-            (*leg.as_ptr()).bi_end_io = Some(ended::<P>);
+            (*leg.as_ptr()).bi_end_io = Some(ended::<P, LEG>);
         }
+        // INVARIANT: It was allocated above.
         Some(Leg(leg))
     }
 }
@@ -108,21 +114,34 @@ impl PinnedDrop for LegPool {
 }
 
 /// A copy that is ready to go.
+///
+/// # Invariants
+///
+/// It is ours, and was allocated by `bio_alloc_clone`.
 pub(super) struct Leg(NonNull<bindings::bio>);
 
 impl Leg {
     /// Sends it off; the clone has to follow.
     pub(super) fn submit(self) {
-        // SAFETY: The copy is ours, complete, and submitted once.
-        unsafe { bindings::submit_bio_noacct(self.0.as_ptr()) };
+        let leg = ManuallyDrop::new(self);
+        // SAFETY: The copy is ours by the type invariants, complete, and submitted once.
+        unsafe { bindings::submit_bio_noacct(leg.0.as_ptr()) };
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants; it was not submitted, since `submit` does not drop it.
+        unsafe { bindings::bio_put(self.0.as_ptr()) };
     }
 }
 
 impl Head {
-    /// Before either leg is submitted.
-    pub(super) fn begin_legs(&mut self) {
+    /// Before any of so many legs is submitted.
+    pub(super) fn begin_legs(&mut self, count: u32) {
         self.has_legs = true;
-        self.legs = Atomic::new(2);
+        self.legs = Atomic::new(count);
+        self.leg_status = [bindings::DMR_STS_OK; LEGS];
     }
 
     /// A leg has ended; returns whether it was the last one. A full barrier.
@@ -132,7 +151,7 @@ impl Head {
     /// `head` must be that of a clone with legs of which one has ended, for which this is called
     /// once.
     pub(super) unsafe fn leg_ended(head: *const Self) -> bool {
-        // SAFETY: By the function's contract the clone is still there. Both legs may be here at
+        // SAFETY: By the function's contract the clone is still there. All legs may be here at
         // once, but only this field is shared.
         unsafe { (*head).legs.fetch_sub(1, Full) == 1 }
     }
@@ -143,7 +162,8 @@ impl Head {
 /// # Safety
 ///
 /// To be called by the block layer with a copy that [`LegPool::clone_now`] made.
-unsafe extern "C" fn ended<P>(leg: *mut bindings::bio) {
+unsafe extern "C" fn ended<P, const LEG: usize>(leg: *mut bindings::bio) {
+    const { assert!(LEG > 0 && LEG < LEGS) };
     // SAFETY: `clone_now` put the clone there, which has not ended: it waits for us.
     let (status, bio) = unsafe {
         (
@@ -153,9 +173,14 @@ unsafe extern "C" fn ended<P>(leg: *mut bindings::bio) {
     };
     // SAFETY: The copy is ours again, and was allocated by `bio_alloc_clone`.
     unsafe { bindings::bio_put(leg) };
-    // SAFETY: The clone is for a target whose per-bio data is `P`; only this leg writes its own
-    // status.
-    unsafe { (&raw mut (*Cell::<P>::of(bio).as_ptr()).head.leg_status[1]).write(status) };
+    // SAFETY: The clone is for a target whose per-bio data is `P`; `LEG` is in range, and only this
+    // leg writes its own status.
+    unsafe {
+        (&raw mut (*Cell::<P>::of(bio).as_ptr()).head.leg_status)
+            .cast::<bindings::blk_status_t>()
+            .add(LEG)
+            .write(status);
+    }
     // SAFETY: As above; this leg ended, and only now.
     let last = unsafe { Head::leg_ended(&raw const (*Cell::<P>::of(bio).as_ptr()).head) };
     if last {

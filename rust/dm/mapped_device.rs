@@ -39,11 +39,38 @@ impl MappedDevice {
         Self(unsafe { bindings::dm_table_get_md((*ti).table) })
     }
 
+    /// Keeps the device alive; `None` if it is about to go. Does not sleep.
+    ///
+    /// # Safety
+    ///
+    /// The device must be alive.
+    pub(super) unsafe fn hold(self) -> Option<HeldDevice> {
+        // SAFETY: The device is alive by the function's contract.
+        let result = unsafe { bindings::dm_hold(self.0) };
+        // INVARIANT: The reference is ours.
+        (result == 0).then_some(HeldDevice(self))
+    }
+
     /// # Safety
     ///
     /// The device must be alive.
     pub(super) unsafe fn number(self) -> DeviceNumber {
         // SAFETY: The device is alive by the function's contract.
         DeviceNumber(unsafe { bindings::dmr_md_dev(self.0) })
+    }
+}
+
+/// A mapped device that does not go: whoever removes it waits until this is dropped. So nobody may keep
+/// it who waits for the removal.
+///
+/// # Invariants
+///
+/// A reference to the device is held.
+pub(crate) struct HeldDevice(pub(super) MappedDevice);
+
+impl Drop for HeldDevice {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours by the type invariants.
+        unsafe { bindings::dm_put(self.0 .0) };
     }
 }

@@ -28,6 +28,7 @@ use super::{
     },
     mapped_device::{
         DeviceNumber,
+        HeldDevice,
         MappedDevice, //
     },
     sys::NoIo,
@@ -66,6 +67,10 @@ struct Clients {
     entries: KVec<Entry>,
     /// New clients are refused.
     suspended: bool,
+    /// The owner is being suspended and resumed by [`Provider::cycle`], which sees to the clients.
+    cycling: bool,
+    /// They are to run after that.
+    may_run: bool,
 }
 
 /// Publishes a value of one target to others.
@@ -100,7 +105,12 @@ impl<T: Send + Sync + 'static> Provider<T> {
         pin_init!(Self {
             owner,
             published: Atomic::new(core::ptr::null_mut()),
-            clients <- new_mutex!(Clients { entries: KVec::new(), suspended: true }),
+            clients <- new_mutex!(Clients {
+                entries: KVec::new(),
+                suspended: true,
+                cycling: false,
+                may_run: false,
+            }),
             idle <- new_condvar!(),
         })
     }
@@ -153,6 +163,7 @@ impl<T: Send + Sync + 'static> Provider<T> {
     /// For the owner's `presuspend`, so that clients' bios are gone before the owner's devices
     /// are flushed; [`Provider::retract`] does it anyway.
     pub(crate) fn suspend_clients(&self) {
+        self.clients.lock().may_run = false;
         self.turn_all(Wanted::Suspended);
     }
 
@@ -160,7 +171,51 @@ impl<T: Send + Sync + 'static> Provider<T> {
     ///
     /// For the owner's `resume`, or when the owner is gone for good.
     pub(crate) fn resume_clients(&self) {
+        let mut clients = self.clients.lock();
+        if clients.cycling {
+            clients.may_run = true;
+            return;
+        }
+        drop(clients);
         self.turn_all(Wanted::Running);
+    }
+
+    /// Has the owner suspended and resumed inside the kernel, without flushes of its own, so that its hooks
+    /// are called; `device` is the owner. May sleep, as long as bios of it and its clients need. One
+    /// caller at a time.
+    ///
+    /// For a worker that nothing of the owner waits for: no hook, no message, and no removal. While the
+    /// owner's user has it suspended, it stays so, and nothing happens.
+    ///
+    /// The clients are suspended before, and resumed after that: then no two suspend locks are held at
+    /// once, which lockdep can't tell from each other here, as it can for a user's suspend.
+    pub(crate) fn cycle(&self, device: &HeldDevice) {
+        let md = device.0;
+        if md != self.owner {
+            return;
+        }
+        let mut clients = self.clients.lock();
+        if clients.suspended {
+            return;
+        }
+        clients.cycling = true;
+        clients.may_run = true;
+        drop(clients);
+        self.turn_all(Wanted::Suspended);
+        let noio = NoIo::enter();
+        // SAFETY: The device lives, since it is held. Suspend and resume are paired.
+        unsafe {
+            bindings::dm_internal_suspend_noflush(md.0);
+            bindings::dm_internal_resume(md.0);
+        }
+        drop(noio);
+        let mut clients = self.clients.lock();
+        clients.cycling = false;
+        let may_run = clients.may_run;
+        drop(clients);
+        if may_run {
+            self.turn_all(Wanted::Running);
+        }
     }
 
     /// Suspends the clients on one mapped device; returns when none of their bios is in flight.

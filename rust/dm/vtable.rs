@@ -317,9 +317,9 @@ impl<T: Target> Vtable<T> {
         // SAFETY: dm passes a valid status.
         let mut status = unsafe { *error };
         if has_legs {
-            // SAFETY: The clone ended, or its copy did as the last one, which left the count at 0.
+            // SAFETY: The clone ended, or a copy did as the last one, which left the count at 0.
             // Only the first time is this leg's own.
-            let both = unsafe {
+            let all = unsafe {
                 if (*head).legs.load(Acquire) > 0 {
                     (&raw mut (*head).leg_status[0]).write(status);
                     Head::leg_ended(head)
@@ -327,10 +327,10 @@ impl<T: Target> Vtable<T> {
                     true
                 }
             };
-            if !both {
+            if !all {
                 return bindings::DM_ENDIO_INCOMPLETE as c_int;
             }
-            // SAFETY: Both legs have ended: nobody else is at it.
+            // SAFETY: All legs have ended: nobody else is at it.
             status = unsafe { (*head).leg_status[0] };
             // SAFETY: dm passes a valid place.
             unsafe { *error = status };

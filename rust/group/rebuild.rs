@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rebuild: volumes whose disk is gone get another one, while they are in use. Volumes that do not write
-//! to their disk may move to another one before that is gone.
+//! Rebuild: volumes whose disk is gone get another one, while they are in use. Others may move to another
+//! one before theirs is gone.
 //!
 //! A worker of the group does it, one volume after the other; it is at work between `preresume` and
 //! `postsuspend` of a table. What has to be known after a crash is in the metadata: which disk is
@@ -10,8 +10,8 @@
 //!
 //! # Locks
 //!
-//! The worker takes `commits` only while it holds nothing else, and waits for a store's worker with
-//! nothing held. It holds no reference to the group's table while it rests.
+//! The worker takes `commits` only while it holds nothing else but a volume that it has paused, and waits
+//! for a store's worker with nothing held. It holds no reference to the group's table while it rests.
 
 use super::{
     protect,
@@ -53,7 +53,11 @@ use crate::{
         },
         health::Health,
         id::Id,
-        log_mode::Event,
+        log_mode::{
+            Event,
+            Mode, //
+        },
+        route::Home,
         table_line::{
             Failover,
             Features, //
@@ -248,8 +252,12 @@ enum Halt {
     Gone,
     /// There is nothing to copy from, or the metadata can't be written.
     Later(Error),
+    /// Somebody else is at it, who will be done soon.
+    Busy,
     /// The disk that is being filled failed.
     Target,
+    /// The increments do not have all that the volume's disk has.
+    Differs,
 }
 
 impl From<CopyError> for Halt {
@@ -268,6 +276,8 @@ struct Filling<'a> {
     volume: &'a Volume,
     /// Where its changes are, if they are to be copied, too.
     place: Option<Place<'a>>,
+    /// It has a disk that it writes to, and moves.
+    is_in_place: bool,
     rebuild: Rebuild,
     lid: Id,
     target: Id,
@@ -354,8 +364,7 @@ impl Group {
     }
 
     /// Takes a disk back that had failed, as a spare, or to be filled for its own volume; an increments
-    /// volume is in use from the next load of the table on. Sleeps for I/O of the metadata and of
-    /// that device.
+    /// volume is in use a moment later. Sleeps for I/O of the metadata and of that device.
     ///
     /// # Errors
     ///
@@ -400,16 +409,15 @@ impl Group {
             return refuse(&"its disk has not answered all I/O from before", EBUSY);
         }
         if is_store {
-            // Now rather than when the table is loaded the next time, which would fail. The log says
-            // what is wrong.
+            // Now rather than when it is to be in use, which would fail. The log says what is wrong.
             store::find_again(&bound.members, &next, entry)?;
         }
         self.commit(&bound, &homes, next)?;
         if is_store {
-            log::info!(
-                self.name(),
-                "increments {lid}: taken back, in use when the group's table is loaded the next time"
-            );
+            log::info!(self.name(), "increments {lid}: taken back");
+            if let Some(device) = bound.members.event.hold_device() {
+                self.refreshes.want(self.provider.clone(), device);
+            }
             return Ok(());
         }
         bound.set_apart(entry, errors::WRITTEN);
@@ -487,8 +495,32 @@ impl Group {
                 });
             }
         };
+        let own = table_disk(table, lid);
         drop(state);
+        if let Some(own) = own {
+            self.prepare_move(bound, message, lid, own)?;
+        }
         self.begin_rebuild(bound, homes, next)
+    }
+
+    /// A volume that is written in place is about to move: from its disk nobody else reads the base image
+    /// any more. Sleeps for I/O.
+    fn prepare_move(&self, bound: &Bound, message: &str, lid: &Id, own: usize) -> Result {
+        let refuse = |why: &str| {
+            log::notice!(self.name(), "message \"{message}\": LID {lid}: {why}");
+            Err(EBUSY)
+        };
+        let Some((_, owner)) = bound.store_of(lid) else {
+            return refuse("it is in use without its increments volume");
+        };
+        if owner.may_differ() {
+            return refuse("its disk and its increments may differ since an error");
+        }
+        if !bound.has_other_source(own) {
+            return refuse("no other disk serves reads of the base");
+        }
+        bound.stop_serving(own);
+        Ok(())
     }
 
     /// Makes durable that a disk is to be filled, and lets the worker do it; under `commits`.
@@ -507,6 +539,8 @@ impl Group {
         bound.set_apart(begun.target, errors::WRITTEN);
         if let Some(place) = kept_place(bound, begun.entry) {
             place.owner().begin_fill(begun.target);
+        } else if let Some(place) = place_in_place(bound, begun.entry) {
+            place.owner().begin_move(begun.target);
         }
         log::info!(
             self.name(),
@@ -533,10 +567,11 @@ impl Group {
                 None => "rebuilt",
             };
             let target = table.volume(rebuild.target)?.lid;
-            Some((rebuild, done, volume, target))
+            let is_in_place = table_disk(table, &volume).is_some();
+            Some((rebuild, is_in_place, done, volume, target))
         });
         drop(state);
-        let Some((rebuild, done, lid, target)) = found else {
+        let Some((rebuild, is_in_place, done, lid, target)) = found else {
             return match self.begin_next(worker, bound) {
                 Next::Nothing => self.go_on_comparing(worker, bound),
                 next => next,
@@ -549,7 +584,11 @@ impl Group {
             worker,
             bound,
             volume,
-            place: kept_place(bound, rebuild.entry),
+            place: match is_in_place {
+                true => place_in_place(bound, rebuild.entry),
+                false => kept_place(bound, rebuild.entry),
+            },
+            is_in_place,
             rebuild,
             lid,
             target,
@@ -570,15 +609,30 @@ impl Group {
                 Next::Nothing
             }
             Err(Halt::Gone) => {
-                if let Some(place) = filling.place {
-                    place.owner().leave_fill(rebuild.target);
-                }
+                filling.leave();
                 Next::Again
             }
             Err(Halt::Target) => match self.give_up_disk(bound, rebuild.entry, rebuild.target) {
-                Ok(()) => Next::Again,
+                Ok(()) => {
+                    if is_in_place {
+                        filling.leave();
+                    }
+                    Next::Again
+                }
                 Err(_) => Next::Later,
             },
+            Err(Halt::Differs) => match self.stop_rebuild(bound, &filling) {
+                Ok(()) => {
+                    log::warning!(
+                        self.name(),
+                        "{lid}: not moved, its disk and its increments may differ since an error"
+                    );
+                    filling.leave();
+                    Next::Again
+                }
+                Err(_) => Next::Later,
+            },
+            Err(Halt::Busy) => Next::Later,
             Err(Halt::Later(error)) => {
                 if worker.say_once() {
                     let errno = error.to_errno();
@@ -667,9 +721,10 @@ impl Group {
         drop(state);
         let lid = next.volume(entry).ok_or(EINVAL)?.lid;
         let target = next.volume(disk).ok_or(EINVAL)?.lid;
+        let stays = next.disk_of(entry).is_some();
         self.commit(bound, &homes, next)?;
         bound.failure_is_durable(disk);
-        if let Some(place) = Place::of(bound, entry) {
+        if let Some(place) = Place::of(bound, entry).filter(|_| !stays) {
             place.owner().stop_fill();
         }
         log::warning!(
@@ -678,6 +733,25 @@ impl Group {
         );
         self.rebuilds.kick();
         Ok(())
+    }
+
+    /// The disk is not filled any more; that is durable when it returns. Sleeps for I/O.
+    #[inline(never)]
+    fn stop_rebuild(&self, bound: &Bound, filling: &Filling<'_>) -> Result {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let entry = filling.rebuild.entry;
+        if table.rebuild_of(entry).map(|r| r.target) != Some(filling.rebuild.target) {
+            return Ok(());
+        }
+        let next = match table.with_rebuild_stopped(entry)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(()),
+        };
+        let homes = state.homes;
+        drop(state);
+        self.commit(bound, &homes, next)
     }
 
     /// Brings disks that are being filled in step after a crash, before the table is live.
@@ -739,15 +813,30 @@ pub(super) fn resize(buffer: &mut KVec<u8>, sectors: u32) -> Result {
 
 /// Where the changes of a volume are that has no disk yet.
 fn kept_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
-    use crate::svol_core::route::Home;
-
     let view = bound.volumes.get(entry)?.view.get();
     Place::of(bound, entry).filter(|_| view.writes == Home::Kept)
 }
 
-/// Whether the disk of an entry is here and can be written, and nobody reads it: a volume may have left it.
+/// Where the changes of a volume are that is written in place.
+fn place_in_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
+    let view = bound.volumes.get(entry)?.view.get();
+    Place::of(bound, entry).filter(|_| matches!(view.writes, Home::Logged(_)))
+}
+
+/// The disk of a volume, if it is written in place.
+fn table_disk(table: &GroupTable, lid: &Id) -> Option<usize> {
+    let entry = table.position(lid)?;
+    let is_rw = table.volume(entry)?.attr == Attr::Rw;
+    table.disk_of(entry).filter(|_| is_rw)
+}
+
+/// Whether the disk of an entry is here and can be written, and nobody uses it: a volume may have left it,
+/// or have been about to move there.
 fn is_free(bound: &Bound, entry: usize) -> bool {
-    is_usable(bound, entry) && !bound.is_read_still(entry)
+    let mut owners = bound.stores.iter().flat_map(|store| store.owners.iter());
+    is_usable(bound, entry)
+        && !bound.is_read_still(entry)
+        && !owners.any(|owner| owner.moves_to(entry))
 }
 
 /// Whether the disk of an entry is here and can be written.
@@ -800,23 +889,39 @@ impl Filling<'_> {
         if self.worker.is_stopped() {
             return Err(Halt::Stopped);
         }
-        if self.has_failed() {
-            return Err(Halt::Target);
-        }
         let state = self.bound.group.state.lock();
         let now = state
             .table
             .as_ref()
             .and_then(|table| table.rebuild_of(self.rebuild.entry));
+        let is_in_place = state
+            .table
+            .as_ref()
+            .is_some_and(|table| table_disk(table, &self.lid).is_some());
         match now {
-            Some(rebuild) if rebuild.target == self.rebuild.target => Ok(()),
-            _ => Err(Halt::Gone),
+            Some(rebuild) if rebuild.target != self.rebuild.target => Err(Halt::Gone),
+            // It may have lost its disk, and be rebuilt onto the same one.
+            Some(_) if is_in_place != self.is_in_place => Err(Halt::Gone),
+            Some(_) if self.has_failed() => Err(Halt::Target),
+            Some(_) => Ok(()),
+            None => Err(Halt::Gone),
         }
     }
 
     fn has_failed(&self) -> bool {
-        self.place
-            .is_some_and(|place| place.owner().has_fill_failed())
+        self.place.is_some_and(|place| match self.is_in_place {
+            true => place.owner().has_move_failed(),
+            false => place.owner().has_fill_failed(),
+        })
+    }
+
+    /// Nothing goes to the disk any more that was being filled, for this volume. Sleeps.
+    fn leave(&self) {
+        match self.place {
+            Some(place) if self.is_in_place => place.store().end_move(place.owner()),
+            Some(place) => place.owner().leave_fill(self.rebuild.target),
+            None => (),
+        }
     }
 
     /// Copies a chunk, and reads the next one meanwhile; returns its length in sectors, 0 if its beginning
@@ -889,6 +994,9 @@ impl Filling<'_> {
     /// Makes durable how far it is.
     #[inline(never)]
     fn checkpoint(&self) -> Result<(), Halt> {
+        if self.is_in_place {
+            return Ok(());
+        }
         let cursor = self.make_durable()?;
         self.bound
             .group
@@ -899,6 +1007,9 @@ impl Filling<'_> {
     /// The disk holds all: it is the volume's own from now on.
     #[inline(never)]
     fn finish(&self) -> Result<(), Halt> {
+        if let (Some(place), true) = (self.place, self.is_in_place) {
+            return self.finish_move(place);
+        }
         if let Some(place) = self.place {
             place.store().fill_pinned(self.bound, place.owner())?;
         }
@@ -907,12 +1018,47 @@ impl Filling<'_> {
         self.check()?;
         self.bound
             .group
-            .commit_rebuilt(self)
+            .commit_rebuilt(self, || true)
             .map_err(|error| match error {
                 EIO if self.has_failed() => Halt::Target,
                 EBUSY if self.bound.apart(self.rebuild.target) & errors::FAILING != 0 => {
                     Halt::Target
                 }
+                error => Halt::Later(error),
+            })
+    }
+
+    /// As [`Filling::finish`], for a volume that is written in place: its I/O waits meanwhile, so that the
+    /// flush makes all durable that was ever written.
+    fn finish_move(&self, place: Place<'_>) -> Result<(), Halt> {
+        let group = &self.bound.group;
+        let paused = match group.loaded_by(&self.lid) {
+            Some(number) => match group.provider.pause(number) {
+                Ok(Some(paused)) => Some(paused),
+                // It is being loaded, or about to be gone.
+                Ok(None) => return Err(Halt::Busy),
+                // The group is being suspended.
+                Err(_) => return Err(Halt::Stopped),
+            },
+            None => None,
+        };
+        self.bound
+            .flush_disk(self.rebuild.target)
+            .map_err(CopyError::Target)?;
+        self.check()?;
+        if place.owner().mode() != Mode::Both {
+            return Err(Halt::Busy);
+        }
+        if place.owner().may_differ() {
+            return Err(Halt::Differs);
+        }
+        let is_quiet = || paused.is_some() || group.loaded_by(&self.lid).is_none();
+        group
+            .commit_rebuilt(self, is_quiet)
+            .map_err(|error| match error {
+                EIO => Halt::Target,
+                EBUSY => Halt::Busy,
+                ENXIO => Halt::Gone,
                 error => Halt::Later(error),
             })
     }
@@ -970,9 +1116,14 @@ impl Group {
         self.commit_quietly(bound, &homes, next)
     }
 
-    /// Makes durable that a disk is a volume's own, and lets it take effect.
+    /// Makes durable that a disk is a volume's own, and lets it take effect. Not unless it `is_quiet`,
+    /// and so stays, since a volume that is being loaded waits for `commits` before it writes.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the disk failed, `EBUSY` if it is not quiet, `ENXIO` if it is not to be filled any more.
     #[inline(never)]
-    fn commit_rebuilt(&self, filling: &Filling<'_>) -> Result {
+    fn commit_rebuilt(&self, filling: &Filling<'_>, is_quiet: impl FnOnce() -> bool) -> Result {
         let (bound, entry) = (filling.bound, filling.rebuild.entry);
         let _commits = self.commits.lock();
         let state = self.state.lock();
@@ -986,17 +1137,25 @@ impl Group {
         };
         let homes = state.homes;
         drop(state);
+        let target = filling.rebuild.target;
         if filling.has_failed() {
             return Err(EIO);
         }
+        if !is_quiet() {
+            return Err(EBUSY);
+        }
         let view = next.view(entry).ok_or(EINVAL)?;
-        let target = filling.rebuild.target;
         let is_source = next.sources().any(|source| source == target);
         // A disk that may be written any moment serves its own volume only.
         let serves = is_source && filling.place.is_none();
         // Before it is durable, so that somebody serves whichever of the two fails.
-        if old.is_some_and(|old| !bound.hand_over(old, target)) {
-            return Err(EBUSY);
+        let is_failing = || bound.apart(target) & (errors::FAILING | errors::FAILED) != 0;
+        match old {
+            Some(_) if filling.is_in_place && is_failing() => return Err(EIO),
+            Some(old) if !filling.is_in_place && !bound.hand_over(old, target) => {
+                return Err(EBUSY);
+            }
+            _ => (),
         }
         self.commit(bound, &homes, next)
             .inspect_err(|_| match old.filter(|_| old_serves) {
@@ -1009,7 +1168,9 @@ impl Group {
             })?;
         bound.set_apart(target, if serves { 0 } else { errors::WRITTEN });
         let _views = self.failures.lock();
-        if let Some(place) = filling.place {
+        if let (Some(place), true) = (filling.place, filling.is_in_place) {
+            place.owner().finish_move();
+        } else if let Some(place) = filling.place {
             place.owner().end_fill();
             // It was filled while it had no disk.
             let _ = place.owner().advance(Event::DiskIsFilled);

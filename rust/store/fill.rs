@@ -109,6 +109,12 @@ impl Owner {
         }
     }
 
+    /// The disk that is being filled for it, and how far that is.
+    fn target(&self) -> Option<(usize, &Word)> {
+        let fills = || Some((self.disk()?, &self.fill.reach));
+        self.moving.target().or_else(fills)
+    }
+
     /// So many sectors from the beginning of the disk that is being filled are done.
     pub(crate) fn reach(&self) -> u64 {
         self.fill.reach.get()
@@ -265,10 +271,10 @@ impl Worker<Store> {
             return Ok(0);
         }
         let result = self.copy_locked(bound, owner, sector, locked, (buffer, has_base), meanwhile);
-        if result.is_ok() {
+        if let (Ok(()), Some((_, reach))) = (&result, owner.target()) {
             // Not if it was given up meanwhile.
             let end = sector.saturating_add(u64::from(locked));
-            let _ = owner.fill.reach.replace(sector, end);
+            let _ = reach.replace(sector, end);
         }
         owner.locks.give_back(sector, locked);
         result.map(|()| locked)
@@ -283,7 +289,7 @@ impl Worker<Store> {
         (buffer, has_base): (&mut KVec<u8>, bool),
         meanwhile: impl FnOnce(),
     ) -> Result<(), CopyError> {
-        let target = owner.disk().ok_or(CopyError::Target(ENXIO))?;
+        let (target, _) = owner.target().ok_or(CopyError::Target(ENXIO))?;
         // Nobody uses a slot again that is read here.
         let ticket = owner.grace.enter(current_cpu());
         let read = self.read_to_fill(bound, owner, sector, sectors, (buffer, has_base));

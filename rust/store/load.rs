@@ -13,6 +13,7 @@ use super::{
     in_place,
     leave,
     logged::write_marks,
+    moving::Move,
     Owner,
     Queues,
     Store, //
@@ -537,6 +538,9 @@ impl Found {
                     },
                     _ => (None, Fill::new(false, 0)),
                 };
+                let moving = entry
+                    .filter(|_| matches!(writes, Some(Home::Logged(_))))
+                    .and_then(|entry| table.rebuild_of(entry));
                 let has_regions = entry.is_some_and(|entry| table.has_regions(entry));
                 let is_gone = table.position(&owner.lid).is_none();
                 let leaves = is_gone && (owner.removing || self.is_back);
@@ -554,6 +558,7 @@ impl Found {
                     disk: EntryCell::new(disk),
                     regions: Word::new(u64::from(has_regions)),
                     fill,
+                    moving: Move::new(moving.map(|rebuild| rebuild.target)),
                     // A disk that is filled for it may get what the store has of its regions.
                     keeps_entries: Word::new(u64::from(is_written || has_regions)),
                     clearing: Word::new(in_place::NOT_ASKED),

@@ -103,10 +103,10 @@ impl Slow<'_> {
                 self.owner.locks.give_back(part.sector, sectors);
                 return self.without_disk().write_kept(source.behind(done), left);
             }
-            let result = self.write(source.behind(done), part);
+            let result = self.write_moving(source.behind(done), part);
             self.owner.locks.give_back(part.sector, sectors);
             match result {
-                Ok(()) => done = done.saturating_add(sectors),
+                Ok(sectors) => done = done.saturating_add(sectors),
                 Err(ENOSPC) if self.owner.mode() == Mode::Store => return Err(ENOSPC),
                 Err(ENOSPC) => {
                     self.give_up_log()?;

@@ -87,9 +87,14 @@ impl GroupTable {
         };
         self.changed(|metadata| {
             let mut volumes = metadata.volumes.iter_mut();
-            volumes
+            let is_news = volumes
                 .nth(disk)
-                .is_some_and(|volume| mark(&mut volume.state, DiskEvent::Unlogged))
+                .is_some_and(|volume| mark(&mut volume.state, DiskEvent::Unlogged));
+            if is_news {
+                // A disk that it was moving to would lack what is written now.
+                rebuild::stop(metadata, entry);
+            }
+            is_news
         })
     }
 
@@ -241,16 +246,25 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bo
         .volumes
         .get(served)
         .is_some_and(|volume| has_usable_log(volume, &metadata.volumes));
+    let Some(volume) = metadata.volumes.get(served) else {
+        return true;
+    };
+    // Nothing is lost if nothing was ever written, or all of it is in the log.
+    let kept = before.pristine || (logged && !before.unprotected);
+    let moves = metadata
+        .rebuilds
+        .iter()
+        .any(|record| record.lid == volume.lid);
+    let event = match (moves, kept) {
+        (true, _) if volume.attr == Attr::Ro => Event::DiskFailsMeanwhile,
+        (_, true) => Event::DiskFails,
+        (_, false) => Event::DiskIsLost,
+    };
+    if event != Event::DiskFailsMeanwhile {
+        // What is written in place goes another way from now on, so another disk is filled anew.
+        rebuild::stop(metadata, served);
+    }
     if let Some(volume) = metadata.volumes.get_mut(served) {
-        // Nothing is lost if nothing was ever written, or all of it is in the log.
-        let kept = before.pristine || (logged && !before.unprotected);
-        let mut rebuilds = metadata.rebuilds.iter();
-        let moves = rebuilds.any(|record| record.lid == volume.lid);
-        let event = match (moves, kept) {
-            (true, _) => Event::DiskFailsMeanwhile,
-            (false, true) => Event::DiskFails,
-            (false, false) => Event::DiskIsLost,
-        };
         enter(volume, event, None);
     }
     true

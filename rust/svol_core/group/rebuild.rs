@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes whose disk is gone get another one, and such as are only read from their disk may move.
+//! Volumes whose disk is gone get another one, and others may move to one.
 //!
 //! The steps, each durable before the next one: the metadata says which disk is being filled for
 //! which volume; the disk is filled, and now and then the metadata says how far; the volume has the
 //! disk. Until then it is served by its siblings and its increments; or, if it moves, as before, and the
 //! disk that it had is free at the end. If that fails meanwhile, the volume is one whose disk is gone.
+//! How far a volume has moved that is written in place is not written down: it begins anew when the
+//! group is loaded again.
 
 use super::{
     change,
@@ -61,8 +63,10 @@ pub enum RestoreError {
     Rebuilding,
     /// Nothing is wrong with it.
     Healthy(Health),
-    /// Nothing is wrong with it, and its disk is written: it can't move.
-    InPlace,
+    /// Nothing is wrong with it, and it is written without a log: it can't move.
+    NoLog,
+    /// Nothing is wrong with it, and no other disk has the base image, which a move needs.
+    NoSource,
     /// Nothing is wrong with it, and it has no disk of its own.
     NoDisk,
     /// What it holds is lost, or not here.
@@ -104,9 +108,8 @@ impl fmt::Display for RestoreError {
             Self::NoVolume(attr) => write!(f, "the entry is no volume, its attribute is {attr}"),
             Self::Rebuilding => f.write_str("it is being rebuilt already"),
             Self::Healthy(health) => write!(f, "its health is {health}"),
-            Self::InPlace => f.write_str(
-                "it is in-sync, and written in place: \"fail\" gives its disk up, then it is rebuilt",
-            ),
+            Self::NoLog => f.write_str("it is in-sync, and written without an increments volume"),
+            Self::NoSource => f.write_str("it is in-sync, and no other disk has the base image"),
             Self::NoDisk => f.write_str("it is in-sync, and lives on the disks of others"),
             Self::Lost => f.write_str("what it held is lost, or not here"),
             Self::NoSpare => f.write_str("no spare is free that is large enough"),
@@ -147,7 +150,7 @@ impl GroupTable {
 
     /// The group after it was decided which disk is to be filled for the volume `lid`: that of the
     /// entry `onto`, or one that is free. `is_here` tells of an entry whether its disk can be used. A
-    /// volume that has a disk, and does not write to it, moves.
+    /// volume that has a disk moves; if it is written in place, that disk serves others no more.
     ///
     /// # Errors
     ///
@@ -227,13 +230,27 @@ impl GroupTable {
             (Attr::Spare | Attr::Increments, _) => Err(RestoreError::NoVolume(volume.attr)),
             (_, Health::Rebuilding) => Err(RestoreError::Rebuilding),
             _ if self.rebuild_of(entry).is_some() => Err(RestoreError::Rebuilding),
-            (Attr::Rw, Health::InSync) => Err(RestoreError::InPlace),
             (_, Health::InSync) if volume.disk.is_none() => Err(RestoreError::NoDisk),
+            (Attr::Rw, Health::InSync) => self.check_move(entry),
             (attr, health) if may(attr, health, Event::FillBegins) && self.is_served(entry) => {
                 Ok(())
             }
             (_, Health::Failed | Health::Degraded | Health::InSync) => Err(RestoreError::Lost),
             (_, health) => Err(RestoreError::Healthy(health)),
+        }
+    }
+
+    /// Whether a volume that is well, and written in place, can move: the base image and its increments
+    /// are what the other disk is filled with.
+    fn check_move(&self, entry: usize) -> Result<(), RestoreError> {
+        let own = self.disk_of(entry).ok_or(RestoreError::NoDisk)?;
+        let is_unlogged = self.volume(own).is_none_or(|disk| disk.state.unprotected);
+        if is_unlogged || self.store_of(entry).is_none() {
+            return Err(RestoreError::NoLog);
+        }
+        match self.sources().any(|source| source != own) {
+            true => Ok(()),
+            false => Err(RestoreError::NoSource),
         }
     }
 
@@ -274,8 +291,9 @@ impl GroupTable {
     }
 
     /// The group after so many sectors of the disk that is being filled for a volume are durable
-    /// there. No change of state: the event count stays. `None` if there is no such rebuild, or
-    /// nothing is new.
+    /// there. No change of state: the event count stays. `None` if there is no such rebuild, nothing is
+    /// new, or a volume moves that is written in place: that disk misses what is written before the
+    /// group is in use again.
     ///
     /// # Errors
     ///
@@ -283,7 +301,8 @@ impl GroupTable {
     pub fn with_cursor(&self, entry: usize, cursor: u64) -> Result<Option<Self>, AllocError> {
         let mut next = self.recommitted()?;
         let cursor = cursor.min(self.head().sectors);
-        let Some(lid) = self.volume(entry).map(|volume| volume.lid) else {
+        let moves = |volume: &&VolumeRecord| volume.attr == Attr::Rw && volume.disk.is_some();
+        let Some(lid) = self.volume(entry).filter(|v| !moves(v)).map(|v| v.lid) else {
             return Ok(None);
         };
         let mut rebuilds = next.metadata.rebuilds.iter_mut();
@@ -339,7 +358,7 @@ impl GroupTable {
     }
 
     /// The group after a disk that had failed was taken back: it is free, its content worth nothing.
-    /// An increments volume is in use again only when the table is loaded the next time. `None` if
+    /// An increments volume is in use again only when the table begins anew. `None` if
     /// the disk of this entry did not fail, or is taken back already.
     ///
     /// # Errors
@@ -361,6 +380,13 @@ impl GroupTable {
 
 /// A volume waits for the disk of `target`.
 fn begin(metadata: &mut Metadata, entry: usize, target: usize) -> bool {
+    let moving = metadata.volumes.get(entry).filter(|v| v.attr == Attr::Rw);
+    if let Some(own) = moving.and_then(|volume| volume.disk) {
+        let mut disks = metadata.volumes.iter_mut();
+        if let Some(disk) = disks.find(|disk| disk.lid == own) {
+            mark(&mut disk.state, DiskEvent::Written);
+        }
+    }
     let Some(disk) = metadata.volumes.get_mut(target) else {
         return false;
     };
@@ -372,6 +398,11 @@ fn begin(metadata: &mut Metadata, entry: usize, target: usize) -> bool {
     volumes
         .nth(entry)
         .is_some_and(|volume| enter(volume, Event::FillBegins, None))
+}
+
+/// The volume with this index waits for no disk any more, if it did.
+pub(super) fn stop(metadata: &mut Metadata, entry: usize) {
+    let _ = end(metadata, entry, Event::FillEnds);
 }
 
 /// A volume waits no more: its disk is filled, or that is given up. Returns its LID.

@@ -29,7 +29,7 @@ pub enum Event {
     /// The disk that serves it fails, and nobody else has all that it held. Also if a spare or an
     /// increments volume fails.
     DiskIsLost,
-    /// The disk that serves it fails while another one is being filled for it.
+    /// The disk that serves it fails while another one is being filled for it, which goes on.
     DiskFailsMeanwhile,
     /// A disk begins to be filled for it, perhaps while it has one; of a spare: its own begins to be
     /// filled.
@@ -123,10 +123,11 @@ pub const ENTRIES: &[EntryRow] = &{
         row(&[Rw], &[Rebuilding], FillEnds, Degraded, Same),
         row(&[Ro], &[Rebuilding], FillEnds, Failed, Same),
         row(VOLUMES, &[Rebuilding], Filled, InSync, New),
-        // It moves, and its disk serves it until then. Nobody writes to that.
-        row(&[Ro], &[InSync], FillBegins, InSync, Same),
-        row(&[Ro], &[InSync], FillEnds, InSync, Same),
-        row(&[Ro], &[InSync], Filled, InSync, New),
+        // It moves, and its disk serves it until then. If that fails, the rest is a rebuild of one
+        // that nobody writes in place; another one begins anew.
+        row(VOLUMES, &[InSync], FillBegins, InSync, Same),
+        row(VOLUMES, &[InSync], FillEnds, InSync, Same),
+        row(VOLUMES, &[InSync], Filled, InSync, New),
         row(&[Ro], &[InSync], DiskFailsMeanwhile, Rebuilding, Nobody),
         row(VOLUMES, &[Verifying], Verified, InSync, Same),
         row(VOLUMES, &[Verifying], Differs, Diverged, Same),
@@ -158,7 +159,7 @@ pub enum Disk {
     Store,
     /// It failed, and held an increments store.
     FailedStore,
-    /// As that, but it is to be in use again when the table is loaded the next time.
+    /// As that, but it is to be in use again when the table begins anew.
     AwaitedStore,
 }
 

@@ -760,8 +760,6 @@ mod tests {
     fn a_volume_moves_that_is_well() -> Test {
         let lv0 = id("LV0")?;
         let table = active(FIGURE_9)?;
-        let refused = table.with_rebuild(&id("LV2")?, None, |_| true);
-        assert_eq!(refused, Err(RestoreError::InPlace));
         assert!(table.with_next_rebuild(|_| true)?.is_none());
         let moving = table.with_rebuild(&lv0, None, |_| true);
         let moving = moving.map_err(|_| Failed)?;
@@ -797,6 +795,51 @@ mod tests {
         assert_eq!((stays.disk_of(0), stays.rebuild_of(0)), (Some(0), None));
         let (bound, _) = bind(WITHOUT_LV0, moving.metadata().try_clone()?)?;
         assert_eq!(health(&bound, 0), Some(Health::Rebuilding));
+        Ok(())
+    }
+
+    #[test]
+    fn a_volume_moves_that_is_written_in_place() -> Test {
+        let lv2 = id("LV2")?;
+        let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
+        let moving = table.with_rebuild(&lv2, None, |_| true);
+        let moving = moving.map_err(|_| Failed)?;
+        assert!(moving.metadata().check().is_ok());
+        assert_eq!(moving.rebuild_of(2).map(|rebuild| rebuild.target), Some(3));
+        assert_eq!(health(&moving, 2), Some(Health::InSync));
+        assert_eq!((moving.redundancy(), sources(&moving)), (1, 0b11));
+        assert_eq!(moving.view(2), table.view(2));
+        assert!(moving.with_cursor(2, 512)?.is_none());
+        let moved = moving.with_rebuilt(2)?.ok_or(Failed)?;
+        assert!(moved.metadata().check().is_ok());
+        assert_eq!((moved.disk_of(2), sources(&moved)), (Some(3), 0b11));
+        assert!(moved.served_by(2).is_none());
+
+        // Without its old disk it is as any other one that has lost its disk; without the new one, or
+        // its log, it stays where it is.
+        let degraded = failed(&moving, 2)?;
+        assert_eq!(health(&degraded, 2), Some(Health::Degraded));
+        assert_eq!(
+            (degraded.rebuild_of(2), health(&degraded, 3)),
+            (None, Some(Health::Spare))
+        );
+        for stays in [
+            failed(&moving, 3)?,
+            failed(&moving, 4)?,
+            moving.with_unprotected(2)?.ok_or(Failed)?,
+        ] {
+            assert!(stays.metadata().check().is_ok());
+            assert_eq!(health(&stays, 2), Some(Health::InSync));
+            assert_eq!((stays.disk_of(2), stays.rebuild_of(2)), (Some(2), None));
+        }
+
+        // What is not moved: without a log, or if nobody else has the base image.
+        let unprotected = table.with_unprotected(2)?.ok_or(Failed)?;
+        let refused = unprotected.with_rebuild(&lv2, None, |_| true);
+        assert_eq!(refused, Err(RestoreError::NoLog));
+        let alone = failed(&failed(&active(FIGURE_9)?, 0)?, 1)?;
+        let refused = alone.with_rebuild(&lv2, None, |_| true);
+        assert_eq!(refused, Err(RestoreError::NoSource));
         Ok(())
     }
 

@@ -155,7 +155,7 @@ impl Metadata {
             let waits = match (volume.health, volume.disk) {
                 (Health::Rebuilding, None) => volume.attr.is_volume(),
                 // It moves.
-                (Health::InSync, Some(_)) => volume.attr == Attr::Ro,
+                (Health::InSync, Some(_)) => volume.attr.is_volume(),
                 _ => false,
             };
             // A spare has itself until it serves a volume.
@@ -165,7 +165,10 @@ impl Metadata {
                 .any(|user| user.disk == Some(target.lid) && !is_own(user));
             let is_free =
                 target.attr != Attr::Increments && !target.state.failed && !target.state.pristine;
-            let fits = rebuild.cursor <= self.head.sectors;
+            // Of one that is written in place it is not written down.
+            let is_known = volume.attr == Attr::Ro || volume.disk.is_none();
+            let most = if is_known { self.head.sectors } else { 0 };
+            let fits = rebuild.cursor <= most;
             if before.iter().any(meets) || !waits || is_used || !is_free || !fits {
                 return Err(Invalid::Rebuild);
             }

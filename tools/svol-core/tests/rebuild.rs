@@ -142,7 +142,7 @@ impl World {
         for rebuild in table.rebuilds() {
             assert!(table.served_by(rebuild.target).is_none());
             let volume = table.volume(rebuild.entry).unwrap();
-            let moves = volume.attr == Attr::Ro && volume.disk.is_some();
+            let moves = volume.disk.is_some();
             assert_eq!(volume.health == Health::InSync, moves);
             assert!(moves || volume.health == Health::Rebuilding);
         }
@@ -297,7 +297,7 @@ fn a_life_of_a_volume() {
             .err()
     };
     assert_eq!(restore(&world, "XX", None), Some(RestoreError::Unknown));
-    assert_eq!(restore(&world, "L2", None), Some(RestoreError::InPlace));
+    assert_eq!(restore(&world, "L2", None), None);
     let spare = Some(RestoreError::NoVolume(Attr::Spare));
     assert_eq!(restore(&world, "S5", None), spare);
     world.apply(&Event::Write(2));

@@ -54,7 +54,7 @@ impl World {
                 return Err(format!("disk {target} is filled, and serves"));
             }
             let volume = self.table.volume(rebuild.entry).unwrap();
-            let moves = volume.attr == Attr::Ro && volume.health == Health::InSync;
+            let moves = volume.attr.is_volume() && volume.health == Health::InSync;
             if !moves && volume.health != Health::Rebuilding {
                 return Err(format!("disk {target} is filled for nobody"));
             }
@@ -136,7 +136,7 @@ impl World {
                 return Err(format!("volume {volume} is said to be {health}"));
             }
             let is_filled = self.target_of(volume).is_some();
-            let moves = is_filled && record.attr == Attr::Ro && health == Health::InSync;
+            let moves = is_filled && health == Health::InSync;
             if (health == Health::Rebuilding) != is_filled && !moves && health != Health::Failed {
                 return Err(format!("volume {volume} is said to be {health}, is not"));
             }

@@ -105,7 +105,7 @@ pub(crate) fn events(world: &World) -> Vec<Event> {
                 Event::Finish(volume),
                 Event::TargetFails(volume),
             ]);
-        } else if world.disk_of(volume).is_none() || world.attr(volume) == Some(Attr::Ro) {
+        } else {
             all.push(Event::Restore(volume, None));
             let onto = world.members();
             all.extend(onto.map(|onto| Event::Restore(volume, Some(onto))));
@@ -128,6 +128,8 @@ pub(crate) enum Broken {
     GoesOnServing,
     /// A disk whose volume has moved is read.
     GoesOnReading,
+    /// Writes do not go to the disk that their volume moves to.
+    LeavesBehind,
     /// A change of an attribute does not copy.
     CopiesNothing,
     /// A log is said to be whole before it was compared.
@@ -158,7 +160,7 @@ impl World {
                 is_quiet && has_room && is_written && self.unprotect(volume, broken)
             }
             Event::Open(volume) => is_quiet && self.open(volume, broken),
-            Event::Write(volume) => self.write(volume),
+            Event::Write(volume) => self.write(volume, broken),
             Event::Rebuild => is_quiet && has_room && self.begin_next(),
             Event::Restore(volume, onto) => {
                 is_quiet && has_room && !is_changing && self.restore(volume, onto)
@@ -441,9 +443,14 @@ impl World {
     }
 
     /// A write that is acknowledged.
-    fn write(&mut self, volume: usize) -> bool {
+    fn write(&mut self, volume: usize, broken: Broken) -> bool {
         let is_changing = self.live.changing.is_some_and(|c| c.volume == volume);
-        if !self.live.opened[volume] || is_changing {
+        // The I/O of a logged volume waits while it gets another disk.
+        let has_moved = match (self.live.effect, self.live.views[volume].writes) {
+            (Some(Effect::Rebuilt(of, _)), Home::Logged(_)) => of == volume,
+            _ => false,
+        };
+        if !self.live.opened[volume] || is_changing || has_moved {
             return false;
         }
         let store = self.store_of(volume);
@@ -469,7 +476,7 @@ impl World {
             Some(Effect::Rebuilt(of, target)) if of == volume => Some(target),
             _ => self.target_of(volume),
         };
-        let target = target.filter(|_| is_kept);
+        let target = target.filter(|_| is_kept || (to_disk.is_some() && broken != Broken::LeavesBehind));
         self.wrote[volume] = true;
         if !to_log {
             self.logs[volume] = Log::Lacks;
@@ -508,6 +515,13 @@ impl World {
     fn begin_rebuild(&mut self, next: GroupTable) -> bool {
         let begun = next.rebuilds().last().unwrap();
         let (volume, target) = (self.number(begun.entry), self.number(begun.target));
+        if let (Some(Attr::Rw), Some(old)) = (self.attr(volume), self.disk_of(volume)) {
+            // It serves others no more.
+            if !self.has_other_source(old) {
+                return false;
+            }
+            self.live.apart[old] |= WRITTEN;
+        }
         // Nobody waits for reads of it that are under way.
         let is_read = self.sources().any(|source| source == target);
         assert!(!is_read, "{target} is read, and about to be filled");
@@ -546,8 +560,9 @@ impl World {
         if self.live.effect == Some(began) || self.sources().next().is_none() {
             return None;
         }
-        let is_kept = self.live.views[volume].writes == Home::Kept;
-        let content = match (is_kept, self.logs[volume]) {
+        // Of others only the base image is copied.
+        let is_written = matches!(self.live.views[volume].writes, Home::Kept | Home::Logged(_));
+        let content = match (is_written, self.logs[volume]) {
             (true, _) if !self.wrote[volume] => Content::Base,
             (true, Log::All) => Content::Own(volume),
             (true, Log::Lacks) => Content::Junk,
@@ -561,6 +576,10 @@ impl World {
             return false;
         };
         let entry = self.at(volume).unwrap();
+        if self.moves_in_place(volume) {
+            // How far that is is not written down.
+            return false;
+        }
         match self.table.with_cursor(entry, MIDDLE).unwrap() {
             Some(next) if !self.live.is_full[volume] => {
                 self.disks[target] = Content::Part(volume);
@@ -596,7 +615,12 @@ impl World {
         if !self.live.is_full[volume] && broken != Broken::FinishesTooEarly {
             return false;
         }
-        if let Some(old) = self.disk_of(volume) {
+        if self.moves_in_place(volume) {
+            let is_logged = self.live.modes[volume] == Some(Mode::Both);
+            if self.live.apart[target] & FAILING != 0 || !is_logged {
+                return false;
+            }
+        } else if let Some(old) = self.disk_of(volume) {
             // Who reads the base image goes to the new one before that is durable: it has that, too.
             if self.live.apart[target] & FAILING != 0 {
                 return false;
@@ -609,6 +633,12 @@ impl World {
         }
         let next = self.table.with_rebuilt(self.at(volume).unwrap()).unwrap();
         self.durable(next.unwrap(), Effect::Rebuilt(volume, target))
+    }
+
+    /// Whether a volume moves that is written in place.
+    fn moves_in_place(&self, volume: usize) -> bool {
+        let moves = self.target_of(volume).is_some() && self.disk_of(volume).is_some();
+        moves && self.attr(volume) == Some(Attr::Rw)
     }
 
     fn target_fails(&mut self, volume: usize) -> bool {

@@ -357,6 +357,7 @@ fn what_is_broken_is_found() {
         Broken::FinishesTooEarly,
         Broken::GoesOnServing,
         Broken::GoesOnReading,
+        Broken::LeavesBehind,
         Broken::CopiesNothing,
         Broken::ComparesNothing,
     ] {

@@ -393,7 +393,11 @@ impl World {
             // It still answers until nobody asks any more.
             let is_asked = self.live.effect == Some(Effect::DiskFailed(number));
             let is_worth = (is_used || half || is_full) && !self.has_failed(number);
-            if !is_asked && !is_worth {
+            // Its volume has another disk as soon as that is in effect.
+            let reads = |view: &VolumeView| view.reads == Home::Disk(number);
+            let is_left = matches!(self.live.effect, Some(Effect::Rebuilt(..)))
+                && self.live.views.iter().any(reads);
+            if !is_asked && !is_worth && !is_left {
                 self.disks[number] = Content::Junk;
             }
             if self.at(number).is_none() {

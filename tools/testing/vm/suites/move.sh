@@ -109,7 +109,6 @@ test_there_and_back() {
 test_refused() {
 	move_group 4
 	begin_refusals
-	refusal EINVAL 'restore;LV2;in place;fail' 'restore LV2'
 	refusal EINVAL 'restore;LV0;onto;serves LV1' 'restore LV0 onto LV1'
 	refusal EINVAL 'restore;LV0;onto;serves LV0' 'restore LV0 onto LV0'
 	refusal EINVAL 'restore;LV0;increments' 'restore LV0 onto DLV2'

@@ -8,10 +8,10 @@
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
 
-# The increments volume is taken back, and the table loaded again.
-take_store_back() {
-	dmsetup message G0 0 readd DLV2
-	dm_change G0 "$(dmsetup table G0)"
+# The increments volume is taken back, and in use again without a load of the table.
+take_store_back() { # [LID]
+	dmsetup message G0 0 readd "${1:-DLV2}"
+	wait_health "${1:-DLV2}" in-sync
 }
 
 # Nothing but siblings and increments is left of LV2, and has all.
@@ -37,21 +37,18 @@ test_store_comes_back() {
 	steps LV2 write:12000+40 flush
 	events=$(dm_info G0 events)
 	log_mark
-	dmsetup message G0 0 readd DLV2
-	assert_logged 'increments DLV2: taken back, in use when'
+	take_store_back
+	assert_logged 'increments DLV2: taken back'
+	assert_logged 'increments DLV2: in use again'
 	begin_refusals
 	refusal EINVAL 'readd;DLV2' 'readd DLV2'
 	check_refusals messages
-	# Not before the table is loaded.
+	assert_status LV2.health=in-sync DLV2.disk=DLV2
 	steps LV2 write:12100+8 flush
-	read_status
-	assert_status DLV2.health=failed LV2.protection=unprotected
-	dm_change G0 "$(dmsetup table G0)"
-	read_status
-	assert_status DLV2.health=in-sync LV2.health=in-sync DLV2.disk=DLV2
 	steps LV2 write:130+8 zero:8192+16 flush check
 	wait_protected LV2
-	assert_logged 'LV2: protected again'
+	# The log comes after the status.
+	wait_until 10 assert_logged 'LV2: protected again' || fail 'the log does not say so'
 	assert_status state=clean redundancy=1 LV2.blocks=-
 	assert_at_least 'the events' "$(dm_info G0 events)" $((events + 3))
 	steps LV2 check write:131+3 flush
@@ -84,6 +81,50 @@ test_new_store_under_load() {
 	assert_data9
 	down9
 	up9
+	assert_data9
+}
+
+# The group is suspended, resumed, loaded again and removed while the increments volume is taken back: it
+# is in use in the end.
+test_suspended_meanwhile() {
+	local i
+	covered9 8
+	start_loads9
+	for i in 1 2 3 4 5 6; do
+		dmsetup message G0 0 fail DLV2
+		wait_health DLV2 failed
+		dmsetup message G0 0 readd DLV2
+		case $i in
+		1 | 2)
+			dmsetup suspend --noflush G0
+			nap 0.3
+			dmsetup resume G0
+			;;
+		3) dm_change G0 "$(dmsetup table G0)" ;;
+		4)
+			dmsetup suspend LV2
+			dmsetup resume LV2
+			;;
+		5)
+			stop_loads
+			down9
+			up9
+			start_loads9
+			;;
+		esac
+		wait_health DLV2 in-sync
+		assert_io_flows /dev/mapper/LV2
+		assert_io_flows /dev/mapper/LV0
+	done
+	wait_protected LV2
+	stop_loads
+	assert_data9
+	dmsetup message G0 0 fail DLV2
+	wait_health DLV2 failed
+	dmsetup message G0 0 readd DLV2
+	down9
+	up9
+	wait_protected LV2
 	assert_data9
 }
 
@@ -246,15 +287,21 @@ test_clone_gets_its_store_back() {
 	must_fail dmsetup message G0 0 readd ST
 	assert_logged 'increments ST: the device is blank'
 	dd if=good.store of="$STORE" bs=1M oflag=direct status=none
-	dmsetup message G0 0 readd ST
+	take_store_back ST
+	assert_status C1.health=in-sync
+	svol_create C1
+	steps C1 check
+	dmsetup remove C1
 	# A start without it forgets that.
 	group_move ST -
+	G_FEATURES+=(force_metadata)
 	group_restart
+	G_FEATURES=("${G_FEATURES[@]:0:2}")
 	group_move ST "$STORE"
 	group_restart
 	read_status
 	assert_status C1.health=failed ST.health=failed
-	dmsetup message G0 0 readd ST
+	take_store_back ST
 	group_restart
 	read_status
 	assert_status ST.health=in-sync C1.health=in-sync

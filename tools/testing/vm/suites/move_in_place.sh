@@ -1,0 +1,264 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A volume that is written in place moves to another disk while it is in use, and its own one is well.
+# Smoke: written_meanwhile
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+# LV2 is written, and has been; the spare holds something else.
+in_place_group() { # MiB [attribute=value...]
+	covered9 "$@"
+	"$SVOL_TEST" fill --seed 77 "$DS"
+	start_writing
+}
+
+start_writing() {
+	start_load LV2 /dev/mapper/LV2 --write 50 --flush 5 --dsync 10 --state lv2
+}
+
+# A move of LV2 that takes a while begins.
+begins_slowly() { # [KiB/s]
+	dmsetup message G0 0 rebuild_rate "${1:-1024}"
+	dmsetup message G0 0 restore LV2
+	wait_until 60 progress_is 8 || fail "the move does not get on: ${ST[line]}"
+	assert_status state=clean redundancy=1 LV2.health=in-sync LV2.disk=LV2 LV2.protection=protected \
+		S0.health=rebuilding
+}
+
+progress_is() { # blocks
+	read_status
+	[[ ${ST[LV2.blocks]} == */* ]] && [ "${ST[LV2.blocks]%/*}" -ge "$1" ]
+}
+
+lives_on() { # LID-of-the-disk
+	read_status
+	[ "${ST[LV2.health]} ${ST[LV2.disk]} ${ST[LV2.blocks]}" = "in-sync $1 -" ]
+}
+
+wait_lives_on() { # LID-of-the-disk
+	wait_until 90 lives_on "$1" || fail "LV2 does not live on $1: ${ST[line]}"
+}
+
+goes_fast() {
+	dmsetup message G0 0 rebuild_rate 0
+}
+
+test_written_meanwhile() {
+	in_place_group 8
+	log_mark
+	begins_slowly
+	assert_io_flows /dev/mapper/LV2
+	# Parts of sub-blocks, and zeroes, in front of the cursor and behind it.
+	stop_load LV2
+	"$SVOL_TEST" random-io /dev/mapper/LV2 --seed "$SEED" --threads 2 --max 2048 --ops 100 --write 70 \
+		--rng "$SVOL_SEED" --state lv2
+	start_writing
+	goes_fast
+	wait_lives_on S0
+	assert_logged 'LV2: move onto the disk of S0 begins'
+	assert_logged 'LV2: moved, its disk is that of S0 from now on'
+	assert_status state=clean redundancy=1 LV2.protection=protected S0.health=in-sync S0.disk=-
+	assert_io_flows /dev/mapper/LV2
+	stop_load LV2
+	assert_data9
+	down9
+	assert_state "$DS" lv2
+	# The old disk can go.
+	blank_disk "$D2"
+	group_move LV2 -
+	up9
+	lives_on S0 || fail "${ST[line]}"
+	assert_data9
+}
+
+# There and back, as fast as it goes, while all volumes are in use.
+test_there_and_back() {
+	local i
+	in_place_group 8
+	start_load LV0 /dev/mapper/LV0
+	for i in 1 2 3; do
+		dmsetup message G0 0 restore LV2 onto S0
+		wait_lives_on S0
+		dmsetup message G0 0 restore LV2 onto LV2
+		wait_lives_on LV2
+		assert_status S0.health=spare S0.disk=S0 state=clean
+	done
+	stop_loads
+	assert_data9
+	down9
+	assert_state "$D2" lv2
+}
+
+# Nobody has it loaded.
+test_not_in_use() {
+	in_place_group 8
+	stop_load LV2
+	dmsetup remove LV2
+	dmsetup message G0 0 restore LV2
+	wait_lives_on S0
+	svol_create LV2
+	assert_data9
+	start_writing
+	stop_load LV2
+	down9
+	assert_state "$DS" lv2
+}
+
+test_refused() {
+	covered9 4
+	begin_refusals
+	refusal EINVAL 'restore;LV2;onto;serves LV2' 'restore LV2 onto LV2'
+	refusal EINVAL 'restore;LV2;increments' 'restore LV2 onto DLV2'
+	check_refusals messages
+	begins_slowly 64
+	begin_refusals
+	refusal EBUSY 'restore;LV2;being rebuilt' 'restore LV2'
+	refusal '' 'set_attr;LV2;moved' 'set_attr LV2 ro'
+	refusal '' 'remove;LV2' 'remove S0'
+	check_refusals messages
+	dmsetup message G0 0 fail S0
+	dmsetup message G0 0 readd S0
+	dmsetup message G0 0 fail DLV2
+	begin_refusals
+	refusal EINVAL 'restore;LV2;without an increments volume' 'restore LV2'
+	check_refusals messages
+}
+
+# It begins anew after a load of the table and a crash, and goes on after a suspend.
+test_life_goes_on_meanwhile() {
+	local before
+	in_place_group 16
+	begins_slowly
+	before=${ST[LV2.blocks]%/*}
+	dmsetup suspend G0
+	dmsetup resume G0
+	progress_is "$before" || fail "${ST[line]}"
+	G_FEATURES+=(rebuild_rate 1024)
+	dm_change G0 "$(group_table)"
+	assert_io_flows /dev/mapper/LV2
+	read_status
+	assert_status LV2.disk=LV2 LV2.health=in-sync S0.health=rebuilding
+	stop_load LV2
+	down9
+	up9
+	assert_status LV2.disk=LV2 LV2.health=in-sync S0.health=rebuilding
+	start_writing
+	goes_fast
+	wait_lives_on S0
+	stop_load LV2
+	assert_data9
+	down9
+	assert_state "$DS" lv2
+}
+
+test_power_cuts_meanwhile() {
+	local i
+	covered9 16 cache_size=8
+	expect_power_cuts
+	"$SVOL_TEST" fill --seed 77 "$DS"
+	RANDOM=$((SVOL_SEED % 32768))
+	for i in 1 2 3 4; do
+		steps LV2 "write:$((i * 1000))+300" "write:$((i * 500))+3" flush
+		dmsetup message G0 0 rebuild_rate $((2048 << i))
+		lives_on LV2 || lives_on S0 || dmsetup message G0 0 rebuild_rate 0
+		if lives_on S0; then
+			dmsetup message G0 0 restore LV2 onto LV2
+		elif lives_on LV2; then
+			dmsetup message G0 0 restore LV2 onto S0
+		fi
+		nap "$((RANDOM % 4)).$((RANDOM % 10))"
+		steps LV2 "write:$((i * 1500))+20" flush "write:$((i * 300))+100"
+		power_off "${G_DISKS[@]}"
+		down9
+		dmsetup remove "${!COVER[@]}"
+		power_on "${G_DISKS[@]}"
+		covers_return
+		up9
+		read_status
+		note "LV2 lives on ${ST[LV2.disk]}, ${ST[LV2.blocks]}"
+		steps LV2 check --after-crash
+		assert_base /dev/mapper/LV0 /dev/mapper/LV1 /dev/mapper/G0
+	done
+	goes_fast
+	wait_until 60 has_settled || fail "${ST[line]}"
+	steps LV2 check
+}
+
+has_settled() {
+	lives_on LV2 || lives_on S0
+}
+
+# A group as at the beginning, also if there was one.
+in_place_group_again() { # MiB
+	if dm_exists G0; then
+		restart_anew9
+		"$SVOL_TEST" fill --seed 77 "$DS"
+		start_writing
+	else
+		in_place_group "$1"
+	fi
+}
+
+# Users notice nothing, and the volume stays where it is.
+test_target_fails() {
+	local way
+	for way in error command; do
+		in_place_group_again 8
+		begins_slowly
+		case $way in
+		error) cover_is spare error ;;
+		command) dmsetup message G0 0 fail S0 ;;
+		esac
+		wait_health S0 failed
+		lives_on LV2 || fail "${ST[line]}"
+		assert_status LV2.protection=protected
+		assert_io_flows /dev/mapper/LV2
+		stop_load LV2
+		assert_data9
+	done
+}
+
+# As if it had not moved: it is degraded, and can be rebuilt.
+test_old_disk_fails() {
+	local way
+	for way in error command; do
+		in_place_group_again 8
+		begins_slowly
+		case $way in
+		error) cover_is disk2 error ;;
+		command) dmsetup message G0 0 fail LV2 ;;
+		esac
+		wait_health LV2 degraded
+		assert_status S0.health=spare LV2.blocks=-
+		assert_io_flows /dev/mapper/LV2
+		goes_fast
+		dmsetup message G0 0 restore LV2
+		wait_lives_on S0
+		assert_io_flows /dev/mapper/LV2
+		stop_load LV2
+		assert_data9
+	done
+}
+
+# What is written without a log can't follow; the spare is free for others.
+test_increments_volume_fails() {
+	in_place_group 8
+	begins_slowly
+	dmsetup message G0 0 fail DLV2
+	wait_until 30 lives_on LV2 || fail "${ST[line]}"
+	assert_status LV2.protection=unprotected S0.health=spare
+	assert_io_flows /dev/mapper/LV2
+	goes_fast
+	dmsetup message G0 0 restore LV0 onto S0
+	wait_until 60 status_is LV0.disk S0 || fail "${ST[line]}"
+	stop_load LV2
+	assert_data9
+	assert_base "$DS"
+}
+
+status_is() { # field value
+	read_status
+	[ "${ST[$1]}" = "$2" ]
+}

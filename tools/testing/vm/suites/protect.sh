@@ -40,9 +40,6 @@ test_store_comes_back() {
 	take_store_back
 	assert_logged 'increments DLV2: taken back'
 	assert_logged 'increments DLV2: in use again'
-	begin_refusals
-	refusal EINVAL 'readd;DLV2' 'readd DLV2'
-	check_refusals messages
 	assert_status LV2.health=in-sync DLV2.disk=DLV2
 	steps LV2 write:12100+8 flush
 	steps LV2 write:130+8 zero:8192+16 flush check
@@ -51,6 +48,9 @@ test_store_comes_back() {
 	wait_until 10 assert_logged 'LV2: protected again' || fail 'the log does not say so'
 	assert_status state=clean redundancy=1 LV2.blocks=-
 	assert_at_least 'the events' "$(dm_info G0 events)" $((events + 3))
+	begin_refusals
+	refusal EINVAL 'readd;DLV2' 'readd DLV2'
+	check_refusals messages
 	steps LV2 check write:131+3 flush
 	lose_disk2
 	steps LV2 check write:14000+20 flush check

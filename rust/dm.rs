@@ -46,6 +46,7 @@ mod io;
 mod legs;
 mod limits;
 mod live;
+pub(crate) mod load;
 mod mapped_device;
 mod parked;
 pub(crate) mod provider;

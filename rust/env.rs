@@ -14,7 +14,6 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Relaxed,
@@ -100,7 +99,7 @@ impl AtomicU64 {
 
     /// The value.
     pub fn load(&self) -> u64 {
-        self.0.load(Relaxed)
+        dm::load::relaxed(&self.0)
     }
 
     /// Sets the value.
@@ -126,7 +125,7 @@ impl Word {
 
     /// The value.
     pub fn get(&self) -> u64 {
-        self.0.load(Acquire)
+        dm::load::acquire(&self.0)
     }
 
     /// Sets the value.

@@ -5,6 +5,7 @@
 use crate::{
     dm::{
         self,
+        load,
         Device,
         DeviceNumber,
         IoClient,
@@ -79,12 +80,12 @@ impl Disk {
 
     /// The number of I/Os that the disk has now.
     pub(crate) fn in_flight(&self) -> u32 {
-        low_half(self.ios.load(Relaxed))
+        low_half(load::relaxed(&self.ios))
     }
 
     /// The number of I/Os that the disk has now, and that it has answered so far.
     pub(crate) fn progress(&self) -> (u32, u32) {
-        let ios = self.ios.load(Relaxed);
+        let ios = load::relaxed(&self.ios);
         (low_half(ios), low_half(ios >> 32))
     }
 

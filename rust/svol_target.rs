@@ -8,6 +8,7 @@ use crate::{
         InFlight, //
     },
     dm::{
+        load,
         provider::Client,
         Bio,
         Device,
@@ -208,7 +209,7 @@ impl Target for SvolTarget {
                 _ => return bio.fail(),
             }
         }
-        let entry = self.entry.load(Relaxed);
+        let entry = load::relaxed(&self.entry);
         match usize::try_from(entry) {
             Ok(entry) => Bound::map_volume(bound, entry, bio),
             Err(_) => bio.fail(),
@@ -217,7 +218,7 @@ impl Target for SvolTarget {
 
     #[inline(always)]
     fn end_io(&self, live: &Live<'_>, ended: Ended<'_, InFlight>) -> EndIo {
-        let entry = || usize::try_from(self.entry.load(Relaxed)).ok();
+        let entry = || usize::try_from(load::relaxed(&self.entry)).ok();
         match self.client.get(live) {
             Some(bound) => Bound::ended(bound, entry, ended),
             None => EndIo::Done,

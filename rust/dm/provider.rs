@@ -26,6 +26,7 @@ use super::{
         Live,
         Quiesced, //
     },
+    load,
     mapped_device::{
         DeviceNumber,
         HeldDevice,
@@ -40,7 +41,6 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full, //
         },
@@ -127,7 +127,7 @@ impl<T: Send + Sync + 'static> Provider<T> {
             return Err(EINVAL);
         }
         let _quiet = self.quiet();
-        if !self.published.load(Acquire).is_null() {
+        if !load::acquire(&self.published).is_null() {
             return Err(EBUSY);
         }
         // The order `Full` is more than the needed release.
@@ -332,8 +332,7 @@ impl<T: Send + Sync + 'static> Provider<T> {
         // the owner and all clients are suspended: not within `'a`, nor before the last bio of the
         // live one has ended.
         unsafe {
-            self.published
-                .load(Acquire)
+            load::acquire(&self.published)
                 .as_ref()
                 .map(|value| InUse::new(value))
         }

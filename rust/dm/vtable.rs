@@ -31,6 +31,7 @@ use super::{
         Live,
         Quiesced, //
     },
+    load,
     mapped_device::MappedDevice,
     sys::NoIo,
     target::{
@@ -54,10 +55,7 @@ use kernel::{
         c_void, //
     },
     prelude::*,
-    sync::{
-        atomic::Acquire,
-        Arc, //
-    },
+    sync::Arc,
     types::Opaque, //
 };
 
@@ -320,7 +318,7 @@ impl<T: Target> Vtable<T> {
             // SAFETY: The clone ended, or a copy did as the last one, which left the count at 0.
             // Only the first time is this leg's own.
             let all = unsafe {
-                if (*head).legs.load(Acquire) > 0 {
+                if load::acquire(&(*head).legs) > 0 {
                     (&raw mut (*head).leg_status[0]).write(status);
                     Head::leg_ended(head)
                 } else {

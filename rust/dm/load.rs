@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loads of atomic values without a call.
+//!
+//! [`Atomic::load`] calls a C function for each load as long as Rust and C are not linked together, which is
+//! as much work again as a fast path has with the value. What is here does the same in place.
+//!
+//! [`Atomic::load`]: kernel::sync::atomic::Atomic::load
+
+use core::sync::atomic::{
+    compiler_fence,
+    Ordering, //
+};
+use kernel::sync::atomic::{
+    Atomic,
+    AtomicType, //
+};
+
+/// The value. Who reads it sees what happened before it was written, if that was a release; does not
+/// sleep. C counterpart: `smp_load_acquire()`.
+#[inline(always)]
+pub(crate) fn acquire<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let value = relaxed(atomic);
+        // The processor does not let later accesses overtake a load; the compiler must not, either.
+        compiler_fence(Ordering::Acquire);
+        value
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    atomic.load(kernel::sync::atomic::Acquire)
+}
+
+/// The value; nothing else is ordered by it. Does not sleep. C counterpart: `READ_ONCE()`.
+#[inline(always)]
+pub(crate) fn relaxed<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
+    // SAFETY: The pointer is valid and aligned, and what is there is a valid `T`. Others may change it
+    // meanwhile, by atomic accesses: in the kernel's memory model a volatile load of the size of a word
+    // or less is one access, as that of `READ_ONCE()` is, and races with none of them.
+    unsafe { atomic.as_ptr().read_volatile() }
+}

@@ -578,8 +578,8 @@ impl Bound {
         bio.remap(disk.map(|disk| &disk.device), sector)
     }
 
-    /// Sends a write to the disks of two entries at once. Does not sleep; gives the bio back if there
-    /// is no memory at once.
+    /// Sends a write to the disks of two entries at once, and to that of a third, `also`, at the place of the
+    /// first. Does not sleep; gives the bio back if there is no memory at once.
     pub(crate) fn send_both<'a>(
         this: InUse<'_, Self>,
         entry: usize,

@@ -850,6 +850,10 @@ fn is_usable(bound: &Bound, entry: usize) -> bool {
 impl Filling<'_> {
     /// Fills the disk to its end, and makes it the volume's own.
     fn fill(&self) -> Result<(), Halt> {
+        if self.is_in_place && self.place.is_none() {
+            // It does no I/O now, and its changes can't be found.
+            return Err(Halt::Busy);
+        }
         let end = self.bound.members.sectors;
         let mut ahead = Ahead {
             content: KVec::new(),

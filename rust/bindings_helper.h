@@ -8,5 +8,6 @@
 #include <linux/device-mapper.h>
 #include <linux/dm-bufio.h>
 #include <linux/dm-io.h>
+#include <linux/sort.h>
 
 #include "helpers.h"

@@ -73,8 +73,6 @@ use kernel::{
 pub(crate) struct InFlight {
     /// Index of the entry whose disk has it, plus 1; 0 if none has.
     pub(crate) disk: u32,
-    /// Index of the entry whose disk has it besides, since its volume moves there, plus 1; 0 if none has.
-    pub(crate) also: u32,
     /// Index of the volume that it belongs to, if it was parked.
     pub(crate) volume: u32,
     /// To be given back when it has ended, if it relies on a block map.
@@ -98,6 +96,8 @@ pub(crate) struct InFlight {
     pub(crate) first: u16,
     /// So many other ways to read it were looked at.
     pub(crate) tries: u16,
+    /// Index of the entry whose disk has it besides, since its volume moves there, plus 1; 0 if none has.
+    pub(crate) also: u16,
     /// As logged, but the store alone counts: its disk is being filled, or there is none.
     pub(crate) is_kept: bool,
     /// It goes to a disk that is being filled.
@@ -121,7 +121,7 @@ impl InFlight {
 
     /// The entry whose disk has it besides.
     pub(crate) fn also(&self) -> Option<usize> {
-        usize::try_from(self.also).ok()?.checked_sub(1)
+        usize::from(self.also).checked_sub(1)
     }
 }
 
@@ -606,7 +606,7 @@ impl Bound {
         };
         let data = bio.data_mut();
         data.disk = number(entry);
-        data.also = also.map_or(0, number);
+        data.also = also.map_or(0, errors::short_number);
         // The store's count is for reads, which have no choice there.
         let counted = || {
             let entries = [Some(entry), also].into_iter().flatten();

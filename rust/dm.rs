@@ -97,7 +97,8 @@ pub(crate) use parked::{
 pub(crate) use sys::{
     crc32c,
     current_cpu,
-    random_bytes, //
+    random_bytes,
+    sort_by_key, //
 };
 pub(crate) use target::{
     Features,

@@ -150,7 +150,7 @@ pub(crate) fn ended(
             let data = ended.data_mut();
             data.volume = volume.map_or(u32::MAX, overlay::number);
             if first {
-                data.first = first_number(entry);
+                data.first = short_number(entry);
             }
             let (end, parked) = ended.park(this);
             bound.group.retries().push(parked);
@@ -164,8 +164,8 @@ pub(crate) fn ended(
     }
 }
 
-/// An entry's index as [`InFlight::first`] has it.
-fn first_number(entry: usize) -> u16 {
+/// An entry's index as [`InFlight::first`] and [`InFlight::also`] have it.
+pub(crate) fn short_number(entry: usize) -> u16 {
     u16::try_from(entry.saturating_add(1)).unwrap_or(u16::MAX)
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn read_elsewhere<'a>(
     let data = bio.data_mut();
     data.volume = overlay::number(volume);
     // One that does not answer may still be asked if it comes to that.
-    data.first = if is_bad { first_number(entry) } else { 0 };
+    data.first = if is_bad { short_number(entry) } else { 0 };
     let (mapped, parked) = bio.park(this);
     bound.group.retries().push(parked);
     Ok(mapped)

@@ -83,13 +83,21 @@ impl BioInfo {
         let (opf, iter) = unsafe { ((*bio.as_ptr()).bi_opf, (*bio.as_ptr()).bi_iter) };
         // The block layer packs `bvec_iter`; copy the fields out of it.
         let (sector, bytes) = (iter.bi_sector, iter.bi_size);
-        let op = match opf & REQ_OP_MASK {
-            bindings::req_op_REQ_OP_READ => Op::Read,
-            bindings::req_op_REQ_OP_WRITE if bytes == 0 && opf & REQ_PREFLUSH != 0 => Op::Flush,
-            bindings::req_op_REQ_OP_WRITE => Op::Write,
-            bindings::req_op_REQ_OP_DISCARD => Op::Discard,
-            bindings::req_op_REQ_OP_WRITE_ZEROES => Op::WriteZeroes,
-            _ => Op::Other,
+        // Most are reads or writes: those two come before the table that a `match` becomes.
+        let kind = opf & REQ_OP_MASK;
+        let op = if kind == bindings::req_op_REQ_OP_READ {
+            Op::Read
+        } else if kind == bindings::req_op_REQ_OP_WRITE {
+            match bytes == 0 && opf & REQ_PREFLUSH != 0 {
+                true => Op::Flush,
+                false => Op::Write,
+            }
+        } else {
+            match kind {
+                bindings::req_op_REQ_OP_DISCARD => Op::Discard,
+                bindings::req_op_REQ_OP_WRITE_ZEROES => Op::WriteZeroes,
+                _ => Op::Other,
+            }
         };
         // SAFETY: The target is valid during its callback.
         let begin = unsafe { (*ti).begin };

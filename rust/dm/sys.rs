@@ -3,7 +3,17 @@
 //! Small kernel services that the kernel crate does not have.
 
 use super::bindings;
-use kernel::types::NotThreadSafe;
+use core::{
+    cmp::Ordering,
+    ptr, //
+};
+use kernel::{
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    types::NotThreadSafe, //
+};
 
 /// Goes on with a CRC-32C over `bytes`; no inversion before or after.
 pub(crate) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
@@ -15,6 +25,38 @@ pub(crate) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
 pub(crate) fn random_bytes(bytes: &mut [u8]) {
     // SAFETY: The pointer and the length are those of a slice that we may write.
     unsafe { kernel::bindings::get_random_bytes(bytes.as_mut_ptr().cast(), bytes.len()) };
+}
+
+/// Sorts `items` in place by a key; those of one key in any order. Does not sleep.
+pub(crate) fn sort_by_key<T, K: Fn(&T) -> u64>(items: &mut [T], key: &K) {
+    /// # Safety
+    ///
+    /// `a` and `b` must be items, `key` a `K`.
+    unsafe extern "C" fn compare<T, K: Fn(&T) -> u64>(
+        a: *const c_void,
+        b: *const c_void,
+        key: *const c_void,
+    ) -> c_int {
+        // SAFETY: By the function's contract.
+        let (a, b, key) = unsafe { (&*a.cast::<T>(), &*b.cast::<T>(), &*key.cast::<K>()) };
+        match key(a).cmp(&key(b)) {
+            Ordering::Less => -1,
+            Ordering::Equal => 0,
+            Ordering::Greater => 1,
+        }
+    }
+    // SAFETY: The pointer and the length are those of a slice that we may write, and the items are put
+    // into another order, which is to move them. The key lives as long as the call.
+    unsafe {
+        bindings::sort_r(
+            items.as_mut_ptr().cast(),
+            items.len(),
+            size_of::<T>(),
+            Some(compare::<T, K>),
+            None,
+            ptr::from_ref(key).cast(),
+        );
+    }
 }
 
 /// The CPU that this ran on a moment ago; good only for spreading counters.

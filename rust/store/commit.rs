@@ -18,6 +18,7 @@ use crate::{
     },
     dm::{
         current_cpu,
+        sort_by_key,
         Parked,
         ParkedList,
         Status, //
@@ -56,6 +57,14 @@ pub(super) struct Change {
     owner: usize,
     bid: u64,
     entry: Entry,
+}
+
+impl Change {
+    /// Whether both entries are in one sector.
+    fn shares_sector(&self, other: &Self) -> bool {
+        let sector = |change: &Self| change.entry.slot().map(layout::entry_sector_of);
+        sector(self) == sector(other)
+    }
 }
 
 impl Worker<Store> {
@@ -212,7 +221,7 @@ impl Worker<Store> {
                     let _ = batch.push_within_capacity(change);
                 });
             }
-            if let Err(error) = self.write_changes(&batch) {
+            if let Err(error) = self.write_changes(&mut batch) {
                 for change in batch.iter() {
                     if let Some(owner) = self.owners.get(change.owner) {
                         owner.map.mark_dirty(change.bid);
@@ -226,40 +235,49 @@ impl Worker<Store> {
         }
     }
 
-    fn write_changes(&self, batch: &[Change]) -> Result {
+    fn write_changes(&self, batch: &mut [Change]) -> Result {
         // The data that the entries name.
         self.members.io.flush(self.device()?)?;
         if batch.is_empty() {
             return Ok(());
         }
-        for change in batch {
-            let (Some(owner), Some(slot)) = (self.owners.get(change.owner), change.entry.slot())
-            else {
-                continue;
-            };
-            let record = Record {
-                bid: change.bid,
-                owner: owner.number,
-                data: change.entry.data(),
-                zero: change.entry.zero(),
-            };
-            self.write_record(slot, Some(&record))?;
+        // Blocks that were first written one after the other have their entries side by side, wherever in
+        // the volume they are.
+        sort_by_key(batch, &|change| change.entry.slot().map_or(0, u64::from));
+        for changes in batch.chunk_by(Change::shares_sector) {
+            let records = changes.iter().filter_map(|change| {
+                let record = Record {
+                    bid: change.bid,
+                    owner: self.owners.get(change.owner)?.number,
+                    data: change.entry.data(),
+                    zero: change.entry.zero(),
+                };
+                Some((change.entry.slot()?, Some(record)))
+            });
+            self.write_records(records)?;
         }
         self.entries.lock().write_dirty()
     }
 
     /// Makes durable that slots are free. Sleeps for I/O.
     pub(super) fn write_free(&self, slots: &[u32]) -> Result {
-        for slot in slots {
-            self.write_record(*slot, None)?;
+        let same = |one: &u32, other: &u32| {
+            layout::entry_sector_of(*one) == layout::entry_sector_of(*other)
+        };
+        for slots in slots.chunk_by(same) {
+            self.write_records(slots.iter().map(|slot| (*slot, None)))?;
         }
         self.entries.lock().write_dirty()
     }
 
-    /// Changes the entry of a slot in the cache of entries; it gets on disk with the next
-    /// `write_dirty`. May sleep for I/O.
-    pub(super) fn write_record(&self, slot: u32, record: Option<&Record>) -> Result {
-        let number = layout::entry_sector_of(slot);
+    /// Changes the entries of slots in the cache of entries, all in one sector; it gets on disk with the
+    /// next `write_dirty`. May sleep for I/O.
+    fn write_records(&self, records: impl Iterator<Item = (u32, Option<Record>)>) -> Result {
+        let mut records = records.peekable();
+        let Some((first, _)) = records.peek() else {
+            return Ok(());
+        };
+        let number = layout::entry_sector_of(*first);
         let offset = self.layout.entry_offset(number);
         let within = usize::try_from(offset % UNIT)?;
         let commit = self.commits.load();
@@ -276,9 +294,12 @@ impl Worker<Store> {
                 damage = Some(error);
                 return false;
             }
-            let done = entries::set(sector, layout::entry_index_of(slot), record);
+            let mut changed = false;
+            for (slot, record) in records {
+                changed |= entries::set(sector, layout::entry_index_of(slot), record.as_ref());
+            }
             entries::seal_sector(sector, commit);
-            done
+            changed
         })?;
         match damage {
             Some(error) => {

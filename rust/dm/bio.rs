@@ -57,6 +57,20 @@ pub(crate) enum Op {
     Other,
 }
 
+impl Op {
+    /// What a bio wants that is no read, by its flags and its length in bytes.
+    #[inline(never)]
+    fn no_read(opf: u32, bytes: u32) -> Self {
+        match opf & REQ_OP_MASK {
+            bindings::req_op_REQ_OP_WRITE if bytes == 0 && opf & REQ_PREFLUSH != 0 => Self::Flush,
+            bindings::req_op_REQ_OP_WRITE => Self::Write,
+            bindings::req_op_REQ_OP_DISCARD => Self::Discard,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => Self::WriteZeroes,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// A bio's fields.
 #[derive(Clone, Copy)]
 pub(crate) struct BioInfo {
@@ -83,21 +97,10 @@ impl BioInfo {
         let (opf, iter) = unsafe { ((*bio.as_ptr()).bi_opf, (*bio.as_ptr()).bi_iter) };
         // The block layer packs `bvec_iter`; copy the fields out of it.
         let (sector, bytes) = (iter.bi_sector, iter.bi_size);
-        // Most are reads or writes: those two come before the table that a `match` becomes.
-        let kind = opf & REQ_OP_MASK;
-        let op = if kind == bindings::req_op_REQ_OP_READ {
-            Op::Read
-        } else if kind == bindings::req_op_REQ_OP_WRITE {
-            match bytes == 0 && opf & REQ_PREFLUSH != 0 {
-                true => Op::Flush,
-                false => Op::Write,
-            }
-        } else {
-            match kind {
-                bindings::req_op_REQ_OP_DISCARD => Op::Discard,
-                bindings::req_op_REQ_OP_WRITE_ZEROES => Op::WriteZeroes,
-                _ => Op::Other,
-            }
+        // A read has nothing else to look at, and need not go through a table of jumps.
+        let op = match opf & REQ_OP_MASK {
+            bindings::req_op_REQ_OP_READ => Op::Read,
+            _ => Op::no_read(opf, bytes),
         };
         // SAFETY: The target is valid during its callback.
         let begin = unsafe { (*ti).begin };

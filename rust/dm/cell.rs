@@ -6,7 +6,10 @@ use super::{
     bindings,
     bio::BioInfo, //
 };
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 use kernel::sync::atomic::Atomic;
 
 /// The area that device-mapper gives each clone for the target.
@@ -20,7 +23,19 @@ pub(super) struct Cell<P> {
 /// A bio goes to so many devices at once at most.
 pub(super) const LEGS: usize = 3;
 
+/// A clone and its copies, on their way.
+pub(super) struct Legs {
+    /// Those that have not ended.
+    pub(super) left: Atomic<u32>,
+    /// How each ended: first the clone, then the copies.
+    pub(super) status: [bindings::blk_status_t; LEGS],
+}
+
 /// The wrapper's part.
+///
+/// # Invariants
+///
+/// `legs` is initialised if `has_legs`.
 pub(super) struct Head {
     /// The clone as it was mapped: its own fields are used up on the way.
     pub(super) info: BioInfo,
@@ -33,10 +48,7 @@ pub(super) struct Head {
     pub(super) finished: bool,
     /// It has copies under way, or had.
     pub(super) has_legs: bool,
-    /// Legs that have not ended.
-    pub(super) legs: Atomic<u32>,
-    /// How each leg ended: first its own, then the copies.
-    pub(super) leg_status: [bindings::blk_status_t; LEGS],
+    pub(super) legs: MaybeUninit<Legs>,
 }
 
 impl Head {
@@ -49,7 +61,9 @@ impl Head {
     #[inline(always)]
     pub(super) unsafe fn init(slot: *mut Self, bio: NonNull<bindings::bio>, info: BioInfo) {
         let bio = bio.as_ptr();
-        // SAFETY: Both are valid by the function's contract, and lie apart. All fields are written.
+        // SAFETY: Both are valid by the function's contract, and lie apart. All fields are written but
+        // `legs`, which need not be.
+        // INVARIANT: There are no legs.
         unsafe {
             (&raw mut (*slot).info).write(info);
             core::ptr::copy_nonoverlapping(&raw const (*bio).bi_iter, &raw mut (*slot).iter, 1);
@@ -57,8 +71,6 @@ impl Head {
             (&raw mut (*slot).keep).write(core::ptr::null());
             (&raw mut (*slot).finished).write(false);
             (&raw mut (*slot).has_legs).write(false);
-            (&raw mut (*slot).legs).write(Atomic::new(0));
-            (&raw mut (*slot).leg_status).write([bindings::DMR_STS_OK; LEGS]);
         }
     }
 }

@@ -77,10 +77,14 @@ impl<P> Ended<'_, P> {
     /// How a leg ended, counting from 0. One that there was not has ended well.
     pub(crate) fn leg_status(&self, leg: usize) -> Status {
         let head = &self.cell().head;
-        match head.leg_status.get(leg) {
-            Some(status) if head.has_legs => Status(*status),
-            _ => self.status,
+        if !head.has_legs {
+            return self.status;
         }
+        // SAFETY: Initialised by the invariants of the head. All legs have ended: nobody writes there.
+        let legs = unsafe { head.legs.assume_init_ref() };
+        legs.status
+            .get(leg)
+            .map_or(self.status, |status| Status(*status))
     }
 
     /// The target's data of this bio.

@@ -12,6 +12,7 @@ use super::{
     cell::{
         Cell,
         Head,
+        Legs,
         LEGS, //
     },
     device::Device, //
@@ -139,9 +140,12 @@ impl Drop for Leg {
 impl Head {
     /// Before any of so many legs is submitted.
     pub(super) fn begin_legs(&mut self, count: u32) {
+        // INVARIANT: `legs` is initialised here.
+        self.legs.write(Legs {
+            left: Atomic::new(count),
+            status: [bindings::DMR_STS_OK; LEGS],
+        });
         self.has_legs = true;
-        self.legs = Atomic::new(count);
-        self.leg_status = [bindings::DMR_STS_OK; LEGS];
     }
 
     /// A leg has ended; returns whether it was the last one. A full barrier.
@@ -151,9 +155,9 @@ impl Head {
     /// `head` must be that of a clone with legs of which one has ended, for which this is called
     /// once.
     pub(super) unsafe fn leg_ended(head: *const Self) -> bool {
-        // SAFETY: By the function's contract the clone is still there. All legs may be here at
-        // once, but only this field is shared.
-        unsafe { (*head).legs.fetch_sub(1, Full) == 1 }
+        // SAFETY: By the function's contract the clone is still there, and has legs. All legs may be
+        // here at once, but only this field is shared.
+        unsafe { (*(*head).legs.as_ptr()).left.fetch_sub(1, Full) == 1 }
     }
 }
 
@@ -173,10 +177,11 @@ unsafe extern "C" fn ended<P, const LEG: usize>(leg: *mut bindings::bio) {
     };
     // SAFETY: The copy is ours again, and was allocated by `bio_alloc_clone`.
     unsafe { bindings::bio_put(leg) };
-    // SAFETY: The clone is for a target whose per-bio data is `P`; `LEG` is in range, and only this
-    // leg writes its own status.
+    // SAFETY: The clone is for a target whose per-bio data is `P`, and has legs; `LEG` is in range, and
+    // only this leg writes its own status.
     unsafe {
-        (&raw mut (*Cell::<P>::of(bio).as_ptr()).head.leg_status)
+        let legs = (&raw mut (*Cell::<P>::of(bio).as_ptr()).head.legs).cast::<Legs>();
+        (&raw mut (*legs).status)
             .cast::<bindings::blk_status_t>()
             .add(LEG)
             .write(status);

@@ -16,7 +16,8 @@ use super::{
     },
     cell::{
         Cell,
-        Head, //
+        Head,
+        Legs, //
     },
     ended::{
         EndIo,
@@ -315,11 +316,13 @@ impl<T: Target> Vtable<T> {
         // SAFETY: dm passes a valid status.
         let mut status = unsafe { *error };
         if has_legs {
+            // SAFETY: The head is valid, and its legs are initialised, since it has some.
+            let legs = unsafe { (&raw mut (*head).legs).cast::<Legs>() };
             // SAFETY: The clone ended, or a copy did as the last one, which left the count at 0.
             // Only the first time is this leg's own.
             let all = unsafe {
-                if load::acquire(&(*head).legs) > 0 {
-                    (&raw mut (*head).leg_status[0]).write(status);
+                if load::acquire(&(*legs).left) > 0 {
+                    (&raw mut (*legs).status[0]).write(status);
                     Head::leg_ended(head)
                 } else {
                     true
@@ -329,7 +332,7 @@ impl<T: Target> Vtable<T> {
                 return bindings::DM_ENDIO_INCOMPLETE as c_int;
             }
             // SAFETY: All legs have ended: nobody else is at it.
-            status = unsafe { (*head).leg_status[0] };
+            status = unsafe { (*legs).status[0] };
             // SAFETY: dm passes a valid place.
             unsafe { *error = status };
         }

@@ -34,6 +34,8 @@ lib=${BASH_SOURCE[0]%/*}/lib
 . "$lib/replay.sh"
 # shellcheck source=lib/covers.sh
 . "$lib/covers.sh"
+# shellcheck source=lib/faulty.sh
+. "$lib/faulty.sh"
 # shellcheck source=lib/refusal.sh
 . "$lib/refusal.sh"
 unset lib

@@ -54,7 +54,7 @@ const COMMANDS: &[Command] = &[
         name: "random-io",
         synopsis: "<dev> [--seed N] [--rng N] [--threads N] [--ops N | --until-signal] \
                    [--min BYTES] [--max BYTES] [--write PERCENT] [--dsync PERCENT] \
-                   [--flush PERCENT] [--state FILE] [--allow-errors]",
+                   [--flush PERCENT] [--think MS] [--state FILE] [--allow-errors]",
         purpose: "random aligned direct I/O, every read compared with what was written",
         run: cmd::random_io::run,
     },
@@ -68,8 +68,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "model",
-        synopsis: "<dev>... [--seed N] [--rng N] [--own N] [--seconds N] [--threads N] \
-                   [--max BYTES] [--events WORDS] [--state PREFIX] [--no-discard]",
+        synopsis: "<dev>... [--seed N] [--rng N] [--own N] [--seconds N] [--crashes N] \
+                   [--pause MS] [--threads N] [--max BYTES] [--events WORDS] [--state PREFIX] [--no-discard]",
         purpose: "random operations of all kinds on several volumes, compared with a model; asks \
                   by lines \"do <event>\" for reloads, restarts and crashes, and reads \"ok\"",
         run: cmd::model::run,

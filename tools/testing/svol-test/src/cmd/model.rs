@@ -31,7 +31,7 @@ use worker::{Counts, Worker};
 /// The seed of the first volume's own writes, unless one is given.
 const OWN: u64 = 1000;
 
-/// Longest time of I/O between two events, in milliseconds.
+/// Longest time of I/O between two events, in milliseconds, unless one is given.
 const PAUSE: u64 = 3000;
 
 /// What the threads of one round of I/O share.
@@ -54,7 +54,10 @@ struct Model {
     threads: usize,
     events: Vec<String>,
     rng: Rng,
+    pause: u64,
     until: Instant,
+    /// After so many crashes it ends.
+    crashes: u64,
     rounds: u64,
 }
 
@@ -90,6 +93,7 @@ impl Model {
         self.rounds += 1;
         let (job, volumes, threads, rounds) = (self.job, &self.volumes, self.threads, self.rounds);
         let (rng, events, until) = (&mut self.rng, &self.events, self.until);
+        let pause = self.pause;
         let (event, results) = thread::scope(|scope| {
             let mut started = Vec::new();
             for (index, (device, volume)) in devices.iter().zip(volumes).enumerate() {
@@ -99,7 +103,7 @@ impl Model {
                     started.push(scope.spawn(|| worker.work()));
                 }
             }
-            let event = control(rng, events, until, &round);
+            let event = control(rng, events, pause, until, &round);
             round.stop.store(true, Ordering::Relaxed);
             let results: Vec<Result<Counts>> = started
                 .into_iter()
@@ -155,6 +159,9 @@ impl Model {
             }
             self.check()
                 .map_err(|e| Error::new(format!("after {event}: {e}")))?;
+            if total.crashes == self.crashes {
+                break;
+            }
         }
         self.check()?;
         Ok(total)
@@ -165,11 +172,12 @@ impl Model {
 fn control(
     rng: &mut Rng,
     events: &[String],
+    longest: u64,
     until: Instant,
     round: &Round,
 ) -> Result<Option<String>> {
     loop {
-        let pause = Instant::now() + Duration::from_millis(100 + rng.below(PAUSE));
+        let pause = Instant::now() + Duration::from_millis(100 + rng.below(longest));
         while Instant::now() < pause.min(until) {
             // A thread that found something wrong ends the round.
             if round.stop.load(Ordering::Relaxed) {
@@ -200,6 +208,8 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     let own = args.opt_or("own", OWN)?;
     let rng_seed = args.opt_or("rng", 1)?;
     let seconds = args.opt_or("seconds", 10)?;
+    let crashes = args.opt_or("crashes", u64::MAX)?;
+    let pause = args.opt_or("pause", PAUSE)?;
     let threads = args.opt_or("threads", 2)?;
     let state: Option<String> = args.opt("state")?;
     let events: String = args.opt_or("events", String::new())?;
@@ -226,7 +236,9 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         threads,
         events: events.split_whitespace().map(str::to_owned).collect(),
         rng: Rng::new(rng_seed, u64::MAX),
+        pause,
         until: Instant::now() + Duration::from_secs(seconds),
+        crashes,
         rounds: 0,
     };
     let total = model.run()?;

@@ -29,6 +29,7 @@ struct Job {
     write: u64,
     dsync: u64,
     flush: u64,
+    think: Duration,
     rng_seed: u64,
     allow_errors: bool,
 }
@@ -134,6 +135,9 @@ impl Worker<'_> {
                 break;
             }
             self.one(&mut part)?;
+            if !self.job.think.is_zero() {
+                thread::sleep(self.job.think);
+            }
         }
         Ok(self.counts)
     }
@@ -185,6 +189,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         write: args.opt_or("write", 0)?,
         dsync: args.opt_or("dsync", 0)?,
         flush: args.opt_or("flush", 0)?,
+        think: Duration::from_millis(args.opt_or("think", 0)?),
         rng_seed: args.opt_or("rng", 1)?,
         allow_errors: args.flag("allow-errors"),
     };

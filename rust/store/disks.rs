@@ -34,8 +34,8 @@ const LOOKS: usize = 16;
 
 impl Found {
     /// Compares samples of each logged volume's disk with its increments, and with the base image
-    /// where it was never written. A disk that can't be read at half of the places is dead. Writes
-    /// nothing; sleeps for I/O.
+    /// where it was never written. A disk that can't be read at half of the places is dead, or one that
+    /// can't be flushed where a crash left marks. Writes nothing; sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -97,15 +97,23 @@ impl Found {
         let volume = table.served_by(disk).ok_or(EINVAL)?;
         let has_base = table.reads_alone(volume).is_none();
         let mut unread = Unread::default();
+        if has_marks(known) {
+            // What is compared after a crash is made durable first.
+            match members.io.flush(device) {
+                Ok(()) => (),
+                Err(ENOMEM) => return Err(ENOMEM),
+                Err(error) => return Ok(Comparison::Unreadable(error)),
+            }
+        }
         let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
         for sample in table.metadata().samples.iter().filter(|_| has_base) {
             let sector = sample.sector();
             let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
-            if map.read_run(sector, sectors).kind != Kind::Base || is_open(known, sector) {
-                continue;
-            }
+            let is_known =
+                map.read_run(sector, sectors).kind == Kind::Base && !is_open(known, sector);
             match members.io.read(device, sector, &mut here) {
-                Ok(()) if sample.matches(&here) => unread.looked_at(),
+                // Whether it can be read counts everywhere: after a crash, all of it may be open.
+                Ok(()) if !is_known || sample.matches(&here) => unread.looked_at(),
                 Ok(()) => return Ok(Comparison::Differs(sector)),
                 Err(ENOMEM) => return Err(ENOMEM),
                 Err(error) => unread.failed(sector, error),
@@ -155,6 +163,12 @@ impl Found {
 fn is_open(known: &Known, sector: u64) -> bool {
     let marked = |intents: &Intents| intents.is_marked(intents.span(sector, 1).0);
     known.intents.as_ref().is_some_and(marked)
+}
+
+/// Whether there is any such place.
+fn has_marks(known: &Known) -> bool {
+    let any = |intents: &Intents| (0..intents.regions()).any(|region| intents.is_marked(region));
+    known.intents.as_ref().is_some_and(any)
 }
 
 /// Blocks to look at, spread over all that the map has.

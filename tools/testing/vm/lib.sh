@@ -36,6 +36,8 @@ lib=${BASH_SOURCE[0]%/*}/lib
 . "$lib/covers.sh"
 # shellcheck source=lib/faulty.sh
 . "$lib/faulty.sh"
+# shellcheck source=lib/faults.sh
+. "$lib/faults.sh"
 # shellcheck source=lib/refusal.sh
 . "$lib/refusal.sh"
 unset lib

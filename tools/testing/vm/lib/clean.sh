@@ -171,7 +171,16 @@ clean_module() {
 	CLEAN_FATAL=${CLEAN_FATAL:-the module cannot be unloaded}
 }
 
+# Nothing fails on purpose any more.
+clean_faults() {
+	local file
+	for file in /sys/kernel/debug/{failslab,fail_page_alloc,fail_make_request}/probability; do
+		[ ! -w "$file" ] || echo 0 >"$file"
+	done
+}
+
 clean_up() { # session-of-the-test ended-well
+	clean_faults
 	clean_processes "$1" "$2"
 	[ -z "$CLEAN_FATAL" ] || return 0
 	clean_resume

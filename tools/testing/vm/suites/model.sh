@@ -66,3 +66,23 @@ test_logged_power_cuts() {
 	run_model "$SECONDS_EACH" 'crash crash live restart'
 	assert_base "$BASE_DISK"
 }
+
+# Several writers meet in one block, in sub-blocks of their own and in the same ones, and in one sub-block,
+# while others flush: commits go on all the time. A clone, and a volume that is logged beside it.
+one_block() { # sectors
+	load_module
+	logged_disks 1 8 24 cache_size=4
+	expect_power_cuts
+	group_create
+	clones_create
+	run_model "$SECONDS_EACH" 'restart crash live' --threads 6 --hot "$1" --max 65536
+	assert_base "$BASE_DISK"
+}
+
+test_writers_of_one_block() {
+	one_block 128
+}
+
+test_writers_of_one_sub_block() {
+	one_block 8
+}

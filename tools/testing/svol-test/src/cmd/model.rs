@@ -216,6 +216,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     let job = worker::Job {
         rng_seed,
         max: args.opt_or("max", 1usize << 20)?,
+        hot: args.opt_or("hot", worker::HOT)?,
         discard: !args.flag("no-discard"),
     };
     let paths = args.finish()?;

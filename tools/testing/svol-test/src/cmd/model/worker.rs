@@ -17,8 +17,9 @@ use crate::pattern::SECTOR;
 use crate::rng::Rng;
 use crate::sys::{Buffer, Mode};
 
-/// Every second operation goes to the first sectors, so that threads meet there.
-const HOT: usize = 4096;
+/// So many sectors at the beginning, unless told otherwise: every second operation goes there, so that
+/// threads meet.
+pub(super) const HOT: usize = 4096;
 
 /// Pause after an error: a dead device must not keep a CPU busy.
 const ERROR_PAUSE: Duration = Duration::from_millis(2);
@@ -34,6 +35,8 @@ pub(super) struct Job {
     pub(super) rng_seed: u64,
     /// Longest I/O in bytes.
     pub(super) max: usize,
+    /// Sectors at the beginning that every second operation goes to.
+    pub(super) hot: usize,
     /// Whether discards are among the operations.
     pub(super) discard: bool,
 }
@@ -138,7 +141,7 @@ impl<'a> Worker<'a> {
         let unit = (self.device.block() / SECTOR).max(1);
         let sectors = usize::try_from(self.device.sectors()).unwrap_or(0);
         let space = if self.rng.percent(50) {
-            sectors.min(HOT)
+            sectors.min(self.job.hot)
         } else {
             sectors
         };

@@ -3,8 +3,10 @@
 //! The device-mapper control interface (`/dev/mapper/control`), spoken directly:
 //! a fuzzer must be able to send what dmsetup would not.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 
 use crate::error::{Error, Result};
 use crate::sys;
@@ -21,6 +23,7 @@ const TABLE_CLEAR: u32 = 10;
 const TABLE_STATUS: u32 = 12;
 const TARGET_MSG: u32 = 14;
 
+const FLAG_SUSPEND: u32 = 1 << 1;
 const FLAG_STATUS_TABLE: u32 = 1 << 4;
 const FLAG_BUFFER_FULL: u32 = 1 << 8;
 const FLAG_QUERY_INACTIVE: u32 = 1 << 12;
@@ -41,6 +44,22 @@ pub(crate) struct Target<'a> {
     pub(crate) params: &'a [u8],
 }
 
+impl<'a> Target<'a> {
+    /// From a line "<start> <len> <type> <params>".
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self> {
+        let bad = || Error::new(format!("no table line: {}", line.escape_ascii()));
+        let mut words = line.splitn(4, |byte| *byte == b' ');
+        let mut word = || words.next().unwrap_or_default();
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| bad());
+        Ok(Self {
+            start: text(word())?.parse().map_err(|_| bad())?,
+            len: text(word())?.parse().map_err(|_| bad())?,
+            kind: text(word())?,
+            params: word(),
+        })
+    }
+}
+
 /// Which answer of a target is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -53,14 +72,83 @@ pub(crate) enum Ask {
 }
 
 /// The control device.
-pub(crate) struct Control(File);
+pub(crate) struct Control {
+    device: File,
+    faults: Option<Faults>,
+}
+
+/// The kernel's way to have one allocation of this thread fail.
+struct Faults {
+    file: File,
+    next: Cell<u32>,
+    hit: Cell<bool>,
+}
+
+impl Faults {
+    fn write(&self, number: u32) -> io::Result<()> {
+        self.file.write_all_at(number.to_string().as_bytes(), 0)
+    }
+
+    /// What was left of the number, without a failure any more.
+    fn take(&self) -> io::Result<u32> {
+        let mut text = [0; 16];
+        let len = self.file.read_at(&mut text, 0)?;
+        self.write(0)?;
+        let text = std::str::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default();
+        let number = text.trim().parse();
+        number.map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+    }
+}
+
+fn open(path: &str) -> Result<File> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    file.map_err(|e| Error::io(path, &e))
+}
 
 impl Control {
     /// Opens the control device.
     pub(crate) fn open() -> Result<Self> {
-        let path = "/dev/mapper/control";
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        file.map(Self).map_err(|e| Error::io(path, &e))
+        Ok(Self {
+            device: open("/dev/mapper/control")?,
+            faults: None,
+        })
+    }
+
+    /// Opens the control device, to have allocations fail. Only for the main thread.
+    pub(crate) fn open_with_faults() -> Result<Self> {
+        Ok(Self {
+            device: open("/dev/mapper/control")?,
+            faults: Some(Faults {
+                file: open("/proc/self/fail-nth")?,
+                next: Cell::new(0),
+                hit: Cell::new(false),
+            }),
+        })
+    }
+
+    /// Does something while the allocation of this number, from 1 on, fails in the kernel. The flag
+    /// says whether there was one.
+    pub(crate) fn with_fault<T>(&self, number: u32, what: impl FnOnce(&Self) -> T) -> (T, bool) {
+        let Some(faults) = &self.faults else {
+            return (what(self), false);
+        };
+        faults.next.set(number);
+        faults.hit.set(false);
+        let done = what(self);
+        faults.next.set(0);
+        (done, faults.hit.get())
+    }
+
+    /// The ioctl itself: all memory that the caller needs is there by now.
+    fn ioctl(&self, request: u32, words: &mut [u64]) -> io::Result<()> {
+        let Some(faults) = self.faults.as_ref().filter(|f| f.next.get() > 0) else {
+            return sys::ioctl_words(&self.device, request, words);
+        };
+        faults.write(faults.next.get())?;
+        let done = sys::ioctl_words(&self.device, request, words);
+        let left = faults.take()?;
+        faults.hit.set(left == 0);
+        done
     }
 
     /// Makes a device without a table.
@@ -71,6 +159,12 @@ impl Control {
     /// Removes a device.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         self.call(DEV_REMOVE, name, 0, 0, &[]).map(|_| ())
+    }
+
+    /// Suspends a device, with a flush.
+    pub(crate) fn suspend(&self, name: &str) -> io::Result<()> {
+        self.call(DEV_SUSPEND, name, FLAG_SUSPEND, 0, &[])
+            .map(|_| ())
     }
 
     /// Resumes a device, which makes a loaded table live.
@@ -162,7 +256,7 @@ impl Control {
             .map(|chunk| chunk.try_into().map_or(0, u64::from_ne_bytes))
             .collect();
         let request = (3 << 30) | ((HEADER as u32) << 16) | (0xfd << 8) | command;
-        sys::ioctl_words(&self.0, request, &mut words)?;
+        self.ioctl(request, &mut words)?;
 
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let get = |at: usize| {

@@ -69,7 +69,8 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "model",
         synopsis: "<dev>... [--seed N] [--rng N] [--own N] [--seconds N] [--crashes N] \
-                   [--pause MS] [--threads N] [--max BYTES] [--events WORDS] [--state PREFIX] [--no-discard]",
+                   [--pause MS] [--threads N] [--max BYTES] [--hot SECTORS] [--events WORDS] \
+                   [--state PREFIX] [--no-discard]",
         purpose: "random operations of all kinds on several volumes, compared with a model; asks \
                   by lines \"do <event>\" for reloads, restarts and crashes, and reads \"ok\"",
         run: cmd::model::run,
@@ -128,6 +129,16 @@ const COMMANDS: &[Command] = &[
         synopsis: "<dm name> --lines FILE [--messages]",
         purpose: "load each table line (or send each message) and print \"ok\" or its error",
         run: cmd::try_lines::run,
+    },
+    Command {
+        name: "fail-nth",
+        synopsis: "<operation> [--before OPERATION]... [--undo OPERATION]... [--same NAME] \
+                   [--first N] [--step N]",
+        purpose: "an operation on device-mapper devices again and again, while its first, second, \
+                  ... allocation fails: an error changes nothing of a group, and it works the next \
+                  time. \"create|clear|suspend|resume|remove|status|table NAME\", \"load NAME \
+                  TABLE\", \"message NAME TEXT\"",
+        run: cmd::fail_nth::run,
     },
     Command {
         name: "fuzz-table",

@@ -16,20 +16,7 @@ const KMSG: &str = "/dev/kmsg";
 
 /// Loads a line "<start> <len> <type> <params>", and drops it again.
 fn load(control: &Control, name: &str, line: &[u8]) -> Result<io::Result<()>> {
-    let bad = || Error::new(format!("no table line: {}", line.escape_ascii()));
-    let mut words = line.splitn(4, |byte| *byte == b' ');
-    let mut word = || words.next().unwrap_or_default();
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| bad());
-    let start = text(word())?.parse().map_err(|_| bad())?;
-    let len = text(word())?.parse().map_err(|_| bad())?;
-    let kind = text(word())?;
-    let params = word();
-    let target = Target {
-        start,
-        len,
-        kind,
-        params,
-    };
+    let target = Target::parse(line)?;
     let loaded = control.load(name, &target);
     if loaded.is_ok() {
         control

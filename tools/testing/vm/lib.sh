@@ -8,6 +8,8 @@ lib=${BASH_SOURCE[0]%/*}/lib
 . "$lib/nap.sh"
 # shellcheck source=lib/mark.sh
 . "$lib/mark.sh"
+# shellcheck source=lib/hot.sh
+. "$lib/hot.sh"
 # shellcheck source=lib/assert.sh
 . "$lib/assert.sh"
 # shellcheck source=lib/log.sh

@@ -11,7 +11,7 @@
 # it first, as output of its own after a line "# suite NAME".
 # Environment:
 #   DM_SVOL_KO    the module
-#   DM_SVOL_BIN   folder of the test binaries (svol-test)
+#   DM_SVOL_BIN   folder of the test binaries (svol-test, and svol, the offline tool)
 #   SVOL_SEED     seed of everything random (default: from the clock, printed)
 #   SVOL_SCALE    how many times longer random operations run than by default
 #   SVOL_SECONDS  seconds for each test of the suites that only differ by them
@@ -84,8 +84,8 @@ die() {
 
 [ "$(id -u)" = 0 ] || die 'the tests need root (in a virtual machine)'
 [ -f "${DM_SVOL_KO:-}" ] || die "no module at DM_SVOL_KO=${DM_SVOL_KO:-}"
-SVOL_TEST=${DM_SVOL_BIN:-}/svol-test
-[ -x "$SVOL_TEST" ] || die "no svol-test in DM_SVOL_BIN=${DM_SVOL_BIN:-}"
+SVOL_TEST=${DM_SVOL_BIN:-}/svol-test SVOL=${DM_SVOL_BIN:-}/svol
+[ -x "$SVOL_TEST" ] && [ -x "$SVOL" ] || die "no svol-test or no svol in DM_SVOL_BIN=${DM_SVOL_BIN:-}"
 
 RUN_DIR=$(mktemp -d) || die 'no place for temporary files'
 # Copies in memory: every test reads the scripts again, and the module is loaded hundreds of times.
@@ -93,11 +93,11 @@ cp -r "$TESTS" "$RUN_DIR/tests" || die "cannot copy $TESTS"
 TESTS=$RUN_DIR/tests SUITES=$RUN_DIR/tests/suites
 MODULE=$RUN_DIR/dm-svol.ko
 cp "$DM_SVOL_KO" "$MODULE" || die "cannot copy $DM_SVOL_KO"
-cp "$SVOL_TEST" "$RUN_DIR/svol-test" || die "cannot copy $SVOL_TEST"
-SVOL_TEST=$RUN_DIR/svol-test
+cp "$SVOL_TEST" "$SVOL" "$RUN_DIR/" || die "cannot copy $SVOL_TEST or $SVOL"
+SVOL_TEST=$RUN_DIR/svol-test SVOL=$RUN_DIR/svol
 SVOL_SEED=${SVOL_SEED:-$(date +%s)}
 KLOG=$RUN_DIR/klog
-export RUN_DIR MODULE SVOL_TEST SVOL_SEED KLOG DM_DISABLE_UDEV=1 LC_ALL=C
+export RUN_DIR MODULE SVOL_TEST SVOL SVOL_SEED KLOG DM_DISABLE_UDEV=1 LC_ALL=C
 KMEMLEAK=/sys/kernel/debug/kmemleak
 NAP_FIFO=$RUN_DIR/nap
 export NAP_FIFO

@@ -6,6 +6,7 @@ pub(crate) mod claim;
 pub(crate) mod corrupt;
 pub(crate) mod digest;
 pub(crate) mod fail_nth;
+pub(crate) mod files;
 pub(crate) mod fill;
 pub(crate) mod fuzz_message;
 pub(crate) mod fuzz_table;

@@ -125,6 +125,14 @@ const COMMANDS: &[Command] = &[
         run: cmd::log_writes::run,
     },
     Command {
+        name: "files",
+        synopsis: "<folder> [--seed N] (--count N --mark DM --name TEXT | --acked N)",
+        purpose: "change small files so many times, each time durably, and set a mark TEXT.<number> of \
+                  a dm-log-writes device after each; or check that a folder holds what the first N \
+                  left, after a power cut: of the one that comes next, perhaps a part",
+        run: cmd::files::run,
+    },
+    Command {
         name: "try-lines",
         synopsis: "<dm name> --lines FILE [--messages]",
         purpose: "load each table line (or send each message) and print \"ok\" or its error",

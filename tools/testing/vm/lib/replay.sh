@@ -177,9 +177,9 @@ replay_check() { # entries
 }
 
 # The points to stop at, into the files points and between: flushes, FUA writes and marks, up to two
-# thirds of the number, and the rest of it, at least half, evenly at all other entries. Where a mark
-# follows a flush, it stands for both: the devices are the same. Every mark "post.N" is one of the
-# points.
+# thirds of the number, and where these are not all, some more marks, since one knows most there; and
+# the rest of it, at least half, evenly at all other entries. Where a mark follows a flush, it
+# stands for both: the devices are the same. Every mark "post.N" is one of the points.
 replay_points() { # first last points
 	awk -v first="$1" -v last="$2" -v points="$3" '
 		# Whether number i of count is one of at most so many that are taken.
@@ -189,9 +189,11 @@ replay_points() { # first last points
 		$1 < first || $1 > last { next }
 		$2 == "mark" && kind != "mark" && $1 == stops[count] + 1 { count-- }
 		{ stops[++count] = $1; named[$1] = 1; post[count] = $3 ~ /^post\./; kind = $2 }
+		$2 == "mark" { mark[count] = ++marks }
 		END {
 			for (i = 1; i <= count; i++)
-				if (post[i] || taken(i, count, int(points * 2 / 3 + 0.9)))
+				if (post[i] || taken(i, count, int(points * 2 / 3 + 0.9)) ||
+				    i in mark && taken(mark[i], marks, int(points / 2)))
 					print stops[i] > "points"
 			most = points - count
 			if (most < points / 2)

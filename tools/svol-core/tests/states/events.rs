@@ -476,7 +476,8 @@ impl World {
             Some(Effect::Rebuilt(of, target)) if of == volume => Some(target),
             _ => self.target_of(volume),
         };
-        let target = target.filter(|_| is_kept || (to_disk.is_some() && broken != Broken::LeavesBehind));
+        let target =
+            target.filter(|_| is_kept || (to_disk.is_some() && broken != Broken::LeavesBehind));
         self.wrote[volume] = true;
         if !to_log {
             self.logs[volume] = Log::Lacks;

@@ -138,7 +138,14 @@ test_io_without_memory() {
 		allocations_fail 70
 	}
 	allocations_fail 70
-	run_model "${SVOL_SECONDS:-6}" 'live restart' --threads 3
+	run_model "${SVOL_SECONDS:-6}" 'live restart' --threads 3 --state m
 	allocations_succeed
 	assert_base "$BASE_DISK"
+	# The increments volume has all of it, too.
+	clones_remove
+	dmsetup remove G0
+	group_move L5 -
+	group_create
+	svol_create L5
+	"$SVOL_TEST" steps /dev/mapper/L5 --seed "$SEED" --own 1003 --state m.2 check
 }

@@ -85,9 +85,9 @@ die() {
 [ "$(id -u)" = 0 ] || die 'the tests need root (in a virtual machine)'
 [ -f "${DM_SVOL_KO:-}" ] || die "no module at DM_SVOL_KO=${DM_SVOL_KO:-}"
 SVOL_TEST=${DM_SVOL_BIN:-}/svol-test SVOL=${DM_SVOL_BIN:-}/svol
-if [ ! -x "$SVOL_TEST" ] || [ ! -x "$SVOL" ]; then
-	die "no svol-test or no svol in DM_SVOL_BIN=${DM_SVOL_BIN:-}"
-fi
+for program in "$SVOL_TEST" "$SVOL"; do
+	[ -x "$program" ] || die "no ${program##*/} in DM_SVOL_BIN=${DM_SVOL_BIN:-}"
+done
 
 RUN_DIR=$(mktemp -d) || die 'no place for temporary files'
 # Copies in memory: every test reads the scripts again, and the module is loaded hundreds of times.

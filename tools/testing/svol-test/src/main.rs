@@ -127,10 +127,9 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "files",
         synopsis: "<folder> [--seed N] (--count N --mark DM --name TEXT | --acked N)",
-        purpose:
-            "change small files so many times, each time durably, and set a mark TEXT.<number> of \
-                  a dm-log-writes device after each; or check that a folder holds what the first N \
-                  left, after a power cut: of the one that comes next, perhaps a part",
+        purpose: "change small files so many times, each time durably, with a mark TEXT.<number> \
+                  of a dm-log-writes device after each; or check that a folder holds what the \
+                  first N left, after a power cut: of the one that comes next, perhaps a part",
         run: cmd::files::run,
     },
     Command {

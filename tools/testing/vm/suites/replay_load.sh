@@ -11,7 +11,7 @@
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
 
-SVOL_SECONDS=${SVOL_SECONDS:-6}
+SVOL_SECONDS=${SVOL_SECONDS:-4}
 POINTS=$SVOL_SECONDS
 
 # How many of what the workload does one by one: less where only few points are looked at.
@@ -155,15 +155,22 @@ fs_stop() {
 	load_stop
 }
 
+# What was acknowledged is there.
+fs_check() { # entries LID
+	local acked
+	acked=$(replay_acked "$1" "$2")
+	echo "$2 after $1 entries, $acked acknowledged"
+	fs_mount "$2"
+	"$FS_CHECK" "$2" "$acked"
+	fs_umount "$2"
+}
+
 # Mounting finishes what the cut interrupted; then nothing is to be found.
 fs_point() { # entries
-	local lid acked
+	local lid
 	replay_start "$1"
 	for lid in "${CLONES[@]}"; do
-		acked=$(replay_acked "$1" "$lid")
-		fs_mount "$lid" || fail "no mount of $lid after $1 entries"
-		"$FS_CHECK" "$lid" "$acked" || fail "$lid is wrong after $1 entries"
-		fs_umount "$lid"
+		fs_check "$1" "$lid"
 		"${FSCK[@]}" "/dev/mapper/$lid" >fsck.out 2>&1 ||
 			fail "${FSCK[*]} of $lid after $1 entries: $(cat fsck.out)"
 	done
@@ -174,9 +181,7 @@ fs_point() { # entries
 fs_again() { # entries
 	local lid
 	for lid in "${CLONES[@]}"; do
-		fs_mount "$lid"
-		"$FS_CHECK" "$lid" "$(replay_acked "$1" "$lid")" || fail "$lid is wrong after a restart"
-		fs_umount "$lid"
+		fs_check "$1" "$lid"
 	done
 }
 

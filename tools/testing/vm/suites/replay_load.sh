@@ -190,7 +190,7 @@ files_seed() { # LID
 }
 
 files_change() { # LID
-	"$SVOL_TEST" files "m.$1/work" --seed "$(files_seed "$1")" --count "$(load_length 16 36)" \
+	"$SVOL_TEST" files "m.$1/work" --seed "$(files_seed "$1")" --count "$(load_length 16 28)" \
 		--mark recorded --name "$1"
 }
 
@@ -271,7 +271,7 @@ sql_create() { # LID
 
 sql_change() { # LID
 	local n all pid
-	all=$(load_length 12 20)
+	all=$(load_length 12 18)
 	coproc SQL { exec sqlite3 -batch -bail "m.$1/work/db" 2>&1; }
 	pid=$SQL_PID
 	sql_mode "$1" >&"${SQL[1]}"

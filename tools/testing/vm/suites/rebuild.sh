@@ -95,7 +95,8 @@ test_by_message() {
 	G_FEATURES+=(failover manual)
 	group_create
 	clones_create
-	must_fail dmsetup message G0 0 restore L5
+	# It is well, and would move.
+	must_fail dmsetup message G0 0 restore L5 onto L5
 	must_fail dmsetup message G0 0 restore S0
 	must_fail dmsetup message G0 0 restore nobody
 	must_fail dmsetup message G0 0 readd L5

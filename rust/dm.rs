@@ -66,6 +66,7 @@ pub(crate) use bio::{
 pub(crate) use bufio::Bufio;
 pub(crate) use device::{
     device_number,
+    find_device,
     Device,
     Mode, //
 };

@@ -92,6 +92,18 @@ unsigned int dmr_noio_save(void)
 	return memalloc_noio_save();
 }
 
+/* dm_devt_from_path() takes any pair of numbers for a device. */
+int dmr_bdev_exists(dev_t dev)
+{
+	struct file *file;
+
+	file = bdev_file_open_by_dev(dev, BLK_OPEN_READ, NULL, NULL);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	bdev_fput(file);
+	return 0;
+}
+
 void dmr_noio_restore(unsigned int flags)
 {
 	memalloc_noio_restore(flags);

@@ -49,6 +49,7 @@ unsigned int dmr_bdev_logical_block_size(struct block_device *bdev);
 bool dmr_bdev_read_only(struct block_device *bdev);
 dev_t dmr_bdev_dev(struct block_device *bdev);
 dev_t dmr_md_dev(struct mapped_device *md);
+int dmr_bdev_exists(dev_t dev);
 void dmr_stack_block_size(struct queue_limits *limits, unsigned int bytes);
 void dmr_stack_dma_alignment(struct queue_limits *limits, struct block_device *bdev);
 unsigned int dmr_noio_save(void);

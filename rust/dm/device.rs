@@ -47,7 +47,8 @@ impl DevicePath {
     }
 }
 
-/// The number of the device at a path, which is not opened. May sleep.
+/// The number of the device at a path, which is not opened: of `major:minor` there need not be one, see
+/// [`find_device`]. May sleep.
 ///
 /// # Errors
 ///
@@ -58,6 +59,18 @@ pub(crate) fn device_number(path: &[u8]) -> Result<DeviceNumber> {
     // SAFETY: The string and the number are valid for the call.
     to_result(unsafe { bindings::dm_devt_from_path(path.as_c_str()?.as_char_ptr(), &mut number) })?;
     Ok(DeviceNumber(number))
+}
+
+/// As [`device_number`], of a device that is there: it is opened for reading, and closed again.
+///
+/// # Errors
+///
+/// Besides, `ENXIO` if there is none of this number.
+pub(crate) fn find_device(path: &[u8]) -> Result<DeviceNumber> {
+    let number = device_number(path)?;
+    // SAFETY: No requirements.
+    to_result(unsafe { bindings::dmr_bdev_exists(number.0) })?;
+    Ok(number)
 }
 
 /// A device that a target's constructor opened with [`super::Setup::device`].

@@ -8,7 +8,7 @@
 use super::Group;
 use crate::{
     dm::{
-        device_number,
+        find_device,
         DeviceNumber, //
     },
     log,
@@ -42,7 +42,7 @@ impl Group {
         path: Option<&[u8]>,
     ) -> Result {
         // Before the locks: it may sleep for whatever has the path.
-        let number = path.map(|path| (path, device_number(path)));
+        let number = path.map(|path| (path, find_device(path)));
         let _commits = self.commits.lock();
         let (bound, homes) = self.live_table(members, "add")?;
         self.refuse_while_changing("add", &new.lid)?;

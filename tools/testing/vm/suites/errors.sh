@@ -371,6 +371,8 @@ test_messages() {
 	refusal EOPNOTSUPP 'rollback' 'rollback LV2'
 	refusal EINVAL 'set_attr;128' 'set_attr LV2 ro 8 128'
 	refusal EBUSY 'add;LV9' "add LV9 ro $DS -"
+	# A pair of numbers is no device yet.
+	refusal ENXIO 'add;LV9;4000:1' 'add LV9 ro 4000:1 -'
 	refusal EOPNOTSUPP 'scrub' 'scrub start'
 	refusal EOPNOTSUPP 'scrub' 'scrub start repair'
 	refusal EOPNOTSUPP 'scrub' 'scrub stop'

@@ -423,7 +423,7 @@ fn look(
 fn find_dead_stores(table: &GroupTable, members: &Members, dead: &mut Dead) -> Result {
     for (entry, volume) in table.volumes().iter().enumerate() {
         let state = &volume.state;
-        let is_used = !state.failed || table.awaited_stores().any(|awaited| awaited == entry);
+        let is_used = !state.failed || table.is_awaited_store(entry);
         let is_store = volume.attr == Attr::Increments && !state.removed && is_used;
         if is_store && members.disk(entry).is_some() && store::probe(members, entry)? == Probe::Dead
         {

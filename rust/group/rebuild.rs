@@ -1134,7 +1134,7 @@ impl Group {
         let table = state.table.as_ref().ok_or(ENXIO)?;
         // Of one that moves, and whether that has the base image: a diverted volume may have written it once.
         let old = table.disk_of(entry);
-        let old_serves = table.sources().any(|source| Some(source) == old);
+        let old_serves = old.is_some_and(|old| table.is_source(old));
         let next = match table.with_rebuilt(entry)? {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Err(ENXIO),
@@ -1149,7 +1149,7 @@ impl Group {
             return Err(EBUSY);
         }
         let view = next.view(entry).ok_or(EINVAL)?;
-        let is_source = next.sources().any(|source| source == target);
+        let is_source = next.is_source(target);
         // A disk that may be written any moment serves its own volume only.
         let serves = is_source && filling.place.is_none();
         // Before it is durable, so that somebody serves whichever of the two fails.

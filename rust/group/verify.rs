@@ -139,7 +139,7 @@ impl Group {
         let homes = state.homes;
         drop(state);
         let view = next.view(due.entry).ok_or(EINVAL)?;
-        let is_source = next.sources().any(|source| source == due.disk);
+        let is_source = next.is_source(due.disk);
         let is_ro = next
             .volume(due.entry)
             .is_some_and(|volume| volume.attr == Attr::Ro);

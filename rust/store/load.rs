@@ -299,7 +299,7 @@ pub(crate) fn find(
         slots: content.slots,
         owners,
         stale_owners: content.stale_owners,
-        is_back: table.awaited_stores().any(|awaited| awaited == entry),
+        is_back: table.is_awaited_store(entry),
     })
 }
 

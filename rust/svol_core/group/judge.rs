@@ -31,6 +31,11 @@ impl GroupTable {
             .filter(|disk| self.volume(*disk).is_some_and(is_pristine))
     }
 
+    /// Whether the disk of `entry` serves reads of the base image.
+    pub fn is_source(&self, entry: usize) -> bool {
+        self.sources().any(|source| source == entry)
+    }
+
     /// Whether the I/O of `entry` finds all its data. Entries that are no volumes have none.
     pub fn is_served(&self, entry: usize) -> bool {
         let Some(volume) = self.volume(entry) else {
@@ -81,6 +86,11 @@ impl GroupTable {
         self.members()
             .filter(|(_, volume)| Disk::of(&volume.state) == Some(Disk::AwaitedStore))
             .map(|(entry, _)| entry)
+    }
+
+    /// Whether the increments volume of this entry is one of them.
+    pub fn is_awaited_store(&self, entry: usize) -> bool {
+        self.awaited_stores().any(|awaited| awaited == entry)
     }
 
     /// Whether some volume has data in the increments volume of this entry that is nowhere else.

@@ -816,9 +816,13 @@ impl Group {
 
     /// Commits a table and puts it in the place of the old one; under `commits`.
     fn commit(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
-        let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
-        next.set_metadata(committed);
-        bound.note_events(&next);
+        commit_and_tell(bound, homes, &mut next)?;
+        // What is not on record now is with the next change.
+        if let Ok(Some(mut told)) = with_told_stores(bound, &next) {
+            if commit_and_tell(bound, homes, &mut told).is_ok() {
+                next = told;
+            }
+        }
         let mut state = self.state.lock();
         state.events = Some(next.head().events);
         let old = state.table.replace(next);
@@ -826,6 +830,7 @@ impl Group {
         bound.members.event.raise();
         if let Some(old) = old {
             self.announce(bound, &old);
+            self.greet_stores(bound, &old);
         }
         Ok(())
     }
@@ -1044,6 +1049,31 @@ fn link(table: &GroupTable, stores: &[Pin<KBox<Worker<Store>>>], entry: usize) -
     Some(Link {
         store,
         owner: owners.iter().position(|owner| owner.lid == *lid)?,
+    })
+}
+
+/// Commits a table, and tells the stores; under `commits`.
+fn commit_and_tell(bound: &Bound, homes: &Homes, next: &mut KBox<GroupTable>) -> Result {
+    let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
+    next.set_metadata(committed);
+    bound.note_events(next);
+    Ok(())
+}
+
+/// A table after stores that missed events before have seen those of `table`; `None` if there are none.
+#[inline(never)]
+fn with_told_stores(bound: &Bound, table: &GroupTable) -> Result<Option<KBox<GroupTable>>> {
+    let events = table.head().events;
+    let is_told = |entry| {
+        let store = bound.store_at(entry);
+        table.is_kept_store(entry) && store.is_some_and(|store| store.known_events() == events)
+    };
+    if !(0..table.volumes().len()).any(is_told) {
+        return Ok(None);
+    }
+    Ok(match table.with_stores_told(is_told)? {
+        Some(told) => Some(KBox::new(told, GFP_KERNEL)?),
+        None => None,
     })
 }
 

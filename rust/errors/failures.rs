@@ -109,6 +109,9 @@ impl Job for Failures {
         for store in bound.stores.iter().filter(|store| store.is_failing()) {
             let _ = bound.group.fail_store(bound, store);
         }
+        for store in bound.stores.iter().filter(|store| store.is_back()) {
+            let _ = bound.group.tell_store(bound, store);
+        }
         for entry in 0..bound.volumes.len() {
             if bound.apart(entry) & FAILING != 0 {
                 // What goes wrong is in the log, and those that wait are told.

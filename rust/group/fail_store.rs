@@ -5,7 +5,8 @@
 //! It is made durable in one step that the increments volume has failed and that the volumes it
 //! kept the log of are unprotected. While a diverted volume, or one whose disk is gone, has data there,
 //! it is not given up: its errors reach those volumes, and what they had flushed is there when the
-//! device comes back.
+//! device comes back. That it may lack events from now on is made durable, so that it is not taken for an
+//! old copy then.
 
 use super::Group;
 use crate::{
@@ -16,7 +17,8 @@ use crate::{
     svol_core::{
         group::{
             FailError,
-            Fates, //
+            Fates,
+            GroupTable, //
         },
         id::Id,
         route::Home, //
@@ -42,9 +44,10 @@ impl Group {
                 false => Err(EBUSY),
             };
         }
+        let known = store.known_events();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        let group = *table.id();
+        let (group, homes) = (*table.id(), state.homes);
         let next = match table.with_disk_given_up(store.entry()) {
             Ok(next) => KBox::new(next, GFP_KERNEL)?,
             Err(FailError::NoMemory) => return Err(ENOMEM),
@@ -54,8 +57,18 @@ impl Group {
                 return Ok(());
             }
             Err(error) => {
+                let kept = match table.with_kept_store(store.entry(), known)? {
+                    Some(kept) if !asked => Some(KBox::new(kept, GFP_KERNEL)?),
+                    _ => None,
+                };
                 drop(state);
                 store.keep();
+                if let Some(kept) = kept {
+                    // Without a record, nobody has seen an event, either.
+                    if self.commit(bound, &homes, kept).is_ok() {
+                        store.note_kept();
+                    }
+                }
                 drop(commits);
                 if asked || store.say_once() {
                     log::warning!(group, "increments {lid}: failed, but stays in use: {error}");
@@ -66,7 +79,6 @@ impl Group {
                 return Err(EBUSY);
             }
         };
-        let homes = state.homes;
         drop(state);
         if let Err(error) = self.commit(bound, &homes, next) {
             if store.say_once() {
@@ -89,6 +101,56 @@ impl Group {
             false => log::warning!(group, "increments {lid}: failed{fates}"),
         }
         Ok(())
+    }
+
+    /// A store that was kept works again: tells it of the events that it has not seen, and makes durable
+    /// that it has. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device, and of the commit.
+    #[inline(never)]
+    pub(crate) fn tell_store(&self, bound: &Bound, store: &Worker<Store>) -> Result {
+        let _commits = self.commits.lock();
+        self.tell_store_locked(bound, store)
+            .inspect_err(|_| store.note_told(false))
+    }
+
+    /// As [`Group::tell_store`], under `commits`.
+    pub(super) fn tell_store_locked(&self, bound: &Bound, store: &Worker<Store>) -> Result {
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let (events, homes) = (table.head().events, state.homes);
+        let told = table.with_stores_told(|entry| entry == store.entry())?;
+        drop(state);
+        let Some(told) = told else {
+            store.note_told(true);
+            return Ok(());
+        };
+        let told = KBox::new(told, GFP_KERNEL)?;
+        store.note_events(events)?;
+        self.commit(bound, &homes, told)
+    }
+
+    /// Looks for stores that were kept, and are known to work since the table `before`; under `commits`.
+    pub(super) fn greet_stores(&self, bound: &Bound, before: &GroupTable) {
+        for store in bound.stores.iter() {
+            let entry = store.entry();
+            if !before.is_kept_store(entry) {
+                continue;
+            }
+            let state = self.state.lock();
+            let table = state.table.as_ref();
+            let works = table.is_some_and(|table| {
+                let record = table.volume(entry);
+                record.is_some_and(|r| !r.state.failed) && !table.is_kept_store(entry)
+            });
+            drop(state);
+            if works {
+                store.note_told(true);
+                log::info!(before.id(), "increments {}: works again", store.lid());
+            }
+        }
     }
 
     /// Whether a volume's disk holds exactly the base image.

@@ -387,6 +387,7 @@ impl Group {
         };
         let volume = found.and_then(|entry| table.volume(entry));
         let is_store = volume.is_some_and(|volume| volume.attr == Attr::Increments);
+        let is_kept = found.is_some_and(|entry| table.is_kept_store(entry));
         let needs_disk = volume.is_some_and(|volume| {
             let has_none = matches!(volume.health, Health::Failed | Health::Degraded);
             volume.attr.is_volume() && volume.disk.is_none() && has_none
@@ -399,6 +400,12 @@ impl Group {
         let Some(entry) = found else {
             return refuse(&"the group has no such entry", ENODEV);
         };
+        if let (true, Some(store)) = (is_kept, bound.store_at(entry)) {
+            // It was never given up.
+            return self
+                .tell_store_locked(&bound, store)
+                .or_else(|_| refuse(&"its device still can't be written", EIO));
+        }
         let Some(next) = next else {
             return refuse(&"its disk did not fail, or is taken back already", EINVAL);
         };

@@ -29,6 +29,10 @@ const FAILED: u64 = 2;
 const ASKED: u64 = 4;
 /// The log has said what there is to say.
 const SAID: u64 = 8;
+/// It stays in use although it failed, and the metadata says so.
+const KEPT: u64 = 16;
+/// With [`KEPT`]: it works again, and the metadata is to say that.
+const BACK: u64 = 32;
 
 /// What is known of a store's device.
 pub(super) struct Failure {
@@ -72,7 +76,7 @@ impl Store {
         }
         change(&self.failure.state, |state| match state {
             state if state & (FAILING | FAILED) != 0 => state,
-            state => (state & SAID) | FAILING | why,
+            state => (state & (SAID | KEPT)) | FAILING | why,
         });
         self.home.failures().kick();
     }
@@ -86,7 +90,23 @@ impl Store {
 
     /// It stays in use: nothing could replace what it has. Does not sleep.
     pub(crate) fn keep(&self) {
-        change(&self.failure.state, |state| state & (FAILED | SAID));
+        change(&self.failure.state, |state| state & (FAILED | SAID | KEPT));
+    }
+
+    /// The metadata says that it failed, and stays in use. Does not sleep.
+    pub(crate) fn note_kept(&self) {
+        change(&self.failure.state, |state| state | KEPT);
+    }
+
+    /// It stays in use although it failed, but works again, which the metadata does not say yet.
+    pub(crate) fn is_back(&self) -> bool {
+        self.failure.state.get() & BACK != 0
+    }
+
+    /// The metadata says that it works again, or it turned out that it does not. Does not sleep.
+    pub(crate) fn note_told(&self, works: bool) {
+        let rest = if works { !(BACK | KEPT | SAID) } else { !BACK };
+        change(&self.failure.state, |state| state & rest);
     }
 
     /// Whether the log has to say what becomes of it: it says so once.
@@ -96,7 +116,14 @@ impl Store {
 
     /// Its device works. Does not sleep.
     pub(super) fn note_works(&self) {
-        if self.failure.state.get() & SAID != 0 {
+        let state = self.failure.state.get();
+        if state & KEPT != 0 {
+            change(&self.failure.state, |state| match state & KEPT {
+                0 => state,
+                _ => state | BACK,
+            });
+            self.home.failures().kick();
+        } else if state & SAID != 0 {
             change(&self.failure.state, |state| state & !SAID);
         }
     }

@@ -201,6 +201,11 @@ impl Store {
         Ok(())
     }
 
+    /// The group's event count that the headers have. Sleeps while they are written.
+    pub(crate) fn known_events(&self) -> u64 {
+        self.header.lock().events
+    }
+
     /// Writes the headers as they are, to see whether that works. Sleeps for I/O.
     pub(super) fn write_header_once_more(&self) -> Result {
         let mut header = self.header.lock();

@@ -57,6 +57,7 @@ use crate::{
             judge,
             judge_again,
             layout,
+            least_seen,
             Content,
             Damage,
             Expected,
@@ -150,6 +151,10 @@ fn look<'a>(
 fn expected(table: &GroupTable, entry: usize, device: &Device, events: u64) -> Result<Expected> {
     let head = table.head();
     let volume = table.volume(entry).ok_or(EINVAL)?;
+    let kept_at = match table.is_kept_store(entry) {
+        true => volume.failed_at,
+        false => 0,
+    };
     Ok(Expected {
         uuid: head.uuid,
         group: head.group,
@@ -157,6 +162,7 @@ fn expected(table: &GroupTable, entry: usize, device: &Device, events: u64) -> R
         block_sectors: head.block_sectors,
         sectors: head.sectors,
         events,
+        least: least_seen(events, kept_at),
         device_sectors: device.sectors(),
         formatted: volume.state.formatted,
     })

@@ -241,7 +241,8 @@ pub struct VolumeRecord {
     /// The size of that disk when it was last bound, in sectors.
     pub disk_sectors: u64,
     /// The event count when it was recorded that the disk failed; 0 if it never did. An older copy
-    /// of an increments volume is told from the one that failed by it.
+    /// of an increments volume is told from the one that failed by it: for one that is in use it is 0,
+    /// unless it could not be written, and was kept.
     pub failed_at: u64,
 }
 

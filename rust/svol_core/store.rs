@@ -44,6 +44,7 @@ pub use header::{
 pub use judge::{
     judge,
     judge_again,
+    least_seen,
     Expected,
     Plan,
     Refusal, //

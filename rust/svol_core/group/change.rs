@@ -153,6 +153,7 @@ impl GroupTable {
                 }
                 if mark(&mut volume.state, DiskEvent::Opened) {
                     enter(volume, Event::Readded, None);
+                    volume.failed_at = 0;
                     any = true;
                 }
                 any |= mark(&mut volume.state, DiskEvent::HasStore);
@@ -161,13 +162,56 @@ impl GroupTable {
         })
     }
 
-    /// The group after its increments stores were opened: what they hold may change from now on.
+    /// The group after its increments stores were opened, and told of its event count: what they hold may
+    /// change from now on.
     ///
     /// # Errors
     ///
     /// Memory ran out.
     pub fn opened(&self) -> Result<Self, AllocError> {
-        self.next_state()
+        let mut next = self.next_state()?;
+        forget_kept(&mut next.metadata, |_| true);
+        Ok(next)
+    }
+
+    /// The group after the increments volume `entry` could not be written, and stays in use since
+    /// others need it: it may see no event after `told`, which is the last one that it knows. `None` if that
+    /// is known, or it failed, or holds no store.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_kept_store(&self, entry: usize, told: u64) -> Result<Option<Self>, AllocError> {
+        self.changed(|metadata| {
+            let events = metadata.head.events;
+            let volume = metadata.volumes.get_mut(entry);
+            let Some(volume) = volume.filter(|volume| is_store(volume) && volume.failed_at == 0)
+            else {
+                return false;
+            };
+            // See `store::least_seen`.
+            volume.failed_at = events.min(told.saturating_add(2));
+            true
+        })
+    }
+
+    /// Whether the increments volume `entry` is in use, but may not have seen all events.
+    pub fn is_kept_store(&self, entry: usize) -> bool {
+        let volume = self.volume(entry);
+        volume.is_some_and(|volume| is_store(volume) && volume.failed_at != 0)
+    }
+
+    /// The group after those increments volumes have seen all events again for which `is_told` is true of
+    /// their entry. `None` if nobody believed otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn with_stores_told(
+        &self,
+        is_told: impl Fn(usize) -> bool,
+    ) -> Result<Option<Self>, AllocError> {
+        self.changed(|metadata| forget_kept(metadata, is_told))
     }
 
     /// The same state as the next generation: for a second commit of it.
@@ -209,6 +253,23 @@ impl GroupTable {
     }
 }
 
+/// Whether an entry has a store that is in use.
+fn is_store(volume: &VolumeRecord) -> bool {
+    volume.attr == Attr::Increments && volume.state.formatted && !volume.state.failed
+}
+
+/// Stores have seen all events. An older copy of them is one from now on.
+fn forget_kept(metadata: &mut Metadata, is_told: impl Fn(usize) -> bool) -> bool {
+    let mut any = false;
+    for (entry, volume) in metadata.volumes.iter_mut().enumerate() {
+        if is_store(volume) && volume.failed_at != 0 && is_told(entry) {
+            volume.failed_at = 0;
+            any = true;
+        }
+    }
+    any
+}
+
 /// Records that the disk of `entry` failed, as the event with this count; returns whether that is
 /// news.
 pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bool {
@@ -222,7 +283,9 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bo
     if !mark(&mut disk.state, DiskEvent::Fails) {
         return false;
     }
-    if !was_failed {
+    // One that was kept has not been written since.
+    let was_kept = disk.attr == Attr::Increments && disk.failed_at != 0;
+    if !was_failed && !was_kept {
         disk.failed_at = event;
     }
     if disk.attr == Attr::Spare {

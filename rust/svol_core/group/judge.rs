@@ -95,25 +95,38 @@ impl GroupTable {
 
     /// Whether some volume has data in the increments volume of this entry that is nowhere else.
     pub fn is_needed_store(&self, store: usize) -> bool {
-        let needs = |entry: usize| {
-            self.volume(entry).is_some_and(|volume| {
-                let lives_on_it = matches!(volume.health, Health::Degraded | Health::Rebuilding);
-                volume.attr == Attr::Ro || lives_on_it || self.has_regions(entry)
-            })
-        };
-        self.users_of(store).any(needs)
+        self.users_of(store).any(|entry| self.needs_store(entry))
+    }
+
+    /// Whether a volume has data that is in its increments volume and nowhere else.
+    fn needs_store(&self, entry: usize) -> bool {
+        self.volume(entry).is_some_and(|volume| {
+            let lives_on_it = matches!(volume.health, Health::Degraded | Health::Rebuilding);
+            volume.attr == Attr::Ro || lives_on_it || self.has_regions(entry)
+        })
+    }
+
+    /// Whether `entry` is an increments volume that could not be written, and stays in use since others
+    /// need it, or one of those.
+    fn is_cut_off(&self, entry: usize) -> bool {
+        let store = self.volume(entry).and_then(|volume| volume.rlid);
+        let store = store.and_then(|store| self.position(&store));
+        self.is_kept_store(entry)
+            || (store.is_some_and(|store| self.is_kept_store(store)) && self.needs_store(entry))
     }
 
     /// The health of `entry`, as users see it: that of a volume that lost its increments is `failed`,
     /// although the disk of a diverted one may be well and serve others; and so is that of a diverged
-    /// one that lost its disk.
+    /// one that lost its disk. The same goes for an increments volume that fails but is not given up.
     pub fn health(&self, entry: usize) -> Option<Health> {
         let volume = self.volume(entry)?;
         let has_none = volume.health == Health::Diverged && volume.disk.is_none();
-        Some(match has_none || self.is_lost(entry) {
-            true => Health::Failed,
-            false => volume.health,
-        })
+        Some(
+            match has_none || self.is_lost(entry) || self.is_cut_off(entry) {
+                true => Health::Failed,
+                false => volume.health,
+            },
+        )
     }
 
     /// The entries whose health or protection is not what it was in the table before.
@@ -172,7 +185,7 @@ impl GroupTable {
             _ => has_store || volume.rlid.is_none(),
         };
         let own_content = self.reads_alone(entry).is_some() || !self.is_served(entry);
-        if others && logged && !own_content {
+        if others && logged && !own_content && !self.is_cut_off(entry) {
             Protection::Protected
         } else {
             Protection::Unprotected
@@ -219,9 +232,18 @@ impl GroupTable {
             _ => volume.state.failed,
         };
         let copies = &self.head().copies;
-        if !self.is_initialising() && self.first_not_served().is_some() {
+        let has_kept = (0..self.volumes().len()).any(|entry| self.is_kept_store(entry));
+        let is_cut_off = |(entry, volume): (usize, &VolumeRecord)| {
+            volume.attr.is_volume() && self.is_cut_off(entry)
+        };
+        let is_whole =
+            self.first_not_served().is_none() && !(has_kept && self.members().any(is_cut_off));
+        if !self.is_initialising() && !is_whole {
             GroupState::Failed
-        } else if copies.live_count() < copies.count() || self.volumes().iter().any(hurt) {
+        } else if copies.live_count() < copies.count()
+            || has_kept
+            || self.volumes().iter().any(hurt)
+        {
             GroupState::Degraded
         } else {
             GroupState::Clean

@@ -542,6 +542,44 @@ mod tests {
         Ok(())
     }
 
+    /// It is not given up, but may miss events from now on; nobody who needs it is well.
+    #[test]
+    fn an_increments_volume_is_kept() -> Test {
+        let table = active(CLONES)?;
+        let told = table.head().events;
+        assert!(table.with_kept_store(0, told)?.is_none());
+        let kept = table.with_kept_store(4, told)?.ok_or(Failed)?;
+        assert!(kept.metadata().check().is_ok());
+        let failed_at = |table: &GroupTable| table.volume(4).map(|store| store.failed_at);
+        assert_eq!(failed_at(&kept), Some(told + 1));
+        assert!(kept.with_kept_store(4, told)?.is_none());
+        let of = |table: &GroupTable| [0, 1, 2, 4].map(|entry| table.health(entry));
+        let (well, failed_now) = (Some(Health::InSync), Some(Health::Failed));
+        assert_eq!(of(&kept), [well, failed_now, well, failed_now]);
+        assert_eq!(kept.state(), GroupState::Failed);
+        assert_eq!(kept.protection(1), Protection::Unprotected);
+        assert!(kept.is_served(1) && kept.news(&table).count() == 2);
+
+        // It knows less than it should have been told.
+        let late = table.recommitted()?.opened()?.opened()?.opened()?;
+        let late = late.with_kept_store(4, told)?.ok_or(Failed)?;
+        assert_eq!(failed_at(&late), Some(told + 2));
+
+        // It has failed at last, or comes back in one of two ways.
+        let gone = bind_dead(CLONES_BY_FORCE, kept.metadata().try_clone()?, &[])?.0;
+        assert_eq!(
+            (failed_at(&gone), gone.is_kept_store(4)),
+            (Some(told + 1), false)
+        );
+        assert!(kept.with_stores_told(|_| false)?.is_none());
+        let back = kept.with_stores_told(|entry| entry == 4)?.ok_or(Failed)?;
+        for back in [back, kept.opened()?] {
+            assert_eq!((of(&back), failed_at(&back)), ([well; 4], Some(0)));
+            assert_eq!(back.state(), GroupState::Clean);
+        }
+        Ok(())
+    }
+
     #[test]
     fn unlogged_writes() -> Test {
         let table = active(IN_PLACE)?;

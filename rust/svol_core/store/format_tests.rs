@@ -16,6 +16,7 @@ mod tests {
             self,
             LayoutError, //
         },
+        least_seen,
         CopyState,
         Expected,
         Header,
@@ -524,6 +525,7 @@ mod tests {
             block_sectors: header.block_sectors,
             sectors: header.sectors,
             events: header.events,
+            least: least_seen(header.events, 0),
             device_sectors: header.used_sectors,
             formatted: true,
         };
@@ -549,6 +551,20 @@ mod tests {
         ] {
             let expected = Expected {
                 events: group,
+                least: least_seen(group, 0),
+                ..good
+            };
+            assert_eq!(verdict(expected).ok(), plan);
+        }
+        // One that could not be written, and was kept.
+        for (kept_at, plan) in [
+            (store, Some(Plan::Use)),
+            (store + 2, Some(Plan::Use)),
+            (store + 3, None),
+        ] {
+            let expected = Expected {
+                events: store + 100,
+                least: least_seen(store + 100, kept_at),
                 ..good
             };
             assert_eq!(verdict(expected).ok(), plan);
@@ -587,6 +603,7 @@ mod tests {
             block_sectors: header.block_sectors,
             sectors: header.sectors,
             events: header.events + 100,
+            least: least_seen(header.events + 100, 0),
             device_sectors: header.used_sectors,
             formatted: true,
         };
@@ -645,6 +662,7 @@ mod tests {
             block_sectors: header.block_sectors,
             sectors: header.sectors,
             events: header.events + 10,
+            least: least_seen(header.events + 10, 0),
             device_sectors: header.used_sectors,
             formatted: false,
         };

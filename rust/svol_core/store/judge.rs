@@ -28,6 +28,9 @@ pub struct Expected {
     pub sectors: u64,
     /// The event count of the metadata.
     pub events: u64,
+    /// The event count that the store has seen at least, see [`least_seen`]. One that has seen less is an
+    /// old copy.
+    pub least: u64,
     /// The length of the device, in sectors.
     pub device_sectors: u64,
     /// Whether the metadata remembers a store there.
@@ -139,6 +142,18 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// The event count that a store has seen at least, if the metadata is at `events`. `kept_at` is not 0 if
+/// its device could not be written from some event on, and it was kept in use: then it is the
+/// event count with which that was recorded.
+pub const fn least_seen(events: u64, kept_at: u64) -> u64 {
+    match kept_at {
+        // The metadata is written first.
+        0 => events.saturating_sub(1),
+        // It was told of the event before that at least, or of the one before.
+        kept_at => kept_at.saturating_sub(2),
+    }
+}
+
 /// Judges what was found on a device.
 ///
 /// # Errors
@@ -172,20 +187,15 @@ pub fn judge_again(
     expected: &Expected,
     failed_at: Option<u64>,
 ) -> Result<Plan, Refusal> {
-    let blank = Expected {
+    let again = Expected {
         formatted: failed_at.is_some(),
+        least: match failed_at {
+            Some(failed_at) => least_seen(expected.events, failed_at),
+            None => 0,
+        },
         ..*expected
     };
-    match judge(probe, &blank) {
-        Err(Refusal::Older { store, group }) => match failed_at {
-            // It was told of the event before that at least, or of the one before.
-            Some(failed_at) if store.saturating_add(2) < failed_at => {
-                Err(Refusal::Older { store, group })
-            }
-            _ => Ok(Plan::Use),
-        },
-        other => other,
-    }
+    judge(probe, &again)
 }
 
 fn judge_header(header: &Header, expected: &Expected) -> Result<Plan, Refusal> {
@@ -220,10 +230,11 @@ fn judge_header(header: &Header, expected: &Expected) -> Result<Plan, Refusal> {
         };
     }
     let (store, group) = (header.events, expected.events);
-    match group.checked_sub(store) {
-        // The metadata is written first.
-        Some(0 | 1) => Ok(Plan::Use),
-        Some(_) => Err(Refusal::Older { store, group }),
-        None => Err(Refusal::Newer { store, group }),
+    if store > group {
+        Err(Refusal::Newer { store, group })
+    } else if store < expected.least {
+        Err(Refusal::Older { store, group })
+    } else {
+        Ok(Plan::Use)
     }
 }

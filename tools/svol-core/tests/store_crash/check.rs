@@ -95,6 +95,7 @@ impl Config {
             block_sectors: self.block_sectors,
             sectors: self.sectors,
             events: EVENTS,
+            least: EVENTS,
             device_sectors: self.device_sectors,
             formatted,
         }

@@ -125,27 +125,12 @@ failing_mend() {
 	assert_status state=clean metadata=AA
 }
 
-# The device works again, and the group starts.
-failing_return() {
-	log_mark
-	if [ "$FAILING" != "$STORE" ] || [ "$MODE" = once ]; then
-		group_create
-	elif ! group_create 2>start; then
-		# It was gone while the group went on: nobody but the administrator knows that it is no old copy.
-		assert_logged 'ST: the device is an old copy'
-		G_FEATURES+=(force_metadata)
-		group_create
-		unset 'G_FEATURES[-1]'
-		FORCED=$((FORCED + 1))
-	fi
-}
-
 # After all that: everything is there, on L5's disk by itself, and without its disk.
 failing_end() {
 	local options=()
 	# What was not flushed to the store may be lost with the last commit.
 	[ "$FAILING" != "$STORE" ] || options=(--after-crash)
-	failing_return
+	group_create
 	clones_create
 	steps C1 check ${options[@]+"${options[@]}"}
 	steps L5 check
@@ -163,7 +148,7 @@ failing_end() {
 
 # One number after the other fails, until there are no more of them.
 each_fails() { # device least
-	local number MODE REFUSED=0 ERRORS=0 FORCED=0 ended='' modes=(once on)
+	local number MODE REFUSED=0 ERRORS=0 ended='' modes=(once on)
 	FAILING=$1
 	for ((number = 1 + SVOL_SEED % STEP; ; number += STEP)); do
 		# All of them both ways, or one after the other by turns.
@@ -179,7 +164,7 @@ each_fails() { # device least
 			[ -z "$ended" ] || break 2
 		done
 	done
-	note "fewer than $number I/Os; the group was refused $REFUSED times, $ERRORS times a volume had errors, $FORCED times it came back by force"
+	note "fewer than $number I/Os; the group was refused $REFUSED times, $ERRORS times a volume had errors"
 	assert_base "$BASE_DISK"
 	assert_at_least 'the number of I/Os' "$number" "$2"
 }

@@ -156,7 +156,8 @@ test_store_is_needed() {
 	steps L5 write:50+300 flush check
 	assert_base /dev/mapper/G0
 	read_status
-	assert_status L5.protection=unprotected L5.health=in-sync ST.health=in-sync
+	assert_status L5.protection=unprotected L5.health=in-sync ST.health=failed C1.health=failed \
+		C1.protection=unprotected LV0.health=in-sync state=failed
 	clones_remove
 	dmsetup remove G0
 	dm_change store "0 $size linear $STORE 0"
@@ -183,6 +184,93 @@ test_store_is_needed() {
 	dmsetup message G0 0 remove C1
 	read_status
 	assert_status state=degraded
+}
+
+needed_store_dies() {
+	dm_change store "0 $SIZE error" --noflush
+	assert_eq 'a write to C1' "$("$SVOL_TEST" write-error /dev/mapper/C1 --sector 600)" EIO
+	wait_health ST failed
+	assert_status C1.health=failed LV0.health=in-sync S1.health=spare state=failed
+}
+
+needed_store_returns() {
+	dm_change store "0 $SIZE linear $STORE 0"
+}
+
+needed_store_works() {
+	wait_health ST in-sync
+	assert_status C1.health=in-sync state=clean
+	steps C1 write:500+100 flush
+}
+
+# Events that have nothing to do with it.
+events() {
+	local i
+	for i in 1 2 3 4; do
+		dmsetup message G0 0 fail S1
+		dmsetup message G0 0 readd S1
+	done
+}
+
+# The increments volume dies while a diverted volume needs it, and the group goes on. It is no old copy when
+# it is back, but one that was taken meanwhile is, as soon as the group has told it of an event again.
+test_needed_store_misses_events() {
+	local spare back
+	load_module
+	clones_disks 1 4 6
+	new_disk spare 4
+	dm_linear store "$STORE"
+	SIZE=$(blockdev --getsz "$STORE")
+	G_VOLUMES=("LV0 ro $BASE_DISK -" 'C1 ro /dev/mapper/leg_C1 ST' "S1 spare $spare -"
+		'ST increments /dev/mapper/store -')
+	expect_disk_errors
+	group_create
+	clones_create
+	steps C1 write:0+100 flush
+	save_disk "$STORE" before
+	clones_restart
+	needed_store_dies
+	events
+	save_disk "$STORE" meanwhile
+	clones_remove
+	dmsetup remove G0
+	needed_store_returns
+	# What it was when the group last began is older.
+	load_disk "$STORE" before
+	group_refused 'increments ST: .*old copy'
+	load_disk "$STORE" meanwhile
+	group_create
+	read_status
+	assert_status ST.health=in-sync C1.health=in-sync state=clean
+	clones_create
+	steps C1 check write:300+100 flush
+	# Back while the group is in use: found out by an event, by a commit, and by a user who asks.
+	for back in event commit readd; do
+		needed_store_dies
+		events
+		save_disk "$STORE" meanwhile
+		log_mark
+		must_fail dmsetup message G0 0 readd ST
+		assert_logged "message \"readd\": LID ST: its device still can't be written"
+		needed_store_returns
+		case $back in
+		event) dmsetup message G0 0 fail S1 ;;
+		commit) steps C1 write:900+10 flush ;;
+		readd) dmsetup message G0 0 readd ST ;;
+		esac
+		[ "$back" != event ] || dmsetup message G0 0 readd S1
+		needed_store_works
+		assert_logged 'increments ST: works again'
+		clones_remove
+		dmsetup remove G0
+		save_disk "$STORE" good
+		load_disk "$STORE" meanwhile
+		group_refused 'increments ST: .*old copy'
+		load_disk "$STORE" good
+		group_create
+		clones_create
+		steps C1 check
+	done
 }
 
 # With all metadata dead, too, a write that the store lacks is not answered as done.

@@ -684,9 +684,9 @@ impl Bound {
     /// Keeps reads of the base image away from the disk of an entry; returns when none is under way.
     /// Its own volume must not be in use. Sleeps for I/O.
     pub(crate) fn stop_serving(&self, entry: usize) {
-        if self.keep_away(entry) {
-            self.wait_for_reads(entry);
-        }
+        self.keep_away(entry);
+        // Also if that is no news: a move may have begun while they were under way.
+        self.wait_for_reads(entry);
     }
 
     /// The first half of [`Bound::stop_serving`]; returns whether that is news. Does not sleep.

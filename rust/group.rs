@@ -12,6 +12,7 @@ mod protect;
 mod rebuild;
 mod refresh;
 mod replace_meta;
+mod restore;
 mod verify;
 
 pub(crate) use comparison::Comparison;

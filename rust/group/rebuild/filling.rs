@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A disk that is being filled for a volume, chunk by chunk, until it is the volume's own.
+
+use super::{
+    chunk,
+    resize,
+    table_disk,
+    Rebuilds,
+    CHECKPOINT_MS, //
+};
+use crate::{
+    base::{
+        self,
+        Comparison, //
+    },
+    bound::{
+        Bound,
+        Volume, //
+    },
+    dm::Worker,
+    errors,
+    group::Group,
+    log,
+    metadata::{
+        self,
+        Homes, //
+    },
+    overlay::Place,
+    store::CopyError,
+    svol_core::{
+        block_map::Kind,
+        group::{
+            GroupTable,
+            Rebuild, //
+        },
+        id::Id,
+        log_mode::{
+            Event,
+            Mode, //
+        }, //
+    },
+};
+use kernel::{
+    prelude::*,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// Why the filling of a disk does not go on.
+pub(super) enum Halt {
+    /// The worker is to rest.
+    Stopped,
+    /// Somebody else gave it up.
+    Gone,
+    /// There is nothing to copy from, or the metadata can't be written.
+    Later(Error),
+    /// Somebody else is at it, who will be done soon.
+    Busy,
+    /// The disk that is being filled failed.
+    Target,
+    /// The increments do not have all that the volume's disk has.
+    Differs,
+}
+
+impl From<CopyError> for Halt {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Source(error) | CopyError::Target(error @ ENOMEM) => Self::Later(error),
+            CopyError::Target(_) => Self::Target,
+        }
+    }
+}
+
+/// A disk that is being filled.
+pub(super) struct Filling<'a> {
+    pub(super) worker: &'a Worker<Rebuilds>,
+    pub(super) bound: &'a Bound,
+    pub(super) volume: &'a Volume,
+    /// Where its changes are, if they are to be copied, too.
+    pub(super) place: Option<Place<'a>>,
+    /// It has a disk that it writes to, and moves.
+    pub(super) is_in_place: bool,
+    pub(super) rebuild: Rebuild,
+    pub(super) lid: Id,
+    pub(super) target: Id,
+}
+
+/// What was read before its turn.
+struct Ahead {
+    /// The base image.
+    content: KVec<u8>,
+    /// Where it is, if something was read: from which sector on, and how many.
+    place: Option<(u64, u32)>,
+}
+
+impl Filling<'_> {
+    /// Fills the disk to its end, and makes it the volume's own.
+    pub(super) fn fill(&self) -> Result<(), Halt> {
+        if self.is_in_place && self.place.is_none() {
+            // It does no I/O now, and its changes can't be found.
+            return Err(Halt::Busy);
+        }
+        let end = self.bound.members.sectors;
+        let mut ahead = Ahead {
+            content: KVec::new(),
+            place: None,
+        };
+        let mut buffer = KVec::new();
+        let mut saved = Instant::<Monotonic>::now();
+        // Whether users wait for a disk that this reads or writes.
+        let is_busy = || {
+            let store = self.place.map(|place| place.store().entry());
+            let used = [Some(self.rebuild.target), store];
+            let sources = self.bound.sources.iter();
+            self.bound
+                .has_io(Iterator::chain(sources, used.into_iter().flatten()))
+        };
+        while self.volume.copied.get() < end {
+            self.check()?;
+            self.worker
+                .advance(self.bound, self.volume, is_busy, |at, most| {
+                    let sectors = chunk(
+                        most,
+                        end.saturating_sub(at),
+                        [&mut buffer, &mut ahead.content],
+                    );
+                    self.copy(at, sectors, &mut buffer, &mut ahead)
+                })?;
+            if saved.elapsed().as_millis() >= CHECKPOINT_MS {
+                self.checkpoint()?;
+                saved = Instant::<Monotonic>::now();
+            }
+        }
+        self.finish()
+    }
+
+    /// Whether it may go on.
+    fn check(&self) -> Result<(), Halt> {
+        if self.worker.is_stopped() {
+            return Err(Halt::Stopped);
+        }
+        let state = self.bound.group.state.lock();
+        let now = state
+            .table
+            .as_ref()
+            .and_then(|table| table.rebuild_of(self.rebuild.entry));
+        let is_in_place = state
+            .table
+            .as_ref()
+            .is_some_and(|table| table_disk(table, &self.lid).is_some());
+        match now {
+            Some(rebuild) if rebuild.target != self.rebuild.target => Err(Halt::Gone),
+            // It may have lost its disk, and be rebuilt onto the same one.
+            Some(_) if is_in_place != self.is_in_place => Err(Halt::Gone),
+            Some(_) if self.has_failed() => Err(Halt::Target),
+            Some(_) => Ok(()),
+            None => Err(Halt::Gone),
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.place.is_some_and(|place| match self.is_in_place {
+            true => place.owner().has_move_failed(),
+            false => place.owner().has_fill_failed(),
+        })
+    }
+
+    /// Nothing goes to the disk any more that was being filled, for this volume. Sleeps.
+    pub(super) fn leave(&self) {
+        match self.place {
+            Some(place) if self.is_in_place => place.store().end_move(place.owner()),
+            Some(place) => place.owner().leave_fill(self.rebuild.target),
+            None => (),
+        }
+    }
+
+    /// Copies a chunk, and reads the next one meanwhile; returns its length in sectors, 0 if its beginning
+    /// is being written just now.
+    fn copy(
+        &self,
+        at: u64,
+        sectors: u32,
+        buffer: &mut KVec<u8>,
+        ahead: &mut Ahead,
+    ) -> Result<u32, Halt> {
+        let is_here = ahead.place.take() == Some((at, sectors));
+        if is_here {
+            core::mem::swap(buffer, &mut ahead.content);
+        }
+        let next = at.saturating_add(u64::from(sectors));
+        let left = self.bound.members.sectors.saturating_sub(next);
+        let following = u32::try_from(left).map_or(sectors, |left| sectors.min(left));
+        let meanwhile = || self.read_ahead(next, following, ahead);
+        if let Some(place) = self.place {
+            let (store, owner) = (place.store(), place.owner());
+            let to = (buffer, is_here);
+            return Ok(store.copy_to_fill(self.bound, owner, at, sectors, to, meanwhile)?);
+        }
+        if !is_here {
+            resize(buffer, sectors).map_err(Halt::Later)?;
+            self.bound
+                .read_least_used(at, buffer)
+                .map_err(CopyError::Source)?;
+        }
+        self.bound
+            .write_disk(self.rebuild.target, at, buffer, meanwhile)
+            .map_err(CopyError::Target)?;
+        Ok(sectors)
+    }
+
+    /// Reads the base image where it is to be copied next. What is not read is read later.
+    fn read_ahead(&self, at: u64, sectors: u32, ahead: &mut Ahead) {
+        let is_base = self.place.is_none_or(|place| {
+            let run = place.owner().map.read_run(at, sectors);
+            run.kind == Kind::Base && run.sectors == sectors
+        });
+        if sectors == 0 || !is_base || self.worker.is_stopped() {
+            return;
+        }
+        let read = resize(&mut ahead.content, sectors)
+            .and_then(|()| self.bound.read_least_used(at, &mut ahead.content));
+        if read.is_ok() {
+            ahead.place = Some((at, sectors));
+        }
+    }
+
+    /// Makes all in front of the cursor durable; returns the cursor.
+    fn make_durable(&self) -> Result<u64, Halt> {
+        // Before the flush: what comes later may lack it.
+        let cursor = self.volume.copied.get();
+        match self.place {
+            Some(place) => place.store().sync_owner(place.owner())?,
+            None => self
+                .bound
+                .flush_disk(self.rebuild.target)
+                .map_err(CopyError::Target)?,
+        }
+        match self.has_failed() {
+            true => Err(Halt::Target),
+            false => Ok(cursor),
+        }
+    }
+
+    /// Makes durable how far it is.
+    #[inline(never)]
+    pub(super) fn checkpoint(&self) -> Result<(), Halt> {
+        if self.is_in_place {
+            return Ok(());
+        }
+        let cursor = self.make_durable()?;
+        self.bound
+            .group
+            .commit_cursor(self.bound, &self.rebuild, cursor)
+            .map_err(Halt::Later)
+    }
+
+    /// The disk holds all: it is the volume's own from now on.
+    #[inline(never)]
+    fn finish(&self) -> Result<(), Halt> {
+        if let (Some(place), true) = (self.place, self.is_in_place) {
+            return self.finish_move(place);
+        }
+        if let Some(place) = self.place {
+            place.store().fill_pinned(self.bound, place.owner())?;
+        }
+        self.make_durable()?;
+        self.compare_samples()?;
+        self.check()?;
+        self.bound
+            .group
+            .commit_rebuilt(self, false)
+            .map_err(|error| match error {
+                EIO if self.has_failed() => Halt::Target,
+                EBUSY if self.bound.apart(self.rebuild.target) & errors::FAILING != 0 => {
+                    Halt::Target
+                }
+                error => Halt::Later(error),
+            })
+    }
+
+    /// As [`Filling::finish`], for a volume that is written in place: its I/O waits meanwhile, so that the
+    /// flush makes all durable that was ever written.
+    fn finish_move(&self, place: Place<'_>) -> Result<(), Halt> {
+        let group = &self.bound.group;
+        let paused = match group.loaded_by(&self.lid) {
+            Some(number) => match group.provider.pause(number) {
+                Ok(Some(paused)) => Some(paused),
+                // It is being loaded, or about to be gone.
+                Ok(None) => return Err(Halt::Busy),
+                // The group is being suspended.
+                Err(_) => return Err(Halt::Stopped),
+            },
+            None => None,
+        };
+        self.bound
+            .flush_disk(self.rebuild.target)
+            .map_err(CopyError::Target)?;
+        self.check()?;
+        if place.owner().mode() != Mode::Both {
+            return Err(Halt::Busy);
+        }
+        if place.owner().may_differ() {
+            return Err(Halt::Differs);
+        }
+        group
+            .commit_rebuilt(self, paused.is_some())
+            .map_err(|error| match error {
+                EIO => Halt::Target,
+                EBUSY => Halt::Busy,
+                ENXIO => Halt::Gone,
+                error => Halt::Later(error),
+            })
+    }
+
+    /// A disk that will serve others must hold what they expect.
+    fn compare_samples(&self) -> Result<(), Halt> {
+        if self.place.is_some() {
+            return Ok(());
+        }
+        let group = &self.bound.group;
+        let state = group.state.lock();
+        let mut samples = KVec::new();
+        for sample in state.table.iter().flat_map(|t| t.metadata().samples.iter()) {
+            samples
+                .push(*sample, GFP_KERNEL)
+                .map_err(|_| Halt::Later(ENOMEM))?;
+        }
+        drop(state);
+        let members = &self.bound.members;
+        let disk = members.disk(self.rebuild.target).ok_or(Halt::Target)?;
+        match base::compare(members, disk, &samples) {
+            Ok(Comparison::Same) => Ok(()),
+            Ok(Comparison::Differs(sector)) => {
+                log::warning!(
+                    group.name(),
+                    "{}: the disk of {} does not hold what was written to it, see sector {sector}",
+                    self.lid,
+                    self.target
+                );
+                Err(Halt::Target)
+            }
+            Ok(Comparison::Partly(_) | Comparison::Unreadable(_)) => Err(Halt::Target),
+            Err(error) => Err(Halt::Later(error)),
+        }
+    }
+}
+
+impl Group {
+    /// Makes durable how far a disk is filled.
+    #[inline(never)]
+    fn commit_cursor(&self, bound: &Bound, rebuild: &Rebuild, cursor: u64) -> Result {
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let is_it = |now: Rebuild| now.target == rebuild.target;
+        if !table.rebuild_of(rebuild.entry).is_some_and(is_it) {
+            return Ok(());
+        }
+        let next = match table.with_cursor(rebuild.entry, cursor)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(()),
+        };
+        let homes = state.homes;
+        drop(state);
+        self.commit_quietly(bound, &homes, next)
+    }
+
+    /// Makes durable that a disk is a volume's own, and lets it take effect. Of a volume that is written in
+    /// place the I/O `is_paused`, unless nobody has loaded it: who does waits for `commits` before it writes.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the disk failed, `EBUSY` if there may be I/O, `ENXIO` if it is not to be filled any more.
+    #[inline(never)]
+    fn commit_rebuilt(&self, filling: &Filling<'_>, is_paused: bool) -> Result {
+        let (bound, entry) = (filling.bound, filling.rebuild.entry);
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        // Of one that moves, and whether that has the base image: a diverted volume may have written it once.
+        let old = table.disk_of(entry);
+        let old_serves = old.is_some_and(|old| table.is_source(old));
+        let next = match table.with_rebuilt(entry)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Err(ENXIO),
+        };
+        let homes = state.homes;
+        drop(state);
+        let target = filling.rebuild.target;
+        if filling.has_failed() {
+            return Err(EIO);
+        }
+        if filling.is_in_place && !is_paused && self.loaded_by(&filling.lid).is_some() {
+            return Err(EBUSY);
+        }
+        let view = next.view(entry).ok_or(EINVAL)?;
+        let is_source = next.is_source(target);
+        // A disk that may be written any moment serves its own volume only.
+        let serves = is_source && filling.place.is_none();
+        // Before it is durable, so that somebody serves whichever of the two fails.
+        let is_failing = || bound.apart(target) & (errors::FAILING | errors::FAILED) != 0;
+        match old {
+            Some(_) if filling.is_in_place && is_failing() => return Err(EIO),
+            Some(old) if !filling.is_in_place && !bound.hand_over(old, target) => {
+                return Err(EBUSY);
+            }
+            _ => (),
+        }
+        self.commit(bound, &homes, next)
+            .inspect_err(|_| match old.filter(|_| old_serves) {
+                Some(old) => {
+                    bound.hand_over(target, old);
+                }
+                None => {
+                    bound.keep_away(target);
+                }
+            })?;
+        bound.set_apart(target, if serves { 0 } else { errors::WRITTEN });
+        let _views = self.failures.lock();
+        if let (Some(place), true) = (filling.place, filling.is_in_place) {
+            place.owner().finish_move();
+        } else if let Some(place) = filling.place {
+            place.owner().end_fill();
+            // It was filled while it had no disk.
+            let _ = place.owner().advance(Event::DiskIsFilled);
+        }
+        filling.volume.view.set(view);
+        if serves {
+            bound.sources.add(target, true);
+        }
+        Ok(())
+    }
+
+    /// As [`Group::commit`], for what is no change of state; under `commits`.
+    fn commit_quietly(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
+        let events = next.head().events;
+        let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
+        next.set_metadata(committed);
+        let now = next.head().events;
+        if now != events {
+            // A copy was lost.
+            bound.note_events(&next);
+        }
+        let mut state = self.state.lock();
+        state.events = Some(now);
+        let old = state.table.replace(next);
+        drop(state);
+        drop(old);
+        if now != events {
+            // No entry's health has changed, so udev has nothing to hear.
+            bound.members.event.raise();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The messages `restore` and `readd`: a volume gets another disk, a disk or an increments volume is taken
+//! back that had failed.
+
+use super::{
+    rebuild::{
+        is_free,
+        is_usable,
+        table_disk, //
+    },
+    Group, //
+};
+use crate::{
+    bound::Bound,
+    errors, log,
+    members::Members,
+    metadata::Homes,
+    store,
+    svol_core::{
+        attr::Attr,
+        group::RestoreError,
+        health::Health,
+        id::Id, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+impl Group {
+    /// Has a disk filled for a volume that lost its own, or is to have another one. Sleeps for I/O of the
+    /// metadata.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not.
+    #[inline(never)]
+    pub(crate) fn restore(&self, members: &Members, lid: &Id, onto: Option<&Id>) -> Result {
+        let _commits = self.commits.lock();
+        let (bound, homes) = self.live_table(members, "restore")?;
+        self.refuse_while_changing("restore", lid)?;
+        self.begin_restore(&bound, &homes, "restore", lid, onto)
+    }
+
+    /// Takes a disk back that had failed, as a spare, or to be filled for its own volume; an increments
+    /// volume is in use a moment later. Sleeps for I/O of the metadata and of that device.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not.
+    #[inline(never)]
+    pub(crate) fn readd(&self, members: &Members, lid: &Id) -> Result {
+        let _commits = self.commits.lock();
+        let (bound, homes) = self.live_table(members, "readd")?;
+        self.refuse_while_changing("readd", lid)?;
+        let refuse = |why: &dyn core::fmt::Display, error: Error| {
+            log::notice!(self.name(), "message \"readd\": LID {lid}: {why}");
+            Err(error)
+        };
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let found = table.position(lid);
+        let next = match found {
+            Some(entry) => table.with_readded(entry)?,
+            None => None,
+        };
+        let volume = found.and_then(|entry| table.volume(entry));
+        let is_store = volume.is_some_and(|volume| volume.attr == Attr::Increments);
+        let is_kept = found.is_some_and(|entry| table.is_kept_store(entry));
+        let needs_disk = volume.is_some_and(|volume| {
+            let has_none = matches!(volume.health, Health::Failed | Health::Degraded);
+            volume.attr.is_volume() && volume.disk.is_none() && has_none
+        });
+        let next = match next {
+            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
+            None => None,
+        };
+        drop(state);
+        let Some(entry) = found else {
+            return refuse(&"the group has no such entry", ENODEV);
+        };
+        if let (true, Some(store)) = (is_kept, bound.store_at(entry)) {
+            // It was never given up.
+            return self
+                .tell_store_locked(&bound, store)
+                .or_else(|_| refuse(&"its device still can't be written", EIO));
+        }
+        let Some(next) = next else {
+            return refuse(&"its disk did not fail, or is taken back already", EINVAL);
+        };
+        if !is_usable(&bound, entry) {
+            return refuse(&"its disk is not here, or can't be written", ENODEV);
+        }
+        if bound.has_io([entry]) {
+            return refuse(&"its disk has not answered all I/O from before", EBUSY);
+        }
+        if is_store {
+            // Now rather than when it is to be in use, which would fail. The log says what is wrong.
+            store::find_again(&bound.members, &next, entry)?;
+        }
+        self.commit(&bound, &homes, next)?;
+        if is_store {
+            log::info!(self.name(), "increments {lid}: taken back");
+            if let Some(device) = bound.members.event.hold_device() {
+                self.refreshes.want(self.provider.clone(), device);
+            }
+            return Ok(());
+        }
+        bound.set_apart(entry, errors::WRITTEN);
+        log::info!(self.name(), "disk of {lid}: taken back");
+        if needs_disk {
+            return self.begin_restore(&bound, &homes, "readd", lid, Some(lid));
+        }
+        self.rebuilds.kick();
+        Ok(())
+    }
+
+    /// While a volume gets another attribute, its increments are copied to its disk: even if that has
+    /// failed meanwhile, it must not be filled with something else.
+    pub(super) fn refuse_while_changing(&self, message: &str, lid: &Id) -> Result {
+        let is_changing = self.state.lock().changing.is_some();
+        if is_changing {
+            log::notice!(
+                self.name(),
+                "message \"{message}\": LID {lid}: another change of the group is under way"
+            );
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    /// The live table of these members; under `commits`.
+    pub(super) fn live_table(
+        &self,
+        members: &Members,
+        message: &str,
+    ) -> Result<(Arc<Bound>, Homes)> {
+        let state = self.state.lock();
+        let homes = state.homes;
+        let bound = state.bound.as_ref().filter(|_| state.is_live).cloned();
+        drop(state);
+        match bound.filter(|bound| bound.members.table == members.table) {
+            Some(bound) => Ok((bound, homes)),
+            None => {
+                log::notice!(self.name(), "message \"{message}\": the group is suspended");
+                Err(EAGAIN)
+            }
+        }
+    }
+
+    /// Under `commits`.
+    #[inline(never)]
+    fn begin_restore(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        message: &str,
+        lid: &Id,
+        onto: Option<&Id>,
+    ) -> Result {
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let next = table.with_rebuild(lid, onto, |entry| is_free(bound, entry));
+        let next = match next {
+            Ok(next) => KBox::new(next, GFP_KERNEL)?,
+            Err(error) => {
+                drop(state);
+                match onto {
+                    Some(onto) => log::notice!(
+                        self.name(),
+                        "message \"{message}\": LID {lid}: {error}: LID {onto}"
+                    ),
+                    None => log::notice!(self.name(), "message \"{message}\": LID {lid}: {error}"),
+                }
+                return Err(match error {
+                    RestoreError::NoMemory => ENOMEM,
+                    RestoreError::Unknown => ENODEV,
+                    RestoreError::Rebuilding => EBUSY,
+                    RestoreError::NoSpare => ENOSPC,
+                    _ => EINVAL,
+                });
+            }
+        };
+        let own = table_disk(table, lid);
+        drop(state);
+        let kept_away = match own {
+            Some(own) => self.prepare_move(bound, message, lid, own)?.then_some(own),
+            None => None,
+        };
+        self.begin_rebuild(bound, homes, next).inspect_err(|_| {
+            if let Some(own) = kept_away {
+                bound.let_serve(own);
+            }
+        })
+    }
+
+    /// A volume that is written in place is about to move: from its disk nobody else reads the base image
+    /// any more, but for reads that are under way. They need not be waited for: nobody writes there that
+    /// did not before. Returns whether that is news. Does not sleep.
+    fn prepare_move(&self, bound: &Bound, message: &str, lid: &Id, own: usize) -> Result<bool> {
+        let refuse = |why: &str| {
+            log::notice!(self.name(), "message \"{message}\": LID {lid}: {why}");
+            Err(EBUSY)
+        };
+        let Some((_, owner)) = bound.store_of(lid) else {
+            return refuse("it is in use without its increments volume");
+        };
+        if owner.may_differ() {
+            return refuse("its disk and its increments may differ since an error");
+        }
+        if !bound.has_other_source(own) {
+            return refuse("no other disk serves reads of the base");
+        }
+        Ok(bound.keep_away(own))
+    }
+}

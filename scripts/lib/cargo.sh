@@ -13,3 +13,19 @@ in_cargo() {
 		--env "CARGO_TARGET_DIR=$cargo_target" --env CARGO_TERM_COLOR=never \
 		--chdir "$project/tools" -- cargo "$@"
 }
+
+# The programs that tests run, as this checkout has them: the output folder of cargo belongs to all.
+test_tools=$project/build/tests
+
+# build_test_tools: builds them. Needs `tree`, the build tree.
+build_test_tools() {
+	local lock status=0
+	mkdir -p "$cargo_home" "$test_tools"
+	exec {lock}> "$cargo_home/test-tools.lock"
+	flock "$lock"
+	in_cargo build --quiet --release --locked --workspace {lock}>&- &&
+		install -m 755 "$cargo_target/release/svol" "$cargo_target/release/svol-test" "$test_tools" ||
+		status=$?
+	exec {lock}>&-
+	return "$status"
+}

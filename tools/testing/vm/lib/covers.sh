@@ -34,6 +34,11 @@ covered9() { # MiB [attribute=value of the data disks...]
 	figure9_volumes
 }
 
+# The spare holds something that no volume has.
+fill_spare() {
+	"$SVOL_TEST" fill --seed 77 "$DS"
+}
+
 # A way for a covered disk to behave.
 cover_table() { # name linear|error|reads|writes|flaps|dust
 	local disk=${COVER[$1]} size

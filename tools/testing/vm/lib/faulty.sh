@@ -68,12 +68,7 @@ cover_set() { # entry way
 	dm_change "cov_$1" "$(cover_table "$1" "$2")" --noflush
 }
 
-any_of() { # word...
-	shift $((RANDOM % $#))
-	echo "$1"
-}
-
-# The same, by the seed in RANDOM: a subshell has another one.
+# Any of these words, by the seed in RANDOM: not in a subshell, which has another one.
 pick() { # variable word...
 	local picks=("${@:2}")
 	printf -v "$1" '%s' "${picks[RANDOM % ${#picks[@]}]}"

@@ -42,3 +42,23 @@ assert_status() { # name=value...
 			fail "$name is \"${ST[$name]-}\", not \"${pair#*=}\": ${ST[line]}"
 	done
 }
+
+# So many blocks of a volume are done.
+progress_is() { # LID blocks
+	read_status
+	[[ ${ST[$1.blocks]} == */* ]] && [ "${ST[$1.blocks]%/*}" -ge "$2" ]
+}
+
+lives_on() { # LID LID-of-the-disk
+	read_status
+	[ "${ST[$1.health]} ${ST[$1.disk]}" = "in-sync $2" ]
+}
+
+# As lives_on, and no other disk is being filled for it.
+rests_on() { # LID LID-of-the-disk
+	lives_on "$@" && [ "${ST[$1.blocks]}" = - ]
+}
+
+wait_lives_on() { # LID LID-of-the-disk
+	wait_until 90 rests_on "$@" || fail "$1 does not live on $2: ${ST[line]}"
+}

@@ -17,21 +17,41 @@ starts_so() {
 
 # What a fault may meet: it is refused, or it is not.
 disturb() {
+	local what how
 	case $((RANDOM % 8)) in
-	0) dmsetup message G0 0 rebuild_rate "$(any_of 0 2048 8192)" ;;
-	1) ! starts_so || dm_change G0 "$(dmsetup table G0)" "$(any_of --noflush --nolockfs)" ;;
+	0)
+		pick what 0 2048 8192
+		dmsetup message G0 0 rebuild_rate "$what"
+		;;
+	1)
+		pick how --noflush --nolockfs
+		! starts_so || dm_change G0 "$(dmsetup table G0)" "$how"
+		;;
 	2) dmsetup suspend G0 && dmsetup resume G0 ;;
-	3) dmsetup message G0 0 restore "$(any_of LV0 LV1 L5 L6 C1)" 2>/dev/null || : ;;
-	4) dmsetup message G0 0 fail "$(any_of LV0 L5 L6 C1 S1)" 2>/dev/null || : ;;
-	5) dmsetup message G0 0 set_attr "$(any_of C1 L6)" "$(any_of ro rw)" 2>/dev/null || : ;;
+	3)
+		pick what LV0 LV1 L5 L6 C1
+		dmsetup message G0 0 restore "$what" 2>/dev/null || :
+		;;
+	4)
+		pick what LV0 L5 L6 C1 S1
+		dmsetup message G0 0 fail "$what" 2>/dev/null || :
+		;;
+	5)
+		pick what C1 L6
+		pick how ro rw
+		dmsetup message G0 0 set_attr "$what" "$how" 2>/dev/null || :
+		;;
 	6) dmsetup message G0 0 query >/dev/null ;;
-	7) dmsetup message G0 0 readd "$(any_of "${FAULTY[@]}")" 2>/dev/null || : ;;
+	7)
+		pick what "${FAULTY[@]}"
+		dmsetup message G0 0 readd "$what" 2>/dev/null || :
+		;;
 	esac
 }
 
 break_one() {
-	BROKEN=$(any_of "${FAULTY[@]}")
-	HOW=$(any_of command "$@")
+	pick BROKEN "${FAULTY[@]}"
+	pick HOW 'command' "$@"
 	case $BROKEN in
 	ST) [ "$HOW" != reads ] || HOW='command' ;;
 	META)

@@ -14,31 +14,12 @@ move_group() { # MiB [attribute=value...]
 	steps LV2 write:0+100 write:3000+9 flush
 }
 
-fill_spare() {
-	"$SVOL_TEST" fill --seed 77 "$DS"
-}
-
 # A move that takes a while begins.
 begins_slowly() { # LID [onto LID]
 	dmsetup message G0 0 rebuild_rate 1024
 	dmsetup message G0 0 restore "$@"
 	wait_until 60 progress_is "$1" 8 || fail "the move of $1 does not get on: ${ST[line]}"
 	assert_status "$1.health=in-sync" "$1.disk=$1" S0.health=rebuilding
-}
-
-progress_is() { # LID blocks
-	read_status
-	[[ ${ST[$1.blocks]} == */* ]] && [ "${ST[$1.blocks]%/*}" -ge "$2" ]
-}
-
-lives_on() { # LID LID-of-the-disk
-	read_status
-	[ "${ST[$1.health]} ${ST[$1.disk]}" = "in-sync $2" ]
-}
-
-wait_lives_on() { # LID LID-of-the-disk
-	wait_until 60 lives_on "$@" || fail "$1 does not live on $2: ${ST[line]}"
-	assert_status "$1.blocks=-"
 }
 
 assert_data() {

@@ -10,7 +10,7 @@
 # LV2 is written, and has been; the spare holds something else.
 in_place_group() { # MiB [attribute=value...]
 	covered9 "$@"
-	"$SVOL_TEST" fill --seed 77 "$DS"
+	fill_spare
 	start_writing
 }
 
@@ -22,23 +22,9 @@ start_writing() {
 begins_slowly() { # [KiB/s]
 	dmsetup message G0 0 rebuild_rate "${1:-1024}"
 	dmsetup message G0 0 restore LV2
-	wait_until 60 progress_is 8 || fail "the move does not get on: ${ST[line]}"
+	wait_until 60 progress_is LV2 8 || fail "the move does not get on: ${ST[line]}"
 	assert_status state=clean redundancy=1 LV2.health=in-sync LV2.disk=LV2 LV2.protection=protected \
 		S0.health=rebuilding
-}
-
-progress_is() { # blocks
-	read_status
-	[[ ${ST[LV2.blocks]} == */* ]] && [ "${ST[LV2.blocks]%/*}" -ge "$1" ]
-}
-
-lives_on() { # LID-of-the-disk
-	read_status
-	[ "${ST[LV2.health]} ${ST[LV2.disk]} ${ST[LV2.blocks]}" = "in-sync $1 -" ]
-}
-
-wait_lives_on() { # LID-of-the-disk
-	wait_until 90 lives_on "$1" || fail "LV2 does not live on $1: ${ST[line]}"
 }
 
 goes_fast() {
@@ -56,7 +42,7 @@ test_written_meanwhile() {
 		--rng "$SVOL_SEED" --state lv2
 	start_writing
 	goes_fast
-	wait_lives_on S0
+	wait_lives_on LV2 S0
 	assert_logged 'LV2: move onto the disk of S0 begins'
 	assert_logged 'LV2: moved, its disk is that of S0 from now on'
 	assert_status state=clean redundancy=1 LV2.protection=protected S0.health=in-sync S0.disk=-
@@ -69,7 +55,7 @@ test_written_meanwhile() {
 	blank_disk "$D2"
 	group_move LV2 -
 	up9
-	lives_on S0 || fail "${ST[line]}"
+	rests_on LV2 S0 || fail "${ST[line]}"
 	assert_data9
 }
 
@@ -80,9 +66,9 @@ test_there_and_back() {
 	start_load LV0 /dev/mapper/LV0
 	for i in 1 2 3; do
 		dmsetup message G0 0 restore LV2 onto S0
-		wait_lives_on S0
+		wait_lives_on LV2 S0
 		dmsetup message G0 0 restore LV2 onto LV2
-		wait_lives_on LV2
+		wait_lives_on LV2 LV2
 		assert_status S0.health=spare S0.disk=S0 state=clean
 	done
 	stop_loads
@@ -97,7 +83,7 @@ test_not_in_use() {
 	stop_load LV2
 	dmsetup remove LV2
 	dmsetup message G0 0 restore LV2
-	wait_lives_on S0
+	wait_lives_on LV2 S0
 	svol_create LV2
 	assert_data9
 	start_writing
@@ -134,7 +120,7 @@ test_life_goes_on_meanwhile() {
 	before=${ST[LV2.blocks]%/*}
 	dmsetup suspend G0
 	dmsetup resume G0
-	progress_is "$before" || fail "${ST[line]}"
+	progress_is LV2 "$before" || fail "${ST[line]}"
 	G_FEATURES+=(rebuild_rate 1024)
 	dm_change G0 "$(group_table)"
 	assert_io_flows /dev/mapper/LV2
@@ -146,7 +132,7 @@ test_life_goes_on_meanwhile() {
 	assert_status LV2.disk=LV2 LV2.health=in-sync S0.health=rebuilding
 	start_writing
 	goes_fast
-	wait_lives_on S0
+	wait_lives_on LV2 S0
 	stop_load LV2
 	assert_data9
 	down9
@@ -157,15 +143,15 @@ test_power_cuts_meanwhile() {
 	local i
 	covered9 16 cache_size=8
 	expect_power_cuts
-	"$SVOL_TEST" fill --seed 77 "$DS"
+	fill_spare
 	RANDOM=$((SVOL_SEED % 32768))
 	for i in 1 2 3 4; do
 		steps LV2 "write:$((i * 1000))+300" "write:$((i * 500))+3" flush
 		dmsetup message G0 0 rebuild_rate $((2048 << i))
-		lives_on LV2 || lives_on S0 || dmsetup message G0 0 rebuild_rate 0
-		if lives_on S0; then
+		rests_on LV2 LV2 || rests_on LV2 S0 || dmsetup message G0 0 rebuild_rate 0
+		if rests_on LV2 S0; then
 			dmsetup message G0 0 restore LV2 onto LV2
-		elif lives_on LV2; then
+		elif rests_on LV2 LV2; then
 			dmsetup message G0 0 restore LV2 onto S0
 		fi
 		nap "$((RANDOM % 4)).$((RANDOM % 10))"
@@ -187,14 +173,14 @@ test_power_cuts_meanwhile() {
 }
 
 has_settled() {
-	lives_on LV2 || lives_on S0
+	rests_on LV2 LV2 || rests_on LV2 S0
 }
 
 # A group as at the beginning, also if there was one.
 in_place_group_again() { # MiB
 	if dm_exists G0; then
 		restart_anew9
-		"$SVOL_TEST" fill --seed 77 "$DS"
+		fill_spare
 		start_writing
 	else
 		in_place_group "$1"
@@ -212,7 +198,7 @@ test_target_fails() {
 		command) dmsetup message G0 0 fail S0 ;;
 		esac
 		wait_health S0 failed
-		lives_on LV2 || fail "${ST[line]}"
+		rests_on LV2 LV2 || fail "${ST[line]}"
 		assert_status LV2.protection=protected
 		assert_io_flows /dev/mapper/LV2
 		stop_load LV2
@@ -235,7 +221,7 @@ test_old_disk_fails() {
 		assert_io_flows /dev/mapper/LV2
 		goes_fast
 		dmsetup message G0 0 restore LV2
-		wait_lives_on S0
+		wait_lives_on LV2 S0
 		assert_io_flows /dev/mapper/LV2
 		stop_load LV2
 		assert_data9
@@ -247,7 +233,7 @@ test_increments_volume_fails() {
 	in_place_group 8
 	begins_slowly
 	dmsetup message G0 0 fail DLV2
-	wait_until 30 lives_on LV2 || fail "${ST[line]}"
+	wait_until 30 rests_on LV2 LV2 || fail "${ST[line]}"
 	assert_status LV2.protection=unprotected S0.health=spare
 	assert_io_flows /dev/mapper/LV2
 	goes_fast

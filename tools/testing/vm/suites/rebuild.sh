@@ -45,12 +45,6 @@ wait_health() { # LID health
 	wait_until "${3:-60}" health_is "$1" "$2" || fail "$1 is not $2: ${ST[line]}"
 }
 
-# So many blocks of a volume are done.
-progress_is() { # LID blocks
-	read_status
-	[[ ${ST[$1.blocks]} == */* ]] && [ "${ST[$1.blocks]%/*}" -ge "$2" ]
-}
-
 wait_progress() { # LID blocks
 	wait_until 60 progress_is "$@" || fail "the rebuild of $1 does not get on: ${ST[line]}"
 }
@@ -376,16 +370,11 @@ test_disk_fails_under_load() {
 	assert_status L5.disk=S0
 	assert_io_flows /dev/mapper/L5
 	dm_change spare "0 $G_LEN error"
-	wait_until 60 lives_on L5 S1 || fail "L5 does not move: ${ST[line]}"
+	wait_lives_on L5 S1
 	assert_io_flows /dev/mapper/L5
 	stop_load L5
 	rebuild_down
 	assert_state "$second" m.L5
-}
-
-lives_on() { # LID LID-of-the-disk
-	read_status
-	[ "${ST[$1.health]} ${ST[$1.disk]}" = "in-sync $2" ]
 }
 
 # The disk of a read-only volume is given up by command, and taken back as a spare would be.
@@ -400,12 +389,12 @@ test_fail_and_restore() {
 	expect_failing_disk
 	steps L5 write:0+500 flush
 	dmsetup message G0 0 fail LV1
-	wait_until 60 lives_on LV1 S0 || fail "LV1 does not move: ${ST[line]}"
+	wait_lives_on LV1 S0
 	assert_base "$SPARE"
 	dmsetup message G0 0 fail L5
 	wait_health L5 degraded
 	dmsetup message G0 0 readd L5
-	wait_until 60 lives_on L5 L5 || fail "L5 does not come back: ${ST[line]}"
+	wait_lives_on L5 L5
 	check_clones
 	steps L5 write:700+500 check
 	rebuild_down
@@ -426,7 +415,7 @@ test_readd_read_only() {
 	dmsetup message G0 0 fail LV1
 	wait_health LV1 failed
 	dmsetup message G0 0 readd LV1
-	wait_until 60 lives_on LV1 LV1 || fail "LV1 does not come back: ${ST[line]}"
+	wait_lives_on LV1 LV1
 	steps L5 write:0+500 flush
 	check_clones
 	rebuild_down
@@ -440,7 +429,7 @@ test_dead_disk_is_replaced() {
 	expect_failing_disk
 	steps L5 write:0+500 flush
 	dmsetup message G0 0 fail L5
-	wait_until 60 lives_on L5 S0 || fail "L5 does not move: ${ST[line]}"
+	wait_lives_on L5 S0
 	new_disk fresh 8
 	"$SVOL_TEST" fill --seed 99 "$fresh"
 	rebuild_down
@@ -451,7 +440,7 @@ test_dead_disk_is_replaced() {
 	dmsetup message G0 0 readd L5
 	steps L5 write:700+500 flush
 	dmsetup message G0 0 fail L5
-	wait_until 60 lives_on L5 L5 || fail "L5 does not move again: ${ST[line]}"
+	wait_lives_on L5 L5
 	check_clones
 	rebuild_down
 	assert_disk_is_l5 "$fresh"

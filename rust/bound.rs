@@ -263,6 +263,7 @@ impl Bound {
                     // It may be logged later, and has one flush for its disk and one for its increments
                     // volume.
                     Op::Flush if info.flush > 0 => return bio.complete(),
+                    Op::Flush => return Self::send_flush(this, disk, bio),
                     _ => (),
                 }
                 own.begin();
@@ -272,6 +273,19 @@ impl Bound {
             Route::Logged(disk) => logged::map(this, entry, disk, bio),
             Route::Kept => logged::map_kept(this, entry, bio),
             Route::Refuse(_) => bio.fail(),
+        }
+    }
+
+    /// Sends a flush to the disk of an entry; of one without a cache it is done at once, as the block layer
+    /// would say. Does not sleep.
+    pub(crate) fn send_flush(
+        this: InUse<'_, Self>,
+        entry: usize,
+        bio: Bio<'_, InFlight>,
+    ) -> Mapped {
+        match this.members.disk(entry) {
+            Some(disk) if !disk.device.has_write_cache() => bio.complete(),
+            _ => Self::send(this, entry, 0, bio),
         }
     }
 
@@ -743,6 +757,14 @@ impl Bound {
         self.current_sources().any(|source| source == entry)
             && !self.has_other_source(entry)
             && self.volumes.iter().any(needs_base)
+    }
+
+    /// Whether all that a volume writes goes to its increments volume alone, until its attribute changes.
+    pub(crate) fn is_diverted(&self, lid: &Id) -> bool {
+        let volume = self.volumes.iter().find(|volume| volume.lid == *lid);
+        volume.is_some_and(|volume| {
+            volume.view.get().writes == Home::Overlay && volume.regions.is_plain()
+        })
     }
 
     /// The store that keeps a volume's changes.

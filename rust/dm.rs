@@ -103,6 +103,7 @@ pub(crate) use sys::{
 };
 pub(crate) use target::{
     Features,
+    FlushBios,
     Setup,
     SetupError,
     StatusKind,

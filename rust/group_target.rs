@@ -14,6 +14,7 @@ use crate::{
         EndIo,
         Ended,
         Features,
+        FlushBios,
         Limits,
         Live,
         Mapped,
@@ -131,7 +132,7 @@ impl Target for GroupTarget {
         }
     }
 
-    fn preresume(&self, live: &Live<'_>) -> Result {
+    fn preresume(&self, live: &Live<'_>, _flushes: &mut FlushBios<'_>) -> Result {
         let number = self.group.number();
         self.group
             .registry()

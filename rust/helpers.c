@@ -67,6 +67,11 @@ bool dmr_bdev_read_only(struct block_device *bdev)
 	return bdev_read_only(bdev);
 }
 
+bool dmr_bdev_write_cache(struct block_device *bdev)
+{
+	return bdev_write_cache(bdev);
+}
+
 dev_t dmr_bdev_dev(struct block_device *bdev)
 {
 	return bdev->bd_dev;

@@ -47,6 +47,7 @@ void dmr_copy_to_bio(struct bio *bio, size_t offset, const void *from, size_t le
 sector_t dmr_bdev_nr_sectors(struct block_device *bdev);
 unsigned int dmr_bdev_logical_block_size(struct block_device *bdev);
 bool dmr_bdev_read_only(struct block_device *bdev);
+bool dmr_bdev_write_cache(struct block_device *bdev);
 dev_t dmr_bdev_dev(struct block_device *bdev);
 dev_t dmr_md_dev(struct mapped_device *md);
 int dmr_bdev_exists(dev_t dev);

@@ -69,7 +69,7 @@ pub(crate) fn map(
         }
         // One for the disk, one for the store.
         (Mode::Both | Mode::Behind, Op::Flush) if info.flush == 0 => {
-            Bound::send(this, disk, 0, bio)
+            Bound::send_flush(this, disk, bio)
         }
         (Mode::Both | Mode::Behind, Op::Flush) => {
             let data = bio.data_mut();

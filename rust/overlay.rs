@@ -89,7 +89,7 @@ pub(crate) fn flush(this: InUse<'_, Bound>, place: Place<'_>, bio: Bio<'_, InFli
         return mapped;
     }
     // The map on disk names all that was written; the device may still hold it in its cache.
-    Bound::send(this, place.store.entry(), 0, bio)
+    Bound::send_flush(this, place.store.entry(), bio)
 }
 
 fn read(
@@ -167,8 +167,8 @@ pub(crate) fn slowly(
 
 /// A volume's index as it is kept with bios.
 pub(crate) fn number(volume: usize) -> u32 {
-    // A line has far fewer.
-    u32::try_from(volume).unwrap_or(u32::MAX)
+    // A line has far fewer, so nothing is cut off.
+    u32::try_from(volume & 0xffff_ffff).unwrap_or(u32::MAX)
 }
 
 /// A bio that relies on a block map came back from the disk that it was sent to.

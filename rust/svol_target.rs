@@ -16,6 +16,7 @@ use crate::{
         EndIo,
         Ended,
         Features,
+        FlushBios,
         Limits,
         Live,
         Mapped,
@@ -238,12 +239,17 @@ impl Target for SvolTarget {
         }
     }
 
-    fn preresume(&self, live: &Live<'_>) -> Result {
+    fn preresume(&self, live: &Live<'_>, flushes: &mut FlushBios<'_>) -> Result {
         let entry = match self.client.get(live) {
             Some(bound) => {
                 bound.give_back(&self.lid, false);
                 if self.writable {
                     self.group().prepare_writes(&bound, &self.lid)?;
+                }
+                if self.may_be_logged {
+                    // What changes that suspends the volume.
+                    let is_diverted = bound.is_diverted(&self.lid);
+                    flushes.set(if is_diverted { 1 } else { 2 });
                 }
                 bound.position(&self.lid, self.sectors)
             }

@@ -135,6 +135,13 @@ impl Device {
         unsafe { bindings::dmr_bdev_logical_block_size(self.bdev()) }
     }
 
+    /// Whether it has a volatile write cache, as far as the block layer knows: a flush of a device without
+    /// one is done without asking it. May change at any time. Does not sleep.
+    pub(crate) fn has_write_cache(&self) -> bool {
+        // SAFETY: An open device's `block_device` is valid.
+        unsafe { bindings::dmr_bdev_write_cache(self.bdev()) }
+    }
+
     /// Whether the block layer refuses to write to it.
     pub(crate) fn is_read_only(&self) -> bool {
         // SAFETY: An open device's `block_device` is valid.

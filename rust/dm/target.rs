@@ -36,6 +36,7 @@ use super::{
 };
 use core::{
     fmt::Write as _,
+    marker::PhantomData,
     ptr::NonNull, //
 };
 use kernel::{
@@ -170,14 +171,14 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The table is about to get bios.
+    /// The table is about to get bios; `flushes` changes how many a flush has.
     ///
     /// - As [`Target::presuspend`].
     ///
     /// # Errors
     ///
     /// Leave the device suspended, with this table.
-    fn preresume(&self, _live: &Live<'_>) -> Result {
+    fn preresume(&self, _live: &Live<'_>, _flushes: &mut FlushBios<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -332,7 +333,7 @@ impl<'a> Setup<'a> {
         unsafe { Event::from_raw((*self.ti.as_ptr()).table, self.anchor.hold()) }
     }
 
-    /// Asks for `count` bios per flush, even if no device below needs flushes.
+    /// Asks for `count` bios per flush, even if no device below needs flushes. See [`FlushBios`], too.
     pub(crate) fn take_flushes(&mut self, count: u32) {
         // SAFETY: Valid by the type invariants, and ours during construction.
         unsafe {
@@ -367,5 +368,35 @@ impl<'a> Setup<'a> {
             // Otherwise dm looks at a parked clone after `map`, when it may have ended.
             (*self.ti.as_ptr()).set_accounts_remapped_io(true);
         }
+    }
+}
+
+/// The number of bios that a flush of a target has: while its device is suspended, it can be changed.
+///
+/// # Invariants
+///
+/// `ti` is a target that is about to be resumed, and gets no bio meanwhile.
+pub(crate) struct FlushBios<'a> {
+    ti: NonNull<bindings::dm_target>,
+    _suspended: PhantomData<&'a mut ()>,
+}
+
+impl FlushBios<'_> {
+    /// # Safety
+    ///
+    /// The target must get no bio, and be given to nobody else, while this is in use.
+    pub(super) unsafe fn from_raw(ti: NonNull<bindings::dm_target>) -> Self {
+        // INVARIANT: By the function's contract.
+        Self {
+            ti,
+            _suspended: PhantomData,
+        }
+    }
+
+    /// Sets it, to at most what the constructor asked for: device-mapper has bios in reserve for so many.
+    pub(crate) fn set(&mut self, count: u32) {
+        // SAFETY: By the type invariants, the target is valid, and device-mapper, which reads this
+        // when it sends a flush, sends none.
+        unsafe { (*self.ti.as_ptr()).num_flush_bios = count };
     }
 }

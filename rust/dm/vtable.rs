@@ -36,6 +36,7 @@ use super::{
     mapped_device::MappedDevice,
     sys::NoIo,
     target::{
+        FlushBios,
         Setup,
         SetupError,
         StatusKind,
@@ -385,8 +386,13 @@ impl<T: Target> Vtable<T> {
         let _noio = NoIo::enter();
         // SAFETY: The caller resumes the device and holds the suspend lock.
         let live = unsafe { Live::new(Self::md(ti)) };
+        let Some(raw) = NonNull::new(ti) else {
+            return ENXIO.to_errno();
+        };
+        // SAFETY: The device is suspended until this returns, and its suspend lock is held.
+        let mut flushes = unsafe { FlushBios::from_raw(raw) };
         // SAFETY: `ti` is live.
-        match unsafe { Self::target(ti) }.preresume(&live) {
+        match unsafe { Self::target(ti) }.preresume(&live, &mut flushes) {
             Ok(()) => 0,
             Err(error) => error.to_errno(),
         }

@@ -78,6 +78,7 @@ use crate::{
     },
 };
 use kernel::{
+    cpu::nr_cpu_ids,
     new_mutex,
     prelude::*,
     sync::new_spinlock_irq,
@@ -558,7 +559,7 @@ impl Found {
                     lid: owner.lid,
                     number: record.number,
                     map,
-                    grace: Grace::new(),
+                    grace: Grace::new(nr_cpu_ids()),
                     locks: WriteLocks::new(shift)?,
                     intents,
                     disk: EntryCell::new(disk),
@@ -607,7 +608,7 @@ impl Found {
             is_low: Word::new(0),
             opened: Instant::now(),
             slots,
-            changing: Grace::new(),
+            changing: Grace::new(nr_cpu_ids()),
             owners,
             busy: Word::new(0),
             marks_looked_at <- new_mutex!(Instant::now()),

@@ -10,7 +10,7 @@
 use crate::env::Word;
 use core::num::NonZero;
 
-/// The number of parts of a count; CPUs beyond it share.
+/// The greatest number of parts of a count; CPUs beyond it share.
 const SHARDS: usize = if cfg!(loom) { 2 } else { 16 };
 
 /// A part of the counts, alone in its cache line.
@@ -38,38 +38,44 @@ impl Ticket {
 /// Counts the I/Os that have entered and not left.
 pub struct Grace {
     phase: Word,
+    /// The parts in use, less 1: a power of two, less 1.
+    mask: u32,
     shards: [Shard; SHARDS],
 }
 
-impl Default for Grace {
-    fn default() -> Self {
-        Self::new()
+/// With so many CPUs, as many parts of a count, less 1: who looks at all of them has no more to do than need be.
+const fn mask(cpus: u32) -> u32 {
+    let mut shards = 1;
+    while shards < cpus && shards < SHARDS as u32 {
+        shards <<= 1;
     }
+    shards.saturating_sub(1)
 }
 
 impl Grace {
-    /// Nobody has entered.
+    /// Nobody has entered. On so many CPUs they are expected to.
     #[cfg(not(loom))]
-    pub const fn new() -> Self {
+    pub const fn new(cpus: u32) -> Self {
         Self {
             phase: Word::new(0),
+            mask: mask(cpus),
             shards: [const { Shard([const { Word::new(0) }; 2]) }; SHARDS],
         }
     }
 
     /// Nobody has entered. A model checker has to see it.
     #[cfg(loom)]
-    pub fn new() -> Self {
+    pub fn new(cpus: u32) -> Self {
         Self {
             phase: Word::new(0),
+            mask: mask(cpus),
             shards: core::array::from_fn(|_| Shard(core::array::from_fn(|_| Word::new(0)))),
         }
     }
 
     /// An I/O begins, on `cpu`. It may look at the map only after that.
     pub fn enter(&self, cpu: u32) -> Ticket {
-        let shard = usize::try_from(cpu).map_or(0, |cpu| cpu % SHARDS);
-        let shard = u8::try_from(shard).unwrap_or(0);
+        let shard = u8::try_from(cpu & self.mask).unwrap_or(0);
         let ticket = Ticket::new(shard, self.phase.get() & 1 == 1);
         if let Some(count) = self.count(ticket) {
             count.add(1);
@@ -94,18 +100,21 @@ impl Grace {
     /// Whether all that entered before the last turn have left.
     pub fn is_over(&self) -> bool {
         let before = usize::from(self.phase.get() & 1 == 0);
-        self.shards
-            .iter()
+        self.used()
             .filter_map(|shard| shard.0.get(before))
             .all(|count| count.get() == 0)
     }
 
     /// Whether nobody has entered and not left.
     pub fn is_idle(&self) -> bool {
-        self.shards
-            .iter()
+        self.used()
             .flat_map(|shard| shard.0.iter())
             .all(|count| count.get() == 0)
+    }
+
+    fn used(&self) -> impl Iterator<Item = &Shard> {
+        let used = usize::try_from(self.mask).map_or(SHARDS, |mask| mask.saturating_add(1));
+        self.shards.iter().take(used)
     }
 
     fn count(&self, ticket: Ticket) -> Option<&Word> {
@@ -121,7 +130,7 @@ mod tests {
 
     #[test]
     fn waits_for_those_before() {
-        static GRACE: Grace = Grace::new();
+        static GRACE: Grace = Grace::new(64);
         let early = GRACE.enter(3);
         GRACE.turn();
         let late = GRACE.enter(3);
@@ -134,9 +143,25 @@ mod tests {
         assert!(GRACE.is_over());
     }
 
+    /// Few CPUs have few parts, and any number of one finds one.
+    #[test]
+    fn parts() {
+        static ONE: Grace = Grace::new(1);
+        static THREE: Grace = Grace::new(3);
+        assert_eq!((ONE.used().count(), THREE.used().count()), (1, 4));
+        for grace in [&ONE, &THREE] {
+            for cpu in 0..40 {
+                let ticket = grace.enter(cpu);
+                assert!(!grace.is_idle());
+                grace.leave(ticket);
+                assert!(grace.is_idle());
+            }
+        }
+    }
+
     #[test]
     fn an_io_may_end_on_another_cpu() {
-        static GRACE: Grace = Grace::new();
+        static GRACE: Grace = Grace::new(64);
         let (a, b) = (GRACE.enter(40), GRACE.enter(u32::MAX));
         GRACE.turn();
         GRACE.leave(b);

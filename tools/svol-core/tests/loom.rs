@@ -82,7 +82,7 @@ impl Store {
         let store = Self {
             map,
             slots: Slots::new(slots).unwrap(),
-            grace: Grace::new(),
+            grace: Grace::new(2),
             content: (0..slots)
                 .map(|_| [Content::new(), Content::new()])
                 .collect(),
@@ -381,7 +381,7 @@ fn overlapping_writes_wait_for_each_other() {
 /// A mark on disk is not cleared while a write relies on it.
 fn write_while_marks_are_cleared(wait: fn(&Grace)) {
     check(3, move || {
-        let shared = Arc::new((Intents::new(1, 11).unwrap(), Grace::new(), Content::new()));
+        let shared = Arc::new((Intents::new(1, 11).unwrap(), Grace::new(2), Content::new()));
         shared.0.mark(0);
         // Not written since.
         shared.0.take_idle(|_| ());

@@ -48,6 +48,37 @@ assert_same() { # device device
 		fail "$1 and $2 differ"
 }
 
+# After a write and a flush of C1, the store was flushed, and C1's disk, or not.
+flush_reaches() { # disk|store...
+	local disk store
+	disk=$(disk_stat "$D1" flushes) store=$(disk_stat "$STORE" flushes)
+	# An overwrite: nothing else has to be made durable.
+	steps C1 write:100+8 flush write:100+8 flush
+	assert_at_least 'the flushes of the store' "$(disk_stat "$STORE" flushes)" $((store + 1))
+	case " $* " in
+	*' disk '*) assert_at_least 'the flushes of the disk' "$(disk_stat "$D1" flushes)" $((disk + 1)) ;;
+	*) assert_eq 'the flushes of the disk' "$(disk_stat "$D1" flushes)" "$disk" ;;
+	esac
+}
+
+test_flushes() {
+	attr_group 16 24 cache_size=16
+	flush_reaches store
+	set_attr C1 rw
+	flush_reaches disk store
+	dmsetup suspend G0
+	dmsetup resume G0
+	flush_reaches disk store
+	set_attr C1 ro
+	flush_reaches store
+	set_attr C1 rw 0 2048
+	flush_reaches disk store
+	clones_restart
+	flush_reaches disk store
+	set_attr C1 ro 0 2048
+	flush_reaches store
+}
+
 test_there_and_back() {
 	local writes
 	attr_group 16 24

@@ -12,6 +12,8 @@ use core::num::NonZero;
 
 /// The greatest number of parts of a count; CPUs beyond it share.
 const SHARDS: usize = if cfg!(loom) { 2 } else { 16 };
+/// The same, less 1.
+const MOST: u32 = if cfg!(loom) { 1 } else { 15 };
 
 /// A part of the counts, alone in its cache line.
 #[repr(align(64))]
@@ -43,13 +45,13 @@ pub struct Grace {
     shards: [Shard; SHARDS],
 }
 
-/// With so many CPUs, as many parts of a count, less 1: who looks at all of them has no more to do than need be.
+/// The parts in use with so many CPUs, less 1: who looks at all of them has no more to do than need be.
 const fn mask(cpus: u32) -> u32 {
-    let mut shards = 1;
-    while shards < cpus && shards < SHARDS as u32 {
-        shards <<= 1;
+    let mut mask: u32 = 0;
+    while mask < MOST && mask.saturating_add(1) < cpus {
+        mask = mask.saturating_mul(2).saturating_add(1);
     }
-    shards.saturating_sub(1)
+    mask
 }
 
 impl Grace {

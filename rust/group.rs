@@ -8,6 +8,7 @@ mod attributes;
 mod comparison;
 mod fail;
 mod fail_store;
+mod pauses;
 mod protect;
 mod rebuild;
 mod refresh;
@@ -18,6 +19,7 @@ mod verify;
 pub(crate) use comparison::Comparison;
 
 use attributes::Changes;
+use pauses::Pauses;
 use rebuild::Rebuilds;
 use refresh::Refreshes;
 
@@ -130,6 +132,9 @@ pub(crate) struct Group {
     /// Fills disks.
     #[pin]
     rebuilds: Worker<Rebuilds>,
+    /// Holds up volumes for that.
+    #[pin]
+    pauses: Worker<Pauses>,
     /// Has the table loaded again.
     #[pin]
     refreshes: Worker<Refreshes>,
@@ -289,6 +294,7 @@ impl Group {
             repairs <- Repairs::worker(),
             silences <- Silences::worker(),
             rebuilds <- Rebuilds::worker(),
+            pauses <- Pauses::worker(),
             refreshes <- Refreshes::worker(),
         }? Error)
     }

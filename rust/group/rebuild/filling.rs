@@ -286,7 +286,8 @@ impl Filling<'_> {
     fn finish_move(&self, place: Place<'_>) -> Result<(), Halt> {
         let group = &self.bound.group;
         let paused = match group.loaded_by(&self.lid) {
-            Some(number) => match group.provider.pause(number) {
+            // Not here: the suspend of the group waits for this worker.
+            Some(number) => match group.pauses.pause(group.provider.clone(), number) {
                 Ok(Some(paused)) => Some(paused),
                 // It is being loaded, or about to be gone.
                 Ok(None) => return Err(Halt::Busy),

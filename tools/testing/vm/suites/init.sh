@@ -124,7 +124,7 @@ are_compared() {
 # serve each other.
 test_compared() {
 	compared_disks 8 16
-	G_FEATURES=(rebuild_rate 512)
+	G_FEATURES=(rebuild_rate 64)
 	copied_up
 	read_status
 	assert_status state=clean redundancy=0 LV0.health=in-sync LV0.protection=unprotected \

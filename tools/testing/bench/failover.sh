@@ -83,16 +83,12 @@ group svol
 	echo 'A disk dies under random reads and writes of 4 KiB, queue of 8; a disk takes 50 us for an I/O'
 	echo
 	printf '%-30s%12s%12s\n' '' 'md raid1' dm-svol
-	row() { # text array
-		local -n of=$2
-		printf '%-30s%12d%12d\n' "$1" "${of[raid1]}" "${of[svol]}"
-	}
-	row 'I/Os after it died' COUNT
-	row 'errors that fio saw' ERRORS
-	row 'slowest I/O before, us' BEFORE
-	row 'slowest I/O after, us' AFTER
-	row 'slower than all before' SLOW
-	row 'the last of them, ms after' LAST
+	printf '%-30s%12d%12d\n' 'I/Os after it died' "${COUNT[raid1]}" "${COUNT[svol]}"
+	printf '%-30s%12d%12d\n' 'errors that fio saw' "${ERRORS[raid1]}" "${ERRORS[svol]}"
+	printf '%-30s%12d%12d\n' 'slowest I/O before, us' "${BEFORE[raid1]}" "${BEFORE[svol]}"
+	printf '%-30s%12d%12d\n' 'slowest I/O after, us' "${AFTER[raid1]}" "${AFTER[svol]}"
+	printf '%-30s%12d%12d\n' 'slower than all before' "${SLOW[raid1]}" "${SLOW[svol]}"
+	printf '%-30s%12d%12d\n' 'the last of them, ms after' "${LAST[raid1]}" "${LAST[svol]}"
 	echo
 	goal_head
 	goal 'errors that fio saw' "${ERRORS[svol]}" 0

@@ -36,7 +36,7 @@ memory_disks() { # clones MiB MiB-of-the-store
 		'^(CPU|Tainted|Hardware name|Call Trace|RIP|Code|RSP|RAX|RDX|RBP|R10|R13): ' \
 		'^ *</?TASK>$' '^ *(\? )?[^ ]+\+0x[0-9a-f]+/0x[0-9a-f]+( |$)' '^Call Trace:$'
 	# And once in a while, for pages, how much memory there is: the first line says that one was refused.
-	expect_log '^[^ ]+: page allocation failure: ' '^Mem-Info:$' '^active_anon:' '^Node [0-9]+ ' \
+	expect_log '^[^ ]+: (page allocation failure|vmalloc error): ' '^Mem-Info:$' '^active_anon:' '^Node [0-9]+ ' \
 		'^(DMA|DMA32|Normal)(: | free:)' '^lowmem_reserve\[\]: ' \
 		'^[0-9]+ (total pagecache pages|pages (RAM|HighMem/MovableOnly|reserved|in swap cache))' '^(Free|Total) swap '
 }

@@ -760,9 +760,8 @@ impl Bound {
     }
 
     /// Whether all that a volume writes goes to its increments volume alone, until its attribute changes.
-    pub(crate) fn is_diverted(&self, lid: &Id) -> bool {
-        let volume = self.volumes.iter().find(|volume| volume.lid == *lid);
-        volume.is_some_and(|volume| {
+    pub(crate) fn is_diverted(&self, entry: usize) -> bool {
+        self.volumes.get(entry).is_some_and(|volume| {
             volume.view.get().writes == Home::Overlay && volume.regions.is_plain()
         })
     }

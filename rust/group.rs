@@ -475,9 +475,7 @@ impl Group {
                 return Ok(());
             };
             let mut next = KBox::new(next, GFP_KERNEL)?;
-            let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
-            next.set_metadata(committed);
-            bound.note_events(&next);
+            commit_and_tell(bound, homes, &mut next)?;
             if let Some(volume) = bound.volumes.get(entry) {
                 log::warning!(
                     next.id(),
@@ -1060,9 +1058,8 @@ fn link(table: &GroupTable, stores: &[Pin<KBox<Worker<Store>>>], entry: usize) -
 }
 
 /// Commits a table, and tells the stores; under `commits`.
-fn commit_and_tell(bound: &Bound, homes: &Homes, next: &mut KBox<GroupTable>) -> Result {
-    let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
-    next.set_metadata(committed);
+fn commit_and_tell(bound: &Bound, homes: &Homes, next: &mut GroupTable) -> Result {
+    metadata::commit(&bound.members, homes, next)?;
     bound.note_events(next);
     Ok(())
 }
@@ -1073,9 +1070,10 @@ fn with_told_stores(bound: &Bound, table: &GroupTable) -> Result<Option<KBox<Gro
     let events = table.head().events;
     let is_told = |entry| {
         let store = bound.store_at(entry);
-        table.is_kept_store(entry) && store.is_some_and(|store| store.known_events() == events)
+        store.is_some_and(|store| store.known_events() == events)
     };
-    if !(0..table.volumes().len()).any(is_told) {
+    // Or each commit would make a copy of the table.
+    if !table.has_kept_store() {
         return Ok(None);
     }
     Ok(match table.with_stores_told(is_told)? {

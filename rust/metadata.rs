@@ -8,6 +8,7 @@ use crate::{
     log,
     members::Members,
     svol_core::{
+        group::GroupTable,
         meta::{
             choose::{
                 CopyAction,
@@ -100,15 +101,17 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe, Alloc
     })
 }
 
-/// Writes a generation to all live copies; returns it as it is on disk then. Sleeps for I/O.
+/// Writes a table's metadata to all live copies; the table has it as it is on disk then. Sleeps for I/O.
 ///
 /// A copy that has no device, or can't be written, is recorded as lost in the others: twice, so
 /// that both slots say so. This is the only place where that happens.
 ///
 /// # Errors
 ///
-/// `EIO` if no live copy is left; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be written down.
-pub(crate) fn commit(members: &Members, homes: &Homes, mut metadata: Metadata) -> Result<Metadata> {
+/// `EIO` if no live copy is left; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be written down. The table
+/// stays as it was.
+pub(crate) fn commit(members: &Members, homes: &Homes, table: &mut GroupTable) -> Result {
+    let mut metadata = table.metadata().try_clone()?;
     // The state is to be written once more, as the next generation.
     let mut again = false;
     for copy in live_copies(&metadata) {
@@ -135,7 +138,10 @@ pub(crate) fn commit(members: &Members, homes: &Homes, mut metadata: Metadata) -
                 again = false;
                 metadata.head.sequence = metadata.head.sequence.saturating_add(1);
             }
-            Written { lost: None, .. } => return Ok(metadata),
+            Written { lost: None, .. } => {
+                table.set_metadata(metadata);
+                return Ok(());
+            }
         }
     }
 }

@@ -468,8 +468,7 @@ fn commit(
     homes: &Homes,
     mut table: KBox<GroupTable>,
 ) -> Result<KBox<GroupTable>> {
-    let committed = metadata::commit(members, homes, table.metadata().try_clone()?)?;
-    table.set_metadata(committed);
+    metadata::commit(members, homes, &mut table)?;
     Ok(table)
 }
 

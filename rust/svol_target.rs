@@ -246,12 +246,13 @@ impl Target for SvolTarget {
                 if self.writable {
                     self.group().prepare_writes(&bound, &self.lid)?;
                 }
+                let entry = bound.position(&self.lid, self.sectors);
                 if self.may_be_logged {
                     // What changes that suspends the volume.
-                    let is_diverted = bound.is_diverted(&self.lid);
+                    let is_diverted = entry.is_some_and(|entry| bound.is_diverted(entry));
                     flushes.set(if is_diverted { 1 } else { 2 });
                 }
-                bound.position(&self.lid, self.sectors)
+                entry
             }
             None => None,
         };

@@ -547,8 +547,7 @@ impl Group {
             // From the beginning on; and the metadata must not say otherwise later.
             if let Some(next) = table.with_cursor(entry, 0)? {
                 let mut next = KBox::new(next, GFP_KERNEL)?;
-                let metadata = next.metadata().try_clone()?;
-                next.set_metadata(metadata::commit(&bound.members, homes, metadata)?);
+                metadata::commit(&bound.members, homes, &mut next)?;
                 table = next;
             }
             place.owner().restart_fill();

@@ -438,8 +438,7 @@ impl Group {
     /// As [`Group::commit`], for what is no change of state; under `commits`.
     fn commit_quietly(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
         let events = next.head().events;
-        let committed = metadata::commit(&bound.members, homes, next.metadata().try_clone()?)?;
-        next.set_metadata(committed);
+        metadata::commit(&bound.members, homes, &mut next)?;
         let now = next.head().events;
         if now != events {
             // A copy was lost.

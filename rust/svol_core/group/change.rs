@@ -7,6 +7,7 @@ use super::{
     states::{
         enter,
         mark,
+        Disk,
         DiskEvent,
         Event, //
     },
@@ -197,8 +198,12 @@ impl GroupTable {
 
     /// Whether the increments volume `entry` is in use, but may not have seen all events.
     pub fn is_kept_store(&self, entry: usize) -> bool {
-        let volume = self.volume(entry);
-        volume.is_some_and(|volume| is_store(volume) && volume.failed_at != 0)
+        self.volume(entry).is_some_and(is_kept)
+    }
+
+    /// Whether there is such an increments volume.
+    pub fn has_kept_store(&self) -> bool {
+        self.volumes().iter().any(is_kept)
     }
 
     /// The group after those increments volumes have seen all events again for which `is_told` is true of
@@ -255,14 +260,19 @@ impl GroupTable {
 
 /// Whether an entry has a store that is in use.
 fn is_store(volume: &VolumeRecord) -> bool {
-    volume.attr == Attr::Increments && volume.state.formatted && !volume.state.failed
+    volume.attr == Attr::Increments && Disk::of(&volume.state) == Some(Disk::Store)
+}
+
+/// Whether it may not have seen all events.
+fn is_kept(volume: &VolumeRecord) -> bool {
+    is_store(volume) && volume.failed_at != 0
 }
 
 /// Stores have seen all events. An older copy of them is one from now on.
 fn forget_kept(metadata: &mut Metadata, is_told: impl Fn(usize) -> bool) -> bool {
     let mut any = false;
     for (entry, volume) in metadata.volumes.iter_mut().enumerate() {
-        if is_store(volume) && volume.failed_at != 0 && is_told(entry) {
+        if is_kept(volume) && is_told(entry) {
             volume.failed_at = 0;
             any = true;
         }

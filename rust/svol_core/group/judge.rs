@@ -232,16 +232,14 @@ impl GroupTable {
             _ => volume.state.failed,
         };
         let copies = &self.head().copies;
-        let has_kept = (0..self.volumes().len()).any(|entry| self.is_kept_store(entry));
         let is_cut_off = |(entry, volume): (usize, &VolumeRecord)| {
             volume.attr.is_volume() && self.is_cut_off(entry)
         };
-        let is_whole =
-            self.first_not_served().is_none() && !(has_kept && self.members().any(is_cut_off));
+        let is_whole = self.first_not_served().is_none() && !self.members().any(is_cut_off);
         if !self.is_initialising() && !is_whole {
             GroupState::Failed
         } else if copies.live_count() < copies.count()
-            || has_kept
+            || self.has_kept_store()
             || self.volumes().iter().any(hurt)
         {
             GroupState::Degraded

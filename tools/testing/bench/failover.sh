@@ -13,10 +13,6 @@ seconds=${BENCH_SECONDS:-4}
 kept=(ERRORS COUNT BEFORE AFTER SLOW LAST)
 declare -A ERRORS=() COUNT=() BEFORE=() AFTER=() SLOW=() LAST=()
 
-timed_disk() { # name
-	new_disk "$1" "$mib" memory_backed=0 irqmode=2 completion_nsec=50000 submit_queues=1 hw_queue_depth=1
-}
-
 # fio writes and reads the device; after half of the time all I/O of the disk fails. Latencies are in us, counted
 # from the moment at which the disk died.
 dies() { # key device disk
@@ -57,7 +53,7 @@ group() { # key LID
 	new_disk meta 8
 	new_disk store 256
 	for disk in one two three; do
-		timed_disk "$disk"
+		timed_disk "$disk" "$mib"
 	done
 	dmsetup create G --table "0 $sectors svol-group G 128 1 /dev/meta 4 $volumes 4 init assume_identical failover manual" ||
 		die 'no group'
@@ -70,8 +66,8 @@ group() { # key LID
 }
 
 prepare
-timed_disk one
-timed_disk two
+timed_disk one "$mib"
+timed_disk two "$mib"
 mdadm --build /dev/md0 --level=1 --raid-devices=2 --assume-clean /dev/one /dev/two > "$DM_SVOL_SHARE/mdadm.txt" 2>&1 ||
 	die "no md raid1: $(cat "$DM_SVOL_SHARE/mdadm.txt")"
 dies raid1 /dev/md0 two

@@ -10,10 +10,6 @@ mib=${BENCH_MIB:-8192}
 sectors=$((mib * 2048))
 disks=(one two three)
 
-timed_disk() { # name
-	new_disk "$1" "$mib" memory_backed=0 irqmode=2 completion_nsec=50000 submit_queues=1 hw_queue_depth=1
-}
-
 now() {
 	date +%s%N
 }
@@ -87,7 +83,7 @@ rebuild() { # key attribute RLID
 
 prepare
 for disk in "${disks[@]}"; do
-	timed_disk "$disk"
+	timed_disk "$disk" "$mib"
 done
 
 began=$(now)

@@ -15,8 +15,7 @@ count=4096
 timed_disks() { # number [ns]
 	local i
 	for ((i = 1; i <= $1; i++)); do
-		new_disk "disk$i" "$mib" memory_backed=0 irqmode=2 completion_nsec="${2:-50000}" \
-			submit_queues=1 hw_queue_depth=1
+		timed_disk "disk$i" "$mib" "${@:2}"
 	done
 }
 

@@ -53,6 +53,9 @@ impl Pace {
             .max(1);
         let now = if count == 0 {
             each
+        } else if count < ENOUGH {
+            // One of the first may have been held up for a thousand times what the others took.
+            usual.min(each)
         } else if each < usual {
             (usual.saturating_add(each)) >> 1
         } else {
@@ -111,6 +114,16 @@ mod tests {
         assert!(pace.get() <= 110);
         pace.note(u32::MAX, 1);
         assert!(pace.get() < 200);
+    }
+
+    #[test]
+    fn a_stall_at_the_start_says_nothing() {
+        let pace = Pace::new();
+        for _ in 1..ENOUGH {
+            pace.note(1_000_000, 1);
+        }
+        pace.note(100, 1);
+        assert_eq!(pace.get(), 100);
     }
 
     #[test]

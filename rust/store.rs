@@ -358,7 +358,9 @@ impl Store {
 
     /// Whether a flush has to wait for a commit.
     pub(crate) fn is_busy(&self) -> bool {
-        self.busy.get() != 0 || !self.changing.is_idle()
+        // In this order: a change that is noted no more by then shows as one that waits for a commit. The other
+        // way round it could be neither of the two.
+        !self.changing.is_idle() || self.busy.get() != 0
     }
 
     /// Volumes whose changes may be in memory only and nowhere else: those that are not logged, or not

@@ -223,6 +223,7 @@ impl Target for GroupTarget {
     }
 
     fn io_hints(&self, limits: &mut Limits<'_>) {
+        limits.forbid_polling();
         if let Some(bytes) = self.group.logical_block_size() {
             limits.raise_block_size(bytes);
         }

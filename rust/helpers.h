@@ -35,6 +35,7 @@ static const u8 DMR_STS_TRANSPORT = (__force u8)BLK_STS_TRANSPORT;
 static const u8 DMR_STS_OFFLINE = (__force u8)BLK_STS_OFFLINE;
 static const u8 DMR_STS_REQUEUE = (__force u8)BLK_STS_DM_REQUEUE;
 static const u32 DMR_FEAT_STABLE_WRITES = (__force u32)BLK_FEAT_STABLE_WRITES;
+static const u32 DMR_FEAT_POLL = (__force u32)BLK_FEAT_POLL;
 static const u32 DMR_GFP_NOIO = (__force u32)GFP_NOIO;
 static const u32 DMR_GFP_NOWAIT = (__force u32)GFP_NOWAIT;
 static const u32 DMR_OPEN_READ = (__force u32)BLK_OPEN_READ;

@@ -293,6 +293,7 @@ impl Target for SvolTarget {
     }
 
     fn io_hints(&self, limits: &mut Limits<'_>) {
+        limits.forbid_polling();
         if let Some(bytes) = self.group().logical_block_size() {
             limits.raise_block_size(bytes);
         }

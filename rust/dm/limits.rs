@@ -97,6 +97,13 @@ impl Limits<'_> {
         }
     }
 
+    /// Nobody polls for I/O of the device. Needed if bios are parked, or go to devices that device-mapper
+    /// is not shown: who polls follows the bio to its disk, by a queue's number on the one before.
+    pub(crate) fn forbid_polling(&mut self) {
+        // SAFETY: Valid by the type invariants, and ours during the callback.
+        unsafe { (*self.limits).features &= !bindings::DMR_FEAT_POLL };
+    }
+
     /// Pages must not change while they are written.
     pub(crate) fn require_stable_writes(&mut self) {
         // SAFETY: Valid by the type invariants, and ours during the callback.

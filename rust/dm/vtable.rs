@@ -208,6 +208,9 @@ impl<T: Target> Vtable<T> {
         argc: c_uint,
         argv: *mut *mut c_char,
     ) -> c_int {
+        // Locks that it takes are waited for by suspends, and by I/O that is held up: memory must not wait
+        // for that.
+        let _noio = NoIo::enter();
         // SAFETY: `ti` is under construction; dm passes words that live as long as the call.
         match unsafe { Self::construct(ti, argc, argv) } {
             Ok(()) => 0,
@@ -444,6 +447,8 @@ impl<T: Target> Vtable<T> {
         /// Return value of a message that has a reply.
         const REPLY: c_int = 1;
 
+        // As in `ctr`.
+        let _noio = NoIo::enter();
         // The buffer for the reply is the one that the words are in: they move out first.
         // SAFETY: dm passes words that live as long as nothing is written to the buffer.
         let words = match unsafe { words(argc, argv) }.and_then(|words| OwnedWords::copy(&words)) {

@@ -183,11 +183,12 @@ impl<J: Job> Worker<J> {
 #[pinned_drop]
 impl<J: Job> PinnedDrop for Worker<J> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Both are valid by the type invariants, and the queue is ours to destroy; the
-        // items are not queued any more.
+        // SAFETY: Both are valid by the type invariants, and the queue is ours to destroy: neither item
+        // is queued any more, nor will it be, since a run of one may kick the other, but not while that is
+        // disabled.
         unsafe {
-            bindings::cancel_delayed_work_sync(self.work.get());
-            bindings::cancel_delayed_work_sync(self.timer.get());
+            bindings::disable_delayed_work_sync(self.work.get());
+            bindings::disable_delayed_work_sync(self.timer.get());
             bindings::destroy_workqueue(self.queue.as_ptr());
         }
     }

@@ -163,8 +163,11 @@ impl<T: Send + Sync + 'static> Provider<T> {
     /// For the owner's `presuspend`, so that clients' bios are gone before the owner's devices
     /// are flushed; [`Provider::retract`] does it anyway.
     pub(crate) fn suspend_clients(&self) {
-        self.clients.lock().may_run = false;
-        self.turn_all(Wanted::Suspended);
+        let mut clients = self.clients.lock();
+        clients.may_run = false;
+        clients.suspended = true;
+        drop(clients);
+        self.turn(Wanted::Suspended);
     }
 
     /// Lets all clients run. May sleep. Clients' `preresume` and `resume` are called.
@@ -211,10 +214,13 @@ impl<T: Send + Sync + 'static> Provider<T> {
         drop(noio);
         let mut clients = self.clients.lock();
         clients.cycling = false;
+        // The owner's user may suspend it again from here on. Whoever comes later has the say: so this is
+        // decided at once.
         let may_run = clients.may_run;
+        clients.suspended = !may_run;
         drop(clients);
         if may_run {
-            self.turn_all(Wanted::Running);
+            self.turn(Wanted::Running);
         }
     }
 
@@ -275,10 +281,18 @@ impl<T: Send + Sync + 'static> Provider<T> {
     }
 
     fn turn_all(&self, wanted: Wanted) {
+        self.clients.lock().suspended = wanted == Wanted::Suspended;
+        self.turn(wanted);
+    }
+
+    /// Brings all clients to what is wanted, as long as nobody wants something else.
+    fn turn(&self, wanted: Wanted) {
         let suspend = wanted == Wanted::Suspended;
-        self.clients.lock().suspended = suspend;
         loop {
             let mut clients = self.clients.lock();
+            if clients.suspended != suspend {
+                break;
+            }
             let Some(entry) = clients
                 .entries
                 .iter_mut()

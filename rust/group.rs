@@ -5,6 +5,7 @@
 mod add;
 mod announce;
 mod attributes;
+mod check_line;
 mod comparison;
 mod fail;
 mod fail_store;

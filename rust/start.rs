@@ -240,16 +240,18 @@ fn take_back(
 ) -> Result<KBox<GroupTable>> {
     let mut entries = KVec::with_capacity(back.len(), GFP_KERNEL)?;
     for (entry, header) in back {
-        let disk = members.disk(entry).ok_or(ENXIO)?;
-        if let Some(header) = header {
-            store::make(members, &disk.device, header)?;
-        }
-        let events = table.head().events;
-        stores.push(
-            store::find(members, &table, entry, events, true)?,
-            GFP_KERNEL,
-        )?;
         let is_new = table.new_stores().any(|new| new == entry);
+        match make_usable(members, &table, entry, header) {
+            Ok(found) => stores.push(found, GFP_KERNEL)?,
+            Err(error) if is_new || error == ENOMEM => return Err(error),
+            Err(_) => {
+                // The group goes on as it did before: all volumes wait for this start.
+                if let Some(volume) = table.volume(entry) {
+                    log::warning!(table.id(), "increments {}: not taken back", volume.lid);
+                }
+                continue;
+            }
+        }
         entries.push((entry, is_new), GFP_KERNEL)?;
     }
     note_events(stores, members, &table)?;
@@ -267,10 +269,28 @@ fn take_back(
     Ok(table)
 }
 
+/// The store of an entry that failed before, or is new; made before, if it has a header.
+#[inline(never)]
+fn make_usable(
+    members: &Members,
+    table: &GroupTable,
+    entry: usize,
+    header: Option<Header>,
+) -> Result<Found> {
+    let disk = members.disk(entry).ok_or(ENXIO)?;
+    if let Some(header) = header {
+        store::make(members, &disk.device, header)?;
+    }
+    let events = table.head().events;
+    let mut found = store::find(members, table, entry, events, true)?;
+    found.note_events(members, table.id(), events)?;
+    Ok(found)
+}
+
 /// Tells the stores of the group's event count, after the metadata has it.
 fn note_events(stores: &mut KVec<Found>, members: &Members, table: &GroupTable) -> Result {
     for found in stores.iter_mut() {
-        found.note_events(members, table.head().events)?;
+        found.note_events(members, table.id(), table.head().events)?;
     }
     Ok(())
 }
@@ -311,7 +331,7 @@ fn resume(
     }
     for found in stores.iter_mut() {
         // Before the count rises again.
-        found.note_events(members, known)?;
+        found.note_events(members, table.id(), known)?;
     }
     let mut lost = false;
     for (device, action) in plan.plans.iter().enumerate() {
@@ -440,6 +460,26 @@ fn take_chosen(probes: &mut [CopyProbe], plan: &Resume) -> Result<KBox<Metadata>
         .and_then(|probe| probe.take(plan.slot))
         .ok_or(EINVAL)?;
     Ok(KBox::new(chosen, GFP_KERNEL)?)
+}
+
+/// Checks a line, all of whose devices are well as far as is known, against what is known of the group, and looks at
+/// the increments devices that it is to use from now on. Writes nothing; sleeps for I/O.
+///
+/// # Errors
+///
+/// Say in the log what does not fit.
+#[inline(never)]
+pub(crate) fn check_line(
+    line: &TableLine<DeviceNumber>,
+    members: &Members,
+    known: &Metadata,
+) -> Result {
+    let (table, _) = bind(line, members, known, &Dead::default())?;
+    check_block_sizes(&table, members)?;
+    if !table.is_initialising() {
+        find_again(&table, members)?;
+    }
+    Ok(())
 }
 
 /// The group table for a line, and whether it is news to the metadata.

@@ -328,6 +328,22 @@ impl Metadata {
         }
     }
 
+    /// What it is when it is read again: without the entries that left the group.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn as_read_again(&self) -> Result<Self, AllocError> {
+        let mut volumes = Vec::try_with_capacity(self.volumes.len())?;
+        for volume in self.members() {
+            volumes.try_push(*volume)?;
+        }
+        Ok(Self {
+            volumes,
+            ..self.try_clone()?
+        })
+    }
+
     /// A copy of its own.
     ///
     /// # Errors

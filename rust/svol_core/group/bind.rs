@@ -76,6 +76,17 @@ pub enum BindError {
     },
     /// What is left cannot serve this volume.
     NotServed(Id),
+    /// This volume has changes in an increments volume that is missing.
+    Lost {
+        /// The volume.
+        lid: Id,
+        /// Its increments volume.
+        rlid: Id,
+    },
+    /// The disks are to be filled from that of a volume that the line does not have.
+    SourceUnknown(Id),
+    /// The disks are to be filled from that of a volume that has none.
+    SourceNotHere(Id),
     /// The other disks are to be filled from that of a volume that may be written meanwhile.
     SourceIsWritten(Id),
     /// The disk of a volume is to be filled that has nowhere to write to meanwhile.
@@ -105,6 +116,15 @@ impl fmt::Display for BindError {
                 write!(f, "LID {lid}: device had {known} sectors, has {found} now")
             }
             Self::NotServed(lid) => write!(f, "LID {lid}: no disk is left that can serve it"),
+            Self::Lost { lid, rlid } => write!(
+                f,
+                "LID {lid}: its increments volume {rlid} is missing (\"-\" for it and force_metadata start \
+                 the group without {lid})"
+            ),
+            Self::SourceUnknown(lid) => {
+                write!(f, "init copy_from: {lid} is not an ro or rw volume of this line")
+            }
+            Self::SourceNotHere(lid) => write!(f, "init copy_from: {lid} has no device"),
             Self::SourceIsWritten(lid) => {
                 write!(
                     f,
@@ -135,6 +155,7 @@ impl GroupTable {
         line: &TableLine<D>,
         disk_sectors: impl Fn(usize) -> u64,
     ) -> Result<Self, BindError> {
+        check_source(line)?;
         let mut metadata = Metadata::claim(identity);
         metadata.head.sequence = 1;
         metadata.head.events = 1;
@@ -251,11 +272,19 @@ impl GroupTable {
                 .filter(|entry| !table.is_served(*entry))
                 .find(|entry| !may_be_lost(entry));
             if let Some(entry) = refused {
-                let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
-                return Err(BindError::NotServed(lid));
+                return Err(table.why_not_served(entry));
             }
         }
         Ok(Bound { table, changed })
+    }
+
+    fn why_not_served(&self, entry: usize) -> BindError {
+        let volume = self.volume(entry);
+        let lid = volume.map_or(*self.id(), |volume| volume.lid);
+        match volume.and_then(|volume| volume.rlid) {
+            Some(rlid) if self.is_lost(entry) => BindError::Lost { lid, rlid },
+            _ => BindError::NotServed(lid),
+        }
     }
 }
 
@@ -269,6 +298,19 @@ fn reference<D>(line: &TableLine<D>) -> Option<usize> {
     match line.features.init {
         Init::Verify => first(Attr::Ro).or_else(|| first(Attr::Rw)),
         _ => None,
+    }
+}
+
+/// Checks that the disk is here that the others are to be filled from, if they are.
+fn check_source<D>(line: &TableLine<D>) -> Result<(), BindError> {
+    let Init::CopyFrom(lid) = line.features.init else {
+        return Ok(());
+    };
+    let mut volumes = line.volumes.iter();
+    match volumes.find(|volume| volume.lid == lid && volume.attr.is_volume()) {
+        Some(source) if source.dev.is_some() => Ok(()),
+        Some(_) => Err(BindError::SourceNotHere(lid)),
+        None => Err(BindError::SourceUnknown(lid)),
     }
 }
 

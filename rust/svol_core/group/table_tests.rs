@@ -148,6 +148,14 @@ mod tests {
         }
     }
 
+    /// What is said of a volume whose increments volume is missing.
+    fn lost_with(lid: &str, rlid: &str) -> Result<BindError, Failed> {
+        Ok(BindError::Lost {
+            lid: id(lid)?,
+            rlid: id(rlid)?,
+        })
+    }
+
     fn id(text: &str) -> Result<Id, Failed> {
         Id::parse(text.as_bytes()).map_err(|_| Failed)
     }
@@ -393,7 +401,7 @@ mod tests {
         };
         assert_eq!(refused(&[0, 2])?, None);
         assert_eq!(refused(&[0, 1])?, Some(BindError::NotServed(id("LV0")?)));
-        assert_eq!(refused(&[2, 4])?, Some(BindError::NotServed(id("LV2")?)));
+        assert_eq!(refused(&[2, 4])?, Some(lost_with("LV2", "DLV2")?));
 
         // Force is for what the line leaves out.
         let mut by_force = line(CLONES)?;
@@ -401,7 +409,7 @@ mod tests {
         let bound = GroupTable::bind(&by_force, metadata(CLONES)?, |entry| {
             (entry != 4).then_some(2 * SECTORS)
         });
-        assert_eq!(bound.err(), Some(BindError::NotServed(id("C1")?)));
+        assert_eq!(bound.err(), Some(lost_with("C1", "ST")?));
         Ok(())
     }
 
@@ -525,7 +533,7 @@ mod tests {
         let before = || table.metadata().try_clone();
         assert_eq!(
             bind(CLONES_WITHOUT_STORE, before()?).err(),
-            Some(BindError::NotServed(id("C1")?))
+            Some(lost_with("C1", "ST")?)
         );
         let (bound, _) = bind(CLONES_BY_FORCE, before()?)?;
         assert_eq!(bound.health(1), Some(Health::Failed));

@@ -264,7 +264,8 @@ impl fmt::Display for Refusal {
                 let device = MetaDevice(device);
                 write!(
                     f,
-                    "{device} is {why}, and nothing confirms that the other one is up to date"
+                    "{device} is {why}, and nothing confirms that the other one is up to date; \
+                     force_metadata starts with it"
                 )
             }
             Self::Stale { events, seen } => write!(

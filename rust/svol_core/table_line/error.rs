@@ -158,10 +158,6 @@ problems! {
     InitLidMissing = c"init copy_from: missing LID";
     /// The LID of `init copy_from` is no ID.
     InitLidBad = c"init copy_from: not a valid ID";
-    /// The LID of `init copy_from` is no volume of this line.
-    InitLidUnknown = c"init copy_from: not an ro or rw volume of this line";
-    /// The disk to copy from is not here.
-    InitLidNotHere = c"init copy_from: its dev is \"-\"";
     /// `on_full` has no value.
     OnFullMissing = c"on_full: missing";
     /// The value of `on_full` is none.

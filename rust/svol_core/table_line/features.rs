@@ -191,8 +191,6 @@ impl fmt::Write for CountSpaces {
 #[derive(Default)]
 pub(super) struct Given {
     init: Option<Init>,
-    /// Where the LID of `init copy_from` stands in the line.
-    pub(super) copy_from_at: Option<usize>,
     on_full: Option<OnFull>,
     low_water_mark: Option<u8>,
     max_errors: Option<u32>,
@@ -271,7 +269,6 @@ impl Given {
             b"assume_identical" => Ok(Init::AssumeIdentical),
             b"copy_from" => {
                 let lid = words.need(LineProblem::InitLidMissing)?;
-                self.copy_from_at = Some(lid.at);
                 Id::parse(lid.text)
                     .map(Init::CopyFrom)
                     .map_err(|_| lid.flaw(LineProblem::InitLidBad))

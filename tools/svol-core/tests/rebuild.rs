@@ -384,8 +384,15 @@ fn what_can_not_be_filled_is_refused() {
     let volumes = "G0 128 1 /m0 3 LV0 ro /d0 - L1 rw /d1 ST ST increments /d2 -";
     let copied = |from| made(&format!("{volumes} 3 init copy_from {from}"));
     assert_eq!(copied("LV0"), None);
+    assert_eq!(copied("LV9"), Some(BindError::SourceUnknown(id("LV9"))));
+    assert_eq!(copied("ST"), Some(BindError::SourceUnknown(id("ST"))));
     let written = BindError::SourceIsWritten(id("L1"));
     assert_eq!(copied("L1"), Some(written));
+    let clone = volumes.replace("LV0 ro /d0 -", "LV0 ro - ST");
+    assert_eq!(
+        made(&format!("{clone} 3 init copy_from LV0")),
+        Some(BindError::SourceNotHere(id("LV0")))
+    );
     let bare = "G0 128 1 /m0 2 LV0 ro /d0 - L1 rw /d1 - 4 init copy_from LV0 allow_unprotected";
     assert_eq!(made(bare), Some(BindError::NoIncrements(id("L1"))));
 }

@@ -56,3 +56,11 @@ assert_not_logged() { # regex
 	text=$(log_since_mark)
 	! grep -E "$1" <<<"$text" || fail "\"$1\" is in the kernel log"
 }
+
+# Since the mark. All of what `dmesg` prints is too much for a busy machine to look at again and again, and
+# a pipe that ends early is a failure.
+log_says() { # text
+	local text
+	text=$(log_since_mark)
+	[[ $text == *"dm_svol: G0: $1"* ]]
+}

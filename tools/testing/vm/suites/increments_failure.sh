@@ -110,6 +110,29 @@ test_fail_by_command() {
 	assert_data9
 }
 
+# What it holds is damaged: that is found out while the group is being resumed, which goes on without it.
+test_damaged_store_stays_away() {
+	covered9 8
+	start_loads9
+	expect_warnings
+	dmsetup message G0 0 fail DLV2
+	wait_health DLV2 failed
+	# The first of the entries.
+	"$SVOL_TEST" corrupt "$DI" --sector 4096 --byte 100
+	log_mark
+	dmsetup message G0 0 readd DLV2
+	wait_until 30 log_says 'increments DLV2: not taken back' || fail 'nothing is said of it'
+	assert_io_flows /dev/mapper/LV2
+	assert_io_flows /dev/mapper/LV0
+	store_has_failed
+	stop_loads
+	assert_data9
+	down9
+	up9
+	store_has_failed
+	assert_data9
+}
+
 # Nobody has written: LV2 loses its protection, and serves others until it is written.
 test_nothing_was_written() {
 	covered9 8

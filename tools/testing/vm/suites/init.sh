@@ -62,6 +62,17 @@ test_copied() {
 	check_clones
 	assert_base /dev/mapper/LV1
 	copied_down
+	# Also if the disk that was copied is gone.
+	G_FEATURES=(init copy_from LV0)
+	group_move LV0 -
+	copied_up
+	check_clones
+	assert_base /dev/mapper/LV1
+	dmsetup message G0 0 remove LV0
+	group_drop LV0
+	dm_change G0 "$(group_table)"
+	check_clones
+	copied_down
 	assert_base "$READ" "$CLONE"
 	"$SVOL_TEST" steps "$DISK" --seed "$SEED" --own 1005 --state s.L5 check
 }

@@ -60,13 +60,21 @@ test_reload_with_other_features() {
 
 # A table that cannot become live leaves the old one in place.
 test_refused_reload_under_load() {
-	local table
+	local table coarse
 	busy_figure9
 	expect_refused_tables
-	expect_refused_resumes
 	table=$(dmsetup table G0)
 	must_fail dmsetup load G0 --table "0 $G_LEN svol-group G0 128 1 $META 1 LV0 rx $D0 -"
 	assert_io_flows /dev/mapper/LV0
+	# A line that the group could not resume with is refused before it takes the old one's place.
+	log_mark
+	must_fail dmsetup load G0 --table "${table/ LV1 ro / LV9 ro }"
+	assert_logged '^dm_svol: G0: LID LV9: unknown to the group'
+	new_disk coarse 64 blocksize=4096
+	group_move S0 "$coarse"
+	must_fail dmsetup load G0 --table "$(group_table)"
+	assert_logged '^dm_svol: G0: disk of S0: logical blocks of 4096 bytes'
+	assert_io_flows /dev/mapper/LV1
 	# The loaded table is dropped again: nothing has happened.
 	dmsetup load G0 --table "$table"
 	dmsetup clear G0

@@ -117,6 +117,10 @@ are_in_sync() {
 test_first_start_forms() {
 	load_module
 	plain9_disks 4
+	G_FEATURES=(init copy_from LV9 allow_unprotected failover manual)
+	refused_unchanged 'init copy_from: LV9'
+	G_FEATURES=(init copy_from S0 allow_unprotected failover manual)
+	refused_unchanged 'init copy_from: S0'
 	# LV2 has no increments volume.
 	G_FEATURES=(init copy_from LV0 allow_unprotected failover manual)
 	refused_unchanged 'init copy_from: LV2'

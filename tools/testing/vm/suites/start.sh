@@ -114,14 +114,20 @@ test_only_source() {
 		}
 		cover_is "$name" error
 		case $name in
-		disk1) group_refused 'disk of LV1: can.t be read' ;;
-		store) group_refused 'increments DLV2: can.t be read' ;;
+		disk1)
+			group_refused 'disk of LV1: can.t be read'
+			why='no disk is left that can serve it'
+			;;
+		store)
+			group_refused 'increments DLV2: can.t be read'
+			why='its increments volume DLV2 is missing'
+			;;
 		esac
-		assert_logged 'LID LV[012]: no disk is left that can serve it'
+		assert_logged "LID LV[012]: $why"
 		assert_eq 'what the disks hold' "$(digest "${G_DISKS[@]}")" "$before"
 		# Nor by force: that is for what the line leaves out.
 		G_FEATURES+=(force_metadata)
-		group_refused 'LID LV[012]: no disk is left that can serve it'
+		group_refused "LID LV[012]: $why"
 		unset 'G_FEATURES[-1]'
 	done
 	cover_is store linear

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looks whether a table line fits a group that is in use, before it takes the place of the line that
+//! works.
+
+use super::Group;
+use crate::{
+    dm::DeviceNumber,
+    members::Members,
+    start,
+    svol_core::table_line::TableLine, //
+};
+use kernel::prelude::*;
+
+impl Group {
+    /// Checks a line against what is known of the group, if it is in use: a resume that is refused would leave
+    /// all its volumes waiting. What disks hold is looked at by the resume, and what may have changed by then is
+    /// looked at again. Called by the constructor; sleeps for I/O, without a lock.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why it does not fit.
+    #[inline(never)]
+    pub(crate) fn check_line(&self, line: &TableLine<DeviceNumber>, members: &Members) -> Result {
+        let state = self.state.lock();
+        let known = match &state.table {
+            Some(table) if *table.id() == line.group => table.metadata().as_read_again()?,
+            _ => return Ok(()),
+        };
+        drop(state);
+        start::check_line(line, members, &known)
+    }
+}

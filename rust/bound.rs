@@ -494,10 +494,16 @@ impl Bound {
         content: &KVec<u8>,
         meanwhile: impl FnOnce(),
     ) -> Result {
-        let device = &self.members.disk(entry).ok_or(ENXIO)?.device;
+        let disk = self.members.disk(entry).ok_or(ENXIO)?;
+        // Nobody takes it for free, or back, while it may still be written.
+        let _counted = disk.count_io();
         let io = &self.members.io;
-        let result = io.write_while(device, sector, content, meanwhile);
-        result.inspect_err(|_| self.count_error(entry, false))
+        let result = io.write_while(&disk.device, sector, content, meanwhile);
+        match result {
+            Ok(()) => self.forget_bad(entry, sector, u32::try_from(content.len() >> 9)?),
+            Err(_) => self.count_error(entry, false),
+        }
+        result
     }
 
     /// Flushes the disk of an entry. Sleeps for I/O.
@@ -506,8 +512,9 @@ impl Bound {
     ///
     /// Those of the disk.
     pub(crate) fn flush_disk(&self, entry: usize) -> Result {
-        let device = &self.members.disk(entry).ok_or(ENXIO)?.device;
-        self.members.io.flush(device)
+        let disk = self.members.disk(entry).ok_or(ENXIO)?;
+        let _counted = disk.count_io();
+        self.members.io.flush(&disk.device)
     }
 
     /// Chooses a disk for a read of the base image, and counts the read there.

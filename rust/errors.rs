@@ -408,6 +408,13 @@ impl Bound {
                 volume.view.set(VolumeView::NOWHERE);
             }
         }
+        for place in (0..self.volumes.len()).filter_map(|index| Place::of(self, index)) {
+            // Nothing more goes to it as a disk that is being filled.
+            place.owner().leave_fill(entry);
+            if place.owner().moves_to(entry) {
+                place.owner().leave_move();
+            }
+        }
         for volume in self.volumes.iter() {
             // One without a log was never written, else the disk would have been kept.
             if volume.view.get().reads == Home::Disk(entry) {

@@ -96,6 +96,12 @@ impl Disk {
         (in_flight <= 1 || answers & (TIMED - 1) == 0).then_some(in_flight)
     }
 
+    /// Counts an I/O of our own, until that is dropped.
+    pub(crate) fn count_io(&self) -> CountedIo<'_> {
+        self.begin();
+        CountedIo(self)
+    }
+
     /// An I/O goes to the disk. A full barrier.
     pub(crate) fn begin(&self) {
         self.ios.fetch_add(1, Full);
@@ -105,6 +111,15 @@ impl Disk {
     pub(crate) fn end(&self) {
         // One more answer, and without what `begin` added: the lower half is not 0.
         self.ios.add(ANSWER - 1, Relaxed);
+    }
+}
+
+/// An I/O that is under way; see [`Disk::count_io`].
+pub(crate) struct CountedIo<'a>(&'a Disk);
+
+impl Drop for CountedIo<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
     },
     env::Word,
     errors, log,
+    members::EntryCell,
     metadata::{
         self,
         Homes, //
@@ -105,6 +106,8 @@ pub(super) struct Rebuilds {
     done: Word,
     /// I/Os that users had had until then.
     ios: Word,
+    /// The entry whose disk is being filled just now; changes to one under `commits`.
+    active: EntryCell,
 }
 
 impl Rebuilds {
@@ -118,6 +121,7 @@ impl Rebuilds {
             is_stuck: Word::new(0),
             done: Word::new(0),
             ios: Word::new(0),
+            active: EntryCell::new(None),
         }? Error);
         Worker::new(rebuilds)
     }
@@ -128,7 +132,7 @@ impl Rebuilds {
 
     /// Has a part of a volume's disk filled or compared, and moves its cursor by what that returns; 0 if
     /// it is being written just now. I/O of users goes first, as long as some disk `is_busy`; `part` is
-    /// told of how many sectors it may do at once. Sleeps.
+    /// told of how many sectors it may do at once. A cursor that others moved meanwhile stays where it is. Sleeps.
     ///
     /// # Errors
     ///
@@ -150,7 +154,9 @@ impl Rebuilds {
         if sectors == 0 {
             fsleep(Delta::from_micros(100));
         }
-        volume.copied.set(at.saturating_add(u64::from(sectors)));
+        // Not if it begins anew, on another disk or the same one.
+        let end = at.saturating_add(u64::from(sectors));
+        let _ = volume.copied.replace(at, end);
         self.done.add(u64::from(sectors));
         self.keep_to_rate(began, sectors);
         Ok(())
@@ -224,6 +230,17 @@ impl Job for Rebuilds {
     }
 }
 
+/// A disk that is to be filled.
+struct Due {
+    rebuild: Rebuild,
+    /// For a volume that has a disk which it writes to.
+    is_in_place: bool,
+    /// What the log says when that is done.
+    done: &'static str,
+    lid: Id,
+    target: Id,
+}
+
 /// What the worker does next.
 pub(super) enum Next {
     /// There may be more to do.
@@ -293,6 +310,10 @@ impl Group {
     }
 
     /// Makes durable that a disk is to be filled, and lets the worker do it; under `commits`.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while the worker still has to do with the last one of that volume; those of the commit.
     pub(super) fn begin_rebuild(
         &self,
         bound: &Bound,
@@ -307,6 +328,14 @@ impl Group {
             Some(_) => "move",
             None => "rebuild",
         };
+        if self.rebuilds.active.get() == Some(begun.entry) {
+            // It may wait for a disk that does not answer. What it does next would count for the new one.
+            log::notice!(
+                self.name(),
+                "{lid}: what was begun before has not ended yet"
+            );
+            return Err(EBUSY);
+        }
         self.commit(bound, homes, next)?;
         let volume = bound.volumes.get(begun.entry).ok_or(EINVAL)?;
         volume.copied.set(0);
@@ -327,6 +356,8 @@ impl Group {
 
     /// Does some part of the work.
     fn go_on_rebuilding(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
+        // A filling that is durable may not be there yet in all that knows of it.
+        let commits = self.commits.lock();
         let state = self.state.lock();
         let Some(table) = state.table.as_ref() else {
             return Next::Nothing;
@@ -341,11 +372,32 @@ impl Group {
                 None => "rebuilt",
             };
             let target = table.volume(rebuild.target)?.lid;
-            let is_in_place = table_disk(table, &volume).is_some();
-            Some((rebuild, is_in_place, done, volume, target))
+            Some(Due {
+                rebuild,
+                is_in_place: table_disk(table, &volume).is_some(),
+                done,
+                lid: volume,
+                target,
+            })
         });
         drop(state);
-        let Some((rebuild, is_in_place, done, lid, target)) = found else {
+        worker.active.set(first.map(|rebuild| rebuild.entry));
+        drop(commits);
+        let next = self.go_on_with(worker, bound, found);
+        worker.active.set(None);
+        next
+    }
+
+    /// As [`Group::go_on_rebuilding`], with what was `found` to be done.
+    fn go_on_with(&self, worker: &Worker<Rebuilds>, bound: &Bound, found: Option<Due>) -> Next {
+        let Some(Due {
+            rebuild,
+            is_in_place,
+            done,
+            lid,
+            target,
+        }) = found
+        else {
             return match self.begin_next(worker, bound) {
                 Next::Nothing => self.go_on_comparing(worker, bound),
                 next => next,

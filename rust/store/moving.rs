@@ -124,16 +124,8 @@ impl Slow<'_> {
         let part = Range { sectors, ..range };
         self.write(source, part)?;
         if let Some(target) = target {
-            // It may be free for others as soon as it has nothing under way.
-            let disk = self.bound.members.disk(target);
-            if let Some(disk) = disk {
-                disk.begin();
-            }
             if self.write_unlogged(target, source, part).is_err() {
                 self.owner.note_move_failed();
-            }
-            if let Some(disk) = disk {
-                disk.end();
             }
         }
         Ok(sectors)

@@ -120,6 +120,7 @@ impl Filling<'_> {
         };
         while self.volume.copied.get() < end {
             self.check()?;
+            self.keep_to_reach();
             self.worker
                 .advance(self.bound, self.volume, is_busy, |at, most| {
                     let sectors = chunk(
@@ -135,6 +136,14 @@ impl Filling<'_> {
             }
         }
         self.finish()
+    }
+
+    /// What is written goes to the disk up to where its owner says that it is filled, which moves under the
+    /// write locks: the filling goes on there.
+    fn keep_to_reach(&self) {
+        if let Some(reach) = self.place.and_then(|place| place.owner().filled_up_to()) {
+            self.volume.copied.set(reach);
+        }
     }
 
     /// Whether it may go on.
@@ -260,6 +269,11 @@ impl Filling<'_> {
     /// The disk holds all: it is the volume's own from now on.
     #[inline(never)]
     fn finish(&self) -> Result<(), Halt> {
+        let reach = self.place.map(|place| place.owner().filled_up_to());
+        if reach.is_some_and(|reach| reach.is_none_or(|reach| reach < self.bound.members.sectors)) {
+            // Writes did not go there.
+            return Err(Halt::Busy);
+        }
         if let (Some(place), true) = (self.place, self.is_in_place) {
             return self.finish_move(place);
         }
@@ -291,8 +305,8 @@ impl Filling<'_> {
                 Ok(Some(paused)) => Some(paused),
                 // It is being loaded, or about to be gone.
                 Ok(None) => return Err(Halt::Busy),
-                // The group is being suspended.
-                Err(_) => return Err(Halt::Stopped),
+                // The group is being suspended, but that may be broken off.
+                Err(_) => return Err(Halt::Busy),
             },
             None => None,
         };

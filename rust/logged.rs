@@ -55,6 +55,11 @@ pub(crate) fn map(
     };
     let has_regions = place.owner().has_regions();
     match (place.owner().mode(), info.op) {
+        (Mode::Disk | Mode::Both | Mode::Behind, Op::Flush)
+            if info.flush == 0 && place.owner().tell_lost_writes() =>
+        {
+            bio.fail()
+        }
         // The disk has it all.
         (Mode::Disk, Op::Flush) if info.flush > 0 && !has_regions => bio.complete(),
         (Mode::Disk, Op::Flush) if info.flush > 0 => {

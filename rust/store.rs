@@ -23,6 +23,7 @@ mod leave;
 mod load;
 mod logged;
 mod moving;
+mod patience;
 mod slow;
 
 pub(crate) use {
@@ -137,6 +138,10 @@ pub(crate) struct Owner {
     clearing: Word,
     /// So many answers its disk had given when idle marks were looked for last.
     answers: Word,
+    /// See [`patience`].
+    disks: patience::Disks,
+    /// 1 if a flush of its disk failed that nobody had asked for: who asks next is told.
+    has_lost_writes: Word,
     /// Where its writes go, if it is logged.
     mode: ModeCell,
     /// 1 while it is being suspended and its writes must not wait for space.
@@ -170,6 +175,12 @@ impl Owner {
     /// Whether it has a log that lacks something it wrote before.
     pub(crate) fn is_behind(&self) -> bool {
         self.mode() == Mode::Behind
+    }
+
+    /// Whether its disk may have lost what it wrote, which nobody was told yet; from now on somebody was.
+    /// Does not sleep.
+    pub(crate) fn tell_lost_writes(&self) -> bool {
+        self.has_lost_writes.get() != 0 && self.has_lost_writes.swap(0) != 0
     }
 
     /// It is being suspended, or no longer, and its writes must not wait for space meanwhile.

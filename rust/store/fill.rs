@@ -14,6 +14,10 @@
 
 use super::{
     in_place::NOT_ASKED,
+    patience::{
+        Patience,
+        LATER_MS, //
+    },
     slow::{
         Content,
         Range,
@@ -115,6 +119,12 @@ impl Owner {
         self.moving.target().or_else(fills)
     }
 
+    /// So many sectors from the beginning of the disk that is being filled are done, if there is one.
+    pub(crate) fn filled_up_to(&self) -> Option<u64> {
+        let reach = self.target().map(|(_, reach)| reach.get());
+        reach.filter(|reach| *reach != WHOLE)
+    }
+
     /// So many sectors from the beginning of the disk that is being filled are done.
     pub(crate) fn reach(&self) -> u64 {
         self.fill.reach.get()
@@ -135,6 +145,7 @@ impl Owner {
 
     /// It has no disk, and none is being filled.
     pub(crate) fn stop_fill(&self) {
+        self.disks.lose(self.disk());
         self.fill.reach.set(0);
         self.disk.set(None);
     }
@@ -211,11 +222,12 @@ impl Slow<'_> {
     pub(super) fn write_kept(&self, source: Source<'_>, range: Range) -> Result {
         self.mark(range)?;
         let mut done = 0;
+        let mut patience = Patience::new(self.store, self.owner);
         while done < range.sectors {
             let left = range.behind(done);
             let locked = self.owner.locks.take(left.sector, left.sectors);
             if locked == 0 {
-                Store::wait_a_moment();
+                patience.wait()?;
                 continue;
             }
             let (sectors, disk) = self.owner.filled(left.sector, locked);
@@ -367,20 +379,25 @@ impl Worker<Store> {
 
     /// Does what [`Worker::sync_owner`] waits for. Sleeps for I/O.
     pub(super) fn sync_owners(&self) {
+        let mut later = false;
         for owner in self.owners.iter() {
             if owner.fill.syncing.get() != ASKED {
                 continue;
             }
-            owner.wait_for_ios();
-            let flushed = match owner.disk().and_then(|disk| self.members.disk(disk)) {
-                Some(disk) => self.members.io.flush(&disk.device),
-                None => Ok(()),
-            };
+            if self.wait_for_ios(owner).is_err() {
+                later = true;
+                continue;
+            }
+            let flushed = self.flush_disk_of(owner);
             owner.fill.syncing.set(match (flushed, self.commit()) {
                 (Err(_), _) => DISK_FAILED,
                 (Ok(()), Err(_)) => STORE_FAILED,
                 (Ok(()), Ok(())) => DONE,
             });
+        }
+        if later {
+            self.asked.set(1);
+            self.kick_within(LATER_MS);
         }
     }
 
@@ -443,7 +460,7 @@ impl Worker<Store> {
             let part = u32::try_from(PART.min(end.saturating_sub(at))).unwrap_or(1);
             let done = self.copy_to_fill(bound, owner, at, part, (&mut buffer, false), || ())?;
             if done == 0 {
-                Store::wait_a_moment();
+                fsleep(Delta::from_micros(100));
             }
             at = at.saturating_add(u64::from(done));
         }

@@ -144,7 +144,10 @@ impl Owner {
 
     /// It is logged, and the disk of this entry is its own; or it is logged no more.
     pub(crate) fn set_disk(&self, disk: Option<usize>) {
+        self.disks.lose(self.disk());
         self.disk.set(disk);
+        // Those of another one.
+        self.has_lost_writes.set(0);
         self.fill.set_whole(disk.is_some());
     }
 

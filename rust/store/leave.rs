@@ -91,7 +91,7 @@ impl Worker<Store> {
         let first = owner.given_back.get();
         if first == 0 {
             // What compares it with its disk takes slots, until it sees that it leaves.
-            owner.wait_for_ios();
+            self.wait_for_ios(owner)?;
         }
         let mut bid = first;
         while bid < owner.map.blocks() && slots.len() < PART {

@@ -14,6 +14,7 @@ use super::{
     leave,
     logged::write_marks,
     moving::Move,
+    patience::Disks,
     Owner,
     Queues,
     Store, //
@@ -329,7 +330,16 @@ fn load(
         reported: Instant::now(),
     };
     Content::load(header, layout, &mut source).map_err(|error| match error {
-        LoadError::Source(error) => error,
+        LoadError::Source(ENOMEM) => ENOMEM,
+        LoadError::Source(error) => {
+            log::warning!(
+                table.id(),
+                "increments {}: what it holds can't be read: error {}; \"-\" for it starts without it",
+                expected.lid,
+                error.to_errno()
+            );
+            error
+        }
         LoadError::Damage(damage) => {
             source.note(&damage);
             EINVAL
@@ -385,8 +395,19 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// Those of the device.
-    pub(crate) fn note_events(&mut self, members: &Members, events: u64) -> Result {
+    /// Those of the device; the log says which one.
+    pub(crate) fn note_events(&mut self, members: &Members, group: &Id, events: u64) -> Result {
+        self.bring_up_to(members, events).inspect_err(|error| {
+            log::warning!(
+                group,
+                "increments {}: can't be written: error {}; \"-\" for it starts without it",
+                self.lid,
+                error.to_errno()
+            );
+        })
+    }
+
+    fn bring_up_to(&mut self, members: &Members, events: u64) -> Result {
         if !self.heal && self.stale_owners.is_empty() && self.header.events == events {
             return Ok(());
         }
@@ -570,6 +591,8 @@ impl Found {
                     keeps_entries: Word::new(u64::from(is_written || has_regions)),
                     clearing: Word::new(in_place::NOT_ASKED),
                     answers: Word::new(u64::MAX),
+                    disks: Disks::new(),
+                    has_lost_writes: Word::new(0),
                     // What it lacks is found by comparing it with the disk, in the background.
                     mode: ModeCell::new(match disk {
                         _ if is_kept => Mode::Store,

@@ -9,6 +9,10 @@
 
 use super::{
     leave,
+    patience::{
+        Patience,
+        LATER, //
+    },
     slow::{
         Content,
         Range,
@@ -90,11 +94,12 @@ impl Slow<'_> {
             return self.write_unlogged(disk, source, range);
         }
         let mut done = 0;
+        let mut patience = Patience::new(self.store, self.owner);
         while done < range.sectors {
             let left = range.behind(done);
             let sectors = self.owner.locks.take(left.sector, left.sectors);
             if sectors == 0 {
-                Store::wait_a_moment();
+                patience.wait()?;
                 continue;
             }
             let part = Range { sectors, ..left };
@@ -276,14 +281,15 @@ impl Slow<'_> {
     }
 
     pub(super) fn write_unlogged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
-        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+        let disk = self.bound.members.disk(disk).ok_or(ENXIO)?;
+        let _counted = disk.count_io();
         let mut done = 0;
         while done < range.sectors {
             let sectors = COMPARE_SECTORS.min(range.sectors.saturating_sub(done));
             let mut content = KVec::from_elem(0u8, usize::try_from(sectors)? << 9, GFP_KERNEL)?;
             source.copy_to(done, &mut content)?;
             let at = range.sector.saturating_add(u64::from(done));
-            self.bound.members.io.write(device, at, &content)?;
+            self.bound.members.io.write(&disk.device, at, &content)?;
             done = done.saturating_add(sectors);
         }
         Ok(())
@@ -335,10 +341,10 @@ impl Worker<Store> {
             }
             match self.clear_marks(owner) {
                 Ok(more) => left |= more,
+                Err(LATER) => left = true,
                 Err(error) => {
                     left = true;
-                    let errno = error.to_errno();
-                    log::warning!(self.group(), "{}: marks not cleared: {errno}", owner.lid);
+                    self.say_marks_stay(owner, error);
                 }
             }
         }
@@ -388,16 +394,47 @@ impl Worker<Store> {
 
     /// Makes durable, on both devices if there are two, all of an owner's writes that have begun.
     fn make_durable(&self, owner: &Owner) -> Result {
-        owner.wait_for_ios();
-        if let Some(disk) = owner.disk() {
-            let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
-            // What it has lost, a flush that works later does not bring back.
-            self.members
-                .io
-                .flush(device)
-                .inspect_err(|_| owner.note_fill_failed())?;
-        }
+        self.wait_for_ios(owner)?;
+        self.flush_disk_of(owner)?;
         self.commit()
+    }
+
+    /// Flushes the disk of an owner, or the one that is being filled for it, if there is one. What it has
+    /// lost if that fails, a flush that works later does not bring back: the disk fails, or who asks for a
+    /// flush next is told. Sleeps for I/O.
+    pub(super) fn flush_disk_of(&self, owner: &Owner) -> Result {
+        let Some(entry) = owner.disk() else {
+            return Ok(());
+        };
+        let disk = self.members.disk(entry).ok_or(ENXIO)?;
+        let counted = disk.count_io();
+        let result = self.members.io.flush(&disk.device);
+        drop(counted);
+        match result {
+            Ok(()) | Err(ENOMEM) => result,
+            Err(_) if owner.is_on_disk() => {
+                owner.has_lost_writes.set(1);
+                if let Some(bound) = self.home.bound() {
+                    bound.count_error(entry, false);
+                    bound.begin_failure(entry, false);
+                }
+                result
+            }
+            Err(_) => {
+                owner.note_fill_failed();
+                result
+            }
+        }
+    }
+
+    fn say_marks_stay(&self, owner: &Owner, error: Error) {
+        log::warning!(
+            self.group(),
+            "{}: its write-intent marks in {} can't be taken back: error {}; tried again later",
+            owner.lid,
+            self.lid(),
+            error.to_errno()
+        );
     }
 
     /// Takes back all marks, while no volume is in use. Sleeps for I/O.
@@ -405,9 +442,9 @@ impl Worker<Store> {
         for owner in self.owners.iter() {
             // Twice: the first time they count as written just now.
             for _ in 0..2 {
-                if let Err(error) = self.clear_marks(owner) {
-                    let errno = error.to_errno();
-                    log::warning!(self.group(), "{}: marks not cleared: {errno}", owner.lid);
+                match self.clear_marks(owner) {
+                    Ok(_) | Err(LATER) => (),
+                    Err(error) => self.say_marks_stay(owner, error),
                 }
             }
         }

@@ -8,6 +8,10 @@
 //! sub-blocks, here as elsewhere.
 
 use super::{
+    patience::{
+        LATER,
+        LATER_MS, //
+    },
     Owner,
     Store, //
 };
@@ -40,25 +44,13 @@ use crate::{
         slots::NoSlot, //
     },
 };
-use kernel::{
-    prelude::*,
-    time::{
-        delay::fsleep,
-        Delta, //
-    }, //
-};
+use kernel::prelude::*;
 
 /// Bytes that are copied at once: as much as the kernel finds memory for, however little there is.
 const CHUNK_BYTES: usize = 32 << 10;
 
 /// Blocks that a discard gives back at once.
 const DISCARD_BLOCKS: usize = 256;
-
-/// When to look again at writes that wait for a disk that does not answer, in milliseconds.
-const SILENT_LOOK_MS: u32 = 50;
-
-/// How long to sleep before looking again whether I/O has ended.
-const POLL: Delta = Delta::from_micros(100);
 
 /// What is written.
 #[derive(Clone, Copy)]
@@ -153,7 +145,7 @@ impl Worker<Store> {
             queues.slow.push(parked);
         }
         drop(queues);
-        self.kick_within(SILENT_LOOK_MS);
+        self.kick_within(LATER_MS);
     }
 
     /// Whether a bio goes to a disk that does not answer.
@@ -190,6 +182,10 @@ impl Worker<Store> {
             (Ok(()), Then::End) if info.fua => self.queues.lock().waiting.push(parked),
             (Ok(()), Then::End | Then::Answer) => parked.end(Status::OK),
             (Err(ENOSPC), _) => self.no_space(parked),
+            (Err(LATER), _) => {
+                self.queues.lock().slow.push(parked);
+                self.kick_within(LATER_MS);
+            }
             (Err(_), _) => parked.end(Status::IOERR),
         }
     }
@@ -313,8 +309,7 @@ impl<'a> Slow<'a> {
     }
 
     pub(super) fn flush_disk(&self, disk: usize) -> Result {
-        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
-        self.bound.members.io.flush(device)
+        self.bound.flush_disk(disk)
     }
 
     /// As [`Slow::flush_disk`], as long as the volume has that disk.
@@ -463,9 +458,13 @@ impl<'a> Slow<'a> {
         let Some(disk) = self.own_disk() else {
             return Ok(());
         };
-        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
+        let device = self.bound.members.disk(disk).ok_or(ENXIO)?;
         let sectors = u32::try_from(content.len() >> 9)?;
-        match self.bound.members.io.write(device, sector, content) {
+        let counted = device.count_io();
+        let io = &self.bound.members.io;
+        let result = io.write(&device.device, sector, content);
+        drop(counted);
+        match result {
             Ok(()) => self.bound.forget_bad(disk, sector, sectors),
             Err(error) => self.lose(disk, error)?,
         }
@@ -611,9 +610,11 @@ impl<'a> Slow<'a> {
                 let _ = freed.push_within_capacity((*bid, old));
             }
         }
-        let result = self.store.write_free(&slots);
-        // Reads that found a slot before.
-        self.owner.wait_for_ios();
+        // Then reads that found a slot before.
+        let result = self
+            .store
+            .write_free(&slots)
+            .and_then(|()| self.store.wait_for_ios(self.owner));
         if result.is_ok() {
             for slot in &slots {
                 self.store.slots.give_back(*slot);
@@ -629,15 +630,17 @@ impl<'a> Slow<'a> {
         result
     }
 
-    /// Holds writes of these blocks back, and waits until all I/O has ended that began before.
+    /// Holds writes of these blocks back, and waits until all I/O has ended that began before; holds
+    /// nothing back if that fails.
     fn freeze(&self, bids: &[u64]) -> Result {
         for bid in bids {
             self.map()
                 .update(*bid, |entry| Some(entry.with_frozen(true)))
                 .ok_or(EIO)?;
         }
-        self.owner.wait_for_ios();
-        Ok(())
+        self.store
+            .wait_for_ios(self.owner)
+            .inspect_err(|_| self.thaw(bids))
     }
 
     /// Lets writes of these blocks go on; those that came meanwhile are in the worker's queue.
@@ -682,26 +685,5 @@ impl Owner {
     pub(crate) fn may_read_past(&self, sector: u64, sectors: u32) -> bool {
         let is_open = |intents: &Intents| intents.is_open(sector, sectors);
         self.mode().is_logged() && !self.intents.as_ref().is_some_and(is_open)
-    }
-}
-
-impl Owner {
-    /// Waits until all its I/O has ended that looked at the map before. For one caller at a time.
-    /// Sleeps.
-    pub(super) fn wait_for_ios(&self) {
-        // Twice: see `Grace`.
-        for _ in 0..2 {
-            self.grace.turn();
-            while !self.grace.is_over() {
-                fsleep(POLL);
-            }
-        }
-    }
-}
-
-impl Store {
-    /// Sleeps a moment, until a write that is under way may have ended.
-    pub(super) fn wait_a_moment() {
-        fsleep(POLL);
     }
 }

@@ -95,7 +95,8 @@ impl Grace {
     }
 
     /// Lets those that enter from now on be counted apart. For one caller at a time, who then waits
-    /// until [`Grace::is_over`], and does both once more.
+    /// until [`Grace::is_over`], and does both once more. Who gives up in between leaves more for the next
+    /// caller to wait for, not less.
     pub fn turn(&self) {
         self.phase.add(1);
     }
@@ -130,6 +131,27 @@ impl Grace {
 #[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_grace))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_that_was_given_up_changes_nothing() {
+        for given_up in 0..4 {
+            let grace = Grace::new(64);
+            let early = grace.enter(3);
+            for _ in 0..given_up {
+                grace.turn();
+            }
+            let late = grace.enter(3);
+            let mut was_over = true;
+            for _ in 0..2 {
+                grace.turn();
+                was_over &= grace.is_over();
+            }
+            assert!(!was_over);
+            grace.leave(late);
+            grace.leave(early);
+            assert!(grace.is_idle());
+        }
+    }
 
     #[test]
     fn waits_for_those_before() {

@@ -24,20 +24,12 @@ cover_goes_on() { # name
 	dmsetup resume "$1"
 }
 
-# Since the mark. All of what `dmesg` prints is too much for a busy machine to look at again and again, and
-# a pipe that ends early is a failure.
-log_says() { # text
-	local text
-	text=$(log_since_mark)
-	[[ $text == *"dm_svol: G0: $1"* ]]
-}
-
 # Reads one block in a process of its own, which may hang.
 read_in_background() { # device skip
 	dd if="$1" of=/dev/null bs=4096 count=1 skip="$2" iflag=direct status=none &
 }
 
-# A disk that hangs keeps what it has; all others is read elsewhere, until it answers again.
+# A disk that hangs keeps what it has; all else is read elsewhere, until it answers again.
 test_reads_go_elsewhere() {
 	local i pids=()
 	slow9 400
@@ -82,7 +74,7 @@ test_nobody_answers() {
 
 # The volumes of one store do not wait for each other's disks, also when it is time to take marks back.
 test_others_in_the_store() {
-	local write i
+	local write others i
 	load_module
 	log_mark
 	logged_disks 1 8 16
@@ -101,6 +93,9 @@ test_others_in_the_store() {
 	wait_until 20 log_says 'disk of L5: no answer' || fail 'nobody notices'
 	# Of less than a sub-block, for a region without a mark: both are work of the store's thread.
 	dd if=/dev/zero of=/dev/mapper/L5 bs=512 seek=12001 count=1 oflag=direct status=none &
+	others=($!)
+	dd if=/dev/zero of=/dev/mapper/L5 bs=4096 seek=1900 count=1 oflag=direct status=none &
+	others+=($!)
 	for ((i = 0; i < 6; i++)); do
 		timeout 20 "$SVOL_TEST" steps /dev/mapper/C1 --seed "$SEED" --own 1001 --state s.C1 \
 			write:$((i * 1000 + 3))+70 flush || fail 'C1 can not be written'
@@ -109,10 +104,20 @@ test_others_in_the_store() {
 	kill -0 "$write" || fail 'the write has ended'
 	timeout 20 dmsetup message G0 0 fail L5
 	wait_until 20 health_is L5 degraded || fail "it goes on: ${ST[line]}"
-	timeout 20 dd if=/dev/zero of=/dev/mapper/L5 bs=4096 seek=500 count=1 oflag=direct status=none
+	# What the disk still has keeps its place, which others wait for. But nobody waits for these, also when it
+	# is time to take marks back.
+	dd if=/dev/urandom of=/dev/mapper/L5 bs=4096 seek=1900 count=1 oflag=direct status=none &
+	others+=($!)
+	for ((i = 0; i < 7; i++)); do
+		timeout 20 dd if=/dev/zero of=/dev/mapper/L5 bs=4096 seek=$((500 + i)) count=1 oflag=direct \
+			conv=fsync status=none || fail 'L5 can not be written'
+		timeout 20 "$SVOL_TEST" steps /dev/mapper/C1 --seed "$SEED" --own 1001 --state s.C1 \
+			write:$((i * 1000 + 7))+70 flush || fail 'C1 can not be written after that'
+		nap 2
+	done
 	steps C1 check
 	cover_goes_on disk5
-	wait "$write" $! || fail 'a write failed'
+	wait "$write" "${others[@]}" || fail 'a write failed'
 	steps L5 check:0+4000
 }
 
@@ -135,4 +140,43 @@ test_in_place_disk() {
 	cover_goes_on disk2
 	wait "$write" || fail 'the write failed'
 	steps LV2 check:0+4000
+}
+
+# The disk that is being filled hangs: as soon as it is given up nobody waits for it, and it is not taken for
+# free before it has answered.
+test_disk_that_is_filled() {
+	local write
+	covered9 16
+	G_FEATURES+=(slow_after 400 rebuild_rate 1024)
+	dm_change G0 "$(group_table)"
+	log_mark
+	steps LV2 write:0+64 write:9000+100 flush
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_until 30 progress_is LV2 8 || fail "it does not begin: ${ST[line]}"
+	cover_hangs spare
+	# It is filled there.
+	dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 seek=1 count=1 oflag=direct conv=fsync status=none &
+	write=$!
+	nap 2
+	kill -0 "$write" || fail 'the write has ended'
+	timeout 20 dmsetup message G0 0 fail S0
+	wait_until 20 health_is S0 failed || fail "it goes on: ${ST[line]}"
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
+		write:32+8 write:20000+100 flush check:16+64 || fail 'LV2 can not be written'
+	begin_refusals
+	refusal EBUSY 'readd;S0' 'readd S0'
+	check_refusals messages
+	cover_goes_on spare
+	wait "$write" || fail 'the write failed'
+	wait_until 30 dmsetup message G0 0 readd S0 || fail 'it is not taken back'
+	wait_until 30 dmsetup message G0 0 restore LV2 onto S0 || fail 'it is not filled again'
+	steps LV2 write:40+8 write:15000+9
+	dmsetup message G0 0 rebuild_rate 0
+	steps LV2 write:48+8 write:25000+9 flush
+	wait_lives_on LV2 S0
+	steps LV2 check:16+1000 check:9000+22000
+	down9
+	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check:16+1000 check:9000+22000
 }

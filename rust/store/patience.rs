@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting for I/O of an owner, as long as the disks that have it answer.
+//!
+//! An I/O that a disk does not answer keeps its write locks, and stays counted, also when the disk was given
+//! up long since. The store's thread, which serves all owners, does not wait for it: what it was about to do for
+//! that owner it does later.
+
+use super::{
+    Owner,
+    Store, //
+};
+use crate::members::EntryCell;
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// What came to nothing for now, since some disk does not answer.
+pub(super) const LATER: Error = ETIMEDOUT;
+
+/// When to try again, in milliseconds.
+pub(super) const LATER_MS: u32 = 50;
+
+/// A disk that has I/O and has answered nothing for so long is not waited for, in milliseconds.
+const LONG_MS: i64 = 200;
+
+/// How long to sleep before looking again whether I/O has ended.
+const POLL: Delta = Delta::from_micros(100);
+
+/// The disks that may have I/O of an owner: its own one, one that is filled for it, and one that it lost.
+const DISKS: usize = 3;
+
+/// What is remembered of an owner's disks.
+pub(super) struct Disks {
+    /// The entry of the disk that it lost last: that may still have I/O.
+    lost: EntryCell,
+    /// The disk that did not answer, as [`code`] says; 0 for none.
+    stuck: crate::env::Word,
+}
+
+impl Disks {
+    /// None was lost.
+    pub(super) fn new() -> Self {
+        Self {
+            lost: EntryCell::new(None),
+            stuck: crate::env::Word::new(0),
+        }
+    }
+
+    /// It has this one no more.
+    pub(super) fn lose(&self, disk: Option<usize>) {
+        if disk.is_some() {
+            self.lost.set(disk);
+        }
+    }
+}
+
+/// A disk that has given so many answers. Never 0.
+fn code(disk: usize, answers: u32) -> u64 {
+    let disk = u64::try_from(disk).unwrap_or(u64::MAX).saturating_add(1);
+    (disk << u32::BITS) | u64::from(answers)
+}
+
+/// A wait for an owner's I/O.
+pub(super) struct Patience<'a> {
+    store: &'a Store,
+    owner: &'a Owner,
+    since: Instant<Monotonic>,
+    /// What each disk was like then.
+    seen: [u64; DISKS],
+}
+
+impl<'a> Patience<'a> {
+    /// It begins now.
+    pub(super) fn new(store: &'a Store, owner: &'a Owner) -> Self {
+        let mut patience = Self {
+            store,
+            owner,
+            since: Instant::<Monotonic>::now(),
+            seen: [0; DISKS],
+        };
+        patience.seen = patience.look();
+        patience
+    }
+
+    /// Sleeps a moment, until an I/O that is under way may have ended.
+    ///
+    /// # Errors
+    ///
+    /// [`LATER`] if a disk that may have it does not answer.
+    pub(super) fn wait(&mut self) -> Result {
+        let now = self.look();
+        let stuck = self.owner.disks.stuck.get();
+        // Of one that was found out before, and has answered nothing since, nothing is expected.
+        if now.iter().any(|disk| *disk != 0 && *disk == stuck) {
+            return Err(LATER);
+        }
+        if self.since.elapsed().as_millis() >= LONG_MS {
+            let mut pairs = now.iter().zip(self.seen.iter());
+            if let Some((disk, _)) = pairs.find(|(now, before)| **now != 0 && now == before) {
+                self.owner.disks.stuck.set(*disk);
+                return Err(LATER);
+            }
+            self.since = Instant::<Monotonic>::now();
+            self.seen = now;
+        }
+        fsleep(POLL);
+        Ok(())
+    }
+
+    /// What the disks that have I/O have answered so far, as [`code`] says; 0 for others.
+    fn look(&self) -> [u64; DISKS] {
+        let owner = self.owner;
+        let moving = owner.moving.target().map(|(target, _)| target);
+        [owner.disk(), moving, owner.disks.lost.get()].map(|entry| {
+            let disk = entry.and_then(|entry| Some((entry, self.store.members.disk(entry)?)));
+            disk.map_or(0, |(entry, disk)| match disk.progress() {
+                (0, _) => 0,
+                (_, answers) => code(entry, answers),
+            })
+        })
+    }
+}
+
+impl Store {
+    /// Waits until all of an owner's I/O has ended that looked at the map before. For one caller at a
+    /// time. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`LATER`] if a disk does not answer. The next wait begins anew.
+    pub(super) fn wait_for_ios(&self, owner: &Owner) -> Result {
+        let mut patience = Patience::new(self, owner);
+        // Twice: see `Grace`.
+        for _ in 0..2 {
+            owner.grace.turn();
+            while !owner.grace.is_over() {
+                patience.wait()?;
+            }
+        }
+        Ok(())
+    }
+}

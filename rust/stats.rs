@@ -88,6 +88,11 @@ impl VolumeStats {
         self.errors.lock().add(now_ms)
     }
 
+    /// Another disk may be there: what ages begins anew. Does not sleep.
+    pub(crate) fn forget_errors(&self) {
+        *self.errors.lock() = ErrorCount::new();
+    }
+
     /// Failed reads so far.
     pub(crate) fn read_errors(&self) -> u64 {
         self.read_errors.load()

@@ -86,12 +86,17 @@ fn say(bound: &Bound, entry: usize, after_ms: u32, silent: bool) {
         return;
     };
     let lid = volume.lid;
-    match silent {
-        true => log::warning!(
+    match (silent, bound.store_at(entry).is_some()) {
+        (true, true) => log::warning!(
             group,
-            "disk of {lid}: no answer for {after_ms} ms, new reads go elsewhere"
+            "increments {lid}: no answer for {after_ms} ms, its volumes wait"
         ),
-        false => log::notice!(group, "disk of {lid}: answers again"),
+        (true, false) => log::warning!(
+            group,
+            "disk of {lid}: no answer for {after_ms} ms, new reads go elsewhere if others have the data"
+        ),
+        (false, true) => log::notice!(group, "increments {lid}: answers again"),
+        (false, false) => log::notice!(group, "disk of {lid}: answers again"),
     }
 }
 

@@ -91,7 +91,8 @@ impl Group {
             return refuse(&"its disk did not fail, or is taken back already", EINVAL);
         };
         if !is_usable(&bound, entry) {
-            return refuse(&"its disk is not here, or can't be written", ENODEV);
+            let why = "its disk is not here, or can't be written: load a line that has it first";
+            return refuse(&why, ENODEV);
         }
         if bound.has_io([entry]) {
             return refuse(&"its disk has not answered all I/O from before", EBUSY);
@@ -101,6 +102,9 @@ impl Group {
             store::find_again(&bound.members, &next, entry)?;
         }
         self.commit(&bound, &homes, next)?;
+        if let Some(volume) = bound.volumes.get(entry) {
+            volume.stats.forget_errors();
+        }
         if is_store {
             log::info!(self.name(), "increments {lid}: taken back");
             if let Some(device) = bound.members.event.hold_device() {

@@ -638,7 +638,7 @@ impl Bound {
             .inspect_err(|_| counted().for_each(Disk::end))
     }
 
-    /// As [`Bound::send`], for a bio that was parked. Does not sleep.
+    /// As [`Bound::send`], for a bio that was parked. May sleep, until the disk has room for it.
     pub(crate) fn submit(parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
         if let Some(disk) = parked.keep().members.disk(entry) {
             disk.begin();
@@ -673,11 +673,11 @@ impl Bound {
             }
         }
         if ended.data().ticket.is_none() {
-            return EndIo::Done;
+            return ended.done();
         }
         match volume() {
             Some(volume) => overlay::ended(this, volume, ended),
-            None => EndIo::Done,
+            None => ended.done(),
         }
     }
 

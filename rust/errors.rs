@@ -136,7 +136,7 @@ pub(crate) fn ended(
     match (op, reaction) {
         (Op::Read, Reaction::Elsewhere | Reaction::Fail) => {
             if !bound.has_elsewhere(volume, entry, data.is_own) {
-                return EndIo::Done;
+                return ended.done();
             }
             if reaction == Reaction::Fail || bound.has_too_many(entry) {
                 bound.begin_failure(entry, false);
@@ -158,9 +158,9 @@ pub(crate) fn ended(
         }
         (Op::Flush, Reaction::Fail) => match volume {
             Some(volume) if bound.logs_past(volume, entry) => hold_done(this, volume, entry, ended),
-            _ => EndIo::Done,
+            _ => ended.done(),
         },
-        _ => EndIo::Done,
+        _ => ended.done(),
     }
 }
 

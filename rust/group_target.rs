@@ -116,7 +116,7 @@ impl Target for GroupTarget {
     fn end_io(&self, live: &Live<'_>, ended: Ended<'_, InFlight>) -> EndIo {
         match self.group.provider().get(live) {
             Some(bound) => Bound::ended(bound, || None, ended),
-            None => EndIo::Done,
+            None => ended.done(),
         }
     }
 

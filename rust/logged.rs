@@ -191,7 +191,7 @@ pub(crate) fn fill_flushed(
             place.owner().note_fill_failed();
             without_disk(this, place, ended)
         }
-        _ => EndIo::Done,
+        _ => ended.done(),
     }
 }
 
@@ -245,14 +245,14 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
             parked.end(Status::IOERR);
             end
         }
-        (false, _) => EndIo::Done,
+        (false, _) => ended.done(),
         (true, false) => without_disk(this, place, ended),
         (true, true) if data.needs_commit => {
             let (end, parked) = ended.park(this);
             store.wait_for_commit(parked);
             end
         }
-        (true, true) => EndIo::Done,
+        (true, true) => ended.done(),
     }
 }
 
@@ -321,7 +321,7 @@ pub(crate) fn flush_failed(
 ) -> EndIo {
     let bound: &Bound = &this;
     let Some(place) = Place::of(bound, volume) else {
-        return EndIo::Done;
+        return ended.done();
     };
     ended.data_mut().has_no_log = true;
     let (end, parked) = ended.park(this);
@@ -400,5 +400,5 @@ pub(crate) fn ended(
         store.wait_for_commit(parked);
         return end;
     }
-    EndIo::Done
+    ended.done()
 }

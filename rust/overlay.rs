@@ -180,7 +180,7 @@ pub(crate) fn ended(
     let bound: &Bound = &this;
     let data = *ended.data();
     let (Some(place), Some(ticket)) = (Place::of(bound, volume), data.ticket) else {
-        return EndIo::Done;
+        return ended.done();
     };
     if data.is_logged {
         return logged::ended(this, volume, place, ended);
@@ -204,5 +204,5 @@ pub(crate) fn ended(
         ended.data_mut().ticket = None;
         return errors::retry_in_parts(this, volume, ended);
     }
-    EndIo::Done
+    ended.done()
 }

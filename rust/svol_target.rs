@@ -222,7 +222,7 @@ impl Target for SvolTarget {
         let entry = || usize::try_from(load::relaxed(&self.entry)).ok();
         match self.client.get(live) {
             Some(bound) => Bound::ended(bound, entry, ended),
-            None => EndIo::Done,
+            None => ended.done(),
         }
     }
 

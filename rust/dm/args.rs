@@ -69,8 +69,11 @@ impl OwnedWords {
 }
 
 /// Text for `dm_target::error`.
-pub(super) fn set_error(ti: *mut bindings::dm_target, reason: &'static CStr) {
-    // SAFETY: Called only by the constructor's shim with the target that is under construction.
-    // dm prints the string and never writes to it.
+///
+/// # Safety
+///
+/// `ti` must be a target under construction.
+pub(super) unsafe fn set_error(ti: *mut bindings::dm_target, reason: &'static CStr) {
+    // SAFETY: By the function's contract. dm prints the string and never writes to it.
     unsafe { (*ti).error = reason.as_char_ptr().cast_mut() };
 }

@@ -38,7 +38,10 @@ use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
-use kernel::ffi::c_int;
+use kernel::{
+    ffi::c_int,
+    types::NotThreadSafe, //
+};
 
 /// What a bio wants done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,7 +144,7 @@ pub(crate) struct Bio<'a, P> {
 
 /// What became of a bio.
 #[must_use]
-pub(crate) struct Mapped(c_int);
+pub(crate) struct Mapped(c_int, NotThreadSafe);
 
 impl Mapped {
     pub(super) fn code(self) -> c_int {
@@ -224,7 +227,7 @@ impl<'a, P> Bio<'a, P> {
         // SAFETY: The bio is ours by the type invariants, and `InUse` says that the device stays
         // open until the bio has ended.
         unsafe { point(self.bio, &device, sector) };
-        Mapped(MAPIO_REMAPPED)
+        Mapped(MAPIO_REMAPPED, NotThreadSafe)
     }
 
     /// Sends it to one device, and a copy of it to another one, and perhaps to a third; it ends when all
@@ -268,7 +271,7 @@ impl<'a, P> Bio<'a, P> {
         // SAFETY: The bio is ours by the type invariants, and `DM_MAPIO_SUBMITTED` tells dm that it
         // is no longer its to submit. `keep` is what its cell names.
         let parked = unsafe { Parked::from_raw(self.bio) };
-        (Mapped(MAPIO_SUBMITTED), parked)
+        (Mapped(MAPIO_SUBMITTED, NotThreadSafe), parked)
     }
 
     /// Ends it with success. Does not sleep.
@@ -277,19 +280,23 @@ impl<'a, P> Bio<'a, P> {
         // SAFETY: The bio is ours by the type invariants, and `DM_MAPIO_SUBMITTED` tells dm that
         // it is no longer its to submit.
         unsafe { kernel::bindings::bio_endio(self.bio.as_ptr()) };
-        Mapped(MAPIO_SUBMITTED)
+        Mapped(MAPIO_SUBMITTED, NotThreadSafe)
     }
 
-    /// Fills what is to be read with zeroes and ends it with success. Does not sleep.
+    /// Fills what is to be read with zeroes and ends it with success; fails if it is no read. Does not
+    /// sleep.
     pub(crate) fn complete_with_zeroes(self) -> Mapped {
-        // SAFETY: The bio is ours by the type invariants.
+        if self.info().op != Op::Read {
+            return self.fail();
+        }
+        // SAFETY: The bio is ours by the type invariants, and its pages are there to be written.
         unsafe { bindings::dmr_zero_fill_bio(self.bio.as_ptr()) };
         self.complete()
     }
 
     /// Ends it with an I/O error.
     pub(crate) fn fail(self) -> Mapped {
-        Mapped(MAPIO_KILL)
+        Mapped(MAPIO_KILL, NotThreadSafe)
     }
 }
 

@@ -19,7 +19,8 @@ use core::{
 };
 use kernel::{
     ffi::c_int,
-    sync::rcu, //
+    sync::rcu,
+    types::NotThreadSafe, //
 };
 
 /// A clone that was sent to a device, or to two, and has ended there.
@@ -97,38 +98,48 @@ impl<P> Ended<'_, P> {
         &mut self.cell_mut().user
     }
 
+    /// Ends the user's bio with the status that the clone had.
+    pub(crate) fn done(self) -> EndIo {
+        EndIo {
+            parked: None,
+            _not_thread_safe: NotThreadSafe,
+        }
+    }
+
     /// Takes it, as it was when it was mapped and whatever came of it: it may be sent once more, or its
     /// user is told later. `keep` stays as long as the bio is in flight.
     pub(crate) fn park<T>(mut self, keep: InUse<'_, T>) -> (EndIo, Parked<T, P>) {
         // Before anybody else can have it.
-        let taken = Taken(rcu::read_lock());
+        let parked = Some(rcu::read_lock());
         // SAFETY: Ours by the type invariants; it and its copy have ended.
         unsafe { rewind::<P>(self.bio) };
         self.cell_mut().head.keep = keep.as_ptr().cast();
         // SAFETY: `DM_ENDIO_INCOMPLETE` gives the bio to us, and `keep` is what its cell names.
-        (EndIo::Parked(taken), unsafe { Parked::from_raw(self.bio) })
+        let parked_bio = unsafe { Parked::from_raw(self.bio) };
+        let end = EndIo {
+            parked,
+            _not_thread_safe: NotThreadSafe,
+        };
+        (end, parked_bio)
     }
 }
 
-/// Made by [`Ended::park`] alone.
-///
-/// Others may end a parked bio while the `end_io` that parked it is still running. A suspend does
-/// not wait for that bio any more then; the RCU read section makes it wait for the callback.
-pub(crate) struct Taken(rcu::Guard);
-
-/// What `end_io` wants device-mapper to do.
-pub(crate) enum EndIo {
-    /// End the user's bio with the status that the clone had.
-    Done,
-    /// Nothing: the clone was parked.
-    Parked(Taken),
+/// What `end_io` wants device-mapper to do with the bio that it was called with.
+pub(crate) struct EndIo {
+    /// The clone was parked.
+    ///
+    /// Others may end a parked bio while the `end_io` that parked it is still running. A suspend does
+    /// not wait for that bio any more then; the RCU read section makes it wait for the callback.
+    parked: Option<rcu::Guard>,
+    /// It is about this call.
+    _not_thread_safe: NotThreadSafe,
 }
 
 impl EndIo {
     pub(super) fn code(self) -> c_int {
-        match self {
-            EndIo::Done => bindings::DM_ENDIO_DONE as c_int,
-            EndIo::Parked(_) => bindings::DM_ENDIO_INCOMPLETE as c_int,
+        match self.parked {
+            None => bindings::DM_ENDIO_DONE as c_int,
+            Some(_) => bindings::DM_ENDIO_INCOMPLETE as c_int,
         }
     }
 }

@@ -74,13 +74,16 @@ impl IoClient {
     /// `EINVAL` for a length that is not whole sectors, or beyond 1 MiB; `EIO` if the device
     /// failed.
     pub(crate) fn read(&self, device: &Device, sector: u64, buffer: &mut KVec<u8>) -> Result {
-        self.run(
-            bindings::req_op_REQ_OP_READ | SYNC,
-            device,
-            sector,
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-        )
+        // SAFETY: The buffer is of a `KVec`, borrowed to be written until this returns.
+        unsafe {
+            self.run(
+                bindings::req_op_REQ_OP_READ | SYNC,
+                device,
+                sector,
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+            )
+        }
     }
 
     /// As [`IoClient::read`], into a part of `buffer`, counted in bytes.
@@ -96,13 +99,16 @@ impl IoClient {
         part: Range<usize>,
     ) -> Result {
         let part = buffer.get_mut(part).ok_or(EINVAL)?;
-        self.run(
-            bindings::req_op_REQ_OP_READ | SYNC,
-            device,
-            sector,
-            part.as_mut_ptr().cast(),
-            part.len(),
-        )
+        // SAFETY: The buffer is of a `KVec`, borrowed to be written until this returns.
+        unsafe {
+            self.run(
+                bindings::req_op_REQ_OP_READ | SYNC,
+                device,
+                sector,
+                part.as_mut_ptr().cast(),
+                part.len(),
+            )
+        }
     }
 
     /// Writes all of `buffer` from `sector` on. Sleeps until it is done; the data is durable only
@@ -112,14 +118,16 @@ impl IoClient {
     ///
     /// As [`IoClient::read`].
     pub(crate) fn write(&self, device: &Device, sector: u64, buffer: &KVec<u8>) -> Result {
-        self.run(
-            bindings::req_op_REQ_OP_WRITE | SYNC,
-            device,
-            sector,
-            // dm-io only reads it.
-            buffer.as_ptr().cast_mut().cast(),
-            buffer.len(),
-        )
+        // SAFETY: The buffer is of a `KVec`, borrowed until this returns; dm-io only reads it.
+        unsafe {
+            self.run(
+                bindings::req_op_REQ_OP_WRITE | SYNC,
+                device,
+                sector,
+                buffer.as_ptr().cast_mut().cast(),
+                buffer.len(),
+            )
+        }
     }
 
     /// As [`IoClient::write`], and does something else `meanwhile`, which may sleep.
@@ -135,21 +143,23 @@ impl IoClient {
         meanwhile: impl FnOnce(),
     ) -> Result {
         stack_pin_init!(let ending = Ending::new());
-        let begun = self.begin(
-            bindings::req_op_REQ_OP_WRITE,
-            device,
-            sector,
-            // dm-io only reads it.
-            buffer.as_ptr().cast_mut().cast(),
-            buffer.len(),
-            bindings::dm_io_notify {
-                fn_: Some(Ending::ended),
-                context: core::ptr::from_ref::<Ending>(&ending).cast_mut().cast(),
-            },
-        );
+        // SAFETY: The buffer is of a `KVec`; dm-io only reads it. It is borrowed, and the device and `ending`
+        // stay, until this returns: if it began, not before the function was called.
+        let begun = unsafe {
+            self.begin(
+                bindings::req_op_REQ_OP_WRITE,
+                device,
+                sector,
+                buffer.as_ptr().cast_mut().cast(),
+                buffer.len(),
+                bindings::dm_io_notify {
+                    fn_: Some(Ending::ended),
+                    context: core::ptr::from_ref::<Ending>(&ending).cast_mut().cast(),
+                },
+            )
+        };
         meanwhile();
-        // If it did not begin, nobody will say that it ended. Else this waits in any case: device, buffer
-        // and `ending` live longer than the I/O.
+        // If it did not begin, nobody will say that it ended. Else this waits in any case.
         begun?;
         ending.done.wait_for_completion();
         match ending.failed.load(Relaxed) {
@@ -164,13 +174,16 @@ impl IoClient {
     ///
     /// As [`IoClient::read`].
     pub(crate) fn write_durable(&self, device: &Device, sector: u64, buffer: &KVec<u8>) -> Result {
-        self.run(
-            bindings::req_op_REQ_OP_WRITE | SYNC | PREFLUSH | FUA,
-            device,
-            sector,
-            buffer.as_ptr().cast_mut().cast(),
-            buffer.len(),
-        )
+        // SAFETY: The buffer is of a `KVec`, borrowed until this returns; dm-io only reads it.
+        unsafe {
+            self.run(
+                bindings::req_op_REQ_OP_WRITE | SYNC | PREFLUSH | FUA,
+                device,
+                sector,
+                buffer.as_ptr().cast_mut().cast(),
+                buffer.len(),
+            )
+        }
     }
 
     /// Makes all writes of the device durable that have ended. Sleeps until it is done.
@@ -202,7 +215,10 @@ impl IoClient {
         })
     }
 
-    fn run(
+    /// # Safety
+    ///
+    /// `buffer` must have `bytes` bytes in memory made by `kmalloc`, to be written or read as `opf` says.
+    unsafe fn run(
         &self,
         opf: u32,
         device: &Device,
@@ -215,12 +231,17 @@ impl IoClient {
             fn_: None,
             context: core::ptr::null_mut(),
         };
-        self.begin(opf, device, sector, buffer, bytes, notify)
+        // SAFETY: By the function's contract; it has ended when that returns.
+        unsafe { self.begin(opf, device, sector, buffer, bytes, notify) }
     }
 
-    /// Begins an I/O, and waits for its end unless `notify` has a function: who gives one has to wait for
-    /// it while device, buffer and what the function needs are still there, if this returns `Ok`.
-    fn begin(
+    /// Begins an I/O, and waits for its end unless `notify` has a function.
+    ///
+    /// # Safety
+    ///
+    /// As for [`IoClient::run`]. With a function, device, buffer and what the function needs stay until it
+    /// was called, which it is once if this returns `Ok`.
+    unsafe fn begin(
         &self,
         opf: u32,
         device: &Device,
@@ -248,10 +269,10 @@ impl IoClient {
             sector,
             count,
         };
-        // SAFETY: The client and the device are valid. The buffer is `bytes` long and in memory made by
-        // `kmalloc`, since it is of a `KVec`: contiguous and in the linear mapping, as `DM_IO_KMEM`
-        // wants it. The call copies request and region. Without a function it returns when the I/O has
-        // ended, so that all of it lives long enough; with one, the caller sees to that.
+        // SAFETY: The client and the device are valid. Memory made by `kmalloc` is contiguous and in the
+        // linear mapping, as `DM_IO_KMEM` wants it. The call copies request and region. Without a function it
+        // returns when the I/O has ended, so that all of it lives long enough; with one, the caller sees to
+        // that.
         to_result(unsafe {
             bindings::dm_io(
                 &mut request,

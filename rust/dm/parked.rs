@@ -11,8 +11,7 @@ use super::{
         Status, //
     },
     cell::Cell,
-    device::Device,
-    live::InUse, //
+    device::Device, //
 };
 use core::{
     marker::PhantomData,
@@ -79,25 +78,25 @@ impl<T, P> Parked<T, P> {
         &mut self.cell_mut().user
     }
 
-    /// What it keeps.
-    pub(crate) fn keep(&self) -> InUse<'_, T> {
+    /// What it keeps, as long as it is parked.
+    pub(crate) fn keep(&self) -> &T {
         // SAFETY: Valid by the type invariants, until the bio has ended: after `self` is gone.
-        unsafe { InUse::new(&*self.cell().head.keep.cast::<T>()) }
+        unsafe { &*self.cell().head.keep.cast::<T>() }
     }
 
     /// Sends it to a device that it keeps, its first sector becoming `sector`; ends it with an I/O
-    /// error if there is no such device. Does not sleep.
+    /// error if there is no such device. May sleep, until the device has room for it.
     pub(crate) fn submit(
         self,
         device: impl for<'b> FnOnce(&'b T) -> Option<&'b Device>,
         sector: u64,
     ) {
-        let Some(device) = self.keep().part(device) else {
+        let Some(device) = device(self.keep()) else {
             return;
         };
-        // SAFETY: The bio is ours by the type invariants, and `InUse` says that the device stays
-        // open until it has ended.
-        unsafe { point(self.bio, &device, sector) };
+        // SAFETY: The bio is ours by the type invariants. The device is a part of what it keeps, so that
+        // it stays open until the bio has ended.
+        unsafe { point(self.bio, device, sector) };
         // SAFETY: The bio is ours to submit, since dm was told that we do; it was not submitted
         // before, or has ended and was rewound. This accounts it, too, the first time.
         unsafe {
@@ -109,13 +108,14 @@ impl<T, P> Parked<T, P> {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it has not so much.
+    /// `EINVAL` if it has not so much: others than reads and writes have no content.
     pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
         let bytes = usize::try_from(self.info().sectors)? << bindings::SECTOR_SHIFT;
-        if offset.checked_add(to.len()).is_none_or(|end| end > bytes) {
+        let has_content = matches!(self.info().op, Op::Read | Op::Write);
+        if !has_content || offset.checked_add(to.len()).is_none_or(|end| end > bytes) {
             return Err(EINVAL);
         }
-        // SAFETY: The bio is ours and was not submitted, or was rewound, so that it has all of its
+        // SAFETY: The bio is ours, a read or write, and was not submitted, or was rewound, so that it has all of its
         // content, of which the range is a part. The buffer is ours to write.
         unsafe {
             bindings::dmr_copy_from_bio(
@@ -149,19 +149,25 @@ impl<T, P> Parked<T, P> {
 
     /// Ends it. Does not sleep.
     pub(crate) fn end(self, status: Status) {
-        finish::<P>(self.into_raw(), status);
+        // SAFETY: The bio is ours by the type invariants, and given away.
+        unsafe { finish::<P>(self.into_raw(), status) };
     }
 }
 
 impl<T, P> Drop for Parked<T, P> {
     fn drop(&mut self) {
-        finish::<P>(self.bio, Status::IOERR);
+        // SAFETY: The bio is ours by the type invariants, and given away.
+        unsafe { finish::<P>(self.bio, Status::IOERR) };
     }
 }
 
-/// Ends a clone that is ours.
-fn finish<P>(bio: NonNull<bindings::bio>, status: Status) {
-    // SAFETY: Callers are the methods of `Parked`, which give the bio away.
+/// Ends a clone.
+///
+/// # Safety
+///
+/// `bio` must be as the invariants of [`Parked`] say; it is the caller's no more.
+unsafe fn finish<P>(bio: NonNull<bindings::bio>, status: Status) {
+    // SAFETY: By the function's contract.
     unsafe {
         (*Cell::<P>::of(bio).as_ptr()).head.finished = true;
         (*bio.as_ptr()).bi_status = status.0;

@@ -20,7 +20,6 @@ use super::{
         Legs, //
     },
     ended::{
-        EndIo,
         Ended, //
     },
     limits::{
@@ -87,7 +86,7 @@ impl<T: Target> Registration<T> {
     ///
     /// # Errors
     ///
-    /// `EEXIST` if there is a target of this name.
+    /// `EBUSY` if there is a target of this name.
     pub(crate) fn new(
         this: &'static ThisModule,
         module: Arc<T::Module>,
@@ -215,7 +214,8 @@ impl<T: Target> Vtable<T> {
         match unsafe { Self::construct(ti, argc, argv) } {
             Ok(()) => 0,
             Err(failure) => {
-                set_error(ti, failure.reason);
+                // SAFETY: `ti` is under construction.
+                unsafe { set_error(ti, failure.reason) };
                 failure.error.to_errno()
             }
         }
@@ -315,7 +315,7 @@ impl<T: Target> Vtable<T> {
         // SAFETY: Neither flag changes while the clone is with a device.
         let (finished, has_legs) = unsafe { ((*head).finished, (*head).has_legs) };
         if finished {
-            return EndIo::Done.code();
+            return bindings::DM_ENDIO_DONE as c_int;
         }
         // SAFETY: dm passes a valid status.
         let mut status = unsafe { *error };
@@ -375,8 +375,10 @@ impl<T: Target> Vtable<T> {
     /// As for [`Self::presuspend`].
     unsafe extern "C" fn postsuspend(ti: *mut bindings::dm_target) {
         let _noio = NoIo::enter();
-        // SAFETY: dm waited for all bios and holds new ones back until a resume, which needs the
-        // lock that the caller holds.
+        // SAFETY: For a suspend, dm waited for all bios and holds new ones back until a resume, which needs
+        // the lock that the caller holds. For a removal it does not wait, but nobody has the device open, and
+        // who has a bio in flight has. What is left of the callbacks of one that has just ended: a reference
+        // of `dm_io` covers `map`, and the RCU read section that comes with a parked bio `end_io`.
         let quiesced = unsafe { Quiesced::new(Self::md(ti)) };
         // SAFETY: `ti` is live.
         unsafe { Self::target(ti) }.postsuspend(&quiesced);

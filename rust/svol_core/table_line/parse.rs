@@ -17,8 +17,6 @@ use super::super::{
 };
 use super::{
     features::Given,
-    Features,
-    Init,
     LineError,
     LineProblem,
     SvolLine,
@@ -325,7 +323,11 @@ fn check_recovery(line: &TableLine<&[u8]>, first_at: usize) -> Result<(), Flaw<L
 #[cfg(any(test, CONFIG_KUNIT))]
 #[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_table_line))]
 mod tests {
-    use super::super::OnFull;
+    use super::super::{
+        Features,
+        Init,
+        OnFull, //
+    };
     use super::*;
 
     const FIGURE_9: &str = "G0 128 1 /dev/meta 5 LV0 ro /dev/sda - LV1 ro /dev/sdb - \

@@ -69,6 +69,7 @@ use crate::{
             BlockMap,
             WriteRun, //
         },
+        changes::Changes,
         grace::Grace,
         id::Id,
         intents::Intents,
@@ -99,13 +100,6 @@ use kernel::{
         Monotonic, //
     }, //
 };
-
-/// Entries of the map wait for a commit.
-const DIRTY: u64 = 1;
-/// A commit is under way.
-const COMMITTING: u64 = 2;
-/// A commit failed that nobody waited for: the next one who asks is told.
-const UNTOLD: u64 = 4;
 
 /// The longest time between a write and the commit that makes it last, in milliseconds.
 const COMMIT_MS: u32 = 1000;
@@ -219,12 +213,10 @@ pub(crate) struct Store {
     opened: Instant<Monotonic>,
     /// Which slots are free.
     pub(crate) slots: Slots,
-    /// Changes of block maps that are being noted.
-    changing: Grace,
     /// Its owners.
     pub(crate) owners: KVec<Owner>,
-    /// [`DIRTY`], [`COMMITTING`] and [`UNTOLD`].
-    busy: Word,
+    /// Changes of block maps that are not on disk yet.
+    changes: Changes,
     /// When idle marks were looked for last.
     #[pin]
     marks_looked_at: Mutex<Instant<Monotonic>>,
@@ -316,7 +308,7 @@ impl Worker<Store> {
             self.kick_in(u32::try_from(give_back_in).unwrap_or(u32::MAX));
         } else if !self.queues.lock().full.is_empty() {
             self.kick_within(full::LOOK_MS);
-        } else if self.busy.get() & DIRTY != 0 {
+        } else if self.changes.is_dirty() {
             self.kick_within(COMMIT_MS);
         } else if self.has_marks.get() != 0 {
             self.kick_within(logged::IDLE_MS);
@@ -369,9 +361,7 @@ impl Store {
 
     /// Whether a flush has to wait for a commit.
     pub(crate) fn is_busy(&self) -> bool {
-        // In this order: a change that is noted no more by then shows as one that waits for a commit. The other
-        // way round it could be neither of the two.
-        !self.changing.is_idle() || self.busy.get() != 0
+        self.changes.is_busy()
     }
 
     /// Volumes whose changes may be in memory only and nowhere else: those that are not logged, or not

@@ -16,6 +16,7 @@
 pub mod attr;
 pub mod bad_blocks;
 pub mod block_map;
+pub mod changes;
 pub mod counter;
 pub mod fault;
 pub mod freq;

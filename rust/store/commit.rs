@@ -6,10 +6,7 @@ use super::{
     fail,
     Owner,
     Store,
-    COMMITTING,
-    COMMIT_MS,
-    DIRTY,
-    UNTOLD, //
+    COMMIT_MS, //
 };
 use crate::{
     bound::{
@@ -71,24 +68,16 @@ impl Worker<Store> {
     /// A stretch was written to its slots: notes it in the owner's map. A flush that comes after
     /// anybody could see it waits for it. Does not sleep.
     pub(crate) fn note_written(&self, owner: &Owner, sector: u64, sectors: u32) {
-        let ticket = self.changing.enter(current_cpu());
-        if owner.map.written(sector, sectors) {
-            self.note_change();
+        let written = || owner.map.written(sector, sectors);
+        if self.changes.note(current_cpu(), written) {
+            self.kick_in(COMMIT_MS);
         }
-        self.changing.leave(ticket);
     }
 
     /// The block map has changed: a commit comes within [`COMMIT_MS`]. Does not sleep.
     pub(crate) fn note_change(&self) {
-        let mut old = self.busy.get();
-        while old & DIRTY == 0 {
-            match self.busy.replace(old, old | DIRTY) {
-                Ok(()) => {
-                    self.kick_in(COMMIT_MS);
-                    return;
-                }
-                Err(now) => old = now,
-            }
+        if self.changes.mark() {
+            self.kick_in(COMMIT_MS);
         }
     }
 
@@ -105,7 +94,7 @@ impl Worker<Store> {
     /// Commits if somebody waits for it, or if changes have waited long enough. Sleeps for I/O.
     pub(super) fn commit_if_due(&self) {
         let waiting = self.queues.lock().waiting.take();
-        let dirty = self.busy.get() & DIRTY != 0;
+        let dirty = self.changes.is_dirty();
         if waiting.is_empty() {
             if dirty {
                 // Whoever asks next is told.
@@ -113,9 +102,9 @@ impl Worker<Store> {
             }
             return;
         }
-        let untold = self.clear_busy(UNTOLD) != 0;
+        let untold = self.changes.take_untold();
         let result = self.commit();
-        self.clear_busy(UNTOLD);
+        self.changes.take_untold();
         // A device that could not flush may have lost what a later flush says nothing about.
         self.end_all(waiting, if untold { Err(EIO) } else { result });
     }
@@ -139,9 +128,9 @@ impl Worker<Store> {
     ///
     /// Those of the device.
     pub(crate) fn settle_map(&self) -> Result {
-        match self.busy.get() & DIRTY {
-            0 => Ok(()),
-            _ => self.commit(),
+        match self.changes.is_dirty() {
+            false => Ok(()),
+            true => self.commit(),
         }
     }
 
@@ -154,24 +143,16 @@ impl Worker<Store> {
         if self.has_failed() {
             return Err(EIO);
         }
-        // Changes from now on belong to the next commit, or to this one.
-        let mut old = self.busy.get();
-        while let Err(now) = self.busy.replace(old, (old & UNTOLD) | COMMITTING) {
-            old = now;
-        }
+        self.changes.begin_commit();
         // Whoever waits for this commit may rely on changes that are not noted in full yet.
         for _ in 0..2 {
-            self.changing.turn();
-            while !self.changing.is_over() {
+            self.changes.noting().turn();
+            while !self.changes.noting().is_over() {
                 fsleep(Delta::from_micros(10));
             }
         }
         let result = self.commit_rounds();
-        let next = if result.is_err() { DIRTY | UNTOLD } else { 0 };
-        let mut old = self.busy.get();
-        while let Err(now) = self.busy.replace(old, (old & !COMMITTING) | next) {
-            old = now;
-        }
+        self.changes.end_commit(result.is_ok());
         match result {
             Ok(()) => self.note_works(),
             Err(error) => {
@@ -189,15 +170,6 @@ impl Worker<Store> {
             }
         }
         result
-    }
-
-    /// Takes flags off; returns those that were set.
-    fn clear_busy(&self, flags: u64) -> u64 {
-        let mut old = self.busy.get();
-        while let Err(now) = self.busy.replace(old, old & !flags) {
-            old = now;
-        }
-        old & flags
     }
 
     fn commit_rounds(&self) -> Result {

@@ -9,11 +9,7 @@
 //! What follows is in [`crate::group`]: it is made durable that the store has failed. Nothing is
 //! written to it any more from then on, and what waits for it ends.
 
-use super::{
-    Store,
-    DIRTY,
-    UNTOLD, //
-};
+use super::Store;
 use crate::{
     dm::Worker,
     env::Word,
@@ -85,7 +81,7 @@ impl Store {
     pub(crate) fn note_failed(&self) {
         change(&self.failure.state, |_| FAILED);
         // No flush passes by the commit, which always fails from now on.
-        change(&self.busy, |busy| busy | DIRTY | UNTOLD);
+        self.changes.fail();
     }
 
     /// It stays in use: nothing could replace what it has. Does not sleep.

@@ -41,6 +41,7 @@ use crate::{
     svol_core::{
         attr::Attr,
         block_map::BlockMap,
+        changes::Changes,
         grace::Grace,
         group::GroupTable,
         id::Id,
@@ -631,9 +632,8 @@ impl Found {
             is_low: Word::new(0),
             opened: Instant::now(),
             slots,
-            changing: Grace::new(nr_cpu_ids()),
             owners,
-            busy: Word::new(0),
+            changes: Changes::new(Grace::new(nr_cpu_ids())),
             marks_looked_at <- new_mutex!(Instant::now()),
             has_marks: Word::new(0),
             tag: header.tag,

@@ -9,7 +9,12 @@
 
 #![cfg(loom)]
 
-use loom::{cell::UnsafeCell, model::Builder, thread};
+use loom::{
+    cell::UnsafeCell,
+    model::Builder,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
+};
 use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
     Arc,
@@ -18,6 +23,7 @@ use svol_core::{
     env::Wait,
     svol_core::{
         block_map::{BlockMap, Entry, Kind, WriteStep},
+        changes::Changes,
         grace::{Grace, Ticket},
         intents::Intents,
         slots::Slots,
@@ -348,6 +354,53 @@ fn no_change_is_left_out_of_all_commits() {
         assert_eq!(on_disk.data(), 3);
         assert!(!store.map.is_dirty());
     });
+}
+
+/// A write that found its sub-block written already is done; a flush after it waits for a commit,
+/// unless there was one.
+fn flush_after_two_writes(is_committed: bool) {
+    let preemptions = if is_committed { 2 } else { 3 };
+    check(preemptions, move || {
+        let store = Arc::new(Store::new(1, 1));
+        assert!(store.slots.take_this(0));
+        store.map.load(0, Entry::with_slot(0)).unwrap();
+        let changes = Arc::new(Changes::new(Grace::new(2)));
+        let on_disk = Arc::new(AtomicBool::new(false));
+        let (other, noted) = (store.clone(), changes.clone());
+        let writer = thread::spawn(move || {
+            noted.note(1, || other.map.written(0, SUB));
+        });
+        let (other, noted, done) = (store.clone(), changes.clone(), on_disk.clone());
+        let committer = is_committed.then(|| {
+            thread::spawn(move || {
+                noted.begin_commit();
+                for _ in 0..2 {
+                    noted.noting().turn();
+                    while !noted.noting().is_over() {
+                        thread::yield_now();
+                    }
+                }
+                other.map.take_dirty(8, |_, _| done.store(true, SeqCst));
+                noted.end_commit(true);
+            })
+        });
+        changes.note(0, || store.map.written(0, SUB));
+        assert!(changes.is_busy() || on_disk.load(SeqCst));
+        writer.join().unwrap();
+        if let Some(committer) = committer {
+            committer.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_flush_sees_what_waits_for_a_commit() {
+    flush_after_two_writes(false);
+}
+
+#[test]
+fn a_flush_sees_what_a_commit_has_taken() {
+    flush_after_two_writes(true);
 }
 
 /// Writes of a logged volume that overlap do not go on at once.

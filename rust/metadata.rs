@@ -167,12 +167,14 @@ struct Written {
 #[inline(never)]
 fn write_live(members: &Members, homes: &Homes, metadata: &Metadata) -> Result<Written> {
     let body = body(metadata)?;
+    // A generation that only one copy has is the newest one: memory must not run out half way.
+    let mut buffer = buffer()?;
     let mut written = Written {
         any: false,
         lost: None,
     };
     for copy in live_copies(metadata) {
-        match write(members, homes, copy, metadata, &body) {
+        match write(members, homes, copy, metadata, &body, &mut buffer) {
             Ok(()) => written.any = true,
             // Says nothing of the copy.
             Err(ENOMEM) => return Err(ENOMEM),
@@ -201,7 +203,14 @@ pub(crate) fn write_copy(
     copy: usize,
     metadata: &Metadata,
 ) -> Result {
-    write(members, homes, copy, metadata, &body(metadata)?)
+    write(
+        members,
+        homes,
+        copy,
+        metadata,
+        &body(metadata)?,
+        &mut buffer()?,
+    )
 }
 
 /// Takes the headers of a copy away: nothing of what it held counts from then on. Sleeps for I/O.
@@ -231,7 +240,13 @@ fn body(metadata: &Metadata) -> Result<KVec<u8>> {
     Ok(bytes)
 }
 
-/// The order is what makes a crash harmless: body, flush, header as one block with FUA.
+/// Memory for all that is written at once.
+fn buffer() -> Result<KVec<u8>> {
+    Ok(KVec::with_capacity(CHUNK_BYTES, GFP_KERNEL)?)
+}
+
+/// The order is what makes a crash harmless: body, flush, header as one block with FUA. The `buffer` has
+/// room for it.
 #[inline(never)]
 fn write(
     members: &Members,
@@ -239,6 +254,7 @@ fn write(
     copy: usize,
     metadata: &Metadata,
     body: &KVec<u8>,
+    buffer: &mut KVec<u8>,
 ) -> Result {
     let device = homes.device(members, copy).ok_or(ENXIO)?;
     let start = slot_offset(slot_of(metadata.head.sequence));
@@ -247,10 +263,8 @@ fn write(
     // Whole 4 KiB blocks, which every logical block size divides.
     for part in body.chunks(CHUNK_BYTES) {
         let padded = part.len().next_multiple_of(BODY_OFFSET);
-        let mut bounce = KVec::with_capacity(padded, GFP_KERNEL)?;
-        bounce.extend_from_slice(part, GFP_KERNEL)?;
-        bounce.resize(padded, 0, GFP_KERNEL)?;
-        members.io.write(device, position >> 9, &bounce)?;
+        fill(buffer, part, padded)?;
+        members.io.write(device, position >> 9, buffer)?;
         position = position.saturating_add(u64::try_from(padded)?);
     }
 
@@ -259,8 +273,13 @@ fn write(
         return Err(EINVAL);
     }
     let block = usize::try_from(device.logical_block_size())?.max(HEADER_BYTES);
-    let mut header = KVec::with_capacity(block, GFP_KERNEL)?;
-    header.extend_from_slice(&sector, GFP_KERNEL)?;
-    header.resize(block, 0, GFP_KERNEL)?;
-    members.io.write_durable(device, start >> 9, &header)
+    fill(buffer, &sector, block)?;
+    members.io.write_durable(device, start >> 9, buffer)
+}
+
+/// Puts `content` into a buffer, and zeroes behind it up to `bytes`.
+fn fill(buffer: &mut KVec<u8>, content: &[u8], bytes: usize) -> Result {
+    buffer.clear();
+    buffer.extend_from_slice(content, GFP_KERNEL)?;
+    Ok(buffer.resize(bytes, 0, GFP_KERNEL)?)
 }

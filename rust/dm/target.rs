@@ -236,19 +236,26 @@ pub(crate) struct Setup<'a> {
     pub(super) anchor: &'a AnchorWait,
     /// All devices opened so far.
     pub(super) devices: KVec<NonNull<bindings::dm_dev>>,
+    /// No other target shares its table.
+    is_alone: bool,
 }
 
 impl<'a> Setup<'a> {
     /// # Safety
     ///
     /// `ti` must be the target whose constructor is running. The caller closes `devices` after the
-    /// target is gone and waits for `anchor` before it does.
-    pub(super) unsafe fn new(ti: NonNull<bindings::dm_target>, anchor: &'a AnchorWait) -> Self {
+    /// target is gone and waits for `anchor` before it does. `features` must be those of its type.
+    pub(super) unsafe fn new(
+        ti: NonNull<bindings::dm_target>,
+        anchor: &'a AnchorWait,
+        features: Features,
+    ) -> Self {
         // INVARIANT: By the function's contract.
         Self {
             ti,
             anchor,
             devices: KVec::new(),
+            is_alone: features.0 & Features::SINGLETON.0 != 0,
         }
     }
 
@@ -280,15 +287,18 @@ impl<'a> Setup<'a> {
     ///
     /// A device can be opened once by a target. When a table opens a device again with more
     /// rights, device-mapper puts a new `dm_dev` in the place of the old one and frees that, while
-    /// whoever opened the device first still has it. So a target that is not alone in its table
-    /// has to open with [`Mode::Table`], which leaves nothing to add.
+    /// whoever opened the device first still has it. So a target that may not be alone in its table
+    /// ([`Features::SINGLETON`]) has to open with [`Mode::Table`], which leaves nothing to add.
     ///
     /// # Errors
     ///
     /// `EBUSY` if something else than device-mapper has claimed it; `EEXIST` if this target has
-    /// opened it; `EINVAL` if it is the mapped device itself; `ENODEV`, `ENOENT`, `ENOTBLK` ... if
+    /// opened it; `EINVAL` if it is the mapped device itself, or for another mode than that of the table; `ENODEV`, `ENOENT`, `ENOTBLK` ... if
     /// there is no such device.
     pub(crate) fn device(&mut self, path: &[u8], mode: Mode) -> Result<Device> {
+        if mode != Mode::Table && !self.is_alone {
+            return Err(EINVAL);
+        }
         let number = device_number(path)?;
         let is_open = |dev: &NonNull<bindings::dm_dev>| {
             // SAFETY: All of `devices` are open.
@@ -322,7 +332,8 @@ impl<'a> Setup<'a> {
         let dev = NonNull::new(dev).ok_or(ENODEV)?;
         self.devices.push_within_capacity(dev).map_err(|_| ENOMEM)?;
         // SAFETY: The device is closed only after the last holder of the anchor is gone. The
-        // `dm_dev` stays: this target opens it once, and others in the table with no more rights.
+        // `dm_dev` stays: this target opens it once, and others in the table, if there may be any, with no
+        // more rights than the table's.
         Ok(unsafe { Device::from_raw(dev, self.anchor.hold()) })
     }
 

@@ -239,7 +239,7 @@ impl<T: Target> Vtable<T> {
         let slot = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
 
         // SAFETY: `ti` is under construction; `close` below, or in `dtr`, closes the devices.
-        let mut setup = unsafe { Setup::new(ti, &anchor) };
+        let mut setup = unsafe { Setup::new(ti, &anchor, T::FEATURES) };
         setup.set_per_bio_size(u32::try_from(Cell::<T::PerBio>::BYTES).map_err(|_| EINVAL)?);
         let result = T::new(&mut setup, &registration.module, &words);
         let devices = core::mem::take(&mut setup.devices);

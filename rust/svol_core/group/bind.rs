@@ -77,12 +77,7 @@ pub enum BindError {
     /// What is left cannot serve this volume.
     NotServed(Id),
     /// This volume has changes in an increments volume that is missing.
-    Lost {
-        /// The volume.
-        lid: Id,
-        /// Its increments volume.
-        rlid: Id,
-    },
+    Lost(Id),
     /// The disks are to be filled from that of a volume that the line does not have.
     SourceUnknown(Id),
     /// The disks are to be filled from that of a volume that has none.
@@ -116,10 +111,10 @@ impl fmt::Display for BindError {
                 write!(f, "LID {lid}: device had {known} sectors, has {found} now")
             }
             Self::NotServed(lid) => write!(f, "LID {lid}: no disk is left that can serve it"),
-            Self::Lost { lid, rlid } => write!(
+            Self::Lost(lid) => write!(
                 f,
-                "LID {lid}: its increments volume {rlid} is missing (\"-\" for it and force_metadata start \
-                 the group without {lid})"
+                "LID {lid}: its increments volume is missing (\"-\" for that and force_metadata start the \
+                 group without {lid})"
             ),
             Self::SourceUnknown(lid) => {
                 write!(f, "init copy_from: {lid} is not an ro or rw volume of this line")
@@ -279,11 +274,10 @@ impl GroupTable {
     }
 
     fn why_not_served(&self, entry: usize) -> BindError {
-        let volume = self.volume(entry);
-        let lid = volume.map_or(*self.id(), |volume| volume.lid);
-        match volume.and_then(|volume| volume.rlid) {
-            Some(rlid) if self.is_lost(entry) => BindError::Lost { lid, rlid },
-            _ => BindError::NotServed(lid),
+        let lid = self.volume(entry).map_or(*self.id(), |volume| volume.lid);
+        match self.is_lost(entry) {
+            true => BindError::Lost(lid),
+            false => BindError::NotServed(lid),
         }
     }
 }

@@ -120,7 +120,7 @@ test_only_source() {
 			;;
 		store)
 			group_refused 'increments DLV2: can.t be read'
-			why='its increments volume DLV2 is missing'
+			why='its increments volume is missing'
 			;;
 		esac
 		assert_logged "LID LV[012]: $why"

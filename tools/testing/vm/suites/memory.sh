@@ -31,7 +31,7 @@ memory_disks() { # clones MiB MiB-of-the-store
 	expect_log '^device-mapper: '
 	# The kernel says what it had none for, with a trace for slab caches: a warning of any other kind has
 	# other lines as well.
-	expect_log '^workqueue: Failed to (create|allocate) a rescuer ' '^kobject: .* \(error: -12 ' \
+	expect_log '^workqueue: Failed to (create|allocate) a rescuer ' '^kobject: (.* \(error: -12 |can not set name properly!$)' \
 		'^SLUB: Unable to add cache ' '^__kmem_cache_create_args\(.*\) failed with error -(12|22)$' \
 		'^(CPU|Tainted|Hardware name|Call Trace|RIP|Code|RSP|RAX|RDX|RBP|R10|R13): ' \
 		'^ *</?TASK>$' '^ *(\? )?[^ ]+\+0x[0-9a-f]+/0x[0-9a-f]+( |$)' '^Call Trace:$'

@@ -145,7 +145,7 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
         let info = parked.info();
         let may_read_past =
             |place: Place<'_>| place.owner().may_read_past(info.sector, info.sectors);
-        let is_logged = Place::of(&bound, index).is_some_and(may_read_past);
+        let is_logged = Place::of(bound, index).is_some_and(may_read_past);
         return match (view.reads, view.writes) {
             (Home::Overlay, _) if is_logged => Next::Overlay(index),
             // It was not asked, because it does not answer.
@@ -192,7 +192,7 @@ fn read_overlay(worker: &Retries, mut parked: Parked<Bound, InFlight>, volume: u
 /// Reads each part from whoever can read it.
 fn read_parts(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
     let volume = usize::try_from(parked.data().volume).ok();
-    let of = match volume.filter(|volume| Place::of(&parked.keep(), *volume).is_some()) {
+    let of = match volume.filter(|volume| Place::of(parked.keep(), *volume).is_some()) {
         Some(volume) => Of::Volume(volume),
         None => Of::Base,
     };
@@ -218,7 +218,7 @@ fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
     let info = parked.info();
     let failed = usize::from(parked.data().first).checked_sub(1);
     let bound = parked.keep();
-    let Some(place) = Place::of(&bound, volume) else {
+    let Some(place) = Place::of(bound, volume) else {
         return Whole::Nowhere;
     };
     let (store, owner) = (place.store(), place.owner());

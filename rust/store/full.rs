@@ -40,7 +40,7 @@ impl Worker<Store> {
             let bound = parked.keep();
             usize::try_from(parked.data().volume)
                 .ok()
-                .and_then(|volume| Place::of(&bound, volume))
+                .and_then(|volume| Place::of(bound, volume))
                 .is_some_and(|place| place.owner().suspending.get() != 0)
         };
         if suspending {

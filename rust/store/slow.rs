@@ -152,7 +152,7 @@ impl Worker<Store> {
     fn needs_silent_disk(&self, parked: &Parked<Bound, InFlight>) -> bool {
         let (bound, info) = (parked.keep(), parked.info());
         let volume = parked.data().volume;
-        Slow::of(self, &bound, volume, info.op, info.sector).is_some_and(|slow| {
+        Slow::of(self, bound, volume, info.op, info.sector).is_some_and(|slow| {
             // Without its log, it is sent on and not waited for; with others, it does not need the disk.
             let goes_there = matches!(slow.owner.mode(), Mode::Both | Mode::Behind);
             slow.disk
@@ -168,7 +168,7 @@ impl Worker<Store> {
         };
         let (result, then) = {
             let bound = parked.keep();
-            match Slow::of(self, &bound, parked.data().volume, info.op, info.sector) {
+            match Slow::of(self, bound, parked.data().volume, info.op, info.sector) {
                 Some(slow) => slow.work_on(&parked, range),
                 None => (Err(EIO), Then::End),
             }

@@ -853,7 +853,11 @@ impl Bound {
             }
             if let Err(error) = store.note_events(table.head().events) {
                 if error == ENOMEM {
-                    log::warning!(store.group(), "increments {}: out of memory", store.lid());
+                    log::warning!(
+                        store.group(),
+                        "increments {}: its headers were not brought up to date: out of memory",
+                        store.lid()
+                    );
                 } else {
                     store.begin_failure(false);
                 }

@@ -182,7 +182,7 @@ fn entries(store: &Store<'_>, findings: &mut Findings) -> Result<()> {
             let affects = match severity {
                 Severity::Risk => {
                     format!(
-                        "{}: whose changes they held is lost",
+                        "{}: nobody knows whose changes they held",
                         slots_text(sector.first_slot)
                     )
                 }

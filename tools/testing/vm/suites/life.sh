@@ -83,6 +83,34 @@ test_refused_reload_under_load() {
 	quiet_figure9
 }
 
+# What a table's disks hold is looked at when it resumes. If that is refused, all wait, without an error, and
+# go on with the line that worked before.
+test_refused_resume_under_load() {
+	local table other
+	busy_figure9
+	expect_refused_resumes
+	table=$(dmsetup table G0)
+	new_disk other 8
+	"$SVOL_TEST" fill --seed 77 "$other"
+	group_move LV1 "$other"
+	dmsetup load G0 --table "$(group_table)"
+	log_mark
+	must_fail dmsetup resume G0
+	assert_logged '^dm_svol: G0: .*LV1'
+	note "status meanwhile: $(timeout 20 dmsetup status G0)"
+	nap 2
+	dmsetup load G0 --table "$table"
+	dmsetup resume G0
+	group_move LV1 "$D1"
+	assert_eq 'the table' "$(dmsetup table G0)" "$table"
+	for other in LV0 LV1 LV2; do
+		assert_io_flows "/dev/mapper/$other"
+	done
+	read_status
+	assert_status state=clean LV1.health=in-sync
+	quiet_figure9
+}
+
 test_suspend_under_load() {
 	local i how dev
 	busy_figure9

@@ -74,16 +74,8 @@ impl IoClient {
     /// `EINVAL` for a length that is not whole sectors, or beyond 1 MiB; `EIO` if the device
     /// failed.
     pub(crate) fn read(&self, device: &Device, sector: u64, buffer: &mut KVec<u8>) -> Result {
-        // SAFETY: The buffer is of a `KVec`, borrowed to be written until this returns.
-        unsafe {
-            self.run(
-                bindings::req_op_REQ_OP_READ | SYNC,
-                device,
-                sector,
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-            )
-        }
+        let all = 0..buffer.len();
+        self.read_part(device, sector, buffer, all)
     }
 
     /// As [`IoClient::read`], into a part of `buffer`, counted in bytes.
@@ -118,16 +110,7 @@ impl IoClient {
     ///
     /// As [`IoClient::read`].
     pub(crate) fn write(&self, device: &Device, sector: u64, buffer: &KVec<u8>) -> Result {
-        // SAFETY: The buffer is of a `KVec`, borrowed until this returns; dm-io only reads it.
-        unsafe {
-            self.run(
-                bindings::req_op_REQ_OP_WRITE | SYNC,
-                device,
-                sector,
-                buffer.as_ptr().cast_mut().cast(),
-                buffer.len(),
-            )
-        }
+        self.write_as(SYNC, device, sector, buffer)
     }
 
     /// As [`IoClient::write`], and does something else `meanwhile`, which may sleep.
@@ -174,10 +157,14 @@ impl IoClient {
     ///
     /// As [`IoClient::read`].
     pub(crate) fn write_durable(&self, device: &Device, sector: u64, buffer: &KVec<u8>) -> Result {
+        self.write_as(SYNC | PREFLUSH | FUA, device, sector, buffer)
+    }
+
+    fn write_as(&self, flags: u32, device: &Device, sector: u64, buffer: &KVec<u8>) -> Result {
         // SAFETY: The buffer is of a `KVec`, borrowed until this returns; dm-io only reads it.
         unsafe {
             self.run(
-                bindings::req_op_REQ_OP_WRITE | SYNC | PREFLUSH | FUA,
+                bindings::req_op_REQ_OP_WRITE | flags,
                 device,
                 sector,
                 buffer.as_ptr().cast_mut().cast(),

@@ -513,8 +513,7 @@ impl Bound {
     /// Those of the disk.
     pub(crate) fn flush_disk(&self, entry: usize) -> Result {
         let disk = self.members.disk(entry).ok_or(ENXIO)?;
-        let _counted = disk.count_io();
-        self.members.io.flush(&disk.device)
+        self.members.flush(disk)
     }
 
     /// Chooses a disk for a read of the base image, and counts the read there.

@@ -236,6 +236,16 @@ pub(crate) struct Members {
 }
 
 impl Members {
+    /// Flushes a disk; counted among its I/Os meanwhile. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk.
+    pub(crate) fn flush(&self, disk: &Disk) -> Result {
+        let _counted = disk.count_io();
+        self.io.flush(&disk.device)
+    }
+
     /// The numbers of all devices, and what they are for.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = (DeviceNumber, DeviceRole)> + '_ {
         let meta = self.meta.iter().enumerate().filter_map(|(i, device)| {

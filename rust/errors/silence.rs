@@ -86,17 +86,13 @@ fn say(bound: &Bound, entry: usize, after_ms: u32, silent: bool) {
         return;
     };
     let lid = volume.lid;
-    match (silent, bound.store_at(entry).is_some()) {
-        (true, true) => log::warning!(
-            group,
-            "increments {lid}: no answer for {after_ms} ms, its volumes wait"
-        ),
-        (true, false) => log::warning!(
-            group,
-            "disk of {lid}: no answer for {after_ms} ms, new reads go elsewhere if others have the data"
-        ),
-        (false, true) => log::notice!(group, "increments {lid}: answers again"),
-        (false, false) => log::notice!(group, "disk of {lid}: answers again"),
+    let (what, then) = match bound.store_at(entry) {
+        Some(_) => ("increments", "its volumes wait"),
+        None => ("disk of", "new reads go elsewhere if others have the data"),
+    };
+    match silent {
+        true => log::warning!(group, "{what} {lid}: no answer for {after_ms} ms, {then}"),
+        false => log::notice!(group, "{what} {lid}: answers again"),
     }
 }
 

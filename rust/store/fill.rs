@@ -205,7 +205,7 @@ impl Slow<'_> {
         let (_, Some(disk)) = self.owner.filled(0, 1) else {
             return Ok(());
         };
-        if self.flush_disk(disk).is_err() {
+        if self.bound.flush_disk(disk).is_err() {
             self.owner.note_fill_failed();
             self.give_up_fill(Some(disk))?;
         }

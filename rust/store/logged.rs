@@ -176,7 +176,7 @@ impl Slow<'_> {
         };
         if (0..intents.regions()).any(|region| intents.is_marked(region)) {
             // What is read now must not get lost later.
-            self.flush_disk(disk)?;
+            self.bound.flush_disk(disk)?;
         }
         let mut regions = 0u32;
         let mut differ = 0u64;
@@ -407,9 +407,7 @@ impl Worker<Store> {
             return Ok(());
         };
         let disk = self.members.disk(entry).ok_or(ENXIO)?;
-        let counted = disk.count_io();
-        let result = self.members.io.flush(&disk.device);
-        drop(counted);
+        let result = self.members.flush(disk);
         match result {
             Ok(()) | Err(ENOMEM) => result,
             Err(_) if owner.is_on_disk() => {

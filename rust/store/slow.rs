@@ -308,14 +308,11 @@ impl<'a> Slow<'a> {
         (result, Then::End)
     }
 
-    pub(super) fn flush_disk(&self, disk: usize) -> Result {
-        self.bound.flush_disk(disk)
-    }
-
-    /// As [`Slow::flush_disk`], as long as the volume has that disk.
+    /// As [`Bound::flush_disk`], as long as the volume has that disk.
     fn flush_own(&self) -> Result {
         match self.own_disk() {
             Some(disk) => self
+                .bound
                 .flush_disk(disk)
                 .or_else(|error| self.lose(disk, error)),
             // Another one may be in the course of being filled by now.

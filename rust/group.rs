@@ -822,7 +822,11 @@ impl Group {
 
     /// Commits a table and puts it in the place of the old one; under `commits`.
     fn commit(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
-        commit_and_tell(bound, homes, &mut next)?;
+        commit_and_tell(bound, homes, &mut next).inspect_err(|error| {
+            if *error == EIO {
+                self.take_back(bound, homes, &next);
+            }
+        })?;
         // What is not on record now is with the next change.
         if let Ok(Some(mut told)) = with_told_stores(bound, &next) {
             if commit_and_tell(bound, homes, &mut told).is_ok() {
@@ -839,6 +843,24 @@ impl Group {
             self.greet_stores(bound, &old);
         }
         Ok(())
+    }
+
+    /// Writes the state that the group is in over one whose commit `failed`, but which the group
+    /// might be found in after a crash; under `commits`.
+    #[inline(never)]
+    fn take_back(&self, bound: &Bound, homes: &Homes, failed: &GroupTable) {
+        let old = || -> Result<_> {
+            let state = self.state.lock();
+            let table = state.table.as_ref().ok_or(ENXIO)?;
+            Ok(KBox::new(table.instead_of(failed)?, GFP_KERNEL)?)
+        };
+        if let Err(error) = old().and_then(|old| self.commit_quietly(bound, homes, old)) {
+            log::warning!(
+                *failed.id(),
+                "after a restart, the change that failed may have happened: error {}",
+                error.to_errno()
+            );
+        }
     }
 
     /// Loads a volume for a mapped device.

@@ -108,25 +108,36 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe, Alloc
 ///
 /// # Errors
 ///
-/// `EIO` if no live copy is left; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be written down. The table
-/// stays as it was.
+/// `EIO` if no live copy is left: nobody knows then which state the devices hold, and
+/// [`GroupTable::instead_of`] this table is to be committed; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be written down.
+/// The state of the table stays as it was.
 pub(crate) fn commit(members: &Members, homes: &Homes, table: &mut GroupTable) -> Result {
     let mut metadata = table.metadata().try_clone()?;
+    let result = commit_metadata(members, homes, &mut metadata);
+    match result {
+        Ok(()) => table.set_metadata(metadata),
+        Err(_) => table.set_sequence(metadata.head.sequence),
+    }
+    result
+}
+
+#[inline(never)]
+fn commit_metadata(members: &Members, homes: &Homes, metadata: &mut Metadata) -> Result {
     // The state is to be written once more, as the next generation.
     let mut again = false;
-    for copy in live_copies(&metadata) {
+    for copy in live_copies(metadata) {
         if homes.device(members, copy).is_none() {
-            lose(&mut metadata, copy)?;
+            lose(metadata, copy)?;
             again = true;
         }
     }
     loop {
-        match write_live(members, homes, &metadata)? {
+        match write_live(members, homes, metadata)? {
             Written {
                 lost: Some(copy),
                 any,
             } => {
-                lose(&mut metadata, copy)?;
+                lose(metadata, copy)?;
                 if any {
                     // Otherwise the sequence stays: the next one would overwrite the last good
                     // generation of the other copy.
@@ -138,10 +149,7 @@ pub(crate) fn commit(members: &Members, homes: &Homes, table: &mut GroupTable) -
                 again = false;
                 metadata.head.sequence = metadata.head.sequence.saturating_add(1);
             }
-            Written { lost: None, .. } => {
-                table.set_metadata(metadata);
-                return Ok(());
-            }
+            Written { lost: None, .. } => return Ok(()),
         }
     }
 }

@@ -92,6 +92,11 @@ impl GroupTable {
         self.metadata = committed;
     }
 
+    /// Takes over how far the commit came, which failed; for [`GroupTable::instead_of`].
+    pub fn set_sequence(&mut self, sequence: u64) {
+        self.metadata.head.sequence = sequence;
+    }
+
     /// Whether the making of the group is not complete yet; see [`GroupTable::activated`].
     pub fn is_initialising(&self) -> bool {
         self.metadata.head.phase == Phase::Initialising

@@ -450,7 +450,12 @@ impl Group {
     }
 
     /// As [`Group::commit`], for what is no change of state; under `commits`.
-    fn commit_quietly(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
+    pub(in crate::group) fn commit_quietly(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        mut next: KBox<GroupTable>,
+    ) -> Result {
         let events = next.head().events;
         metadata::commit(&bound.members, homes, &mut next)?;
         let now = next.head().events;

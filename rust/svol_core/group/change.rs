@@ -231,6 +231,19 @@ impl GroupTable {
         })
     }
 
+    /// The same state, to be written over a later one whose commit `failed`: that may be on disk all the
+    /// same. It has the same sequence, since the slot of the one before may hold the last whole
+    /// generation.
+    ///
+    /// # Errors
+    ///
+    /// Memory ran out.
+    pub fn instead_of(&self, failed: &Self) -> Result<Self, AllocError> {
+        let mut next = self.recommitted()?;
+        next.metadata.head.sequence = failed.metadata.head.sequence;
+        Ok(next)
+    }
+
     /// The group after metadata copy `copy`, counting from 0, was made anew. `None` if it is not
     /// lost, or there is no such copy.
     ///

@@ -154,6 +154,7 @@ clean_dm() {
 
 clean_disks() {
 	local dirs=("$NULLB"/svt*)
+	[ ! -d /sys/module/scsi_debug ] || clean_try rmmod scsi_debug
 	[ -d "${dirs[0]}" ] || return 0
 	clean_try rmdir "${dirs[@]}" || echo 'disks cannot be removed'
 }

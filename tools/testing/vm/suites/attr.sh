@@ -12,6 +12,12 @@
 # and one store.
 attr_group() { # MiB MiB-of-the-store [attribute=value...]
 	load_module
+	attr_disks "$@"
+	group_create
+	clones_create
+}
+
+attr_disks() { # MiB MiB-of-the-store [attribute=value...]
 	clones_disks 2 "$@"
 	legs_remove
 	LEGS=()
@@ -20,8 +26,6 @@ attr_group() { # MiB MiB-of-the-store [attribute=value...]
 	G_VOLUMES=("LV0 ro $BASE_DISK -" "C1 ro $D1 ST" "C2 rw $D2 ST" "ST increments $STORE -")
 	G_DISKS+=("$D1" "$D2")
 	remember_base
-	group_create
-	clones_create
 }
 
 set_attr() { # LID ro|rw [sector sectors]
@@ -118,6 +122,57 @@ test_there_and_back() {
 	# The line is the same as ever.
 	assert_eq 'the attributes in the line' "$(dmsetup table "$G_NAME" | grep -o 'C[12] r[ow]' | xargs)" \
 		'C1 ro C2 rw'
+}
+
+SCSI_DEBUG=/sys/bus/pseudo/drivers/scsi_debug
+
+# A metadata device whose headers are on a SCSI disk, whose every second command can be made to fail
+# after it was done.
+doubtful_meta() {
+	local disks
+	# 0x1000: without a cache to flush, so that a header is one command. 0x20: what fails is that
+	# the disk answers with a checksum error to what it has written.
+	modprobe scsi_debug dev_size_mb=8 opts=0x1020 || skip 'this kernel has no module scsi_debug'
+	disks=("$SCSI_DEBUG"/adapter0/host*/target*/*/block/sd*)
+	HEADERS=/dev/${disks[0]##*/}
+	[ -b "$HEADERS" ] || fail 'no SCSI disk'
+	dmsetup create doubtful <<-EOF
+		0 8 linear $HEADERS 0
+		8 2040 linear $META 8
+		2048 8 linear $HEADERS 8
+		2056 $(($(blockdev --getsz "$META") - 2056)) linear $META 2056
+	EOF
+	G_META=(/dev/mapper/doubtful)
+}
+
+# A change that fails has not happened, also if the device did what it said it could not: after a
+# crash, the volume would be read without what was diverted since.
+test_failed_commit_is_taken_back() {
+	load_module
+	attr_disks 8 16
+	doubtful_meta
+	group_create
+	clones_create
+	steps C1 write:0+100 flush
+	expect_warnings
+	expect_log '^(sd |scsi|protection error|I/O error|critical )'
+	# The first command is that the disk will not hold the base image any more.
+	echo 2 >"$SCSI_DEBUG/every_nth"
+	log_mark
+	must_fail set_attr C1 rw
+	echo 0 >"$SCSI_DEBUG/every_nth"
+	assert_logged '^dm_svol: G0: metadata device 1: write failed'
+	attr_is C1 ro
+	steps C1 check write:50+100 flush check
+	dd if=/dev/mapper/doubtful of=meta bs=1M count=2 iflag=direct status=none
+	"$SVOL" dump meta >dump
+	grep -q 'entry C1 ro' dump || fail "no entry C1: $(cat dump)"
+	! grep -q 'entry C1 rw' dump || fail 'a change that failed is on disk'
+	set_attr C1 rw
+	steps C1 check
+	clones_restart
+	attr_is C1 rw
+	steps C1 check
 }
 
 # Without their disks, the volumes are what they were: all is in the store.

@@ -725,17 +725,7 @@ impl Group {
             let number = claim.number;
             return Err(refuse(format_args!("loaded by device {number}"), EBUSY));
         }
-        // What was added and never was in use is filled by nobody.
-        let stopped = match table.position(lid) {
-            Some(entry) if entry >= bound.volumes.len() => table.with_rebuild_stopped(entry)?,
-            _ => None,
-        };
-        let stopped = match stopped {
-            Some(stopped) => Some(KBox::new(stopped, GFP_KERNEL)?),
-            None => None,
-        };
-        let from = stopped.as_ref().unwrap_or(table);
-        let next = from.with_removed(lid).map_err(|error| match error {
+        let next = table.with_removed(lid).map_err(|error| match error {
             RemoveError::NoMemory => ENOMEM,
             RemoveError::Unknown => refuse(format_args!("{error}"), ENODEV),
             _ => refuse(format_args!("{error}"), EBUSY),

@@ -110,7 +110,11 @@ impl fmt::Display for BindError {
             Self::Shrunk { lid, known, found } => {
                 write!(f, "LID {lid}: device had {known} sectors, has {found} now")
             }
-            Self::NotServed(lid) => write!(f, "LID {lid}: no disk is left that can serve it"),
+            Self::NotServed(lid) => write!(
+                f,
+                "LID {lid}: no disk is left that can serve it (\"-\" for what is gone and force_metadata start the \
+                 group without {lid})"
+            ),
             Self::Lost(lid) => write!(
                 f,
                 "LID {lid}: its increments volume is missing (\"-\" for that and force_metadata start the \
@@ -229,48 +233,71 @@ impl GroupTable {
             metadata,
             allow_unprotected: line.features.allow_unprotected,
         };
-        // What was lost before is no reason to keep the others waiting.
-        let mut lost = Vec::try_with_capacity(line.volumes.len())?;
+        // What was not served before is no reason to keep the others waiting. While the group is being
+        // made there is no base yet to be served from.
+        let mut was_idle = Vec::try_with_capacity(line.volumes.len())?;
         for entry in 0..line.volumes.len() {
-            lost.try_push(table.is_lost(entry))?;
+            was_idle.try_push(!table.is_initialising() && !table.is_served(entry))?;
         }
-        let metadata = &mut table.metadata;
-        let next_event = metadata.head.events.saturating_add(1);
+        let next_event = table.metadata.head.events.saturating_add(1);
         let (mut failed, mut any_dead) = (false, false);
-        for (entry, volume) in line.volumes.iter().enumerate() {
-            let has_none = metadata.volumes.get(entry).is_some_and(|record| {
-                let lives_on_others = record.disk.is_none() && record.health == Health::InSync;
-                record.attr.is_volume() && lives_on_others
-            });
-            let is_dead = volume.dev.is_some() && is_dead(entry);
-            let is_gone = volume.dev.is_none() && !has_none;
-            any_dead |= is_dead;
-            failed |= (is_gone || is_dead) && change::fail_disk(metadata, entry, next_event);
+        // Increments volumes last: a volume that loses its disk as well is degraded then, as in a group
+        // that lost both one after the other, and back with its increments.
+        for stores in [false, true] {
+            for (entry, volume) in line.volumes.iter().enumerate() {
+                if table.is_increments(entry) != stores {
+                    continue;
+                }
+                let is_dead = volume.dev.is_some() && is_dead(entry);
+                let is_gone = volume.dev.is_none() && !table.needs_no_disk(entry);
+                any_dead |= is_dead;
+                failed |= (is_gone || is_dead)
+                    && change::fail_disk(&mut table.metadata, entry, next_event);
+            }
         }
         let changed = resized || failed;
+        let head = &mut table.metadata.head;
         if changed {
-            metadata.head.sequence = metadata.head.sequence.saturating_add(1);
+            head.sequence = head.sequence.saturating_add(1);
         }
         if failed {
-            metadata.head.events = next_event;
+            head.events = next_event;
         }
 
-        // While the group is being made there is no base yet to be served from.
         if !table.is_initialising() || failed {
-            let may_be_lost = |entry: &usize| {
-                // What can't be read now may be read tomorrow: to go on without it, the line leaves it out.
-                let is_forced = line.features.force_metadata && !any_dead;
-                let by_force = is_forced && table.is_lost(*entry);
-                by_force || lost.get(*entry) == Some(&true)
-            };
-            let refused = (0..lost.len())
-                .filter(|entry| !table.is_served(*entry))
-                .find(|entry| !may_be_lost(entry));
+            // What can't be read now may be read tomorrow: to go on without it, the line leaves it out.
+            let is_forced = line.features.force_metadata && !any_dead && table.serves_anything();
+            let mut refused = (0..was_idle.len()).filter(|entry| !table.is_served(*entry));
+            let refused =
+                refused.find(|entry| !is_forced && was_idle.get(*entry).is_none_or(|idle| !idle));
             if let Some(entry) = refused {
                 return Err(table.why_not_served(entry));
             }
         }
         Ok(Bound { table, changed })
+    }
+
+    fn is_increments(&self, entry: usize) -> bool {
+        let volume = self.volume(entry);
+        volume.is_some_and(|volume| volume.attr == Attr::Increments)
+    }
+
+    /// Whether nothing is lost without the disk that is listed for an entry: the volume lives on those
+    /// of others, and no other one on this.
+    fn needs_no_disk(&self, entry: usize) -> bool {
+        let Some(volume) = self.volume(entry) else {
+            return false;
+        };
+        let lives_on_others = volume.disk.is_none() && volume.health == Health::InSync;
+        let is_used = self.volumes().iter().any(|v| v.disk == Some(volume.lid))
+            || self.rebuilds().any(|rebuild| rebuild.target == entry);
+        volume.attr.is_volume() && lives_on_others && !is_used
+    }
+
+    fn serves_anything(&self) -> bool {
+        let volumes = self.volumes().iter().enumerate();
+        let mut volumes = volumes.filter(|(_, volume)| volume.attr.is_volume());
+        volumes.any(|(entry, _)| self.is_served(entry))
     }
 
     fn why_not_served(&self, entry: usize) -> BindError {

@@ -4,6 +4,7 @@
 
 use super::{
     change,
+    rebuild,
     GroupTable, //
 };
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
         meta::{
             DiskState,
             Metadata,
+            RebuildRecord,
             RegionRecord,
             VolumeRecord, //
         }, //
@@ -87,17 +89,19 @@ impl GroupTable {
                 return Err(RemoveError::Serves(volume.lid));
             }
         }
-        if let Some(rebuild) = self
-            .metadata()
-            .rebuilds
-            .iter()
-            .find(|rebuild| rebuild.lid == *lid || rebuild.target == *lid)
-        {
+        // One that was added is not here yet: nobody fills its disk.
+        let is_filled = self.volume(entry).is_some_and(|v| v.disk_sectors > 0);
+        let in_the_way = |rebuild: &&RebuildRecord| match rebuild.lid == *lid {
+            true => is_filled,
+            false => rebuild.target == *lid,
+        };
+        if let Some(rebuild) = self.metadata().rebuilds.iter().find(in_the_way) {
             return Err(RemoveError::Rebuilding(rebuild.lid));
         }
         let regions = other_regions(self.metadata(), lid)?;
         let next = self.changed(|metadata| {
             metadata.regions = regions;
+            rebuild::stop(metadata, entry);
             remove(metadata, entry)
         })?;
         let next = next.ok_or(RemoveError::Unknown)?;

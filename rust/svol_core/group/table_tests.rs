@@ -302,6 +302,11 @@ mod tests {
         assert_eq!(next.health(5), Some(Health::Rebuilding));
         assert_eq!(next.rebuild_of(5).map(|rebuild| rebuild.target), Some(5));
         assert!(next.is_served(5) && !next.sources().any(|source| source == 5));
+        // Nobody fills its disk yet, so it may go again: as one change, or a commit would leave one out.
+        let gone = next.with_removed(&id("LV3")?).map_err(|_| Failed)?;
+        assert_eq!(gone.head().sequence, next.head().sequence + 1);
+        assert_eq!(gone.head().events, next.head().events + 1);
+        assert!(gone.rebuilds().next().is_none() && gone.metadata().check().is_ok());
         let next = added(&next, "DLV3", Attr::Increments, None, true)?.map_err(|_| Failed)?;
         assert!(next.new_stores().eq([6]));
         let next = added(&next, "C1", Attr::Ro, Some("DLV3"), false)?.map_err(|_| Failed)?;
@@ -608,6 +613,67 @@ mod tests {
         let text = "G0 128 1 /m0 2 LV0 ro - - LV1 ro /sdb -";
         let error = bind(text, table.metadata().try_clone()?).err();
         assert_eq!(error, Some(BindError::NotServed(id("LV0")?)));
+
+        // By force, the others start, and from then on nobody asks again. Something has to be left.
+        let text = "G0 128 1 /m0 2 LV0 ro /sda - LV1 ro - - 1 force_metadata";
+        let (bound, _) = bind(text, table.metadata().try_clone()?)?;
+        assert_eq!(bound.health(1), Some(Health::Failed));
+        let text = "G0 128 1 /m0 2 LV0 ro /sda - LV1 ro - -";
+        assert!(bind(text, bound.metadata().try_clone()?).is_ok());
+        let text = "G0 128 1 /m0 2 LV0 ro - - LV1 ro - - 1 force_metadata";
+        let error = bind(text, table.metadata().try_clone()?).err();
+        assert_eq!(error, Some(BindError::NotServed(id("LV0")?)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_disk_and_its_increments_are_missing() -> Test {
+        let written = |text| -> Result<_, Failed> {
+            let table = active(text)?;
+            let entry = table.position(&id("L1")?).ok_or(Failed)?;
+            Ok(table.with_writes(entry)?.ok_or(Failed)?)
+        };
+        // In whatever order they stand in the line.
+        for (all, missing) in [
+            (
+                "G0 128 1 /m0 3 LV0 ro /sda - L1 rw /sdb ST ST increments /sdc - \
+                    2 init assume_identical",
+                "G0 128 1 /m0 3 LV0 ro /sda - L1 rw - ST ST increments - - 1 force_metadata",
+            ),
+            (
+                "G0 128 1 /m0 3 LV0 ro /sda - ST increments /sdc - L1 rw /sdb ST \
+                    2 init assume_identical",
+                "G0 128 1 /m0 3 LV0 ro /sda - ST increments - - L1 rw - ST 1 force_metadata",
+            ),
+        ] {
+            let table = written(all)?;
+            let entry = table.position(&id("L1")?).ok_or(Failed)?;
+            let store = table.position(&id("ST")?).ok_or(Failed)?;
+            let (forced, _) = bind(missing, table.metadata().try_clone()?)?;
+            assert_eq!(forced.health(entry), Some(Health::Failed));
+            // What it flushed is there again with the increments.
+            let back = forced.with_readded(store)?.ok_or(Failed)?;
+            let back = back.with_stores_back(|_| true)?.ok_or(Failed)?;
+            assert!(back.is_served(entry));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn another_disk_lives_on_that_of_a_clone() -> Test {
+        let text = "G0 128 1 /m0 4 LV0 ro /sda - LV1 ro /sdb - C1 ro /sdd ST ST increments /sde -";
+        let mut given = metadata(
+            "G0 128 1 /m0 4 LV0 ro /sda - LV1 ro /sdb - C1 ro - ST \
+            ST increments /sde - 2 init assume_identical",
+        )?;
+        let (table, _) = bind(text, given.try_clone()?)?;
+        let moving = table.with_rebuild(&id("LV1")?, Some(&id("C1")?), |_| true);
+        let moved = moving.map_err(|_| Failed)?.with_rebuilt(1)?.ok_or(Failed)?;
+        given = moved.metadata().try_clone()?;
+        let text = "G0 128 1 /m0 4 LV0 ro /sda - LV1 ro /sdb - C1 ro - ST ST increments /sde -";
+        let (bound, changed) = bind(text, given)?;
+        assert!(changed);
+        assert_eq!(bound.disk_of(1), None);
         Ok(())
     }
 

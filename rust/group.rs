@@ -100,6 +100,9 @@ use kernel::{
     time::Instant, //
 };
 
+/// Why entries neither join nor leave.
+const OTHER_TABLE: &str = "another table is loaded for the group, resume with it or clear it first";
+
 /// One group.
 ///
 /// # Locks
@@ -161,8 +164,12 @@ struct State {
     claims: KVec<LidClaim>,
     /// The table is live: its devices may be written.
     is_live: bool,
+    /// A start has written to the devices, and failed then: `bound` and `table` are not what they hold.
+    is_outdated: bool,
     /// An entry that is about to leave the group: it can't be loaded.
     leaving: Option<Id>,
+    /// An entry is about to join the group.
+    is_joined: bool,
     /// A volume whose attribute is being changed: it can't be loaded meanwhile.
     changing: Option<Id>,
 }
@@ -286,7 +293,9 @@ impl Group {
                 stats: KVec::new(),
                 claims: KVec::new(),
                 is_live: false,
+                is_outdated: false,
                 leaving: None,
+                is_joined: false,
                 changing: None,
             }),
             changes <- Changes::worker(),
@@ -381,22 +390,32 @@ impl Group {
         let (_old, new);
         let _commits = self.commits.lock();
         let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
-        if let Some(bound) = known.filter(|_| !self.awaits_store(members)) {
+        match &known {
             // The same table again, after a suspend: its devices were held all the time.
-            self.provider.publish(live, bound.clone())?;
-            self.state.lock().is_live = true;
-            bound.go_on();
-            self.continue_rebuilds(bound);
-            return Ok(());
+            Some(bound) if !self.begins_anew(bound) => {
+                return self.go_on_as_before(live, bound.clone());
+            }
+            Some(_) => (),
+            None => self.settle_old(),
         }
-        self.settle_old();
-
+        let prepared = match start::prepare(line, members) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // Nothing was written. All volumes would wait for what some of them miss.
+                let Some(bound) = known.filter(|_| !self.state.lock().is_outdated) else {
+                    return Err(error);
+                };
+                self.say_as_before();
+                return self.go_on_as_before(live, bound);
+            }
+        };
+        self.state.lock().is_outdated = true;
         let Started {
             table,
             homes,
             stores,
             openings,
-        } = start::start(line, members)?;
+        } = start::start(line, members, prepared)?;
         self.check_writers(&table)?;
         new = Arc::new(self.make_bound(&table, line, members, stores)?, GFP_KERNEL)?;
         let bound = &new;
@@ -415,6 +434,7 @@ impl Group {
         let old_added = core::mem::take(&mut state.added);
         state.homes = homes;
         state.is_live = true;
+        state.is_outdated = false;
         drop(state);
         drop((old_table, old_added));
         if let Some(bound) = self.bound() {
@@ -427,13 +447,48 @@ impl Group {
         Ok(())
     }
 
-    /// Whether an increments volume was taken back that is in use only after all is begun anew.
+    /// Makes a table live once more as it was. Sleeps while volumes' bios need.
+    fn go_on_as_before(&self, live: &Live<'_>, bound: Arc<Bound>) -> Result {
+        self.provider.publish(live, bound.clone())?;
+        self.state.lock().is_live = true;
+        bound.go_on();
+        self.continue_rebuilds(bound);
+        Ok(())
+    }
+
+    /// Whether a table that was suspended, and is to be live again, is not to go on but to begin from what is
+    /// on disk. Makes all durable then that its suspend could not; sleeps for I/O.
+    fn begins_anew(&self, bound: &Bound) -> bool {
+        if self.state.lock().is_outdated {
+            return true;
+        }
+        let mut is_settled = self.awaits_store(&bound.members);
+        if is_settled {
+            // What can't be written now is in memory still: to begin anew would lose it.
+            bound.settle_again(|_| is_settled = false);
+            if !is_settled {
+                self.say_as_before();
+            }
+        }
+        is_settled
+    }
+
+    fn say_as_before(&self) {
+        log::warning!(
+            self.name(),
+            "goes on as before: what was taken back is in use after the next load of the group's table"
+        );
+    }
+
+    /// Whether an increments volume was taken back that is in use only after all is begun anew, and nothing
+    /// is known that would keep the group from beginning.
     fn awaits_store(&self, members: &Members) -> bool {
         let state = self.state.lock();
         let table = state.table.as_ref();
         table.is_some_and(|table| {
             let mut awaited = table.awaited_stores();
-            awaited.any(|entry| members.disk(entry).is_some())
+            table.may_begin_anew(members.disks.len())
+                && awaited.any(|entry| members.disk(entry).is_some())
         })
     }
 
@@ -724,6 +779,10 @@ impl Group {
         if let Some(claim) = state.claims.iter().find(|claim| claim.lid == *lid) {
             let number = claim.number;
             return Err(refuse(format_args!("loaded by device {number}"), EBUSY));
+        }
+        if state.tables > 1 {
+            // The line of that has the entry, and fitted when it was loaded.
+            return Err(refuse(format_args!("{OTHER_TABLE}"), EBUSY));
         }
         let next = table.with_removed(lid).map_err(|error| match error {
             RemoveError::NoMemory => ENOMEM,

@@ -93,11 +93,12 @@ impl Target for GroupTarget {
         let (line, members) = probe::open(setup, registry, &line)?;
         let members = Arc::new(members, GFP_KERNEL)?;
         let group = Registry::open(registry, setup)?;
+        group.table_made();
         group.check_line(&line, &members).map_err(|error| {
+            group.table_gone(members.table);
             let reason = c"the line does not fit the group that is in use, see the kernel log";
             SetupError::new(reason, error)
         })?;
-        group.table_made();
         Ok(Self {
             group,
             line,

@@ -2,8 +2,8 @@
 
 //! How a table line becomes a live group.
 //!
-//! All of it runs in `preresume`. Nothing is written before everything was looked at; what is
-//! written then, in which order, is in the rules of [`crate::svol_core::meta`].
+//! All of it runs in `preresume`. Nothing is written before everything was looked at: [`prepare`] looks,
+//! [`start`] writes. What is written then, in which order, is in the rules of [`crate::svol_core::meta`].
 
 use crate::{
     base::{
@@ -63,6 +63,31 @@ const OPENINGS: u32 = 2;
 /// The smallest logical block in bytes.
 const SECTOR_BYTES: u32 = 512;
 
+/// A table that may become live, and what its devices hold. Nothing is written yet.
+pub(crate) struct Prepared {
+    table: KBox<GroupTable>,
+    /// Of a group that is being made: the headers of stores that are to be made with it, and samples of its
+    /// base image.
+    fresh: Option<Fresh>,
+    /// Of a group that exists.
+    found: Option<Remembered>,
+}
+
+type Fresh = (KVec<(usize, Header)>, env::Vec<samples::Sample>);
+
+/// What a look at a group found that exists.
+struct Remembered {
+    /// What its metadata says.
+    chosen: KBox<Metadata>,
+    plan: Resume,
+    /// The table is news to the metadata.
+    changed: bool,
+    stores: KVec<Found>,
+    /// See [`find_again`].
+    back: KVec<(usize, Option<Header>)>,
+    dead: Dead,
+}
+
 /// A table that may become live.
 pub(crate) struct Started {
     /// The group table, as it is on the metadata devices.
@@ -75,14 +100,13 @@ pub(crate) struct Started {
     pub(crate) stores: KVec<Found>,
 }
 
-/// Reads the metadata, checks the devices against it, and makes durable what changed. Sleeps for
-/// I/O.
+/// Reads the metadata, and checks the devices against it. Writes nothing; sleeps for I/O.
 ///
 /// # Errors
 ///
-/// Say in the log what is wrong; then nothing was written, unless writing itself failed.
+/// Say in the log what is wrong.
 #[inline(never)]
-pub(crate) fn start(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Started> {
+pub(crate) fn prepare(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prepared> {
     let mut probes = KVec::with_capacity(line.meta.len(), GFP_KERNEL)?;
     for device in 0..line.meta.len() {
         let probe = metadata::probe(members, device)?;
@@ -98,12 +122,36 @@ pub(crate) fn start(line: &TableLine<DeviceNumber>, members: &Members) -> Result
         .max();
     let start = choose(&line.group, &probes, seen, line.features.force_metadata);
     match start {
-        Ok(Start::Fresh) => initialise(line, members),
-        Ok(Start::Resume(plan)) => resume(line, members, &mut probes, &plan),
+        Ok(Start::Fresh) => prepare_new(line, members),
+        Ok(Start::Resume(plan)) => prepare_known(line, members, &mut probes, plan),
         Err(refusal) => {
             log::notice!(line.group, "{refusal}");
             Err(EINVAL)
         }
+    }
+}
+
+/// Makes durable what changed. Sleeps for I/O.
+///
+/// # Errors
+///
+/// Say in the log what could not be written.
+#[inline(never)]
+pub(crate) fn start(
+    line: &TableLine<DeviceNumber>,
+    members: &Members,
+    prepared: Prepared,
+) -> Result<Started> {
+    let Prepared {
+        table,
+        fresh,
+        found,
+    } = prepared;
+    match (found, fresh) {
+        (Some(found), fresh) => resume(line, members, table, fresh, found),
+        (None, Some(fresh)) => initialise(line, members, table, fresh),
+        // There is no such thing.
+        (None, None) => Err(EINVAL),
     }
 }
 
@@ -115,10 +163,10 @@ fn report_damage(line: &TableLine<DeviceNumber>, device: usize, probe: &CopyProb
     }
 }
 
-/// A group that is loaded for the first time.
+/// A group that is to be made, since nothing remembers one.
 // Its stack frame is not to add to those of its callers; likewise below.
 #[inline(never)]
-fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Started> {
+fn prepare_new(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prepared> {
     let mut identity = Identity {
         uuid: [0; 16],
         group: line.group,
@@ -132,13 +180,27 @@ fn initialise(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Start
     check_block_sizes(&table, members)?;
     let headers = new_stores(&table, members)?;
     let samples = take_samples(&table, members)?;
+    Ok(Prepared {
+        table: boxed(table)?,
+        fresh: Some((headers, samples)),
+        found: None,
+    })
+}
 
+/// A group that is loaded for the first time.
+#[inline(never)]
+fn initialise(
+    line: &TableLine<DeviceNumber>,
+    members: &Members,
+    table: KBox<GroupTable>,
+    (headers, samples): Fresh,
+) -> Result<Started> {
     let homes = Homes::fresh(line.meta.len());
-    let claim = Metadata::claim(&identity);
+    let claim = Metadata::claim(&table.metadata().identity());
     for copy in 0..line.meta.len() {
         metadata::write_copy(members, &homes, copy, &claim)?;
     }
-    let table = commit(members, &homes, boxed(table)?)?;
+    let table = commit(members, &homes, table)?;
     let (table, stores) = activate(members, &homes, &table, headers, samples)?;
     log::info!(line.group, "new group of {} entries", line.volumes.len());
     Ok(Started {
@@ -295,21 +357,20 @@ fn note_events(stores: &mut KVec<Found>, members: &Members, table: &GroupTable) 
     Ok(())
 }
 
-/// A group that exists.
+/// What is known of a group that exists, and what is found of it.
 #[inline(never)]
-fn resume(
+fn prepare_known(
     line: &TableLine<DeviceNumber>,
     members: &Members,
     probes: &mut [CopyProbe],
-    plan: &Resume,
-) -> Result<Started> {
-    let chosen = take_chosen(probes, plan)?;
-    let known = chosen.head.events;
+    plan: Resume,
+) -> Result<Prepared> {
+    let chosen = take_chosen(probes, &plan)?;
     let mut dead = Dead::default();
     let Looked {
-        mut table,
+        table,
         changed,
-        mut stores,
+        stores,
         back,
     } = look(line, members, &chosen, &mut dead)?;
     let fresh = if table.is_initialising() {
@@ -319,9 +380,40 @@ fn resume(
     } else {
         None
     };
+    Ok(Prepared {
+        table,
+        fresh,
+        found: Some(Remembered {
+            chosen,
+            plan,
+            changed,
+            stores,
+            back,
+            dead,
+        }),
+    })
+}
+
+/// A group that exists.
+#[inline(never)]
+fn resume(
+    line: &TableLine<DeviceNumber>,
+    members: &Members,
+    mut table: KBox<GroupTable>,
+    fresh: Option<Fresh>,
+    found: Remembered,
+) -> Result<Started> {
+    let Remembered {
+        chosen,
+        plan,
+        changed,
+        mut stores,
+        back,
+        dead,
+    } = found;
+    let known = chosen.head.events;
     let mut openings = 0u64;
 
-    // From here on it is written.
     let homes = Homes::planned(&plan.plans);
     // After a reset, the devices may still hold what was read from them in their caches. A store
     // must not know of more events than the metadata after a power cut.

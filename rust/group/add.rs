@@ -5,7 +5,10 @@
 //! All that is written is their record in the metadata. The table that is loaded next has their devices;
 //! what those hold is looked at then, and a device that does not fit is refused as any other one.
 
-use super::Group;
+use super::{
+    Group,
+    OTHER_TABLE, //
+};
 use crate::{
     dm::{
         find_device,
@@ -81,6 +84,10 @@ impl Group {
         }
 
         let mut state = self.state.lock();
+        if state.tables > 1 {
+            // The line of that lacks the entry, and fitted when it was loaded.
+            return Err(refuse(format_args!("{OTHER_TABLE}"), EBUSY));
+        }
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let next = table.with_added(new).map_err(|error| match error {
             AddError::NoMemory => ENOMEM,
@@ -91,8 +98,11 @@ impl Group {
         })?;
         let next = KBox::new(next, GFP_KERNEL)?;
         state.added.reserve(1, GFP_KERNEL)?;
+        state.is_joined = true;
         drop(state);
-        self.commit(&bound, &homes, next).inspect_err(|error| {
+        let result = self.commit(&bound, &homes, next);
+        self.state.lock().is_joined = false;
+        result.inspect_err(|error| {
             let errno = error.to_errno();
             refuse(format_args!("not added: error {errno}"), *error);
         })?;

@@ -6,6 +6,7 @@
 use super::Group;
 use crate::{
     dm::DeviceNumber,
+    log,
     members::Members,
     start,
     svol_core::table_line::TableLine, //
@@ -15,7 +16,8 @@ use kernel::prelude::*;
 impl Group {
     /// Checks a line against what is known of the group, if it is in use: a resume that is refused would leave
     /// all its volumes waiting. What disks hold is looked at by the resume, and what may have changed by then is
-    /// looked at again. Called by the constructor; sleeps for I/O, without a lock.
+    /// looked at again. Called by the constructor, when the table counts already: from then on no entry joins or
+    /// leaves the group. Sleeps for I/O, without a lock.
     ///
     /// # Errors
     ///
@@ -23,6 +25,11 @@ impl Group {
     #[inline(never)]
     pub(crate) fn check_line(&self, line: &TableLine<DeviceNumber>, members: &Members) -> Result {
         let state = self.state.lock();
+        if state.leaving.is_some() || state.is_joined {
+            drop(state);
+            log::notice!(line.group, "an entry joins or leaves the group just now");
+            return Err(EAGAIN);
+        }
         let known = match &state.table {
             Some(table) if *table.id() == line.group => table.metadata().as_read_again()?,
             _ => return Ok(()),

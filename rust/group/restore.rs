@@ -45,7 +45,7 @@ impl Group {
     }
 
     /// Takes a disk back that had failed, as a spare, or to be filled for its own volume; an increments
-    /// volume is in use a moment later. Sleeps for I/O of the metadata and of that device.
+    /// volume is in use a moment later, if a start from what is on disk can be expected to succeed. Sleeps for I/O of the metadata and of that device.
     ///
     /// # Errors
     ///
@@ -104,6 +104,15 @@ impl Group {
         self.commit(&bound, &homes, next)?;
         if let Some(volume) = bound.volumes.get(entry) {
             volume.stats.forget_errors();
+        }
+        if is_store && !self.awaits_store(&bound.members) {
+            // The line that is live does not fit any more, or another increments volume can't be written: a
+            // start would be refused, and all volumes would wait.
+            log::info!(
+                self.name(),
+                "increments {lid}: taken back, in use after the next load of the group's table"
+            );
+            return Ok(());
         }
         if is_store {
             log::info!(self.name(), "increments {lid}: taken back");

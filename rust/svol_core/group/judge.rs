@@ -88,6 +88,14 @@ impl GroupTable {
             .map(|(entry, _)| entry)
     }
 
+    /// Whether the group could begin anew with the line that is live, which has so many entries, as far as
+    /// that is known here: the group still consists of them, and all increments volumes in use can be written.
+    pub fn may_begin_anew(&self, entries: usize) -> bool {
+        let all = self.volumes().iter().enumerate();
+        let mut is_in_line = all.map(|(entry, volume)| (entry < entries) != volume.state.removed);
+        is_in_line.all(|fits| fits) && !self.has_kept_store()
+    }
+
     /// Whether the increments volume of this entry is one of them.
     pub fn is_awaited_store(&self, entry: usize) -> bool {
         self.awaited_stores().any(|awaited| awaited == entry)

@@ -294,6 +294,25 @@ mod tests {
     }
 
     #[test]
+    fn whether_a_table_may_begin_anew() -> Test {
+        let table = active(FIGURE_9)?;
+        let entries = table.volumes().len();
+        assert!(table.may_begin_anew(entries));
+        // The line that is live lacks the one, and has the other that the group has no more.
+        let joined = added(&table, "C9", Attr::Ro, Some("DLV2"), false)?.map_err(|_| Failed)?;
+        assert!(!joined.may_begin_anew(entries));
+        let left = table.with_removed(&id("S0")?).map_err(|_| Failed)?;
+        assert!(!left.may_begin_anew(entries));
+        // It joined, and left again.
+        let over = joined.with_removed(&id("C9")?).map_err(|_| Failed)?;
+        assert!(over.may_begin_anew(entries));
+        // A start would have to tell the store of an event, and it can't be written.
+        let kept = table.with_kept_store(4, 1)?.ok_or(Failed)?;
+        assert!(!kept.may_begin_anew(entries));
+        Ok(())
+    }
+
+    #[test]
     fn entries_join_the_group() -> Test {
         let table = active(FIGURE_9)?;
         let next = added(&table, "LV3", Attr::Rw, Some("DLV2"), true)?.map_err(|_| Failed)?;

@@ -128,6 +128,37 @@ test_suspended_meanwhile() {
 	assert_data9
 }
 
+# Since the table was loaded, an entry joined the group: its line does not fit any more. Nobody waits for that.
+test_after_the_group_grew() {
+	covered9 8
+	new_disk N9 8
+	dmsetup message G0 0 fail DLV2
+	wait_health DLV2 failed
+	dmsetup message G0 0 add S9 spare "$N9" -
+	G_VOLUMES+=("S9 spare $N9 -")
+	log_mark
+	dmsetup message G0 0 readd DLV2
+	assert_logged 'increments DLV2: taken back, in use after the next load'
+	steps LV2 write:50+100 flush check
+	dmsetup suspend G0
+	dmsetup resume G0
+	steps LV2 write:60+100 flush check
+	read_status
+	assert_status DLV2.health=failed
+	# A line that fitted when it was loaded has to fit when it is resumed.
+	dmsetup load G0 --table "$(dmsetup table G0)"
+	log_mark
+	must_fail dmsetup message G0 0 remove S9
+	assert_logged 'LID S9: another table is loaded for the group'
+	must_fail dmsetup message G0 0 add C9 ro - DLV2
+	assert_logged 'LID C9: another table is loaded for the group'
+	dmsetup suspend G0
+	dmsetup resume G0
+	wait_health DLV2 in-sync
+	wait_protected LV2
+	steps LV2 check
+}
+
 # While it is compared, everything is stopped and started again, also without a warning.
 test_power_cuts_meanwhile() {
 	load_module

@@ -110,9 +110,14 @@ pub(super) fn write_owner(
         let unit_bytes = u64::try_from(UNIT)?;
         let within = usize::try_from(offset.checked_rem(unit_bytes).ok_or(EINVAL)?)?;
         let begin = offset.saturating_sub(u64::try_from(within)?);
-        // Others stand in the same unit.
+        // Others stand in the same unit. Where it can't be read, they are as the other copy has them.
         let mut unit = KVec::from_elem(0u8, UNIT, GFP_KERNEL)?;
-        members.io.read(device, begin >> 9, &mut unit)?;
+        let other = layout::owner_offset(1usize.saturating_sub(copy), record.number);
+        let other = other.saturating_sub(u64::try_from(within)?);
+        members
+            .io
+            .read(device, begin >> 9, &mut unit)
+            .or_else(|_| members.io.read(device, other >> 9, &mut unit))?;
         unit.get_mut(within..)
             .and_then(|rest| rest.first_chunk_mut())
             .map(|place: &mut Sector| *place = sector)

@@ -6,7 +6,10 @@
 //! the store has to learn.
 
 use super::{
-    fail::Failure,
+    fail::{
+        self,
+        Failure, //
+    },
     fill::Fill,
     format,
     full::low_water,
@@ -112,6 +115,8 @@ pub(crate) struct Found {
     pub(super) owners: KVec<Known>,
     /// Owners of which a copy is damaged or older.
     stale_owners: Vec<u16>,
+    /// Owners whose marks are to be written as they are here.
+    stale_marks: Vec<u16>,
     /// It is in use again after it failed: volumes may have left the group meanwhile.
     is_back: bool,
 }
@@ -308,6 +313,7 @@ pub(crate) fn find(
         slots: content.slots,
         owners,
         stale_owners: content.stale_owners,
+        stale_marks: content.stale_marks,
         is_back: table.is_awaited_store(entry),
     })
 }
@@ -372,6 +378,10 @@ impl Source for Reading<'_> {
         Ok(())
     }
 
+    fn is_of_device(error: &Error) -> bool {
+        fail::is_of_device(*error)
+    }
+
     fn note(&mut self, damage: &Damage) {
         log::notice!(self.group, "increments {}: {damage}", self.lid);
     }
@@ -409,7 +419,8 @@ impl Found {
     }
 
     fn bring_up_to(&mut self, members: &Members, events: u64) -> Result {
-        if !self.heal && self.stale_owners.is_empty() && self.header.events == events {
+        let is_whole = self.stale_owners.is_empty() && self.stale_marks.is_empty();
+        if !self.heal && is_whole && self.header.events == events {
             return Ok(());
         }
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
@@ -431,6 +442,16 @@ impl Found {
             }
         }
         self.stale_owners = Vec::new();
+        for number in self.stale_marks.iter() {
+            let mut owners = self.owners.iter();
+            let known = owners.find(|known| known.record.number == *number);
+            if let Some(intents) = known.and_then(|known| known.intents.as_ref()) {
+                let (tag, regions) = (self.header.tag, intents.regions());
+                let is_marked = |region| intents.is_marked(region);
+                write_marks(members, device, tag, *number, regions, is_marked)?;
+            }
+        }
+        self.stale_marks = Vec::new();
         Ok(())
     }
 

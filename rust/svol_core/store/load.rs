@@ -58,6 +58,12 @@ pub trait Source {
     /// The range can't be read.
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Self::Error>;
 
+    /// Whether an error is one of the device: what can't be read there may stand elsewhere. Otherwise it says
+    /// nothing of it.
+    fn is_of_device(_error: &Self::Error) -> bool {
+        true
+    }
+
     /// Something is damaged, and nothing is lost by that.
     fn note(&mut self, damage: &Damage);
 
@@ -194,6 +200,9 @@ pub struct Content {
     pub owners: Vec<Known>,
     /// The numbers of owners of which a copy has to be written again, before the next change.
     pub stale_owners: Vec<u16>,
+    /// The numbers of owners whose marks have to be written again: some were not readable, so that they are
+    /// set, and nobody knows whether the device has them so.
+    pub stale_marks: Vec<u16>,
 }
 
 impl Content {
@@ -212,6 +221,7 @@ impl Content {
             slots: Slots::new(layout.slots())?,
             owners: Vec::new(),
             stale_owners: Vec::new(),
+            stale_marks: Vec::new(),
         };
         content.read_owners(header, layout, source)?;
         content.read_entries(header, layout, source)?;
@@ -227,17 +237,16 @@ impl Content {
     ) -> Result<(), LoadError<S::Error>> {
         let mut tables = Vec::try_with_capacity(COPIES)?;
         for copy in 0..COPIES {
-            let mut table = Vec::try_zeroed(OWNER_TABLE_BYTES)?;
-            source
-                .read(owner_offset(copy, 0), &mut table)
-                .map_err(LoadError::Source)?;
-            tables.try_push(table)?;
+            tables.try_push(Table::read(copy, source)?)?;
         }
         for number in 1..OWNERS {
-            let at = usize::from(number).saturating_mul(SECTOR_BYTES);
-            let sector =
-                |copy: usize| -> Option<&Sector> { tables.get(copy)?.get(at..)?.first_chunk() };
-            self.read_owner(header, layout, number, [sector(0), sector(1)], source)?;
+            let sector = |copy: usize| -> Option<&Sector> { tables.get(copy)?.sector(number) };
+            let copies = [sector(0), sector(1)];
+            if copies == [None; COPIES] {
+                let error = tables.iter_mut().find_map(|table| table.error.take());
+                return Err(error.map_or_else(|| AllocError.into(), LoadError::Source));
+            }
+            self.read_owner(header, layout, number, copies, source)?;
         }
         Ok(())
     }
@@ -251,23 +260,37 @@ impl Content {
         copies: [Option<&Sector>; COPIES],
         source: &mut S,
     ) -> Result<(), LoadError<S::Error>> {
-        let chosen = OwnerRecord::choose(copies, header.tag, number)
-            .map_err(|error| LoadError::Damage(Damage::Owner { number, error }))?;
+        let chosen = match OwnerRecord::choose(copies, header.tag, number) {
+            // Nobody relies on an owner before both copies have it.
+            Err(PairError::Lost(
+                [SectorError::Blank, SectorError::Unreadable]
+                | [SectorError::Unreadable, SectorError::Blank],
+            )) => None,
+            other => other.map_err(|error| LoadError::Damage(Damage::Owner { number, error }))?,
+        };
         let Some(chosen) = chosen else {
             return Ok(());
         };
         if chosen.copies.iter().any(|state| state.wants_rewrite()) {
             self.stale_owners.try_push(number)?;
         }
-        for (copy, state) in (0..).zip(chosen.copies).filter(|(_, s)| s.is_damage()) {
+        // Those that can't be read were noted.
+        let is_news = |state: &CopyState| {
+            state.is_damage() && *state != CopyState::Damaged(SectorError::Unreadable)
+        };
+        for (copy, state) in (0..).zip(chosen.copies).filter(|(_, s)| is_news(s)) {
             let offset = owner_offset(copy, number);
             source.note(&Damage::OwnerCopy { offset, state });
         }
         let (map, intents) = match &chosen.value.owner {
-            Some(owner) => (
-                Some(BlockMap::new(owner.sectors, layout.block_shift())?),
-                read_intents(header.tag, number, owner, source)?,
-            ),
+            Some(owner) => {
+                let (intents, is_whole) = read_intents(header.tag, number, owner, source)?;
+                if !is_whole {
+                    self.stale_marks.try_push(number)?;
+                }
+                let map = BlockMap::new(owner.sectors, layout.block_shift())?;
+                (Some(map), intents)
+            }
             None => (None, None),
         };
         self.owners.try_push(Known {
@@ -346,28 +369,98 @@ impl Content {
     }
 }
 
-/// The marks of an owner. A damaged sector marks all its regions.
+/// A copy of the owner table.
+struct Table<E> {
+    sectors: Vec<u8>,
+    /// A bit for each of its units that can't be read.
+    lost: u64,
+    /// Why, of the last one of them.
+    error: Option<E>,
+}
+
+/// The unit in which a copy of the owner table is read if it can't be as a whole, in bytes.
+const UNIT_BYTES: usize = 4096;
+
+impl<E> Table<E> {
+    /// Reads what can be read of a copy.
+    #[inline(never)]
+    fn read<S: Source<Error = E>>(copy: usize, source: &mut S) -> Result<Self, LoadError<E>>
+    where
+        E: From<AllocError>,
+    {
+        let mut table = Self {
+            sectors: Vec::try_zeroed(OWNER_TABLE_BYTES)?,
+            lost: 0,
+            error: None,
+        };
+        let begin = owner_offset(copy, 0);
+        match source.read(begin, &mut table.sectors) {
+            Err(error) if S::is_of_device(&error) => (),
+            other => return other.map(|()| table).map_err(LoadError::Source),
+        }
+        let mut offset = begin;
+        for (unit, bytes) in (0u32..).zip(table.sectors.chunks_exact_mut(UNIT_BYTES)) {
+            match source.read(offset, bytes) {
+                Err(error) if S::is_of_device(&error) => {
+                    table.lost |= 1u64.wrapping_shl(unit);
+                    table.error = Some(error);
+                    let state = CopyState::Damaged(SectorError::Unreadable);
+                    source.note(&Damage::OwnerCopy { offset, state });
+                }
+                other => other.map_err(LoadError::Source)?,
+            }
+            offset = offset.saturating_add(bytes.len().try_into().unwrap_or(u64::MAX));
+        }
+        Ok(table)
+    }
+
+    /// The sector of an owner, if it can be read.
+    fn sector(&self, number: u16) -> Option<&Sector> {
+        let at = usize::from(number).checked_mul(SECTOR_BYTES)?;
+        let unit = u32::try_from(at.checked_div(UNIT_BYTES)?).ok()?;
+        match self.lost.checked_shr(unit)? & 1 {
+            0 => self.sectors.get(at..)?.first_chunk(),
+            _ => None,
+        }
+    }
+}
+
+// A bit for each unit.
+const _: () = assert!(OWNER_TABLE_BYTES <= UNIT_BYTES * 64);
+
+/// The marks of an owner, and whether all were found. A damaged sector marks all its regions.
 #[inline(never)]
 fn read_intents<S: Source>(
     tag: u64,
     number: u16,
     owner: &Owner,
     source: &mut S,
-) -> Result<Option<Intents>, LoadError<S::Error>> {
+) -> Result<(Option<Intents>, bool), LoadError<S::Error>> {
     let Some(shift) = owner.region_shift else {
-        return Ok(None);
+        return Ok((None, true));
     };
+    let mut is_whole = true;
     let intents = Intents::new(owner.regions(), shift)?;
     let mut buffer = Vec::try_zeroed(INTENT_BYTES)?;
-    source
-        .read(intent_offset(number, 0), &mut buffer)
-        .map_err(LoadError::Source)?;
+    let offset = intent_offset(number, 0);
+    let is_read = match source.read(offset, &mut buffer) {
+        Err(error) if S::is_of_device(&error) => {
+            let error = SectorError::Unreadable;
+            source.note(&Damage::Intents { offset, error });
+            false
+        }
+        other => other.map(|()| true).map_err(LoadError::Source)?,
+    };
     for (index, sector) in (0u16..).zip(buffer.chunks_exact(SECTOR_BYTES)) {
         let Some(sector) = sector.first_chunk() else {
             continue;
         };
-        let checked = intent::check(sector, tag, number, index);
-        if let Err(error) = checked {
+        let checked = match is_read {
+            true => intent::check(sector, tag, number, index),
+            false => Err(SectorError::Unreadable),
+        };
+        is_whole &= checked.is_ok();
+        if let (true, Err(error)) = (is_read, checked) {
             let offset = intent_offset(number, index);
             source.note(&Damage::Intents { offset, error });
         }
@@ -382,5 +475,5 @@ fn read_intents<S: Source>(
             }
         }
     }
-    Ok(Some(intents))
+    Ok((Some(intents), is_whole))
 }

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Stores that are read from devices with bad sectors: what has a second copy, or can be done without, is no
+//! reason to refuse them.
+
+mod common;
+
+use common::id;
+use svol_core::{
+    env::AllocError,
+    svol_core::store::{
+        entries, intent, layout, Content, Damage, Header, Layout, LoadError, Owner, OwnerRecord,
+        Phase, Sector, Source, SECTOR_BYTES,
+    },
+};
+
+const TAG: u64 = 77;
+const BLOCK: u32 = 8;
+const UNIT: u64 = 4096;
+/// Of volumes: three regions.
+const SECTORS: u64 = 3 << 11;
+
+#[derive(Debug, PartialEq)]
+enum Error {
+    Memory,
+    Device,
+}
+
+impl From<AllocError> for Error {
+    fn from(_: AllocError) -> Self {
+        Self::Memory
+    }
+}
+
+/// A device in memory; some units of it can't be read.
+struct Device {
+    bytes: Vec<u8>,
+    bad: Vec<u64>,
+    /// What a read of those gives.
+    error: fn() -> Error,
+    notes: Vec<Damage>,
+}
+
+impl Source for Device {
+    type Error = Error;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let range = offset..offset + buffer.len() as u64;
+        if self.bad.iter().any(|bad| range.contains(bad)) {
+            return Err((self.error)());
+        }
+        buffer.copy_from_slice(&self.bytes[range.start as usize..range.end as usize]);
+        Ok(())
+    }
+
+    fn is_of_device(error: &Error) -> bool {
+        *error == Error::Device
+    }
+
+    fn note(&mut self, damage: &Damage) {
+        self.notes.push(*damage);
+    }
+}
+
+fn layout() -> Layout {
+    Layout::new(BLOCK, layout::min_device_sectors(BLOCK)).unwrap()
+}
+
+fn header() -> Header {
+    Header {
+        tag: TAG,
+        uuid: [1; 16],
+        group: id("G0"),
+        lid: id("D0"),
+        sequence: 1,
+        events: 1,
+        base_generation: 1,
+        sectors: SECTORS,
+        block_sectors: BLOCK,
+        used_sectors: layout().used_sectors(),
+        segments: 1,
+        phase: Phase::Active,
+    }
+}
+
+impl Device {
+    /// One that is whole, with the owners 1 to 9, which are in two units of the table. None has marks.
+    fn new() -> Self {
+        let mut device = Self {
+            bytes: vec![0; layout().used_sectors() as usize * SECTOR_BYTES],
+            bad: Vec::new(),
+            error: || Error::Device,
+            notes: Vec::new(),
+        };
+        for number in 1..10 {
+            let record = OwnerRecord {
+                number,
+                sequence: 5,
+                owner: Some(Owner {
+                    lid: id(&format!("V{number}")),
+                    base_generation: 1,
+                    sectors: SECTORS,
+                    removing: false,
+                    region_shift: Some(11),
+                }),
+            };
+            for copy in 0..2 {
+                let sector = device.sector(layout::owner_offset(copy, number));
+                assert!(record.encode(TAG, sector));
+            }
+            for index in 0..layout::INTENT_SECTORS {
+                let sector = device.sector(layout::intent_offset(number, index));
+                intent::format(sector, TAG, number, index);
+            }
+        }
+        for number in 0..layout::SEGMENT_ENTRY_SECTORS {
+            let sector = device.sector(layout().entry_offset(number));
+            entries::format(sector, TAG, number);
+        }
+        device
+    }
+
+    fn sector(&mut self, offset: u64) -> &mut Sector {
+        self.bytes[offset as usize..].first_chunk_mut().unwrap()
+    }
+
+    fn load(&mut self) -> Result<Content, LoadError<Error>> {
+        Content::load(&header(), &layout(), self)
+    }
+}
+
+fn refused(result: Result<Content, LoadError<Error>>) -> LoadError<Error> {
+    result.err().expect("it is not to be used")
+}
+
+#[test]
+fn what_is_whole_is_read() {
+    let mut device = Device::new();
+    let content = device.load().unwrap();
+    assert_eq!(content.owners.len(), 9);
+    assert!(content.stale_owners.is_empty() && content.stale_marks.is_empty());
+    assert!(device.notes.is_empty());
+}
+
+#[test]
+fn the_other_copy_of_the_owners_counts() {
+    for copy in 0..2 {
+        for (unit, stale) in [(0, &[1, 2, 3, 4, 5, 6, 7][..]), (1, &[8, 9]), (31, &[])] {
+            let mut device = Device::new();
+            device.bad = vec![layout::owner_offset(copy, 0) + unit * UNIT];
+            let content = device.load().unwrap();
+            assert_eq!(content.owners.len(), 9);
+            assert_eq!(content.stale_owners[..], *stale);
+            let offset = device.bad[0];
+            assert!(
+                matches!(device.notes[..], [Damage::OwnerCopy { offset: at, .. }] if at == offset)
+            );
+        }
+    }
+}
+
+#[test]
+fn bad_sectors_of_both_copies() {
+    let mut device = Device::new();
+    let unit = |copy, unit: u64| layout::owner_offset(copy, 0) + unit * UNIT;
+    device.bad = vec![unit(0, 0), unit(1, 1), unit(1, 7)];
+    assert_eq!(device.load().unwrap().owners.len(), 9);
+    device.bad.push(unit(0, 7));
+    assert_eq!(refused(device.load()), LoadError::Source(Error::Device));
+}
+
+#[test]
+fn marks_that_cannot_be_read_are_all_set() {
+    let mut device = Device::new();
+    device.bad = vec![layout::intent_offset(3, 0)];
+    let content = device.load().unwrap();
+    for owner in content.owners.iter() {
+        let intents = owner.intents.as_ref().unwrap();
+        let marks = (0..intents.regions()).filter(|region| intents.is_marked(*region));
+        let expected = if owner.record.number == 3 { 3 } else { 0 };
+        assert_eq!(marks.count(), expected);
+    }
+    assert_eq!(content.stale_marks[..], [3]);
+    assert!(matches!(device.notes[..], [Damage::Intents { .. }]));
+}
+
+#[test]
+fn memory_that_runs_out_says_nothing_of_the_device() {
+    for bad in [layout::owner_offset(0, 0), layout::intent_offset(3, 0)] {
+        let mut device = Device::new();
+        device.bad = vec![bad];
+        device.error = || Error::Memory;
+        assert_eq!(refused(device.load()), LoadError::Source(Error::Memory));
+        assert!(device.notes.is_empty());
+    }
+}

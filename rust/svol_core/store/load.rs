@@ -102,6 +102,13 @@ pub enum Damage {
         /// What is wrong with it.
         error: SectorError,
     },
+    /// A sector of entries does not count, behind the last slot of the device: there are none.
+    NoEntries {
+        /// Where it is, in bytes.
+        offset: u64,
+        /// What is wrong with it.
+        error: SectorError,
+    },
     /// An entry makes no sense among the others.
     Entry {
         /// Where its sector is, in bytes.
@@ -140,6 +147,12 @@ impl fmt::Display for Damage {
                 )
             }
             Self::Entries { offset, error } => write!(f, "entries at byte {offset}: {error}"),
+            Self::NoEntries { offset, error } => {
+                write!(
+                    f,
+                    "entries at byte {offset}: {error}; of slots that the device has not"
+                )
+            }
             Self::Entry {
                 offset,
                 slot,
@@ -320,8 +333,13 @@ impl Content {
                 let Some(sector) = sector.first_chunk() else {
                     continue;
                 };
-                entries::check(sector, header.tag, number, mask)
-                    .map_err(|error| LoadError::Damage(Damage::Entries { offset, error }))?;
+                if let Err(error) = entries::check(sector, header.tag, number, mask) {
+                    if slot_of_entry(number, 0) < layout.slots() {
+                        return Err(LoadError::Damage(Damage::Entries { offset, error }));
+                    }
+                    source.note(&Damage::NoEntries { offset, error });
+                    continue;
+                }
                 for (index, record) in entries::records(sector) {
                     let slot = slot_of_entry(number, index);
                     self.take_entry(slot, &record)?.map_err(|error| {

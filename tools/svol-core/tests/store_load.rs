@@ -194,3 +194,23 @@ fn memory_that_runs_out_says_nothing_of_the_device() {
         assert!(device.notes.is_empty());
     }
 }
+
+#[test]
+fn damage_behind_the_last_slot_is_none() {
+    // There are 16 slots: all their entries are in the first sector.
+    for (number, is_lost) in [(0, true), (1, false), (127, false)] {
+        let mut device = Device::new();
+        let offset = layout().entry_offset(number);
+        device.sector(offset)[100] ^= 1;
+        match is_lost {
+            true => assert!(matches!(
+                refused(device.load()),
+                LoadError::Damage(Damage::Entries { offset: at, .. }) if at == offset
+            )),
+            false => {
+                assert_eq!(device.load().unwrap().owners.len(), 9);
+                assert!(matches!(device.notes[..], [Damage::NoEntries { .. }]));
+            }
+        }
+    }
+}

@@ -486,7 +486,8 @@ impl Group {
         let state = self.state.lock();
         let table = state.table.as_ref();
         table.is_some_and(|table| {
-            let mut awaited = table.awaited_stores();
+            // Also one that failed before it ever held a store.
+            let mut awaited = Iterator::chain(table.awaited_stores(), table.new_stores());
             table.may_begin_anew(members.disks.len())
                 && awaited.any(|entry| members.disk(entry).is_some())
         })

@@ -217,7 +217,9 @@ pub(crate) fn find_again(
     entry: usize,
 ) -> Result<Option<Header>> {
     let (_, expected, probe) = look(members, table, entry, table.head().events)?;
-    let failed_at = table.volume(entry).map(|volume| volume.failed_at);
+    // One that failed before it ever held a store has nothing that could be needed.
+    let volume = table.volume(entry).filter(|volume| volume.state.formatted);
+    let failed_at = volume.map(|volume| volume.failed_at);
     let failed_at = failed_at.filter(|_| table.is_needed_store(entry));
     let plan = judge_again(&probe, &expected, failed_at).map_err(report(table, &expected))?;
     header_to_make(table, &expected, &probe, plan)

@@ -152,12 +152,13 @@ impl GroupTable {
                 if volume.attr != Attr::Increments || !is_open(entry) {
                     continue;
                 }
-                if mark(&mut volume.state, DiskEvent::Opened) {
+                let state = &mut volume.state;
+                if mark(state, DiskEvent::Opened) || mark(state, DiskEvent::HasStore) {
+                    // A new one may have failed before it ever held a store.
                     enter(volume, Event::Readded, None);
                     volume.failed_at = 0;
                     any = true;
                 }
-                any |= mark(&mut volume.state, DiskEvent::HasStore);
             }
             any
         })

@@ -293,6 +293,36 @@ mod tests {
         }))
     }
 
+    /// It was added, and its device was not there when the table was loaded.
+    #[test]
+    fn a_store_that_failed_before_it_was_made() -> Test {
+        let table = active(FIGURE_9)?;
+        let table = added(&table, "D3", Attr::Increments, None, true)?.map_err(|_| Failed)?;
+        let table = added(&table, "C1", Attr::Ro, Some("D3"), false)?.map_err(|_| Failed)?;
+        const WITHOUT: &str = "G0 128 2 /m0 /m1 7 LV0 ro /sda - LV1 ro /sdb - \
+            LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments /sde - D3 increments - - C1 ro - D3";
+        const WITH: &str = "G0 128 2 /m0 /m1 7 LV0 ro /sda - LV1 ro /sdb - \
+            LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments /sde - D3 increments /sdf - C1 ro - D3";
+        let (table, _) = bind(WITHOUT, table.metadata().try_clone()?)?;
+        assert_eq!(health(&table, 5), Some(Health::Failed));
+        assert!(table.view(6).is_some_and(|view| view.reads == Home::Base));
+        let (table, _) = bind(WITH, table.metadata().try_clone()?)?;
+        assert_eq!(health(&table, 5), Some(Health::Failed));
+        assert!(table.new_stores().next().is_none());
+
+        let table = table.with_readded(5)?.ok_or(Failed)?;
+        assert!(table.new_stores().eq([5]));
+        let table = table.with_stores_back(|entry| entry == 5)?.ok_or(Failed)?;
+        assert!(table.metadata().check().is_ok());
+        assert_eq!(health(&table, 5), Some(Health::InSync));
+        assert!(table.volume(5).is_some_and(|store| store.failed_at == 0));
+        assert!(table
+            .view(6)
+            .is_some_and(|view| view == VolumeView::DIVERTED));
+        assert_eq!(table.state(), GroupState::Clean);
+        Ok(())
+    }
+
     #[test]
     fn whether_a_table_may_begin_anew() -> Test {
         let table = active(FIGURE_9)?;

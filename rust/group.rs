@@ -532,7 +532,7 @@ impl Group {
                 return Ok(());
             };
             let mut next = KBox::new(next, GFP_KERNEL)?;
-            commit_and_tell(bound, homes, &mut next)?;
+            commit_and_tell(bound, homes, &mut next, table.head().events)?;
             if let Some(volume) = bound.volumes.get(entry) {
                 log::warning!(
                     next.id(),
@@ -872,14 +872,15 @@ impl Group {
 
     /// Commits a table and puts it in the place of the old one; under `commits`.
     fn commit(&self, bound: &Bound, homes: &Homes, mut next: KBox<GroupTable>) -> Result {
-        commit_and_tell(bound, homes, &mut next).inspect_err(|error| {
+        let known = self.state.lock().events.unwrap_or(0);
+        commit_and_tell(bound, homes, &mut next, known).inspect_err(|error| {
             if *error == EIO {
                 self.take_back(bound, homes, &next);
             }
         })?;
         // What is not on record now is with the next change.
         if let Ok(Some(mut told)) = with_told_stores(bound, &next) {
-            if commit_and_tell(bound, homes, &mut told).is_ok() {
+            if commit_and_tell(bound, homes, &mut told, next.head().events).is_ok() {
                 next = told;
             }
         }
@@ -1130,9 +1131,9 @@ fn link(table: &GroupTable, stores: &[Pin<KBox<Worker<Store>>>], entry: usize) -
     })
 }
 
-/// Commits a table, and tells the stores; under `commits`.
-fn commit_and_tell(bound: &Bound, homes: &Homes, next: &mut GroupTable) -> Result {
-    metadata::commit(&bound.members, homes, next)?;
+/// Commits a table, and tells the stores, which were told of the event `told` last; under `commits`.
+fn commit_and_tell(bound: &Bound, homes: &Homes, next: &mut GroupTable, told: u64) -> Result {
+    metadata::commit(&bound.members, homes, next, told)?;
     bound.note_events(next);
     Ok(())
 }

@@ -104,16 +104,22 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe, Alloc
 /// Writes a table's metadata to all live copies; the table has it as it is on disk then. Sleeps for I/O.
 ///
 /// A copy that has no device, or can't be written, is recorded as lost in the others: twice, so
-/// that both slots say so. This is the only place where that happens.
+/// that both slots say so. This is the only place where that happens. `told` is the event count that the stores
+/// were told last: see [`Metadata::lose_copy`].
 ///
 /// # Errors
 ///
 /// `EIO` if no live copy is left: nobody knows then which state the devices hold, and
 /// [`GroupTable::instead_of`] this table is to be committed; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be written down.
 /// The state of the table stays as it was.
-pub(crate) fn commit(members: &Members, homes: &Homes, table: &mut GroupTable) -> Result {
+pub(crate) fn commit(
+    members: &Members,
+    homes: &Homes,
+    table: &mut GroupTable,
+    told: u64,
+) -> Result {
     let mut metadata = table.metadata().try_clone()?;
-    let result = commit_metadata(members, homes, &mut metadata);
+    let result = commit_metadata(members, homes, &mut metadata, told);
     match result {
         Ok(()) => table.set_metadata(metadata),
         Err(_) => table.set_sequence(metadata.head.sequence),
@@ -122,12 +128,17 @@ pub(crate) fn commit(members: &Members, homes: &Homes, table: &mut GroupTable) -
 }
 
 #[inline(never)]
-fn commit_metadata(members: &Members, homes: &Homes, metadata: &mut Metadata) -> Result {
+fn commit_metadata(
+    members: &Members,
+    homes: &Homes,
+    metadata: &mut Metadata,
+    told: u64,
+) -> Result {
     // The state is to be written once more, as the next generation.
     let mut again = false;
     for copy in live_copies(metadata) {
         if homes.device(members, copy).is_none() {
-            lose(metadata, copy)?;
+            lose(metadata, copy, told)?;
             again = true;
         }
     }
@@ -137,7 +148,7 @@ fn commit_metadata(members: &Members, homes: &Homes, metadata: &mut Metadata) ->
                 lost: Some(copy),
                 any,
             } => {
-                lose(metadata, copy)?;
+                lose(metadata, copy, told)?;
                 if any {
                     // Otherwise the sequence stays: the next one would overwrite the last good
                     // generation of the other copy.
@@ -159,9 +170,9 @@ fn live_copies(metadata: &Metadata) -> impl Iterator<Item = usize> {
     (0..copies.count()).filter(move |copy| copies.state(*copy) == Some(CopyState::Live))
 }
 
-fn lose(metadata: &mut Metadata, copy: usize) -> Result {
+fn lose(metadata: &mut Metadata, copy: usize, told: u64) -> Result {
     // All are live that this is asked for, so that only the last one can't be lost.
-    metadata.lose_copy(copy).then_some(()).ok_or(EIO)
+    metadata.lose_copy(copy, told).then_some(()).ok_or(EIO)
 }
 
 /// What became of one round of writing.

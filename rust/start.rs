@@ -200,7 +200,8 @@ fn initialise(
     for copy in 0..line.meta.len() {
         metadata::write_copy(members, &homes, copy, &claim)?;
     }
-    let table = commit(members, &homes, table)?;
+    // There are no stores yet.
+    let table = commit(members, &homes, table, 0)?;
     let (table, stores) = activate(members, &homes, &table, headers, samples)?;
     log::info!(line.group, "new group of {} entries", line.volumes.len());
     Ok(Started {
@@ -240,7 +241,8 @@ fn activate(
         let disk = members.disk(entry).ok_or(ENXIO)?;
         store::make(members, &disk.device, header)?;
     }
-    let table = commit(members, homes, boxed(table.activated(samples)?)?)?;
+    let told = table.head().events;
+    let table = commit(members, homes, boxed(table.activated(samples)?)?, told)?;
     let mut stores = find_stores(&table, members, table.head().events, true)?;
     note_events(&mut stores, members, &table)?;
     Ok((table, stores))
@@ -317,9 +319,10 @@ fn take_back(
         entries.push((entry, is_new), GFP_KERNEL)?;
     }
     note_events(stores, members, &table)?;
+    let told = table.head().events;
     let table =
         match table.with_stores_back(|entry| entries.iter().any(|(back, _)| *back == entry))? {
-            Some(next) => commit(members, homes, boxed(next)?)?,
+            Some(next) => commit(members, homes, boxed(next)?, told)?,
             None => table,
         };
     for (entry, is_new) in entries {
@@ -442,9 +445,9 @@ fn resume(
         }
     }
     if changed {
-        table = commit(members, &homes, table)?;
+        table = commit(members, &homes, table, known)?;
     } else if lost || plan.heal {
-        table = commit(members, &homes, boxed(table.recommitted()?)?)?;
+        table = commit(members, &homes, boxed(table.recommitted()?)?, known)?;
     }
     if !back.is_empty() {
         table = take_back(members, &homes, table, &mut stores, back)?;
@@ -457,7 +460,8 @@ fn resume(
         for _ in 0..OPENINGS {
             openings = openings.saturating_add(1);
             note_events(&mut stores, members, &table)?;
-            table = commit(members, &homes, boxed(table.opened()?)?)?;
+            let told = table.head().events;
+            table = commit(members, &homes, boxed(table.opened()?)?, told)?;
         }
         note_events(&mut stores, members, &table)?;
     }
@@ -599,8 +603,9 @@ fn commit(
     members: &Members,
     homes: &Homes,
     mut table: KBox<GroupTable>,
+    told: u64,
 ) -> Result<KBox<GroupTable>> {
-    metadata::commit(members, homes, &mut table)?;
+    metadata::commit(members, homes, &mut table, told)?;
     Ok(table)
 }
 

@@ -16,6 +16,7 @@
 mod filling;
 
 use super::{
+    commit_and_tell,
     protect,
     Group, //
 };
@@ -32,10 +33,7 @@ use crate::{
     env::Word,
     errors, log,
     members::EntryCell,
-    metadata::{
-        self,
-        Homes, //
-    },
+    metadata::Homes,
     overlay::Place,
     svol_core::{
         attr::Attr,
@@ -599,7 +597,8 @@ impl Group {
             // From the beginning on; and the metadata must not say otherwise later.
             if let Some(next) = table.with_cursor(entry, 0)? {
                 let mut next = KBox::new(next, GFP_KERNEL)?;
-                metadata::commit(&bound.members, homes, &mut next)?;
+                // No event, but that a copy may be lost.
+                commit_and_tell(bound, homes, &mut next, table.head().events)?;
                 table = next;
             }
             place.owner().restart_fill();

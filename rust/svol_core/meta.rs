@@ -373,13 +373,19 @@ impl Metadata {
     /// Records that metadata copy `copy`, counting from 0, is lost: a change of state, to be
     /// committed twice (see [writing](self#writing)). Returns whether it is news; nothing changes
     /// if that is known, or there is no such copy, or it is the last one.
-    pub fn lose_copy(&mut self, copy: usize) -> bool {
+    ///
+    /// `told` is the event count that the increments volumes were told last. It never rises by more than one
+    /// before they are told again, or a crash would make them old ones: if this is found while another
+    /// change is written down, both are the same event.
+    pub fn lose_copy(&mut self, copy: usize, told: u64) -> bool {
         let copies = self.head.copies.with(copy, CopyState::Lost);
         if copies == self.head.copies || copies.live_count() == 0 {
             return false;
         }
         self.head.copies = copies;
-        self.head.events = self.head.events.saturating_add(1);
+        if self.head.events <= told {
+            self.head.events = self.head.events.saturating_add(1);
+        }
         true
     }
 

@@ -457,7 +457,7 @@ impl Group {
         mut next: KBox<GroupTable>,
     ) -> Result {
         let events = next.head().events;
-        metadata::commit(&bound.members, homes, &mut next)?;
+        metadata::commit(&bound.members, homes, &mut next, events)?;
         let now = next.head().events;
         if now != events {
             // A copy was lost.

@@ -730,12 +730,17 @@ mod tests {
     fn lost_metadata_copies() -> Test {
         let mut metadata = metadata(FIGURE_9)?;
         let events = metadata.head.events;
-        assert!(!metadata.lose_copy(2));
-        assert!(metadata.lose_copy(0));
+        assert!(!metadata.lose_copy(2, events));
+        let mut changed = metadata.try_next()?;
+        changed.head.events += 1;
+        assert!(metadata.lose_copy(0, events));
         assert_eq!(metadata.head.events, events + 1);
-        assert!(!metadata.lose_copy(0));
+        // Found while something else is an event.
+        assert!(changed.lose_copy(0, events));
+        assert_eq!(changed.head.events, events + 1);
+        assert!(!metadata.lose_copy(0, events));
         // The last one stays.
-        assert!(!metadata.lose_copy(1));
+        assert!(!metadata.lose_copy(1, events));
         assert_eq!(metadata.head.events, events + 1);
 
         let (table, changed) = bind(FIGURE_9, metadata)?;

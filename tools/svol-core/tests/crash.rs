@@ -110,11 +110,15 @@ struct Life {
     effective: Option<Metadata>,
     /// The generation that is being committed.
     pending: Option<Metadata>,
+    /// The event count that the stores were told last.
+    told: u64,
 }
 
 impl Life {
     fn commit(&mut self, metadata: Metadata, power: &mut Power) -> Result<(), Crashed> {
         self.pending = Some(metadata.try_clone().unwrap());
+        // One that is two events behind would be taken for an old copy.
+        assert!(metadata.head.events <= self.told + 1);
         for (device, copy) in self.devices.iter_mut().zip(&self.copy_of) {
             if metadata.head.copies.state(*copy) == Some(CopyState::Live) {
                 write_copy(device, *copy, &metadata, power)?;
@@ -216,6 +220,7 @@ impl Life {
             }
         }
         assert!(lose.is_none(), "no copy gets lost by a crash");
+        self.told = metadata.head.events;
         self.effective = Some(metadata);
         self.pending = None;
         if resume.heal {
@@ -231,18 +236,19 @@ impl Life {
     fn change(&mut self, change: u8, power: &mut Power) -> Result<(), Crashed> {
         let mut next = self.effective.as_ref().unwrap().try_next().unwrap();
         next.head.events += 1;
-        let copies = next.head.copies;
-        if change == 0 && copies.live_count() == 2 {
-            // A copy fails: recorded in both slots of the other one.
-            next.head.copies = copies.with(1, CopyState::Lost);
-            let again = next.try_next().unwrap();
-            self.commit(next, power)?;
-            return self.commit(again, power);
-        }
         for volume in next.volumes.iter_mut() {
             volume.disk_sectors += u64::from(change);
         }
-        self.commit(next, power)
+        if change == 0 && next.lose_copy(1, self.told) {
+            // A copy fails meanwhile: recorded in both slots of the other one.
+            let again = next.try_next().unwrap();
+            self.commit(next, power)?;
+            self.commit(again, power)?;
+        } else {
+            self.commit(next, power)?;
+        }
+        self.told = self.effective.as_ref().unwrap().head.events;
+        Ok(())
     }
 }
 
@@ -263,6 +269,7 @@ proptest! {
             copy_of: if swapped && copies == 2 { vec![1, 0] } else { (0..copies).collect() },
             effective: None,
             pending: None,
+            told: 0,
         };
         for (number, (power, changes, seed)) in (1..).zip(lives) {
             let _ = life.run(number, &changes, &mut Power(power));
@@ -292,6 +299,7 @@ proptest! {
             copy_of: (0..copies).collect(),
             effective: None,
             pending: None,
+            told: 0,
         };
         prop_assert!(life.run(1, &changes, &mut Power(usize::MAX)).is_ok());
         let device = device.index(copies);

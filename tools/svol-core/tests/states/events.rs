@@ -751,7 +751,8 @@ impl World {
     fn lose_copy(&mut self) -> bool {
         let mut metadata = self.table.metadata().try_clone().unwrap();
         let last = metadata.head.copies.count() - 1;
-        if !metadata.lose_copy(last) {
+        let told = metadata.head.events;
+        if !metadata.lose_copy(last, told) {
             return false;
         }
         self.table.set_metadata(metadata);

@@ -69,6 +69,14 @@ impl Homes {
         self
     }
 
+    /// The same, without the device of a copy: it is to be lost.
+    pub(crate) fn without(mut self, copy: usize) -> Self {
+        if let Some(home) = self.0.get_mut(copy) {
+            *home = None;
+        }
+        self
+    }
+
     /// The device of a copy, counting from 0 in the line.
     pub(crate) fn position(&self, copy: usize) -> Option<usize> {
         self.0.get(copy).copied().flatten()

@@ -124,7 +124,7 @@ pub(crate) fn open(
         if let Some((_, role)) = members.numbers().find(|(n, _)| *n == number) {
             let other = Which { line, role };
             return refuse(
-                c"dev: named before",
+                named_before(attr),
                 EINVAL,
                 format_args!("the same device as {other}"),
             );
@@ -190,6 +190,13 @@ pub(crate) fn open(
         Ok(number)
     })?;
     Ok((opened, members))
+}
+
+fn named_before(attr: Option<Attr>) -> &'static CStr {
+    match attr {
+        None => c"meta dev: named before",
+        Some(_) => c"dev: named before",
+    }
 }
 
 fn busy(attr: Option<Attr>) -> &'static CStr {

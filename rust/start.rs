@@ -198,7 +198,10 @@ fn initialise(
     let homes = Homes::fresh(line.meta.len());
     let claim = Metadata::claim(&table.metadata().identity());
     for copy in 0..line.meta.len() {
-        metadata::write_copy(members, &homes, copy, &claim)?;
+        metadata::write_copy(members, &homes, copy, &claim).inspect_err(|error| {
+            let (device, errno) = (MetaDevice(copy), error.to_errno());
+            log::warning!(line.group, "{device}: write failed: error {errno}");
+        })?;
     }
     // There are no stores yet.
     let table = commit(members, &homes, table, 0)?;
@@ -238,8 +241,7 @@ fn activate(
     samples: env::Vec<samples::Sample>,
 ) -> Result<(KBox<GroupTable>, KVec<Found>)> {
     for (entry, header) in headers {
-        let disk = members.disk(entry).ok_or(ENXIO)?;
-        store::make(members, &disk.device, header)?;
+        make_store(members, table, entry, header)?;
     }
     let told = table.head().events;
     let table = commit(members, homes, boxed(table.activated(samples)?)?, told)?;
@@ -298,7 +300,7 @@ fn find_again(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Opti
 fn take_back(
     members: &Members,
     homes: &Homes,
-    table: KBox<GroupTable>,
+    mut table: KBox<GroupTable>,
     stores: &mut KVec<Found>,
     back: KVec<(usize, Option<Header>)>,
 ) -> Result<KBox<GroupTable>> {
@@ -307,11 +309,20 @@ fn take_back(
         let is_new = table.new_stores().any(|new| new == entry);
         match make_usable(members, &table, entry, header) {
             Ok(found) => stores.push(found, GFP_KERNEL)?,
-            Err(error) if is_new || error == ENOMEM => return Err(error),
+            Err(ENOMEM) => return Err(ENOMEM),
             Err(_) => {
                 // The group goes on as it did before: all volumes wait for this start.
+                let what = if is_new {
+                    "not in use"
+                } else {
+                    "not taken back"
+                };
                 if let Some(volume) = table.volume(entry) {
-                    log::warning!(table.id(), "increments {}: not taken back", volume.lid);
+                    log::warning!(table.id(), "increments {}: {what}", volume.lid);
+                }
+                if is_new {
+                    // Nobody must rely on it.
+                    table = give_up_new(members, homes, table, stores, entry)?;
                 }
                 continue;
             }
@@ -334,6 +345,23 @@ fn take_back(
     Ok(table)
 }
 
+/// Records that the device of a new increments volume failed before it held a store.
+#[inline(never)]
+fn give_up_new(
+    members: &Members,
+    homes: &Homes,
+    table: KBox<GroupTable>,
+    stores: &mut KVec<Found>,
+    entry: usize,
+) -> Result<KBox<GroupTable>> {
+    note_events(stores, members, &table)?;
+    let told = table.head().events;
+    match table.with_failed_disk(entry)? {
+        Some(next) => commit(members, homes, boxed(next)?, told),
+        None => Ok(table),
+    }
+}
+
 /// The store of an entry that failed before, or is new; made before, if it has a header.
 #[inline(never)]
 fn make_usable(
@@ -342,14 +370,23 @@ fn make_usable(
     entry: usize,
     header: Option<Header>,
 ) -> Result<Found> {
-    let disk = members.disk(entry).ok_or(ENXIO)?;
     if let Some(header) = header {
-        store::make(members, &disk.device, header)?;
+        make_store(members, table, entry, header)?;
     }
     let events = table.head().events;
     let mut found = store::find(members, table, entry, events, true)?;
     found.note_events(members, table.id(), events)?;
     Ok(found)
+}
+
+/// Makes the store of an entry; the log says if that fails.
+fn make_store(members: &Members, table: &GroupTable, entry: usize, header: Header) -> Result {
+    let device = &members.disk(entry).ok_or(ENXIO)?.device;
+    let lid = header.lid;
+    store::make(members, device, header).inspect_err(|error| {
+        let errno = error.to_errno();
+        log::warning!(table.id(), "increments {lid}: can't be made: error {errno}");
+    })
 }
 
 /// Tells the stores of the group's event count, after the metadata has it.
@@ -417,7 +454,7 @@ fn resume(
     let known = chosen.head.events;
     let mut openings = 0u64;
 
-    let homes = Homes::planned(&plan.plans);
+    let mut homes = Homes::planned(&plan.plans);
     // After a reset, the devices may still hold what was read from them in their caches. A store
     // must not know of more events than the metadata after a power cut.
     for device in (0..line.meta.len()).filter_map(|device| members.meta_device(device)) {
@@ -434,8 +471,19 @@ fn resume(
         let device = MetaDevice(device);
         match action.action {
             CopyAction::Rewrite => {
-                log::notice!(line.group, "{device}: brought up to date");
-                metadata::write_copy(members, &homes, action.copy, &chosen)?;
+                match metadata::write_copy(members, &homes, action.copy, &chosen) {
+                    Ok(()) => log::notice!(line.group, "{device}: brought up to date"),
+                    Err(ENOMEM) => return Err(ENOMEM),
+                    Err(error) => {
+                        let errno = error.to_errno();
+                        log::warning!(
+                            line.group,
+                            "{device}: write failed: error {errno}; lost, going on without it"
+                        );
+                        homes = homes.without(action.copy);
+                        lost = true;
+                    }
+                }
             }
             CopyAction::Lose => {
                 log::notice!(line.group, "{device}: lost, going on without it");
@@ -679,6 +727,9 @@ fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<sample
             continue;
         };
         expect_same(table, entry, base::compare(members, disk, samples)?)?;
+    }
+    if first.is_none() {
+        log::notice!(table.id(), "init: no volume has a disk with the base image");
     }
     first.map(|(_, samples)| samples).ok_or(EINVAL)
 }

@@ -410,14 +410,20 @@ impl Found {
     ///
     /// Those of the device; the log says which one.
     pub(crate) fn note_events(&mut self, members: &Members, group: &Id, events: u64) -> Result {
-        self.bring_up_to(members, events).inspect_err(|error| {
+        self.bring_up_to(members, events)
+            .inspect_err(|error| self.say_not_written(group, *error))
+    }
+
+    fn say_not_written(&self, group: &Id, error: Error) {
+        // Of too many owners it says so.
+        if error != E2BIG {
+            let errno = error.to_errno();
             log::warning!(
                 group,
-                "increments {}: can't be written: error {}; \"-\" for it starts without it",
-                self.lid,
-                error.to_errno()
+                "increments {}: can't be written: error {errno}; \"-\" for it starts without it",
+                self.lid
             );
-        })
+        }
     }
 
     fn bring_up_to(&mut self, members: &Members, events: u64) -> Result {
@@ -455,6 +461,16 @@ impl Found {
         }
         self.stale_marks = Vec::new();
         Ok(())
+    }
+
+    /// What has to be on the device before the store is in use. Sleeps for I/O.
+    fn write_before_use(&mut self, members: &Members, table: &GroupTable) -> Result {
+        // After a reset, the device may still hold what was read from it in its cache. A slot that
+        // was free only there must not be used.
+        members
+            .io
+            .flush(&members.disk(self.entry).ok_or(ENXIO)?.device)?;
+        self.add_owners(members, table)
     }
 
     /// Gives every volume of the group that keeps its changes here a number. Sleeps for I/O.
@@ -550,7 +566,7 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// Those of the device; `ENOMEM`.
+    /// Those of the device, and the log says so; `ENOMEM`.
     #[inline(never)]
     pub(crate) fn open(
         mut self,
@@ -559,12 +575,8 @@ impl Found {
         table: &GroupTable,
         features: &Features,
     ) -> Result<Pin<KBox<Worker<Store>>>> {
-        // After a reset, the device may still hold what was read from it in its cache. A slot that
-        // was free only there must not be used.
-        members
-            .io
-            .flush(&members.disk(self.entry).ok_or(ENXIO)?.device)?;
-        self.add_owners(members, table)?;
+        self.write_before_use(members, table)
+            .inspect_err(|error| self.say_not_written(table.id(), *error))?;
         let shift = self.layout.block_shift();
         let mut owners = KVec::with_capacity(self.owners.len(), GFP_KERNEL)?;
         for known in self.owners {

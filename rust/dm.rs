@@ -75,7 +75,10 @@ pub(crate) use ended::{
     Ended, //
 };
 pub(crate) use event::Event;
-pub(crate) use io::IoClient;
+pub(crate) use io::{
+    IoClient,
+    PIECE, //
+};
 pub(crate) use legs::LegPool;
 pub(crate) use limits::{
     DeviceVisitor,

@@ -3,8 +3,10 @@
 //! Reads and writes the metadata copies of a group. What is in them is the core's business.
 
 use crate::{
-    dm::Device,
-    env::AllocError,
+    dm::{
+        Device,
+        PIECE, //
+    },
     log,
     members::Members,
     svol_core::{
@@ -32,8 +34,8 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// Bytes of one read or write; small enough for an allocation that is never refused for its size.
-const CHUNK_BYTES: usize = 32 << 10;
+/// Bytes of one write.
+const CHUNK_BYTES: usize = PIECE;
 
 /// Which device of the line has which copy; devices may have changed places.
 #[derive(Clone, Copy)]
@@ -93,20 +95,21 @@ impl Homes {
 /// # Errors
 ///
 /// Memory ran out. That the device can't be read is not an error but what was found.
-pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe, AllocError> {
+pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe> {
     let Some(device) = members.meta_device(device) else {
         return Ok(CopyProbe::Missing);
     };
-    CopyProbe::probe(|position, buffer: &mut [u8]| -> Result {
-        let mut position = position;
-        for part in buffer.chunks_mut(CHUNK_BYTES) {
-            let mut bounce = KVec::from_elem(0u8, part.len(), GFP_KERNEL)?;
-            members.io.read(device, position >> 9, &mut bounce)?;
-            part.copy_from_slice(&bounce);
-            position = position.saturating_add(u64::try_from(part.len())?);
-        }
-        Ok(())
-    })
+    // That says nothing of the device.
+    let mut is_short = false;
+    let probe = CopyProbe::probe(|position, buffer: &mut [u8]| -> Result {
+        let result = members.io.read_pieces(device, position >> 9, buffer);
+        is_short |= result == Err(ENOMEM);
+        result
+    })?;
+    match is_short {
+        true => Err(ENOMEM),
+        false => Ok(probe),
+    }
 }
 
 /// Writes a table's metadata to all live copies; the table has it as it is on disk then. Sleeps for I/O.

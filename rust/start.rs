@@ -113,13 +113,12 @@ pub(crate) fn prepare(line: &TableLine<DeviceNumber>, members: &Members) -> Resu
         report_damage(line, device, &probe);
         probes.push(probe, GFP_KERNEL)?;
     }
-    let seen = line
-        .volumes
-        .iter()
-        .enumerate()
-        .filter(|(_, volume)| volume.attr == Attr::Increments)
-        .filter_map(|(entry, _)| store::seen_events(members, entry, &line.group))
-        .max();
+    let mut seen = None;
+    for (entry, volume) in line.volumes.iter().enumerate() {
+        if volume.attr == Attr::Increments {
+            seen = seen.max(store::seen_events(members, entry, &line.group)?);
+        }
+    }
     let start = choose(&line.group, &probes, seen, line.features.force_metadata);
     match start {
         Ok(Start::Fresh) => prepare_new(line, members),

@@ -52,6 +52,9 @@ const SECTOR: usize = 1 << bindings::SECTOR_SHIFT;
 /// Longest buffer of one request in bytes; below the largest `kmalloc`.
 pub(crate) const MAX_BUFFER: usize = 1 << 20;
 
+/// Longest buffer in bytes whose allocation is never refused for its size.
+pub(crate) const PIECE: usize = 32 << 10;
+
 impl IoClient {
     /// Makes a client. May sleep.
     ///
@@ -101,6 +104,23 @@ impl IoClient {
                 part.len(),
             )
         }
+    }
+
+    /// Reads into memory of any kind, by pieces of at most [`PIECE`] bytes. Sleeps until it is done.
+    ///
+    /// # Errors
+    ///
+    /// As [`IoClient::read`]; `ENOMEM`.
+    pub(crate) fn read_pieces(&self, device: &Device, sector: u64, buffer: &mut [u8]) -> Result {
+        let mut piece = KVec::with_capacity(buffer.len().min(PIECE), GFP_KERNEL)?;
+        let mut sector = sector;
+        for part in buffer.chunks_mut(PIECE) {
+            piece.resize(part.len(), 0, GFP_KERNEL)?;
+            self.read(device, sector, &mut piece)?;
+            part.copy_from_slice(&piece);
+            sector = sector.saturating_add(u64::try_from(part.len() / SECTOR)?);
+        }
+        Ok(())
     }
 
     /// Writes all of `buffer` from `sector` on. Sleeps until it is done; the data is durable only

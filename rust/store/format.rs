@@ -7,7 +7,10 @@ use super::{
     Store, //
 };
 use crate::{
-    dm::Device,
+    dm::{
+        Device,
+        PIECE, //
+    },
     log,
     members::Members,
     svol_core::store::{
@@ -46,10 +49,12 @@ pub(crate) fn make(members: &Members, device: &Device, mut header: Header) -> Re
     }
     write_header(members, device, &mut header)?;
     // Owners that a start before a crash may have written.
-    let zeroes = KVec::from_elem(0u8, layout::OWNER_TABLE_BYTES, GFP_KERNEL)?;
+    let zeroes = KVec::from_elem(0u8, PIECE, GFP_KERNEL)?;
     for copy in 0..COPIES {
-        let offset = layout::owner_offset(copy, 0);
-        members.io.write(device, offset >> 9, &zeroes)?;
+        for at in (0..layout::OWNER_TABLE_BYTES).step_by(PIECE) {
+            let offset = layout::owner_offset(copy, 0).saturating_add(u64::try_from(at)?);
+            members.io.write(device, offset >> 9, &zeroes)?;
+        }
     }
     let layout = Layout::new(header.block_sectors, header.used_sectors).map_err(|_| EINVAL)?;
     write_segment(members, device, &layout, header.tag, 0)?;
@@ -127,6 +132,10 @@ pub(super) fn write_owner(
     Ok(())
 }
 
+// They are written by whole pieces.
+const _: () = assert!(layout::OWNER_TABLE_BYTES % PIECE == 0);
+const _: () = assert!(layout::SEGMENT_ENTRY_BYTES % PIECE == 0);
+
 /// Writes the entries of a segment, all of them free. Durable when it returns.
 fn write_segment(
     members: &Members,
@@ -135,13 +144,17 @@ fn write_segment(
     tag: u64,
     segment: u32,
 ) -> Result {
-    let mut content = KVec::from_elem(0u8, layout::SEGMENT_ENTRY_BYTES, GFP_KERNEL)?;
-    let first = segment.saturating_mul(layout::SEGMENT_ENTRY_SECTORS);
-    for (sector, number) in content.chunks_exact_mut(SECTOR_BYTES).zip(first..) {
-        entries::format(sector.first_chunk_mut().ok_or(EINVAL)?, tag, number);
+    let mut content = KVec::from_elem(0u8, PIECE, GFP_KERNEL)?;
+    let mut number = segment.saturating_mul(layout::SEGMENT_ENTRY_SECTORS);
+    for at in (0..layout::SEGMENT_ENTRY_BYTES).step_by(PIECE) {
+        for sector in content.chunks_exact_mut(SECTOR_BYTES) {
+            entries::format(sector.first_chunk_mut().ok_or(EINVAL)?, tag, number);
+            number = number.saturating_add(1);
+        }
+        let offset = layout.segment_offset(segment);
+        let offset = offset.saturating_add(u64::try_from(at)?);
+        members.io.write(device, offset >> 9, &content)?;
     }
-    let offset = layout.segment_offset(segment);
-    members.io.write(device, offset >> 9, &content)?;
     members.io.flush(device)
 }
 

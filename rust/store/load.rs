@@ -128,19 +128,32 @@ pub(crate) struct Found {
 /// `ENOMEM`; that the device can't be read is not an error but what was found.
 pub(crate) fn probe(members: &Members, entry: usize) -> Result<Probe> {
     let device = &members.disk(entry).ok_or(ENXIO)?.device;
-    Ok(Probe::device(|position, buffer: &mut [u8]| -> Result {
-        let mut bounce = KVec::from_elem(0u8, buffer.len(), GFP_KERNEL)?;
-        members.io.read(device, position >> 9, &mut bounce)?;
-        buffer.copy_from_slice(&bounce);
-        Ok(())
-    })?)
+    // That says nothing of the device.
+    let mut is_short = false;
+    let probe = Probe::device(|position, buffer: &mut [u8]| -> Result {
+        let result = members.io.read_pieces(device, position >> 9, buffer);
+        is_short |= result == Err(ENOMEM);
+        result
+    })?;
+    match is_short {
+        true => Err(ENOMEM),
+        false => Ok(probe),
+    }
 }
 
 /// The event count that a store has seen, if the device holds one of this group. Sleeps for I/O.
-pub(crate) fn seen_events(members: &Members, entry: usize, group: &Id) -> Option<u64> {
-    let probe = probe(members, entry).ok()?;
-    let header = probe.header()?;
-    (header.group == *group && header.phase == Phase::Active).then_some(header.events)
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn seen_events(members: &Members, entry: usize, group: &Id) -> Result<Option<u64>> {
+    if members.disk(entry).is_none() {
+        return Ok(None);
+    }
+    let probe = probe(members, entry)?;
+    let header = probe.header();
+    let header = header.filter(|header| header.group == *group && header.phase == Phase::Active);
+    Ok(header.map(|header| header.events))
 }
 
 /// The device of an increments entry, what the group expects of it, and what it holds. Sleeps for I/O.
@@ -335,7 +348,6 @@ fn load(
         device,
         group: table.id(),
         lid: &expected.lid,
-        bounce: KVec::new(),
         reported: Instant::now(),
     };
     Content::load(header, layout, &mut source).map_err(|error| match error {
@@ -362,8 +374,6 @@ struct Reading<'a> {
     device: &'a Device,
     group: &'a Id,
     lid: &'a Id,
-    /// What the device reads into.
-    bounce: KVec<u8>,
     /// When the log said last how far it is.
     reported: Instant<Monotonic>,
 }
@@ -372,12 +382,9 @@ impl Source for Reading<'_> {
     type Error = Error;
 
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result {
-        self.bounce.resize(buffer.len(), 0, GFP_KERNEL)?;
         self.members
             .io
-            .read(self.device, offset >> 9, &mut self.bounce)?;
-        buffer.copy_from_slice(&self.bounce);
-        Ok(())
+            .read_pieces(self.device, offset >> 9, buffer)
     }
 
     fn is_of_device(error: &Error) -> bool {

@@ -24,6 +24,9 @@ pub(crate) const BUFIO_BYTES: usize = 4096;
 
 /// A cache of blocks of one device, which has memory in reserve.
 ///
+/// What was changed and not written yet is written when it is dropped: who changes something calls
+/// [`Bufio::write_dirty`] in any case, also when a later change fails.
+///
 /// # Invariants
 ///
 /// `client` is valid and ours; its device is open as long as the anchor is held.
@@ -83,7 +86,8 @@ impl Bufio {
         Ok(())
     }
 
-    /// Writes what has changed, and makes it durable. Sleeps for I/O.
+    /// Writes what has changed, and makes it durable; nothing is left to be written, whatever happens. Sleeps
+    /// for I/O.
     ///
     /// # Errors
     ///

@@ -216,7 +216,8 @@ impl Worker<Store> {
         // Blocks that were first written one after the other have their entries side by side, wherever in
         // the volume they are.
         sort_by_key(batch, &|change| change.entry.slot().map_or(0, u64::from));
-        for changes in batch.chunk_by(Change::shares_sector) {
+        let mut parts = batch.chunk_by(Change::shares_sector);
+        let changed = parts.try_for_each(|changes| {
             let records = changes.iter().filter_map(|change| {
                 let record = Record {
                     bid: change.bid,
@@ -226,9 +227,9 @@ impl Worker<Store> {
                 };
                 Some((change.entry.slot()?, Some(record)))
             });
-            self.write_records(records)?;
-        }
-        self.entries.lock().write_dirty()
+            self.write_records(records)
+        });
+        self.write_dirty(changed)
     }
 
     /// Makes durable that slots are free. Sleeps for I/O.
@@ -236,10 +237,18 @@ impl Worker<Store> {
         let same = |one: &u32, other: &u32| {
             layout::entry_sector_of(*one) == layout::entry_sector_of(*other)
         };
-        for slots in slots.chunk_by(same) {
-            self.write_records(slots.iter().map(|slot| (*slot, None)))?;
-        }
-        self.entries.lock().write_dirty()
+        let mut parts = slots.chunk_by(same);
+        let changed =
+            parts.try_for_each(|slots| self.write_records(slots.iter().map(|slot| (*slot, None))));
+        self.write_dirty(changed)
+    }
+
+    /// Writes the entries that were `changed`, and makes them durable; also if not all of them could be.
+    /// What is left in the cache would be written at any later time, at the latest when the store is not in
+    /// use any more, and another one may be in its place by then. Sleeps for I/O.
+    fn write_dirty(&self, changed: Result) -> Result {
+        let written = self.entries.lock().write_dirty();
+        changed.and(written)
     }
 
     /// Changes the entries of slots in the cache of entries, all in one sector; it gets on disk with the

@@ -887,6 +887,15 @@ impl Bound {
         }
     }
 
+    /// What the stores of `old` may have lost, and no flush has told, is told by these. Does not sleep.
+    pub(crate) fn inherit_losses(&self, old: &Self) {
+        for owner in old.stores.iter().flat_map(|store| store.untold()) {
+            if let Some((_, owner)) = self.store_of(&owner.lid) {
+                owner.forget_told();
+            }
+        }
+    }
+
     /// Goes on with what was left undone, after a suspend. Does not sleep.
     pub(crate) fn go_on(&self) {
         for store in self.stores.iter() {

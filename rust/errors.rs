@@ -117,7 +117,11 @@ pub(crate) fn ended(
         bound.count_error(entry, op == Op::Read);
         match bound.store_at(entry) {
             // It may have lost what later flushes say nothing about.
-            Some(store) if op == Op::Flush => store.begin_failure(false),
+            Some(store) if op == Op::Flush => {
+                let place = volume.and_then(|volume| Place::of(bound, volume));
+                store.note_flush_failed(place.map(|place| place.owner()));
+                store.begin_failure(false);
+            }
             Some(store) => store.suspect(),
             None => (),
         }

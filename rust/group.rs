@@ -419,6 +419,9 @@ impl Group {
         self.check_writers(&table)?;
         new = Arc::new(self.make_bound(&table, line, members, stores)?, GFP_KERNEL)?;
         let bound = &new;
+        if let Some(old) = self.bound() {
+            bound.inherit_losses(&old);
+        }
         let table = self.resolve(bound, &homes, table)?;
         let table = self.resolve_rebuilds(bound, &homes, table)?;
         self.provider.publish(live, bound.clone())?;

@@ -83,7 +83,7 @@ pub(crate) fn map(this: InUse<'_, Bound>, volume: usize, mut bio: Bio<'_, InFlig
 
 /// A flush of the store.
 pub(crate) fn flush(this: InUse<'_, Bound>, place: Place<'_>, bio: Bio<'_, InFlight>) -> Mapped {
-    if place.store.is_busy() {
+    if place.store.is_busy() || place.store.has_untold(place.owner) {
         let (mapped, parked) = bio.park(this);
         place.store.wait_for_commit(parked);
         return mapped;

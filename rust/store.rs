@@ -69,7 +69,10 @@ use crate::{
             BlockMap,
             WriteRun, //
         },
-        changes::Changes,
+        changes::{
+            Changes,
+            Told, //
+        },
         grace::Grace,
         id::Id,
         intents::Intents,
@@ -136,6 +139,8 @@ pub(crate) struct Owner {
     disks: patience::Disks,
     /// 1 if a flush of its disk failed that nobody had asked for: who asks next is told.
     has_lost_writes: Word,
+    /// What its users were told of what the store may have lost.
+    told: Told,
     /// Where its writes go, if it is logged.
     mode: ModeCell,
     /// 1 while it is being suspended and its writes must not wait for space.
@@ -175,6 +180,16 @@ impl Owner {
     /// Does not sleep.
     pub(crate) fn tell_lost_writes(&self) -> bool {
         self.has_lost_writes.get() != 0 && self.has_lost_writes.swap(0) != 0
+    }
+
+    /// What the store lost before this table was loaded is still to be told. Does not sleep.
+    pub(crate) fn forget_told(&self) {
+        self.told.forget();
+    }
+
+    /// Whether a disk of its own has all that it wrote.
+    fn has_all_on_disk(&self) -> bool {
+        self.is_on_disk() && !self.has_regions()
     }
 
     /// It is being suspended, or no longer, and its writes must not wait for space meanwhile.
@@ -261,15 +276,16 @@ impl Job for Store {
 
     fn run(worker: &Worker<Self>) {
         let is_asked = worker.asked.swap(0) != 0;
+        let losses = worker.changes.losses();
         worker.look_at_suspect();
         if worker.has_failed() {
-            worker.end_waiting(is_asked);
+            worker.end_waiting(is_asked, losses);
             return;
         }
         worker.format_ahead();
         worker.work();
         worker.retry_full();
-        worker.commit_if_due();
+        worker.commit_if_due(losses);
         worker.check_low_water();
         if is_asked {
             worker.settle_owners();
@@ -285,10 +301,10 @@ impl Job for Store {
 
 impl Worker<Store> {
     /// Sees to what waits for a store that has failed.
-    fn end_waiting(&self, is_asked: bool) {
+    fn end_waiting(&self, is_asked: bool, losses: u64) {
         self.work();
         self.retry_full();
-        self.commit_if_due();
+        self.commit_if_due(losses);
         if is_asked {
             self.settle_owners();
             self.sync_owners();
@@ -367,10 +383,16 @@ impl Store {
     /// Volumes whose changes may be in memory only and nowhere else: those that are not logged, or not
     /// everywhere.
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Owner> {
-        let is_on_disk = |owner: &Owner| owner.is_on_disk() && !owner.has_regions();
         self.owners
             .iter()
-            .filter(move |owner| !is_on_disk(owner) && owner.map.is_dirty())
+            .filter(|owner| !owner.has_all_on_disk() && owner.map.is_dirty())
+    }
+
+    /// Such volumes whose changes the device may have lost, of which nobody was told.
+    pub(crate) fn untold(&self) -> impl Iterator<Item = &Owner> {
+        self.owners
+            .iter()
+            .filter(|owner| !owner.has_all_on_disk() && self.has_untold(owner))
     }
 
     fn disk(&self) -> Result<&Disk> {

@@ -16,12 +16,14 @@ use crate::{
     dm::{
         current_cpu,
         sort_by_key,
+        Op,
         Parked,
         ParkedList,
         Status, //
         Worker,
     },
     log,
+    overlay::Place,
     svol_core::{
         block_map::Entry,
         store::{
@@ -91,8 +93,11 @@ impl Worker<Store> {
 }
 
 impl Worker<Store> {
-    /// Commits if somebody waits for it, or if changes have waited long enough. Sleeps for I/O.
-    pub(super) fn commit_if_due(&self) {
+    /// Commits if somebody waits for it, or if changes have waited long enough. `losses` is what
+    /// [`Changes::losses`] said before the worker wrote what waits now. Sleeps for I/O.
+    ///
+    /// [`Changes::losses`]: crate::svol_core::changes::Changes::losses
+    pub(super) fn commit_if_due(&self, losses: u64) {
         let waiting = self.queues.lock().waiting.take();
         let dirty = self.changes.is_dirty();
         if waiting.is_empty() {
@@ -102,11 +107,8 @@ impl Worker<Store> {
             }
             return;
         }
-        let untold = self.changes.take_untold();
         let result = self.commit();
-        self.changes.take_untold();
-        // A device that could not flush may have lost what a later flush says nothing about.
-        self.end_all(waiting, if untold { Err(EIO) } else { result });
+        self.end_all(waiting, result, losses);
     }
 
     /// Commits what is left, while no volume is in use. Sleeps for I/O.
@@ -209,7 +211,7 @@ impl Worker<Store> {
 
     fn write_changes(&self, batch: &mut [Change]) -> Result {
         // The data that the entries name.
-        self.members.io.flush(self.device()?)?;
+        self.or_lose(self.members.io.flush(self.device()?))?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -248,7 +250,7 @@ impl Worker<Store> {
     /// use any more, and another one may be in its place by then. Sleeps for I/O.
     fn write_dirty(&self, changed: Result) -> Result {
         let written = self.entries.lock().write_dirty();
-        changed.and(written)
+        changed.and(self.or_lose(written))
     }
 
     /// Changes the entries of slots in the cache of entries, all in one sector; it gets on disk with the
@@ -296,26 +298,78 @@ impl Worker<Store> {
     }
 }
 
+impl Store {
+    /// How a flush of the device has ended: if not well, it may have lost what a later flush says nothing
+    /// about, and all volumes have to be told. Does not sleep.
+    pub(super) fn or_lose(&self, flushed: Result) -> Result {
+        flushed.inspect_err(|error| {
+            if fail::is_of_device(*error) {
+                self.changes.lose();
+            }
+        })
+    }
+
+    /// A flush failed that was sent to the device for this owner, whose user is told. Does not sleep.
+    pub(crate) fn note_flush_failed(&self, owner: Option<&Owner>) {
+        let told = owner.filter(|owner| !self.has_untold(owner));
+        self.changes.lose();
+        if let Some(owner) = told {
+            owner.told.set(self.changes.losses());
+        }
+    }
+
+    /// Whether the device may have lost what an owner wrote, of which its user was not told. Does not sleep.
+    pub(crate) fn has_untold(&self, owner: &Owner) -> bool {
+        self.changes.is_untold(&owner.told)
+    }
+
+    /// The same, unless the owner does without the store.
+    pub(super) fn may_have_lost(&self, owner: &Owner) -> bool {
+        !owner.is_unlogged() && self.has_untold(owner)
+    }
+}
+
+/// The owner that a bio belongs to.
+fn owner_of(parked: &Parked<Bound, InFlight>) -> Option<&Owner> {
+    let volume = usize::try_from(parked.data().volume).ok()?;
+    Place::of(parked.keep(), volume).map(|place| place.owner())
+}
+
 impl Worker<Store> {
-    /// Ends all of a list as the commit ended that they waited for.
-    fn end_all(&self, mut list: ParkedList<Bound, InFlight>, result: Result) {
-        while let Some(mut parked) = list.pop() {
+    /// Ends all of a list as the commit ended that they waited for, and tells those who flush what was lost
+    /// before. `before` is as for [`Worker::commit_if_due`].
+    fn end_all(&self, mut list: ParkedList<Bound, InFlight>, result: Result, before: u64) {
+        let losses = self.changes.losses();
+        let mut failed = ParkedList::new();
+        while let Some(parked) = list.pop() {
+            let is_lost = match parked.info().op {
+                Op::Flush => owner_of(&parked).is_none_or(|owner| self.has_untold(owner)),
+                // It answers for itself only.
+                _ => losses != before,
+            };
+            match result.is_err() || is_lost {
+                false => parked.end(Status::OK),
+                true => failed.push(parked),
+            }
+        }
+        while let Some(mut parked) = failed.pop() {
             let is_logged = {
                 let info = parked.info();
                 let bound = parked.keep();
+                if let (Op::Flush, Some(owner)) = (info.op, owner_of(&parked)) {
+                    owner.told.set(losses);
+                }
                 usize::try_from(parked.data().volume)
                     .ok()
                     .and_then(|volume| bound.volumes.get(volume))
                     .is_some_and(|volume| volume.is_on_disk(info.op, info.sector))
             };
-            match result {
-                Ok(()) => parked.end(Status::OK),
+            if is_logged {
                 // Its disk has it all: it goes on without the store.
-                Err(_) if is_logged => {
-                    parked.data_mut().has_no_log = true;
-                    self.push_slow(parked);
-                }
-                Err(_) => parked.end(Status::IOERR),
+                parked.data_mut().has_no_log = true;
+                self.push_slow(parked);
+            } else {
+                parked.end(Status::IOERR);
             }
         }
     }

@@ -129,7 +129,7 @@ impl Worker<Store> {
                 .and_then(|()| self.clear_marks(owner))
                 .and_then(|_| self.clear_marks(owner));
             owner.clearing.set(match cleared {
-                Ok(false) => CLEARED,
+                Ok(false) if !self.may_have_lost(owner) => CLEARED,
                 _ => LEFT,
             });
         }

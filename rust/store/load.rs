@@ -44,7 +44,10 @@ use crate::{
     svol_core::{
         attr::Attr,
         block_map::BlockMap,
-        changes::Changes,
+        changes::{
+            Changes,
+            Told, //
+        },
         grace::Grace,
         group::GroupTable,
         id::Id,
@@ -636,6 +639,7 @@ impl Found {
                     answers: Word::new(u64::MAX),
                     disks: Disks::new(),
                     has_lost_writes: Word::new(0),
+                    told: Told::new(),
                     // What it lacks is found by comparing it with the disk, in the background.
                     mode: ModeCell::new(match disk {
                         _ if is_kept => Mode::Store,

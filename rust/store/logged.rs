@@ -362,7 +362,8 @@ impl Worker<Store> {
         !disk.bad.is_silent() && (in_flight == 0 || before != u64::from(answers))
     }
 
-    /// Returns whether there are marks left.
+    /// Returns whether there are marks left. All of them are if the store may have lost what is on the disk:
+    /// the volume goes on without its log then, or a start compares the two.
     pub(super) fn clear_marks(&self, owner: &Owner) -> Result<bool> {
         let Some(intents) = &owner.intents else {
             return Ok(false);
@@ -379,9 +380,15 @@ impl Worker<Store> {
         if idle.is_empty() {
             return Ok(left);
         }
-        let result = self
-            .make_durable(owner)
-            .and_then(|()| self.write_marks_of(owner, |region| intents.is_marked(region)));
+        let durable = self.make_durable(owner);
+        if durable.is_ok() && self.may_have_lost(owner) {
+            for region in idle {
+                intents.mark(region);
+            }
+            return Ok(true);
+        }
+        let result =
+            durable.and_then(|()| self.write_marks_of(owner, |region| intents.is_marked(region)));
         if result.is_err() {
             // On disk they still are.
             for region in idle {

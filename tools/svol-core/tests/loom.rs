@@ -23,7 +23,7 @@ use svol_core::{
     env::Wait,
     svol_core::{
         block_map::{BlockMap, Entry, Kind, WriteStep},
-        changes::Changes,
+        changes::{Changes, Told},
         grace::{Grace, Ticket},
         intents::Intents,
         slots::Slots,
@@ -401,6 +401,46 @@ fn a_flush_sees_what_waits_for_a_commit() {
 #[test]
 fn a_flush_sees_what_a_commit_has_taken() {
     flush_after_two_writes(true);
+}
+
+/// A flush that finds nothing to wait for is told of what a commit before has lost, even if the one after
+/// that went well.
+fn flush_after_a_loss(lose_first: bool) {
+    check(3, move || {
+        let changes = Arc::new(Changes::new(Grace::new(2)));
+        let is_lost = Arc::new(AtomicBool::new(false));
+        changes.note(0, || true);
+        let (other, lost) = (changes.clone(), is_lost.clone());
+        let committer = thread::spawn(move || {
+            other.begin_commit();
+            lost.store(true, SeqCst);
+            if lose_first {
+                other.lose();
+            }
+            other.end_commit(false);
+            other.begin_commit();
+            other.end_commit(true);
+            if !lose_first {
+                other.lose();
+            }
+        });
+        // In this order, as a flush looks.
+        let passes = !changes.is_busy() && !changes.is_untold(&Told::new());
+        assert!(!(passes && is_lost.load(SeqCst)));
+        committer.join().unwrap();
+        assert!(changes.is_untold(&Told::new()));
+    });
+}
+
+#[test]
+fn a_flush_is_told_of_a_loss() {
+    flush_after_a_loss(true);
+}
+
+#[test]
+#[should_panic(expected = "passes")]
+fn catches_losses_that_show_too_late() {
+    flush_after_a_loss(false);
 }
 
 /// Writes of a logged volume that overlap do not go on at once.

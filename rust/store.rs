@@ -121,6 +121,8 @@ pub(crate) struct Owner {
     pub(crate) locks: WriteLocks,
     /// Where its disk and the store may differ after a crash, if it is logged.
     pub(crate) intents: Option<Intents>,
+    /// 1 if there may be marks on disk that are taken back here.
+    has_old_marks: Word,
     /// The entry of its disk, if it is logged, or of the disk that is being filled for it; else none.
     disk: EntryCell,
     /// 1 if it is in place, but for some regions that are diverted.

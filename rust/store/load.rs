@@ -629,6 +629,7 @@ impl Found {
                     grace: Grace::new(nr_cpu_ids()),
                     locks: WriteLocks::new(shift)?,
                     intents,
+                    has_old_marks: Word::new(0),
                     disk: EntryCell::new(disk),
                     regions: Word::new(u64::from(has_regions)),
                     fill,

@@ -377,25 +377,22 @@ impl Worker<Store> {
                 intents.mark(region);
             }
         });
-        if idle.is_empty() {
+        if idle.is_empty() && owner.has_old_marks.get() == 0 {
             return Ok(left);
         }
         let durable = self.make_durable(owner);
-        if durable.is_ok() && self.may_have_lost(owner) {
-            for region in idle {
-                intents.mark(region);
-            }
-            return Ok(true);
-        }
-        let result =
-            durable.and_then(|()| self.write_marks_of(owner, |region| intents.is_marked(region)));
-        if result.is_err() {
+        if durable.is_err() || self.may_have_lost(owner) {
             // On disk they still are.
             for region in idle {
                 intents.mark(region);
                 left = true;
             }
+            return durable.map(|()| left);
         }
+        let result = self.write_marks_of(owner, |region| intents.is_marked(region));
+        // If that failed, some are there and some are not. Writes mark their regions anew, and one too many on
+        // disk does no harm.
+        owner.has_old_marks.set(u64::from(result.is_err()));
         result.map(|()| left)
     }
 

@@ -389,6 +389,10 @@ impl Worker<Store> {
             }
             return durable.map(|()| left);
         }
+        for region in idle {
+            // A write that was under way may have failed on one side.
+            left |= intents.mark_if_pinned(region);
+        }
         let result = self.write_marks_of(owner, |region| intents.is_marked(region));
         // If that failed, some are there and some are not. Writes mark their regions anew, and one too many on
         // disk does no harm.

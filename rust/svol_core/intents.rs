@@ -167,6 +167,16 @@ impl Intents {
             .unwrap_or(false)
     }
 
+    /// Marks a region again that [`Intents::take_idle`] handed out, and that was pinned since then, when no
+    /// write is under way any more that found its mark. Returns whether it was.
+    pub fn mark_if_pinned(&self, region: u32) -> bool {
+        let is_pinned = self.is_pinned(region);
+        if is_pinned {
+            set(&self.marked, region);
+        }
+        is_pinned
+    }
+
     /// The comparison that [`Intents::pin`] wanted is about to be made.
     pub fn unpin(&self, region: u32) {
         let Some((word, bit)) = place(region) else {
@@ -267,6 +277,22 @@ mod tests {
         intents.unpin(70);
         assert!(!intents.is_pinned(70) && intents.is_marked(70));
         assert!(!intents.take_idle(|_| ()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_pin_that_comes_late_keeps_the_mark() -> Result<(), AllocError> {
+        let intents = Intents::new(100, 11)?;
+        intents.mark_ahead(5);
+        intents.mark_ahead(70);
+        let mut idle = 0;
+        assert!(!intents.take_idle(|_| idle += 1));
+        assert_eq!(idle, 2);
+        // A write that found the mark fails.
+        intents.pin(70 << 11, 8);
+        assert!(!intents.mark_if_pinned(5) && intents.mark_if_pinned(70));
+        assert!(!intents.is_marked(5) && intents.is_marked(70));
+        assert!(intents.take_idle(|_| ()) && intents.is_marked(70));
         Ok(())
     }
 

@@ -73,6 +73,7 @@ use crate::{
             Changes,
             Told, //
         },
+        deadline::Deadline,
         grace::Grace,
         id::Id,
         intents::Intents,
@@ -244,6 +245,8 @@ pub(crate) struct Store {
     mask: u16,
     /// The number of the last commit.
     commits: AtomicU64,
+    /// By when the worker has to run, in milliseconds since the store was opened.
+    due: Deadline,
     /// 1 if the worker has something to do for some owner alone.
     asked: Word,
     /// In so many milliseconds more slots of volumes that leave are given back; 0 if there are none.
@@ -277,6 +280,7 @@ impl Job for Store {
     }
 
     fn run(worker: &Worker<Self>) {
+        worker.due.clear();
         let is_asked = worker.asked.swap(0) != 0;
         let losses = worker.changes.losses();
         worker.look_at_suspect();
@@ -319,16 +323,35 @@ impl Worker<Store> {
         self.kick();
     }
 
+    /// Lets it run within so many milliseconds, or sooner if that was asked for before. Does not sleep.
+    fn kick_within(&self, ms: u32) {
+        let at = self.now().saturating_add(u64::from(ms));
+        self.due.by(at, |at| {
+            let left = at.saturating_sub(self.now());
+            self.kick_in(u32::try_from(left).unwrap_or(u32::MAX));
+        });
+    }
+
+    /// As [`Worker::rest`].
+    fn rest_now(&self) {
+        self.rest();
+        // Or nobody would set the timer again.
+        self.due.clear();
+    }
+
     /// Comes again for what has to be done by some time.
     fn come_again(&self) {
         let give_back_in = self.give_back_in.get();
         if give_back_in > 0 {
-            self.kick_in(u32::try_from(give_back_in).unwrap_or(u32::MAX));
-        } else if !self.queues.lock().full.is_empty() {
+            self.kick_within(u32::try_from(give_back_in).unwrap_or(u32::MAX));
+        }
+        if !self.queues.lock().full.is_empty() {
             self.kick_within(full::LOOK_MS);
-        } else if self.changes.is_dirty() {
+        }
+        if self.changes.is_dirty() {
             self.kick_within(COMMIT_MS);
-        } else if self.has_marks.get() != 0 {
+        }
+        if self.has_marks.get() != 0 {
             self.kick_within(logged::IDLE_MS);
         }
     }
@@ -359,6 +382,11 @@ impl Store {
     /// It left the group: its device is not written any more.
     pub(crate) fn retire(&self) {
         self.retired.set(1);
+    }
+
+    /// Milliseconds since it was opened.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(0)
     }
 
     /// Slots taken, and all slots.

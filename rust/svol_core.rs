@@ -18,6 +18,7 @@ pub mod bad_blocks;
 pub mod block_map;
 pub mod changes;
 pub mod counter;
+pub mod deadline;
 pub mod fault;
 pub mod freq;
 pub mod grace;

@@ -130,15 +130,6 @@ impl<J: Job> Worker<J> {
         };
     }
 
-    /// As [`Worker::kick_in`], unless a time was asked for before. Does not sleep.
-    pub(crate) fn kick_within(&self, ms: u32) {
-        let delay = msecs_to_jiffies(ms);
-        // SAFETY: Both are valid by the type invariants.
-        unsafe {
-            bindings::queue_delayed_work_on(CPU_ANY, self.queue.as_ptr(), self.timer.get(), delay)
-        };
-    }
-
     /// Waits until it rests, and forgets a time that was asked for. What was kicked runs before.
     /// Sleeps.
     pub(crate) fn rest(&self) {

@@ -72,14 +72,14 @@ impl Worker<Store> {
     pub(crate) fn note_written(&self, owner: &Owner, sector: u64, sectors: u32) {
         let written = || owner.map.written(sector, sectors);
         if self.changes.note(current_cpu(), written) {
-            self.kick_in(COMMIT_MS);
+            self.kick_within(COMMIT_MS);
         }
     }
 
     /// The block map has changed: a commit comes within [`COMMIT_MS`]. Does not sleep.
     pub(crate) fn note_change(&self) {
         if self.changes.mark() {
-            self.kick_in(COMMIT_MS);
+            self.kick_within(COMMIT_MS);
         }
     }
 
@@ -113,14 +113,14 @@ impl Worker<Store> {
 
     /// Commits what is left, while no volume is in use. Sleeps for I/O.
     pub(crate) fn settle(&self) {
-        self.rest();
+        self.rest_now();
         if self.has_failed() {
             return;
         }
         // What goes wrong is in the log.
         let _ = self.settle_map();
         self.clear_all_marks();
-        self.rest();
+        self.rest_now();
     }
 
     /// Commits what is left of the block maps, while no volume is in use and the worker rests.

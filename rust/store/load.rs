@@ -48,6 +48,7 @@ use crate::{
             Changes,
             Told, //
         },
+        deadline::Deadline,
         grace::Grace,
         group::GroupTable,
         id::Id,
@@ -686,6 +687,7 @@ impl Found {
             tag: header.tag,
             mask: entries::mask_of(header.block_sectors),
             commits: AtomicU64::new(0),
+            due: Deadline::new(),
             // Some may have begun to leave before.
             asked: Word::new(1),
             give_back_in: Word::new(0),

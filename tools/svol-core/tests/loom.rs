@@ -12,7 +12,7 @@
 use loom::{
     cell::UnsafeCell,
     model::Builder,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     thread,
 };
 use std::sync::{
@@ -24,6 +24,7 @@ use svol_core::{
     svol_core::{
         block_map::{BlockMap, Entry, Kind, WriteStep},
         changes::{Changes, Told},
+        deadline::Deadline,
         grace::{Grace, Ticket},
         intents::Intents,
         slots::Slots,
@@ -441,6 +442,60 @@ fn a_flush_is_told_of_a_loss() {
 #[should_panic(expected = "passes")]
 fn catches_losses_that_show_too_late() {
     flush_after_a_loss(false);
+}
+
+/// Two want a worker to run, one of them sooner: the timer is set to that.
+#[test]
+fn the_earliest_deadline_counts() {
+    check(3, || {
+        let shared = Arc::new((Deadline::new(), AtomicU64::new(0)));
+        let by = |shared: &(Deadline, AtomicU64), at: u64| {
+            shared.0.by(at, |at| {
+                shared.1.swap(at, SeqCst);
+            });
+        };
+        let other = shared.clone();
+        let first = thread::spawn(move || by(&other, 1000));
+        by(&shared, 50);
+        first.join().unwrap();
+        assert_eq!(shared.1.load(SeqCst), 50);
+    });
+}
+
+/// Who finds that a run was asked for already leaves its work to that.
+fn work_beside_a_run(look_first: bool) {
+    check(3, move || {
+        let shared = Arc::new((Deadline::new(), AtomicU64::new(0), AtomicBool::new(false)));
+        shared.0.by(40, |_| ());
+        let other = shared.clone();
+        let runner = thread::spawn(move || {
+            let (deadline, _, work) = &*other;
+            let early = look_first && work.load(Relaxed);
+            deadline.clear();
+            if look_first {
+                early
+            } else {
+                work.load(Relaxed)
+            }
+        });
+        let (deadline, timer, work) = &*shared;
+        work.store(true, Relaxed);
+        deadline.by(50, |at| {
+            timer.swap(at, SeqCst);
+        });
+        assert!(runner.join().unwrap() || timer.load(SeqCst) == 50);
+    });
+}
+
+#[test]
+fn no_work_is_left_to_a_run_that_has_begun() {
+    work_beside_a_run(false);
+}
+
+#[test]
+#[should_panic(expected = "runner")]
+fn catches_runs_that_look_first() {
+    work_beside_a_run(true);
 }
 
 /// Writes of a logged volume that overlap do not go on at once.

@@ -255,6 +255,8 @@ pub(crate) struct Store {
     retired: Word,
     /// What is known of its device.
     failure: fail::Failure,
+    /// 1 after the log has said that no segment could be formatted.
+    unformatted: Word,
     /// 1 after the log has said that it is full.
     full: Word,
     #[pin]

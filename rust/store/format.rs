@@ -161,18 +161,23 @@ fn write_segment(
 impl Store {
     /// Formats a segment more, if slots are about to run out. Sleeps for I/O.
     pub(super) fn format_ahead(&self) {
-        if self.slots.ready() < AHEAD && self.slots.limit() < self.slots.total() {
-            if let Err(error) = self.format_segment() {
-                let errno = error.to_errno();
-                log::warning!(
-                    self.group,
-                    "increments {}: no segment formatted: error {errno}",
-                    self.lid
-                );
-                if fail::is_of_device(error) {
-                    self.begin_failure(false);
-                }
-            }
+        if self.slots.ready() >= AHEAD || self.slots.limit() >= self.slots.total() {
+            return;
+        }
+        let Err(error) = self.format_segment() else {
+            self.unformatted.set(0);
+            return;
+        };
+        if self.unformatted.swap(1) == 0 {
+            let errno = error.to_errno();
+            log::warning!(
+                self.group,
+                "increments {}: no segment formatted: error {errno}",
+                self.lid
+            );
+        }
+        if fail::is_of_device(error) {
+            self.begin_failure(false);
         }
     }
 

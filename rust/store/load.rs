@@ -693,6 +693,7 @@ impl Found {
             give_back_in: Word::new(0),
             retired: Word::new(0),
             failure: Failure::new(),
+            unformatted: Word::new(0),
             full: Word::new(0),
             queues <- new_spinlock_irq!(Queues {
                 slow: ParkedList::new(),

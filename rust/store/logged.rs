@@ -8,6 +8,7 @@
 //! flushed, the store committed, and only then the mark goes on disk too.
 
 use super::{
+    fail,
     leave,
     patience::{
         Patience,
@@ -89,9 +90,14 @@ pub(super) fn write_marks(
 impl Slow<'_> {
     /// Writes a stretch to the disk and to the store.
     pub(super) fn write_logged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
-        if self.mark(range).is_err() {
-            self.give_up_log()?;
-            return self.write_unlogged(disk, source, range);
+        match self.mark(range) {
+            Ok(()) => (),
+            // Says nothing of the log.
+            Err(ENOMEM) => return Err(ENOMEM),
+            Err(_) => {
+                self.give_up_log()?;
+                return self.write_unlogged(disk, source, range);
+            }
         }
         let mut done = 0;
         let mut patience = Patience::new(self.store, self.owner);
@@ -117,6 +123,8 @@ impl Slow<'_> {
                     self.give_up_log()?;
                     return self.write_unlogged(disk, source.behind(done), left);
                 }
+                // All that was written is on both, and it is tried again.
+                Err(ENOMEM) => return Err(ENOMEM),
                 Err(error) => {
                     if let Some(intents) = &self.owner.intents {
                         intents.pin(part.sector, sectors);
@@ -139,7 +147,11 @@ impl Slow<'_> {
             .write_marks_of(self.owner, |region| {
                 (first..=last).contains(&region) || intents.is_marked(region)
             })
-            .inspect_err(|_| self.store.suspect())?;
+            .inspect_err(|error| {
+                if fail::is_of_device(*error) {
+                    self.store.suspect();
+                }
+            })?;
         for region in first..=last {
             intents.mark_ahead(region);
         }

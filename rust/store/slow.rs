@@ -182,7 +182,8 @@ impl Worker<Store> {
             (Ok(()), Then::End) if info.fua => self.queues.lock().waiting.push(parked),
             (Ok(()), Then::End | Then::Answer) => parked.end(Status::OK),
             (Err(ENOSPC), _) => self.no_space(parked),
-            (Err(LATER), _) => {
+            // There may be memory later.
+            (Err(LATER | ENOMEM), _) => {
                 self.queues.lock().slow.push(parked);
                 self.kick_within(LATER_MS);
             }

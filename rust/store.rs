@@ -150,7 +150,7 @@ pub(crate) struct Owner {
     suspending: Word,
     /// What the owner table said when the store was opened.
     record: OwnerRecord,
-    /// How often that was written since.
+    /// How often that was written since, or may have been.
     record_writes: Word,
     /// Whether it leaves the group; see [`leave`].
     leaving: Word,

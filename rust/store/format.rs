@@ -199,11 +199,9 @@ impl Store {
             header.tag,
             header.segments,
         )?;
-        let mut next = *header;
-        next.segments = next.segments.saturating_add(1);
-        write_header(&self.members, device, &mut next)?;
-        *header = next;
-        self.slots.set_limit(self.layout.slots_of(next.segments));
+        let segments = header.segments.saturating_add(1);
+        self.change_header(&mut header, |header| header.segments = segments)?;
+        self.slots.set_limit(self.layout.slots_of(segments));
         Ok(())
     }
 
@@ -216,12 +214,7 @@ impl Store {
         if self.retired.get() != 0 {
             return Ok(());
         }
-        let mut header = self.header.lock();
-        let mut next = *header;
-        next.events = events;
-        write_header(&self.members, self.device()?, &mut next)?;
-        *header = next;
-        Ok(())
+        self.change_header(&mut self.header.lock(), |header| header.events = events)
     }
 
     /// The group's event count that the headers have. Sleeps while they are written.
@@ -231,10 +224,20 @@ impl Store {
 
     /// Writes the headers as they are, to see whether that works. Sleeps for I/O.
     pub(super) fn write_header_once_more(&self) -> Result {
-        let mut header = self.header.lock();
+        self.change_header(&mut self.header.lock(), |_| ())
+    }
+
+    /// Changes the header, on disk and then in memory. What a write that failed has left on disk is not known,
+    /// so that the next one gets another number in the row. Sleeps for I/O.
+    fn change_header(&self, header: &mut Header, change: impl FnOnce(&mut Header)) -> Result {
         let mut next = *header;
-        write_header(&self.members, self.device()?, &mut next)?;
-        *header = next;
-        Ok(())
+        change(&mut next);
+        let device = self.device()?;
+        let result = self.or_lose(write_header(&self.members, device, &mut next));
+        match result {
+            Ok(()) => *header = next,
+            Err(_) => header.sequence = next.sequence,
+        }
+        result
     }
 }

@@ -130,11 +130,10 @@ impl Worker<Store> {
     fn write_owner(&self, owner: &Owner, mut record: OwnerRecord) -> Result {
         // Others stand in the same block of the device.
         let _one_at_a_time = self.header.lock();
-        // Only a write that succeeded counts: no copy is ever two steps behind the other one.
+        // One that fails counts, too: what it has left on disk is not known.
         let writes = owner.record_writes.get().saturating_add(1);
-        record.sequence = record.sequence.saturating_add(writes);
-        format::write_owner(&self.members, self.device()?, self.tag, &record)?;
         owner.record_writes.set(writes);
-        Ok(())
+        record.sequence = record.sequence.saturating_add(writes);
+        format::write_owner(&self.members, self.device()?, self.tag, &record)
     }
 }

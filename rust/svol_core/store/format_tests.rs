@@ -431,6 +431,40 @@ mod tests {
         Ok(())
     }
 
+    /// A write may reach copy 0 before it fails. The next one, of something else, is one step on, and a crash
+    /// may come between its copies.
+    #[test]
+    fn copies_after_a_write_that_failed() -> Test {
+        let record = owner()?;
+        let encoded = |writes: u64, is_free: bool| {
+            let mut sector = OLD;
+            let next = OwnerRecord {
+                sequence: record.sequence.saturating_add(writes),
+                owner: record.owner.filter(|_| !is_free),
+                ..record
+            };
+            next.encode(TAG, &mut sector).then_some(sector)
+        };
+        let choose = |first: &Option<Sector>, second: &Option<Sector>| {
+            OwnerRecord::choose([first.as_ref(), second.as_ref()], TAG, 7)
+        };
+        let (old, failed) = (encoded(0, false), encoded(1, true));
+        for (first, second, is_free) in [
+            (&failed, &old, true),
+            (&encoded(2, false), &old, false),
+            (&encoded(2, false), &failed, false),
+        ] {
+            let chosen = choose(first, second).map_err(|_| Failed)?.ok_or(Failed)?;
+            assert_eq!(chosen.value.owner.is_none(), is_free);
+        }
+        // With the same number it would be this.
+        assert_eq!(
+            choose(&failed, &encoded(1, false)),
+            Err(PairError::Contradiction)
+        );
+        Ok(())
+    }
+
     #[test]
     fn dead_devices() -> Test {
         let is_dead = |broken: u64| -> Result<bool, Failed> {

@@ -791,6 +791,13 @@ impl Bound {
         }
     }
 
+    /// Waits until the store of an entry that was retired does nothing any more. Under no locks. Sleeps for I/O.
+    pub(crate) fn wait_for_store(&self, entry: usize) {
+        if let Some(store) = self.store_at(entry) {
+            store.wait_for_end();
+        }
+    }
+
     /// Whether reads of the base image find a disk, not counting that of this entry.
     pub(crate) fn has_other_source(&self, entry: usize) -> bool {
         self.current_sources()
@@ -880,7 +887,7 @@ impl Bound {
     /// Tries again what [`Bound::settle`] could not do, and calls `lost` for each volume whose last
     /// changes can't be written. Sleeps for I/O.
     pub(crate) fn settle_again(&self, mut lost: impl FnMut(&Id)) {
-        for store in self.stores.iter() {
+        for store in self.stores.iter().filter(|store| !store.is_retired()) {
             if store.settle_map().is_err() {
                 store.unsettled().for_each(|owner| lost(&owner.lid));
             }
@@ -889,7 +896,8 @@ impl Bound {
 
     /// What the stores of `old` may have lost, and no flush has told, is told by these. Does not sleep.
     pub(crate) fn inherit_losses(&self, old: &Self) {
-        for owner in old.stores.iter().flat_map(|store| store.untold()) {
+        let stores = old.stores.iter().filter(|store| !store.is_retired());
+        for owner in stores.flat_map(|store| store.untold()) {
             if let Some((_, owner)) = self.store_of(&owner.lid) {
                 owner.forget_told();
             }

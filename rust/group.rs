@@ -759,7 +759,7 @@ impl Group {
     /// Say in the log why not; nothing has changed then.
     #[inline(never)]
     pub(crate) fn remove(&self, lid: &Id) -> Result {
-        let _commits = self.commits.lock();
+        let commits = self.commits.lock();
         let mut state = self.state.lock();
         let (Some(table), Some(bound), true) = (&state.table, &state.bound, state.is_live) else {
             let name = state.table.as_ref().map(|table| *table.id());
@@ -819,6 +819,9 @@ impl Group {
                 }
                 // It may have another use as soon as this is over.
                 drop(self.repairs.pause());
+                // Its worker may be about to take the lock.
+                drop(commits);
+                bound.wait_for_store(entry);
                 log::info!(group, "{lid}: removed from the group");
                 Ok(())
             }

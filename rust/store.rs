@@ -286,7 +286,7 @@ impl Job for Store {
         let is_asked = worker.asked.swap(0) != 0;
         let losses = worker.changes.losses();
         worker.look_at_suspect();
-        if worker.has_failed() {
+        if worker.is_left_alone() {
             worker.end_waiting(is_asked, losses);
             return;
         }
@@ -308,7 +308,7 @@ impl Job for Store {
 }
 
 impl Worker<Store> {
-    /// Sees to what waits for a store that has failed.
+    /// Sees to what waits for a store that has failed, or left the group.
     fn end_waiting(&self, is_asked: bool, losses: u64) {
         self.work();
         self.retry_full();
@@ -332,6 +332,12 @@ impl Worker<Store> {
             let left = at.saturating_sub(self.now());
             self.kick_in(u32::try_from(left).unwrap_or(u32::MAX));
         });
+    }
+
+    /// Waits until its device is not written any more, after [`Store::retire`]. Not under the group's locks,
+    /// which a run may take. Sleeps.
+    pub(crate) fn wait_for_end(&self) {
+        self.rest_now();
     }
 
     /// As [`Worker::rest`].
@@ -381,9 +387,19 @@ impl Store {
         owners.find(|owner| owner.lid == *lid && owner.leaving.get() == leave::STAYS)
     }
 
-    /// It left the group: its device is not written any more.
+    /// It left the group: its device is not written any more, but by a run that is under way. Does not sleep.
     pub(crate) fn retire(&self) {
         self.retired.set(1);
+    }
+
+    /// Whether it left the group.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get() != 0
+    }
+
+    /// Whether its device is to be written no more.
+    fn is_left_alone(&self) -> bool {
+        self.has_failed() || self.is_retired()
     }
 
     /// Milliseconds since it was opened.

@@ -114,7 +114,7 @@ impl Worker<Store> {
     /// Commits what is left, while no volume is in use. Sleeps for I/O.
     pub(crate) fn settle(&self) {
         self.rest_now();
-        if self.has_failed() {
+        if self.is_left_alone() {
             return;
         }
         // What goes wrong is in the log.
@@ -142,7 +142,7 @@ impl Worker<Store> {
     ///
     /// Those of the device. The changes are kept for another try.
     pub(crate) fn commit(&self) -> Result {
-        if self.has_failed() {
+        if self.is_left_alone() {
             return Err(EIO);
         }
         self.changes.begin_commit();

@@ -67,7 +67,7 @@ impl Store {
     /// Does not sleep.
     pub(crate) fn begin_failure(&self, asked: bool) {
         let why = if asked { ASKED } else { 0 };
-        if self.retired.get() != 0 {
+        if self.is_retired() {
             return;
         }
         change(&self.failure.state, |state| match state {
@@ -139,7 +139,7 @@ impl Worker<Store> {
 
     /// Asks a device that is suspected. Sleeps for I/O.
     pub(super) fn look_at_suspect(&self) {
-        let is_known = self.is_failing() || self.has_failed();
+        let is_known = self.is_failing() || self.is_left_alone();
         if self.failure.suspect.swap(0) != 0 && !is_known && !self.answers() {
             self.begin_failure(false);
         }

@@ -211,7 +211,7 @@ impl Store {
     ///
     /// Those of the device.
     pub(crate) fn note_events(&self, events: u64) -> Result {
-        if self.retired.get() != 0 {
+        if self.is_retired() {
             return Ok(());
         }
         self.change_header(&mut self.header.lock(), |header| header.events = events)

@@ -32,10 +32,10 @@ pub(super) fn low_water(total: u32, percent: u8) -> u32 {
 impl Worker<Store> {
     /// A write found no space: it waits for some, as long as it may, or fails.
     pub(super) fn no_space(&self, mut parked: Parked<Bound, InFlight>) {
-        let OnFull::Queue { seconds } = self.on_full else {
+        if self.on_full == OnFull::Error {
             parked.end(Status::NOSPC);
             return;
-        };
+        }
         let suspending = {
             let bound = parked.keep();
             usize::try_from(parked.data().volume)
@@ -53,7 +53,7 @@ impl Worker<Store> {
         if data.waits_since == 0 {
             data.waits_since = now.max(1);
         }
-        if now.saturating_sub(data.waits_since) >= seconds.saturating_mul(1000) {
+        if self.on_full.is_over(data.waits_since, now) {
             parked.end(Status::NOSPC);
             return;
         }

@@ -44,6 +44,21 @@ pub enum OnFull {
     },
 }
 
+impl OnFull {
+    /// Whether a write has waited as long as it may, `since` some time until `now`, both in milliseconds of a
+    /// clock that begins anew after 49 days.
+    pub fn is_over(self, since: u32, now: u32) -> bool {
+        /// Less than this, and more than any write may wait: what is more lies ahead.
+        const HALF: u32 = 1 << 31;
+
+        let Self::Queue { seconds } = self else {
+            return true;
+        };
+        let waited = now.wrapping_sub(since);
+        waited < HALF && waited >= seconds.saturating_mul(1000)
+    }
+}
+
 word_enum! {
     /// Who decides that a spare takes over.
     pub enum Failover {
@@ -339,5 +354,23 @@ where
                 .ok_or(time.flaw(LineProblem::QueueSecondsBad))
         }
         _ => Err(what.flaw(LineProblem::OnFullBad)),
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT))]
+#[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_features))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_wait_for_room_as_long_as_they_may() {
+        let queue = OnFull::Queue { seconds: 60 };
+        for since in [1, 1000, u32::MAX - 60_000, u32::MAX - 1000, u32::MAX] {
+            let at = |ms: u32| queue.is_over(since, since.wrapping_add(ms));
+            assert!(!at(0) && !at(59_999) && at(60_000) && at(86_400_000));
+        }
+        // 0 is kept as 1.
+        assert!(!queue.is_over(1, 0));
+        assert!(OnFull::Error.is_over(1, 1));
     }
 }

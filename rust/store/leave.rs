@@ -15,7 +15,10 @@ use super::{
 use crate::{
     dm::Worker,
     log,
-    svol_core::store::OwnerRecord, //
+    svol_core::{
+        block_map::Entry,
+        store::OwnerRecord, //
+    }, //
 };
 use kernel::prelude::*;
 
@@ -88,34 +91,33 @@ impl Worker<Store> {
     /// Returns whether there is more to do.
     fn give_back_part(&self, owner: &Owner) -> Result<bool> {
         let mut slots = KVec::with_capacity(PART, GFP_KERNEL)?;
+        let mut bids = KVec::with_capacity(PART, GFP_KERNEL)?;
         let first = owner.given_back.get();
         if first == 0 {
             // What compares it with its disk takes slots, until it sees that it leaves.
             self.wait_for_ios(owner)?;
         }
-        let mut bid = first;
-        while bid < owner.map.blocks() && slots.len() < PART {
-            if let Some(slot) = owner.map.get(bid).slot() {
+        let next = owner.map.for_some(first, PART, |bid, entry| {
+            if let Some(slot) = entry.slot() {
                 // There is room.
                 let _ = slots.push_within_capacity(slot);
+                let _ = bids.push_within_capacity(bid);
             }
-            bid = bid.saturating_add(1);
-        }
+        });
         if !slots.is_empty() {
             self.write_free(&slots)?;
             // No I/O relies on the map: the volume is not in use, and can't be any more.
-            for bid in first..bid {
-                owner
-                    .map
-                    .update(bid, |entry| Some(entry.moved_to(None).with_dirty(false)));
+            for bid in &bids {
+                let out = |entry: Entry| Some(entry.moved_to(None).with_dirty(false));
+                owner.map.update(*bid, out);
             }
             for slot in &slots {
                 self.slots.give_back(*slot);
             }
             self.full.set(0);
         }
-        owner.given_back.set(bid);
-        if bid < owner.map.blocks() {
+        owner.given_back.set(next);
+        if next < owner.map.blocks() {
             return Ok(true);
         }
         let free = OwnerRecord {

@@ -270,6 +270,39 @@ impl BlockMap {
         }
     }
 
+    /// As [`BlockMap::for_each`], for blocks from `first` on, and `limit` of them at most. Returns the number of
+    /// the block to go on with; that of the last one, plus 1, when all were looked at. Of a large map that
+    /// takes several calls, whatever is in it: each is over soon.
+    pub fn for_some(&self, first: u64, limit: usize, mut each: impl FnMut(u64, Entry)) -> u64 {
+        let (page, _) = split(first);
+        let pages = self.pages.iter().enumerate().skip(page).take(LOOK_PAGES);
+        let mut left = limit;
+        let mut next = self.blocks;
+        for (page, words) in pages {
+            let behind = page.saturating_add(1).saturating_mul(PAGE_WORDS);
+            next = u64::try_from(behind).unwrap_or(u64::MAX);
+            let Some(words) = words.get() else {
+                continue;
+            };
+            let begin = page.saturating_mul(PAGE_WORDS);
+            for (index, word) in words.iter().enumerate() {
+                let entry = Entry::from_word(word.get());
+                let Ok(bid) = u64::try_from(begin.saturating_add(index)) else {
+                    continue;
+                };
+                if bid < first || entry.slot().is_none() {
+                    continue;
+                }
+                let Some(rest) = left.checked_sub(1) else {
+                    return bid;
+                };
+                left = rest;
+                each(bid, entry);
+            }
+        }
+        next.min(self.blocks)
+    }
+
     fn word(&self, bid: u64) -> Option<&Word> {
         let (page, word) = split(bid);
         self.pages.get(page)?.get()?.get(word)
@@ -333,6 +366,9 @@ fn zeroes(count: usize) -> Result<Vec<Word>, AllocError> {
 
 /// Bits of a summary word.
 const BITS: usize = 64;
+
+/// Pages that are looked at in one go at most.
+const LOOK_PAGES: usize = 1 << 15;
 
 /// Blocks that share a bit in the word of their page.
 const GROUP: usize = PAGE_WORDS.div_ceil(BITS);

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use std::collections::HashMap;
 use svol_core::svol_core::{
-    block_map::{BlockMap, Kind, WriteStep},
+    block_map::{BlockMap, Entry, Kind, WriteStep},
     slots::Slots,
 };
 
@@ -155,6 +155,34 @@ proptest! {
             assert_eq!(committed.get(&bid), Some(&entry), "block {}", bid);
         });
         prop_assert_eq!(mapped, committed.len());
+        // The same in parts.
+        for limit in [1, 3, mapped.max(1)] {
+            let (mut next, mut found) = (0, vec![]);
+            while next < volume.map.blocks() {
+                let before = found.len();
+                next = volume.map.for_some(next, limit, |bid, entry| found.push((bid, entry)));
+                prop_assert!(found.len() - before <= limit);
+            }
+            prop_assert_eq!(found.len(), mapped);
+            prop_assert!(found.is_sorted_by_key(|(bid, _)| *bid));
+            for (bid, entry) in &found {
+                prop_assert_eq!(committed.get(bid), Some(entry));
+            }
+        }
         prop_assert_eq!(mapped as u32, volume.slots.used());
     }
+}
+
+/// A large map without anything in it takes several steps.
+#[test]
+fn large_maps_are_looked_at_in_parts() {
+    let map = BlockMap::new(50_000 * 512 * 8, 3).unwrap();
+    map.load(40_000 * 512, Entry::with_slot(7).with_data(1))
+        .unwrap();
+    let (mut next, mut calls, mut found) = (0, 0, vec![]);
+    while next < map.blocks() {
+        next = map.for_some(next, 10, |bid, _| found.push(bid));
+        calls += 1;
+    }
+    assert_eq!((calls, found), (2, vec![40_000 * 512]));
 }

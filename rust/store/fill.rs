@@ -418,7 +418,11 @@ impl Worker<Store> {
         self.has_marks.set(1);
         bound
             .flush_disk(owner.disk().ok_or(CopyError::Target(ENXIO))?)
-            .map_err(CopyError::Target)
+            .map_err(CopyError::Target)?;
+        for region in (0..intents.regions()).filter(|region| intents.is_marked(*region)) {
+            intents.unpin(region);
+        }
+        Ok(())
     }
 
     /// Copies again what a write left different that failed. Sleeps for I/O.

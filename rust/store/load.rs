@@ -613,6 +613,18 @@ impl Found {
                     },
                     _ => (None, Fill::new(false, 0)),
                 };
+                // Compared, or copied again, before the volume is used. Until then nobody takes these marks
+                // for idle ones, nor the disk for one that is in step.
+                let is_due = match entry.zip(writes) {
+                    Some((_, Home::Logged(disk))) => !is_unprotected(disk),
+                    Some((entry, Home::Kept)) => table
+                        .rebuild_of(entry)
+                        .is_some_and(|rebuild| rebuild.cursor > 0),
+                    _ => false,
+                };
+                if let Some(intents) = intents.as_ref().filter(|_| is_due) {
+                    intents.pin_marked();
+                }
                 let moving = entry
                     .filter(|_| matches!(writes, Some(Home::Logged(_))))
                     .and_then(|entry| table.rebuild_of(entry));

@@ -227,6 +227,9 @@ impl Slow<'_> {
                 }
                 at = at.saturating_add(u64::from(sectors));
             }
+            if !intents.is_open(begin, 1) {
+                intents.unpin(region);
+            }
             regions = regions.saturating_add(1);
         }
         if regions == 0 {

@@ -25,7 +25,8 @@ pub struct Intents {
     marked: Vec<Word>,
     /// A bit per region: written since the last look.
     touched: Vec<Word>,
-    /// A bit per region: the mark stays until a comparison.
+    /// A bit per region: the mark stays until a comparison, and disk and increments are not taken for the
+    /// same before it.
     pinned: Vec<Word>,
     /// A bit per region: a crash left disk and increments different, and it stayed so.
     open: Vec<Word>,
@@ -139,6 +140,13 @@ impl Intents {
         }
     }
 
+    /// The marks that are there now stay until [`Intents::unpin`]: a crash left them.
+    pub fn pin_marked(&self) {
+        for region in (0..self.regions).filter(|region| self.is_marked(*region)) {
+            set(&self.pinned, region);
+        }
+    }
+
     /// The comparison after a crash could not read these; their marks stay until the next start.
     pub fn leave_open(&self, sector: u64, sectors: u32) {
         self.pin(sector, sectors);
@@ -177,7 +185,7 @@ impl Intents {
         is_pinned
     }
 
-    /// The comparison that [`Intents::pin`] wanted is about to be made.
+    /// The comparison that a pin waits for was made, or is about to be.
     pub fn unpin(&self, region: u32) {
         let Some((word, bit)) = place(region) else {
             return;
@@ -277,6 +285,38 @@ mod tests {
         intents.unpin(70);
         assert!(!intents.is_pinned(70) && intents.is_marked(70));
         assert!(!intents.take_idle(|_| ()));
+        Ok(())
+    }
+
+    /// However long the comparison after a crash takes, what it has not come to keeps its mark.
+    #[test]
+    fn marks_of_a_crash_stay_until_compared() -> Result<(), AllocError> {
+        let intents = Intents::new(200, 11)?;
+        for region in [3, 70, 71, 199] {
+            intents.mark(region);
+        }
+        intents.pin_marked();
+        intents.mark(5);
+        let look = || {
+            let (mut count, mut last) = (0, 0);
+            let left = intents.take_idle(|region| (count, last) = (count + 1, region));
+            (left, count, last)
+        };
+        assert_eq!(look(), (true, 0, 0));
+        // A new one goes as ever.
+        assert_eq!(look(), (true, 1, 5));
+        assert!([3, 70, 71, 199]
+            .iter()
+            .all(|region| intents.is_pinned(*region)));
+        intents.unpin(70);
+        assert_eq!(look(), (true, 1, 70));
+        intents.leave_open(71 << 11, 8);
+        for region in [3, 199] {
+            intents.unpin(region);
+        }
+        assert_eq!(look(), (true, 2, 199));
+        assert!(!intents.is_open(70 << 11, 1) && intents.is_open(71 << 11, 1));
+        assert_eq!(look(), (true, 0, 0));
         Ok(())
     }
 

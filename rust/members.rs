@@ -53,6 +53,9 @@ pub(crate) struct Disk {
 /// One answer of so many is timed on a busy disk; a power of two.
 const TIMED: u32 = 16;
 
+/// Zeroes that count as one I/O, in sectors: a disk that writes them one by one has to answer in time.
+const ZERO_SECTORS: u64 = 1 << 15;
+
 /// An answer, in [`Disk::ios`].
 const ANSWER: u64 = 1 << 32;
 
@@ -244,6 +247,24 @@ impl Members {
     pub(crate) fn flush(&self, disk: &Disk) -> Result {
         let _counted = disk.count_io();
         self.io.flush(&disk.device)
+    }
+
+    /// Writes zeroes to a disk, part by part, each counted among its I/Os: nobody takes the disk for free
+    /// while they may still come. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk.
+    pub(crate) fn write_zeroes(&self, disk: &Disk, sector: u64, sectors: u64) -> Result {
+        let mut done = 0;
+        while done < sectors {
+            let now = ZERO_SECTORS.min(sectors.saturating_sub(done));
+            let _counted = disk.count_io();
+            self.io
+                .write_zeroes(&disk.device, sector.saturating_add(done), now)?;
+            done = done.saturating_add(now);
+        }
+        Ok(())
     }
 
     /// The numbers of all devices, and what they are for.

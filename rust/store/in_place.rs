@@ -55,7 +55,7 @@ impl Worker<Store> {
         disk: usize,
         (start, end): (u64, u64),
     ) -> Result {
-        let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
+        let to = self.members.disk(disk).ok_or(ENXIO)?;
         let mut at = start;
         while at < end {
             let look = u32::try_from(LOOK_SECTORS.min(end.saturating_sub(at)))?;
@@ -70,7 +70,7 @@ impl Worker<Store> {
                 Kind::Base => (),
                 Kind::Zero => {
                     let sectors = u64::from(run.sectors);
-                    self.members.io.write_zeroes(device, at, sectors)?;
+                    self.members.write_zeroes(to, at, sectors)?;
                 }
                 Kind::Slot { slot, offset } => {
                     let from = self.slot_sector(slot).saturating_add(u64::from(offset));
@@ -82,12 +82,12 @@ impl Worker<Store> {
             }
             at = at.saturating_add(u64::from(run.sectors));
         }
-        self.members.io.flush(device)
+        self.members.flush(to)
     }
 
     fn copy_stretch(&self, disk: usize, from: u64, to: u64, sectors: u32) -> Result {
         let store = self.device()?;
-        let device = &self.members.disk(disk).ok_or(ENXIO)?.device;
+        let device = self.members.disk(disk).ok_or(ENXIO)?;
         let mut content = KVec::new();
         let mut done = 0u32;
         while done < sectors {
@@ -96,7 +96,8 @@ impl Worker<Store> {
             let offset = u64::from(done);
             let io = &self.members.io;
             io.read(store, from.saturating_add(offset), &mut content)?;
-            io.write(device, to.saturating_add(offset), &content)?;
+            let _counted = device.count_io();
+            io.write(&device.device, to.saturating_add(offset), &content)?;
             done = done.saturating_add(now);
         }
         Ok(())

@@ -418,12 +418,7 @@ impl<'a> Slow<'a> {
                 let whole = self.whole_sub_blocks(range);
                 if whole > 0 {
                     // The store needs no data for that.
-                    if let Some(disk) = self.own_disk() {
-                        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
-                        let io = &self.bound.members.io;
-                        io.write_zeroes(device, range.sector, u64::from(whole))
-                            .or_else(|error| self.lose(disk, error))?;
-                    }
+                    self.zero_disk(range.sector, whole)?;
                     if self.map().zeroed(range.sector, whole) {
                         self.store.note_change();
                     }
@@ -467,6 +462,17 @@ impl<'a> Slow<'a> {
             Err(error) => self.lose(disk, error)?,
         }
         Ok(())
+    }
+
+    fn zero_disk(&self, sector: u64, sectors: u32) -> Result {
+        let Some(disk) = self.own_disk() else {
+            return Ok(());
+        };
+        let device = self.bound.members.disk(disk).ok_or(ENXIO)?;
+        self.bound
+            .members
+            .write_zeroes(device, sector, u64::from(sectors))
+            .or_else(|error| self.lose(disk, error))
     }
 
     fn write_store(&self, sector: u64, content: &KVec<u8>) -> Result {
@@ -548,19 +554,18 @@ impl<'a> Slow<'a> {
         let Some(disk) = self.own_disk() else {
             return self.read_overlay(sector, content);
         };
-        let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
-        self.bound
-            .members
-            .io
-            .read(device, sector, content)
-            .or_else(|error| {
-                self.bound.count_error(disk, true);
-                let sectors = u32::try_from(content.len() >> 9)?;
-                match self.owner.may_read_past(sector, sectors) {
-                    true => self.read_overlay(sector, content),
-                    false => Err(error),
-                }
-            })
+        let device = self.bound.members.disk(disk).ok_or(ENXIO)?;
+        let counted = device.count_io();
+        let result = self.bound.members.io.read(&device.device, sector, content);
+        drop(counted);
+        result.or_else(|error| {
+            self.bound.count_error(disk, true);
+            let sectors = u32::try_from(content.len() >> 9)?;
+            match self.owner.may_read_past(sector, sectors) {
+                true => self.read_overlay(sector, content),
+                false => Err(error),
+            }
+        })
     }
 
     /// Reads the base image with what the store has over it, from `sector` on.

@@ -19,6 +19,7 @@ pub mod block_map;
 pub mod changes;
 pub mod counter;
 pub mod deadline;
+pub mod entry_set;
 pub mod fault;
 pub mod freq;
 pub mod grace;

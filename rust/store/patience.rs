@@ -10,7 +10,10 @@ use super::{
     Owner,
     Store, //
 };
-use crate::members::EntryCell;
+use crate::{
+    env::Word,
+    svol_core::entry_set::EntrySet, //
+};
 use kernel::{
     prelude::*,
     time::{
@@ -33,30 +36,31 @@ const LONG_MS: i64 = 200;
 /// How long to sleep before looking again whether I/O has ended.
 const POLL: Delta = Delta::from_micros(100);
 
-/// The disks that may have I/O of an owner: its own one, one that is filled for it, and one that it lost.
-const DISKS: usize = 3;
+/// So many disks that have I/O of an owner are looked at: its own one, one that is filled for it, and those
+/// that it lost.
+const DISKS: usize = 8;
 
 /// What is remembered of an owner's disks.
 pub(super) struct Disks {
-    /// The entry of the disk that it lost last: that may still have I/O.
-    lost: EntryCell,
+    /// The entries of those that it lost, and that may still have I/O of it.
+    lost: EntrySet,
     /// The disk that did not answer, as [`code`] says; 0 for none.
-    stuck: crate::env::Word,
+    stuck: Word,
 }
 
 impl Disks {
     /// None was lost.
     pub(super) fn new() -> Self {
         Self {
-            lost: EntryCell::new(None),
-            stuck: crate::env::Word::new(0),
+            lost: EntrySet::new(),
+            stuck: Word::new(0),
         }
     }
 
     /// It has this one no more.
     pub(super) fn lose(&self, disk: Option<usize>) {
-        if disk.is_some() {
-            self.lost.set(disk);
+        if let Some(disk) = disk {
+            self.lost.insert(disk);
         }
     }
 }
@@ -102,8 +106,8 @@ impl<'a> Patience<'a> {
             return Err(LATER);
         }
         if self.since.elapsed().as_millis() >= LONG_MS {
-            let mut pairs = now.iter().zip(self.seen.iter());
-            if let Some((disk, _)) = pairs.find(|(now, before)| **now != 0 && now == before) {
+            let is_as_before = |disk: &&u64| **disk != 0 && self.seen.contains(*disk);
+            if let Some(disk) = now.iter().find(is_as_before) {
                 self.owner.disks.stuck.set(*disk);
                 return Err(LATER);
             }
@@ -114,17 +118,28 @@ impl<'a> Patience<'a> {
         Ok(())
     }
 
-    /// What the disks that have I/O have answered so far, as [`code`] says; 0 for others.
+    /// What the disks that have I/O have answered so far, as [`code`] says; the rest is 0.
     fn look(&self) -> [u64; DISKS] {
         let owner = self.owner;
         let moving = owner.moving.target().map(|(target, _)| target);
-        [owner.disk(), moving, owner.disks.lost.get()].map(|entry| {
-            let disk = entry.and_then(|entry| Some((entry, self.store.members.disk(entry)?)));
-            disk.map_or(0, |(entry, disk)| match disk.progress() {
-                (0, _) => 0,
-                (_, answers) => code(entry, answers),
-            })
-        })
+        let own = [owner.disk(), moving].into_iter().flatten();
+        let mut codes = [0; DISKS];
+        let mut places = codes.iter_mut();
+        for (entry, is_lost) in Iterator::chain(
+            own.map(|entry| (entry, false)),
+            owner.disks.lost.iter().map(|entry| (entry, true)),
+        ) {
+            match self.store.members.disk(entry).map(|disk| disk.progress()) {
+                Some((0, _)) | None if is_lost => owner.disks.lost.remove(entry),
+                Some((0, _)) | None => (),
+                Some((_, answers)) => {
+                    if let Some(place) = places.next() {
+                        *place = code(entry, answers);
+                    }
+                }
+            }
+        }
+        codes
     }
 }
 

@@ -368,7 +368,11 @@ impl Bound {
         let result = match run.kind {
             // It has changed meanwhile.
             _ if run.sectors < part.sectors => Err(EIO),
-            Kind::Base => self.read_base_whole(of, part, buffer),
+            Kind::Base => {
+                // As in `overlay`: who waits for I/O of this volume does not wait for disks of others.
+                owner.grace.leave(ticket);
+                return self.read_base_whole(of, part, buffer);
+            }
             Kind::Slot { slot, offset } => {
                 let sector = store.slot_sector(slot).saturating_add(u64::from(offset));
                 self.read_part(store.entry(), Part { sector, ..part }, buffer)

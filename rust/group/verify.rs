@@ -243,8 +243,10 @@ impl Comparing<'_> {
     ) -> Result<u32, Halt> {
         resize(here, sectors).map_err(Halt::Later)?;
         let (bound, disk) = (self.bound, self.due.disk);
-        let device = &bound.members.disk(disk).ok_or(Halt::Turn)?.device;
-        let read = bound.members.io.read(device, at, here);
+        let device = bound.members.disk(disk).ok_or(Halt::Turn)?;
+        let counted = device.count_io();
+        let read = bound.members.io.read(&device.device, at, here);
+        drop(counted);
         // Writes that take no locks begin after its mode has changed.
         let mode = self.place.map(|place| place.owner().mode());
         if mode.is_some_and(|mode| mode != Mode::Both) {

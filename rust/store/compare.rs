@@ -71,15 +71,12 @@ impl Worker<Store> {
             return Ok(Compared { sectors, copied: 0 });
         }
         let sectors = owner.locks.take(sector, sectors);
-        // Slots of a volume that leaves are given back when this is over.
-        let ticket = owner.grace.enter(current_cpu());
         let range = Range { sector, sectors };
         let result = match owner.leaving.get() {
             leave::STAYS if sectors == 0 => Ok(0),
             leave::STAYS => self.compare_locked(bound, volume, owner, range),
             _ => Err(CompareError::Gone),
         };
-        owner.grace.leave(ticket);
         owner.locks.give_back(sector, sectors);
         result.map(|copied| Compared { sectors, copied })
     }
@@ -97,8 +94,12 @@ impl Worker<Store> {
         let mut here = KVec::from_elem(0u8, bytes, GFP_KERNEL).map_err(later)?;
         let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL).map_err(later)?;
         let disk = owner.disk().ok_or(CompareError::Gone)?;
-        let device = &bound.members.disk(disk).ok_or(CompareError::Gone)?.device;
-        match bound.members.io.read(device, range.sector, &mut here) {
+        let disk = bound.members.disk(disk).ok_or(CompareError::Gone)?;
+        let counted = disk.count_io();
+        let io = &bound.members.io;
+        let read = io.read(&disk.device, range.sector, &mut here);
+        drop(counted);
+        match read {
             Ok(()) => (),
             Err(ENOMEM) => return Err(CompareError::Later(ENOMEM)),
             Err(_) => return Err(CompareError::Disk),
@@ -117,10 +118,19 @@ impl Worker<Store> {
             disk: None,
             is_kept: false,
         };
-        slow.log_differences(&here, Some(&known), range.sector)
-            .map_err(|error| match error {
-                ENOMEM => CompareError::Later(error),
-                _ => CompareError::Store,
-            })
+        // Not before: nobody who waits for I/O of this volume waits for the disks that were read. Slots of a
+        // volume that leaves are given back when this is over.
+        let ticket = owner.grace.enter(current_cpu());
+        let logged = match owner.leaving.get() {
+            leave::STAYS => slow
+                .log_differences(&here, Some(&known), range.sector)
+                .map_err(|error| match error {
+                    ENOMEM => CompareError::Later(error),
+                    _ => CompareError::Store,
+                }),
+            _ => Err(CompareError::Gone),
+        };
+        owner.grace.leave(ticket);
+        logged
     }
 }

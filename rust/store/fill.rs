@@ -14,10 +14,7 @@
 
 use super::{
     in_place::NOT_ASKED,
-    patience::{
-        Patience,
-        LATER_MS, //
-    },
+    patience::LATER_MS,
     slow::{
         Content,
         Range,
@@ -222,14 +219,9 @@ impl Slow<'_> {
     pub(super) fn write_kept(&self, source: Source<'_>, range: Range) -> Result {
         self.mark(range)?;
         let mut done = 0;
-        let mut patience = Patience::new(self.store, self.owner);
         while done < range.sectors {
             let left = range.behind(done);
-            let locked = self.owner.locks.take(left.sector, left.sectors);
-            if locked == 0 {
-                patience.wait()?;
-                continue;
-            }
+            let locked = self.lock(left)?;
             let (sectors, disk) = self.owner.filled(left.sector, locked);
             let part = Range { sectors, ..left };
             let rest = left.behind(sectors);
@@ -259,6 +251,48 @@ impl Slow<'_> {
     }
 }
 
+/// A part of a buffer, in sectors.
+fn part(content: &mut KVec<u8>, sector: u32, sectors: u32) -> Result<&mut [u8]> {
+    let begin = usize::try_from(sector)? << 9;
+    let bytes = usize::try_from(sectors)? << 9;
+    if bytes == 0 {
+        return Err(EIO);
+    }
+    content
+        .get_mut(begin..begin.saturating_add(bytes))
+        .ok_or(EIO)
+}
+
+/// Reads the base image of a stretch, where the store has nothing over it, from where it is asked for least.
+/// What is in the store once stays there, as long as a disk is filled: what has nothing later was read.
+fn read_base(
+    bound: &Bound,
+    owner: &Owner,
+    sector: u64,
+    sectors: u32,
+    content: &mut KVec<u8>,
+) -> Result {
+    content.resize(usize::try_from(sectors)? << 9, 0, GFP_KERNEL)?;
+    let mut done = 0;
+    while done < sectors {
+        let at = sector.saturating_add(u64::from(done));
+        let run = owner.map.read_run(at, sectors.saturating_sub(done));
+        if run.kind == Kind::Base {
+            if run.sectors == sectors {
+                return bound.read_least_used(at, content);
+            }
+            let part = part(content, done, run.sectors)?;
+            let mut bounce = KVec::from_elem(0u8, part.len(), GFP_KERNEL)?;
+            bound.read_least_used(at, &mut bounce)?;
+            part.copy_from_slice(&bounce);
+        } else if run.sectors == 0 {
+            return Err(EIO);
+        }
+        done = done.saturating_add(run.sectors);
+    }
+    Ok(())
+}
+
 impl Worker<Store> {
     /// Copies a stretch of a volume, or the beginning of it, to the disk that is being filled; moves
     /// the cursor behind it if that stands at its beginning. Returns how many sectors were copied: 0
@@ -278,11 +312,21 @@ impl Worker<Store> {
         (buffer, has_base): (&mut KVec<u8>, bool),
         meanwhile: impl FnOnce(),
     ) -> Result<u32, CopyError> {
+        let free = owner.locks.take(sector, sectors);
+        owner.locks.give_back(sector, free);
+        if free == 0 {
+            return Ok(0);
+        }
+        if !has_base {
+            // Before the locks: writes that wait for them do not wait for disks of others. Nobody writes the
+            // base image, and where it is not needed any more in a moment it does no harm.
+            read_base(bound, owner, sector, sectors, buffer).map_err(CopyError::Source)?;
+        }
         let locked = owner.locks.take(sector, sectors);
         if locked == 0 {
             return Ok(0);
         }
-        let result = self.copy_locked(bound, owner, sector, locked, (buffer, has_base), meanwhile);
+        let result = self.copy_locked(bound, owner, sector, locked, buffer, meanwhile);
         if let (Ok(()), Some((_, reach))) = (&result, owner.target()) {
             // Not if it was given up meanwhile.
             let end = sector.saturating_add(u64::from(locked));
@@ -292,68 +336,59 @@ impl Worker<Store> {
         result.map(|()| locked)
     }
 
+    /// Copies a stretch, under its write locks; the buffer has the base image of it.
     fn copy_locked(
         &self,
         bound: &Bound,
         owner: &Owner,
         sector: u64,
         sectors: u32,
-        (buffer, has_base): (&mut KVec<u8>, bool),
+        buffer: &mut KVec<u8>,
         meanwhile: impl FnOnce(),
     ) -> Result<(), CopyError> {
         let (target, _) = owner.target().ok_or(CopyError::Target(ENXIO))?;
-        // Nobody uses a slot again that is read here.
-        let ticket = owner.grace.enter(current_cpu());
-        let read = self.read_to_fill(bound, owner, sector, sectors, (buffer, has_base));
-        owner.grace.leave(ticket);
-        read.map_err(CopyError::Source)?;
+        self.read_store(owner, sector, sectors, buffer)
+            .map_err(CopyError::Source)?;
         bound
             .write_disk(target, sector, buffer, meanwhile)
             .map_err(CopyError::Target)
     }
 
-    /// Reads the base image with what the store has over it, from where it is asked for least.
-    fn read_to_fill(
+    /// Reads what the store has of a stretch over what a buffer has of it, and cuts the buffer to its length.
+    fn read_store(
         &self,
-        bound: &Bound,
         owner: &Owner,
         sector: u64,
         sectors: u32,
-        (content, has_base): (&mut KVec<u8>, bool),
+        content: &mut KVec<u8>,
     ) -> Result {
         content.resize(usize::try_from(sectors)? << 9, 0, GFP_KERNEL)?;
         let mut done = 0;
         while done < sectors {
             let at = sector.saturating_add(u64::from(done));
+            // Nobody uses a slot again that is read here.
+            let ticket = owner.grace.enter(current_cpu());
             let run = owner.map.read_run(at, sectors.saturating_sub(done));
-            if run.sectors == 0 {
-                return Err(EIO);
-            }
-            if run.kind == Kind::Base && has_base {
-                done = done.saturating_add(run.sectors);
-                continue;
-            }
-            if run.sectors == sectors && run.kind == Kind::Base {
-                return bound.read_least_used(at, content);
-            }
-            let bytes = usize::try_from(run.sectors)? << 9;
-            let begin = usize::try_from(done)? << 9;
-            let part = content
-                .get_mut(begin..begin.saturating_add(bytes))
-                .ok_or(EIO)?;
-            if run.kind == Kind::Zero {
-                part.fill(0);
-            } else {
-                let mut bounce = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
-                if let Kind::Slot { slot, offset } = run.kind {
-                    let place = self.slot_sector(slot).saturating_add(u64::from(offset));
-                    self.members.io.read(self.device()?, place, &mut bounce)?;
-                } else {
-                    bound.read_least_used(at, &mut bounce)?;
-                }
+            let read =
+                part(content, done, run.sectors).and_then(|part| self.read_place(&run.kind, part));
+            owner.grace.leave(ticket);
+            read?;
+            done = done.saturating_add(run.sectors);
+        }
+        Ok(())
+    }
+
+    /// Reads what the store has at a place; leaves what it has not.
+    fn read_place(&self, kind: &Kind, part: &mut [u8]) -> Result {
+        match *kind {
+            Kind::Base => (),
+            Kind::Zero => part.fill(0),
+            Kind::Slot { slot, offset } => {
+                let mut bounce = KVec::from_elem(0u8, part.len(), GFP_KERNEL)?;
+                let place = self.slot_sector(slot).saturating_add(u64::from(offset));
+                self.members.io.read(self.device()?, place, &mut bounce)?;
                 part.copy_from_slice(&bounce);
             }
-            done = done.saturating_add(run.sectors);
         }
         Ok(())
     }

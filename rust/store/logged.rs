@@ -10,10 +10,7 @@
 use super::{
     fail,
     leave,
-    patience::{
-        Patience,
-        LATER, //
-    },
+    patience::LATER,
     slow::{
         Content,
         Range,
@@ -100,14 +97,9 @@ impl Slow<'_> {
             }
         }
         let mut done = 0;
-        let mut patience = Patience::new(self.store, self.owner);
         while done < range.sectors {
             let left = range.behind(done);
-            let sectors = self.owner.locks.take(left.sector, left.sectors);
-            if sectors == 0 {
-                patience.wait()?;
-                continue;
-            }
+            let sectors = self.lock(left)?;
             let part = Range { sectors, ..left };
             // Under the locks: what fills another disk takes them, too.
             if self.owner.mode() == Mode::Store {

@@ -7,6 +7,10 @@
 //! that owner it does later.
 
 use super::{
+    slow::{
+        Range,
+        Slow, //
+    },
     Owner,
     Store, //
 };
@@ -32,6 +36,11 @@ pub(super) const LATER_MS: u32 = 50;
 
 /// A disk that has I/O and has answered nothing for so long is not waited for, in milliseconds.
 const LONG_MS: i64 = 200;
+
+/// Whoever has it, I/O is waited for so long at most; and write locks, which nothing is lost by asking for
+/// again. In milliseconds.
+const MOST_MS: i64 = 3000;
+const MOST_LOCK_MS: i64 = 500;
 
 /// How long to sleep before looking again whether I/O has ended.
 const POLL: Delta = Delta::from_micros(100);
@@ -75,6 +84,9 @@ fn code(disk: usize, answers: u32) -> u64 {
 pub(super) struct Patience<'a> {
     store: &'a Store,
     owner: &'a Owner,
+    began: Instant<Monotonic>,
+    /// It takes so many milliseconds at most.
+    most: i64,
     since: Instant<Monotonic>,
     /// What each disk was like then.
     seen: [u64; DISKS],
@@ -82,11 +94,14 @@ pub(super) struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     /// It begins now.
-    pub(super) fn new(store: &'a Store, owner: &'a Owner) -> Self {
+    fn new(store: &'a Store, owner: &'a Owner, most: i64) -> Self {
+        let now = Instant::<Monotonic>::now();
         let mut patience = Self {
             store,
             owner,
-            since: Instant::<Monotonic>::now(),
+            began: now,
+            most,
+            since: now,
             seen: [0; DISKS],
         };
         patience.seen = patience.look();
@@ -97,12 +112,15 @@ impl<'a> Patience<'a> {
     ///
     /// # Errors
     ///
-    /// [`LATER`] if a disk that may have it does not answer.
-    pub(super) fn wait(&mut self) -> Result {
+    /// [`LATER`] if a disk that may have it does not answer, or it takes too long.
+    fn wait(&mut self) -> Result {
         let now = self.look();
         let stuck = self.owner.disks.stuck.get();
         // Of one that was found out before, and has answered nothing since, nothing is expected.
         if now.iter().any(|disk| *disk != 0 && *disk == stuck) {
+            return Err(LATER);
+        }
+        if self.began.elapsed().as_millis() >= self.most {
             return Err(LATER);
         }
         if self.since.elapsed().as_millis() >= LONG_MS {
@@ -143,15 +161,35 @@ impl<'a> Patience<'a> {
     }
 }
 
+impl Slow<'_> {
+    /// Takes the write locks of a stretch, or of the beginning of it; returns of how many sectors. Sleeps
+    /// while others have them.
+    ///
+    /// # Errors
+    ///
+    /// [`LATER`] if a disk does not answer, or it takes too long.
+    pub(super) fn lock(&self, range: Range) -> Result<u32> {
+        let mut patience = None;
+        loop {
+            match self.owner.locks.take(range.sector, range.sectors) {
+                0 => patience
+                    .get_or_insert_with(|| Patience::new(self.store, self.owner, MOST_LOCK_MS))
+                    .wait()?,
+                sectors => return Ok(sectors),
+            }
+        }
+    }
+}
+
 impl Store {
     /// Waits until all of an owner's I/O has ended that looked at the map before. For one caller at a
     /// time. Sleeps.
     ///
     /// # Errors
     ///
-    /// [`LATER`] if a disk does not answer. The next wait begins anew.
+    /// [`LATER`] if a disk does not answer, or it takes too long. The next wait begins anew.
     pub(super) fn wait_for_ios(&self, owner: &Owner) -> Result {
-        let mut patience = Patience::new(self, owner);
+        let mut patience = Patience::new(self, owner, MOST_MS);
         // Twice: see `Grace`.
         for _ in 0..2 {
             owner.grace.turn();

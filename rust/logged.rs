@@ -188,7 +188,9 @@ pub(crate) fn fill_flushed(
     let bound: &Bound = &this;
     match Place::of(bound, volume) {
         Some(place) if ended.status().is_error() => {
-            place.owner().note_fill_failed();
+            if let Some(disk) = ended.data().disk() {
+                place.owner().note_fill_failed(disk);
+            }
             without_disk(this, place, ended)
         }
         _ => ended.done(),
@@ -229,9 +231,9 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
             intents.pin(info.sector, info.sectors);
         }
     }
-    if !on_disk {
+    if let (false, Some(disk)) = (on_disk, data.disk()) {
         // Before anybody who waits for this write: nobody takes the disk for complete.
-        owner.note_fill_failed();
+        owner.note_fill_failed(disk);
     }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket {

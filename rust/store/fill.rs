@@ -14,7 +14,10 @@
 
 use super::{
     in_place::NOT_ASKED,
-    patience::LATER_MS,
+    patience::{
+        LATER,
+        LATER_MS, //
+    },
     slow::{
         Content,
         Range,
@@ -38,6 +41,7 @@ use crate::{
     env::Word,
     svol_core::{
         block_map::Kind,
+        entry_set::EntrySet,
         samples::SUB_BLOCK_SECTORS, //
     },
 };
@@ -65,8 +69,9 @@ const DISK_FAILED: u64 = 4;
 pub(super) struct Fill {
     /// So many sectors from the beginning hold what the volume holds. Moves under the write locks.
     reach: Word,
-    /// 1 if the disk that is being filled lacks a write.
-    failed: Word,
+    /// The disks that lack a write which they were to get while they were filled: a write may end after its disk
+    /// was given up, and another one took its place.
+    failed: EntrySet,
     /// Whether somebody waits for [`Worker::sync_owners`].
     syncing: Word,
 }
@@ -80,7 +85,7 @@ impl Fill {
                 // Locks are for whole sub-blocks.
                 false => cursor & !(SUB_BLOCK_SECTORS - 1),
             }),
-            failed: Word::new(0),
+            failed: EntrySet::new(),
             syncing: Word::new(NOT_ASKED),
         }
     }
@@ -130,14 +135,16 @@ impl Owner {
     /// The disk of this entry is to be filled for it, from the beginning on.
     pub(crate) fn begin_fill(&self, target: usize) {
         self.fill.reach.set(0);
-        self.fill.failed.set(0);
+        self.fill.failed.remove(target);
         self.disk.set(Some(target));
     }
 
     /// What is on the disk that is being filled is to be copied again, from the beginning on.
     pub(crate) fn restart_fill(&self) {
         self.fill.reach.set(0);
-        self.fill.failed.set(0);
+        if let Some(disk) = self.disk() {
+            self.fill.failed.remove(disk);
+        }
     }
 
     /// It has no disk, and none is being filled.
@@ -159,14 +166,14 @@ impl Owner {
         self.fill.reach.set(WHOLE);
     }
 
-    /// The disk that is being filled lacks a write. Does not sleep.
-    pub(crate) fn note_fill_failed(&self) {
-        self.fill.failed.set(1);
+    /// The disk of this entry, which is being filled or was, lacks a write. Does not sleep.
+    pub(crate) fn note_fill_failed(&self, disk: usize) {
+        self.fill.failed.insert(disk);
     }
 
     /// Whether the disk that is being filled lacks a write.
     pub(crate) fn has_fill_failed(&self) -> bool {
-        self.fill.failed.get() != 0
+        self.disk().is_some_and(|disk| self.fill.failed.has(disk))
     }
 }
 
@@ -203,7 +210,7 @@ impl Slow<'_> {
             return Ok(());
         };
         if self.bound.flush_disk(disk).is_err() {
-            self.owner.note_fill_failed();
+            self.owner.note_fill_failed(disk);
             self.give_up_fill(Some(disk))?;
         }
         Ok(())
@@ -237,8 +244,8 @@ impl Slow<'_> {
             if let (Some(_), Err(_), Some(intents)) = (disk, on_disk, &self.owner.intents) {
                 intents.pin(part.sector, sectors);
             }
-            if in_store.is_ok() && on_disk.is_err() {
-                self.owner.note_fill_failed();
+            if let (Some(disk), Ok(()), Err(_)) = (disk, in_store, on_disk) {
+                self.owner.note_fill_failed(disk);
             }
             self.owner.locks.give_back(part.sector, sectors);
             in_store?;
@@ -424,6 +431,10 @@ impl Worker<Store> {
                 continue;
             }
             let flushed = self.flush_disk_of(owner);
+            if matches!(flushed, Err(LATER)) {
+                later = true;
+                continue;
+            }
             owner.fill.syncing.set(match (flushed, self.commit()) {
                 (Err(_), _) => DISK_FAILED,
                 (Ok(()), Err(_)) => STORE_FAILED,

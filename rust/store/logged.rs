@@ -41,6 +41,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
+    sync::Arc,
     time::{
         Instant,
         Monotonic, //
@@ -417,6 +418,10 @@ impl Worker<Store> {
     /// Flushes the disk of an owner, or the one that is being filled for it, if there is one. What it has
     /// lost if that fails, a flush that works later does not bring back: the disk fails, or who asks for a
     /// flush next is told. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk; [`LATER`] if the owner has another one by then, or none.
     pub(super) fn flush_disk_of(&self, owner: &Owner) -> Result {
         let Some(entry) = owner.disk() else {
             return Ok(());
@@ -425,19 +430,30 @@ impl Worker<Store> {
         let result = self.members.flush(disk);
         match result {
             Ok(()) | Err(ENOMEM) => result,
-            Err(_) if owner.is_on_disk() => {
-                owner.has_lost_writes.set(1);
-                if let Some(bound) = self.home.bound() {
-                    bound.count_error(entry, false);
-                    bound.begin_failure(entry, false);
-                }
-                result
-            }
-            Err(_) => {
-                owner.note_fill_failed();
-                result
-            }
+            Err(_) => self.disk_is_not_flushed(owner, entry).and(result),
         }
+    }
+
+    /// The flush of a disk has failed.
+    fn disk_is_not_flushed(&self, owner: &Owner, entry: usize) -> Result {
+        // Under it, an owner gets another disk.
+        let views = self.home.failures().lock();
+        if owner.disk() != Some(entry) {
+            return Err(LATER);
+        }
+        if !owner.is_on_disk() {
+            owner.note_fill_failed(entry);
+            return Ok(());
+        }
+        owner.has_lost_writes.set(1);
+        drop(views);
+        // Before a table is live, that of the one before it is there still.
+        let bound = self.home.bound();
+        if let Some(bound) = bound.filter(|b| Arc::ptr_eq(&b.members, &self.members)) {
+            bound.count_error(entry, false);
+            bound.begin_failure(entry, false);
+        }
+        Ok(())
     }
 
     fn say_marks_stay(&self, owner: &Owner, error: Error) {

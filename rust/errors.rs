@@ -517,6 +517,7 @@ impl Bound {
                 ..volume.view.get()
             });
             // Its errors reach its users from now on.
+            owner.disk_is_kept();
             let _ = owner.advance(log_mode::Event::DiskIsKept { unprotected });
         }
     }

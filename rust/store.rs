@@ -108,6 +108,11 @@ use kernel::{
 /// The longest time between a write and the commit that makes it last, in milliseconds.
 const COMMIT_MS: u32 = 1000;
 
+/// The disk of a volume may have lost what it wrote: who asks for a flush next is told.
+const LOST: u64 = 1;
+/// It may have, but it fails, and the store has all: nobody need know unless it is kept.
+const LOST_IF_KEPT: u64 = 2;
+
 /// A volume that keeps its changes in the store.
 pub(crate) struct Owner {
     /// Its LID.
@@ -140,8 +145,8 @@ pub(crate) struct Owner {
     answers: Word,
     /// See [`patience`].
     disks: patience::Disks,
-    /// 1 if a flush of its disk failed that nobody had asked for: who asks next is told.
-    has_lost_writes: Word,
+    /// Whether a flush of its disk failed that nobody had asked for: [`LOST`], [`LOST_IF_KEPT`], or 0.
+    lost_writes: Word,
     /// What its users were told of what the store may have lost.
     told: Told,
     /// Where its writes go, if it is logged.
@@ -182,7 +187,12 @@ impl Owner {
     /// Whether its disk may have lost what it wrote, which nobody was told yet; from now on somebody was.
     /// Does not sleep.
     pub(crate) fn tell_lost_writes(&self) -> bool {
-        self.has_lost_writes.get() != 0 && self.has_lost_writes.swap(0) != 0
+        self.lost_writes.get() == LOST && self.lost_writes.replace(LOST, 0).is_ok()
+    }
+
+    /// Its disk stays in use although it failed: what that has lost is lost. Does not sleep.
+    pub(crate) fn disk_is_kept(&self) {
+        let _ = self.lost_writes.replace(LOST_IF_KEPT, LOST);
     }
 
     /// What the store lost before this table was loaded is still to be told. Does not sleep.

@@ -148,7 +148,7 @@ impl Owner {
         self.disks.lose(self.disk());
         self.disk.set(disk);
         // Those of another one.
-        self.has_lost_writes.set(0);
+        self.lost_writes.set(0);
         self.fill.set_whole(disk.is_some());
     }
 

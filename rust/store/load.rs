@@ -652,7 +652,7 @@ impl Found {
                     clearing: Word::new(in_place::NOT_ASKED),
                     answers: Word::new(u64::MAX),
                     disks: Disks::new(),
-                    has_lost_writes: Word::new(0),
+                    lost_writes: Word::new(0),
                     told: Told::new(),
                     // What it lacks is found by comparing it with the disk, in the background.
                     mode: ModeCell::new(match disk {

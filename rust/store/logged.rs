@@ -427,15 +427,21 @@ impl Worker<Store> {
             return Ok(());
         };
         let disk = self.members.disk(entry).ok_or(ENXIO)?;
+        // Now, so that nothing sleeps between a flush that fails and what follows. Before a table is live, the
+        // one before it is there still.
+        let bound = self.home.bound();
+        let bound = bound.filter(|bound| Arc::ptr_eq(&bound.members, &self.members));
         let result = self.members.flush(disk);
         match result {
             Ok(()) | Err(ENOMEM) => result,
-            Err(_) => self.disk_is_not_flushed(owner, entry).and(result),
+            Err(_) => self
+                .disk_is_not_flushed(bound.as_deref(), owner, entry)
+                .and(result),
         }
     }
 
-    /// The flush of a disk has failed.
-    fn disk_is_not_flushed(&self, owner: &Owner, entry: usize) -> Result {
+    /// The flush of a disk has failed. Does not sleep.
+    fn disk_is_not_flushed(&self, bound: Option<&Bound>, owner: &Owner, entry: usize) -> Result {
         // Under it, an owner gets another disk.
         let views = self.home.failures().lock();
         if owner.disk() != Some(entry) {
@@ -445,13 +451,17 @@ impl Worker<Store> {
             owner.note_fill_failed(entry);
             return Ok(());
         }
-        owner.has_lost_writes.set(1);
+        owner.lost_writes.set(match owner.mode().is_logged() {
+            true => super::LOST_IF_KEPT,
+            false => super::LOST,
+        });
         drop(views);
-        // Before a table is live, that of the one before it is there still.
-        let bound = self.home.bound();
-        if let Some(bound) = bound.filter(|b| Arc::ptr_eq(&b.members, &self.members)) {
+        let fails = bound.is_some_and(|bound| {
             bound.count_error(entry, false);
-            bound.begin_failure(entry, false);
+            bound.begin_failure(entry, false)
+        });
+        if !fails {
+            owner.disk_is_kept();
         }
         Ok(())
     }

@@ -884,6 +884,19 @@ impl Bound {
         }
     }
 
+    /// Returns when no store's worker runs any more. What was kicked runs before. Sleeps.
+    pub(crate) fn rest(&self) {
+        for store in self.stores.iter() {
+            store.rest();
+        }
+    }
+
+    /// Volumes whose disk may have lost what they wrote, which nobody was told yet.
+    pub(crate) fn losers(&self) -> impl Iterator<Item = &Owner> {
+        let owners = self.stores.iter().flat_map(|store| store.owners.iter());
+        owners.filter(|owner| owner.has_lost_writes())
+    }
+
     /// Tries again what [`Bound::settle`] could not do, and calls `lost` for each volume whose last
     /// changes can't be written. Sleeps for I/O.
     pub(crate) fn settle_again(&self, mut lost: impl FnMut(&Id)) {
@@ -894,8 +907,14 @@ impl Bound {
         }
     }
 
-    /// What the stores of `old` may have lost, and no flush has told, is told by these. Does not sleep.
+    /// What disks and stores lost under the table before, and nobody was told, whoever asks for a flush next is
+    /// told. Does not sleep.
     pub(crate) fn inherit_losses(&self, old: &Self) {
+        for lost in old.losers() {
+            if let Some((_, owner)) = self.store_of(&lost.lid) {
+                owner.lose_writes();
+            }
+        }
         let stores = old.stores.iter().filter(|store| !store.is_retired());
         for owner in stores.flat_map(|store| store.untold()) {
             if let Some((_, owner)) = self.store_of(&owner.lid) {

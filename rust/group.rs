@@ -355,6 +355,14 @@ impl Group {
 
     /// One table less: forgets it, and lets the volumes fail their I/O if it was the last one.
     pub(crate) fn table_gone(&self, number: u64) {
+        let going = self.bound().filter(|bound| bound.members.table == number);
+        for owner in going.iter().flat_map(|bound| bound.losers()) {
+            // A table that comes later knows nothing of it.
+            if self.loaded_by(&owner.lid).is_some() {
+                self.note_lost(&owner.lid);
+            }
+        }
+        drop(going);
         let mut state = self.state.lock();
         state.tables = state.tables.saturating_sub(1);
         let last = state.tables == 0;
@@ -502,18 +510,21 @@ impl Group {
         let Some(old) = self.bound() else {
             return;
         };
-        old.settle_again(|lid| {
-            let mut state = self.state.lock();
-            if let Some(claim) = state.claims.iter_mut().find(|claim| claim.lid == *lid) {
-                claim.lost = true;
-            }
-            drop(state);
-            log::warning!(
-                self.name(),
-                "{lid}: its last changes are lost, they could not be written; its I/O fails until \
-                 it is removed and the group's table is loaded again"
-            );
-        });
+        old.settle_again(|lid| self.note_lost(lid));
+    }
+
+    /// A volume has lost changes that its user takes for written.
+    fn note_lost(&self, lid: &Id) {
+        let mut state = self.state.lock();
+        if let Some(claim) = state.claims.iter_mut().find(|claim| claim.lid == *lid) {
+            claim.lost = true;
+        }
+        drop(state);
+        log::warning!(
+            self.name(),
+            "{lid}: its last changes are lost, they could not be written; its I/O fails until \
+             it is removed and the group's table is loaded again"
+        );
     }
 
     /// Whether a volume that is loaded has lost changes.

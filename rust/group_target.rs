@@ -134,6 +134,7 @@ impl Target for GroupTarget {
             self.group.stop_rebuilds();
             self.group.stop_changes();
             bound.settle();
+            self.group.fail_unflushed(&bound);
         }
     }
 

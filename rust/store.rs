@@ -190,6 +190,18 @@ impl Owner {
         self.lost_writes.get() == LOST && self.lost_writes.replace(LOST, 0).is_ok()
     }
 
+    /// Whether its disk may have lost what it wrote, which nobody was told yet.
+    pub(crate) fn has_lost_writes(&self) -> bool {
+        self.lost_writes.get() != 0
+    }
+
+    /// Its disk, if it has one of its own, has lost what it wrote. Does not sleep.
+    pub(crate) fn lose_writes(&self) {
+        if self.is_on_disk() {
+            self.lost_writes.set(LOST);
+        }
+    }
+
     /// Its disk stays in use although it failed: what that has lost is lost. Does not sleep.
     pub(crate) fn disk_is_kept(&self) {
         let _ = self.lost_writes.replace(LOST_IF_KEPT, LOST);

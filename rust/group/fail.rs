@@ -29,6 +29,18 @@ impl Group {
         }
     }
 
+    /// The table is suspended and settled: disks that could not be flushed then have failed, which is made durable
+    /// now. The next table knows nothing of it, and would take what they hold for what was written. Sleeps for
+    /// I/O.
+    pub(crate) fn fail_unflushed(&self, bound: &Bound) {
+        let is_failing = |entry: &usize| bound.apart(*entry) & errors::FAILING != 0;
+        for entry in (0..bound.volumes.len()).filter(is_failing) {
+            // What goes wrong is in the log.
+            let _ = self.fail_disk(bound, entry);
+        }
+        bound.rest();
+    }
+
     /// Lets the disk of an entry fail, as a message of the table of these members wants. Does not
     /// wait for I/O: a worker does the rest.
     ///

@@ -311,6 +311,27 @@ test_flush_of_our_own() {
 	steps LV2 check
 }
 
+# The same when the group is suspended, for another table: that does not take what the disk has for what was
+# written.
+test_flush_of_our_own_in_a_suspend() {
+	need_target flakey
+	covered9 8 cache_size=4
+	steps LV2 write:0+64 write:5000+9
+	cover_is disk2 writes
+	dmsetup load G0 --table "$(group_table)"
+	dmsetup suspend G0
+	cover_is disk2 linear
+	# As if the cache of the disk had been lost.
+	dd if="$D0" of="$D2" bs=1M oflag=direct status=none
+	dmsetup resume G0
+	read_status
+	assert_status LV2.health=degraded
+	steps LV2 flush check
+	down9
+	up9
+	steps LV2 check
+}
+
 # What nothing can replace is kept, and its errors reach its user.
 test_last_disk_is_kept() {
 	breakable9 8

@@ -51,6 +51,7 @@ use crate::{
         deadline::Deadline,
         grace::Grace,
         group::GroupTable,
+        health::Health,
         id::Id,
         intents::Intents,
         log_mode::{
@@ -491,8 +492,9 @@ impl Found {
             if volume.rlid != Some(self.lid) {
                 continue;
             }
-            // A diverted volume with a disk of its own may become one.
-            let in_place = volume.attr == Attr::Rw || volume.disk.is_some();
+            // A diverted volume with a disk of its own, or one that may get it, may become one.
+            let in_place =
+                volume.attr == Attr::Rw || volume.disk.is_some() || volume.health != Health::InSync;
             let known = self.owners.iter().position(|known| known.is(&volume.lid));
             let is_whole = |known: &Known| {
                 let leaves = known.record.owner.is_some_and(|owner| owner.removing);

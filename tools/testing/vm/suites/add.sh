@@ -107,6 +107,28 @@ test_writable_volume() {
 	"$SVOL_TEST" steps "$N1" --seed "$SEED" --own 1003 --state s.LV3 check
 }
 
+# A diverted volume with a disk, which is filled; then it is written in place, with a log.
+test_diverted_then_in_place() {
+	group_to_extend
+	add LV3 ro "$N1" DLV2
+	load_again
+	svol_create LV3
+	steps LV3 write:0+100 write:3000+17 flush
+	wait_health LV3 in-sync
+	dmsetup message G0 0 set_attr LV3 rw
+	steps LV3 check write:200+8 write:9000+17 flush check
+	read_status
+	assert_status LV3.attr=rw LV3.protection=protected
+	dmsetup remove LV3
+	group_restart
+	svol_create LV3
+	steps LV3 check
+	read_status
+	assert_status LV3.protection=protected
+	dmsetup remove LV3 G0
+	"$SVOL_TEST" steps "$N1" --seed "$SEED" --own 1003 --state s.LV3 check
+}
+
 # A spare takes over, once it is here.
 test_spare() {
 	group_to_extend

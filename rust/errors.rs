@@ -113,7 +113,9 @@ pub(crate) fn ended(
     let op = ended.info().op;
     let data = *ended.data();
     let reaction = judge(op, ended.status());
-    if reaction != Reaction::PassOn {
+    // A device that is only suspended for a moment refuses read-ahead: that is no reason to give it up.
+    let is_hint = op == Op::Read && ended.info().is_hint;
+    if reaction != Reaction::PassOn && !is_hint {
         bound.count_error(entry, op == Op::Read);
         match bound.store_at(entry) {
             // It may have lost what later flushes say nothing about.
@@ -142,11 +144,11 @@ pub(crate) fn ended(
             if !bound.has_elsewhere(volume, entry, data.is_own) {
                 return ended.done();
             }
-            if reaction == Reaction::Fail || bound.has_too_many(entry) {
+            if !is_hint && (reaction == Reaction::Fail || bound.has_too_many(entry)) {
                 bound.begin_failure(entry, false);
             }
             let info = ended.info();
-            if reaction == Reaction::Elsewhere {
+            if !is_hint && reaction == Reaction::Elsewhere {
                 let repairs = bound.group.repairs();
                 repairs.push(entry, info.sector, info.sectors);
             }

@@ -85,6 +85,8 @@ pub(crate) struct BioInfo {
     pub(crate) sectors: u32,
     /// A write that is to be durable when it ends.
     pub(crate) fua: bool,
+    /// It may fail for next to nothing, as read-ahead does: that says little of the device.
+    pub(crate) is_hint: bool,
     /// Which one this is of the flushes that the target asked for, counting from 0.
     pub(crate) flush: u32,
 }
@@ -117,6 +119,7 @@ impl BioInfo {
             sector: sector.wrapping_sub(begin),
             sectors: bytes >> SECTOR_SHIFT,
             fua: opf & REQ_FUA != 0,
+            is_hint: opf & REQ_HINTS != 0,
             flush,
         }
     }
@@ -128,6 +131,11 @@ const REQ_NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
 const REQ_POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;
 const REQ_FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
 const REQ_PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
+/// Who finds one of these does not try hard.
+const REQ_HINTS: u32 = (1 << bindings::req_flag_bits___REQ_RAHEAD)
+    | (1 << bindings::req_flag_bits___REQ_FAILFAST_DEV)
+    | (1 << bindings::req_flag_bits___REQ_FAILFAST_TRANSPORT)
+    | (1 << bindings::req_flag_bits___REQ_FAILFAST_DRIVER);
 
 /// A bio lent to `map`; see the module's documentation. `P` is the target's per-bio data.
 ///
@@ -313,7 +321,8 @@ pub(super) unsafe fn point(bio: NonNull<bindings::bio>, device: &Device, sector:
     }
 }
 
-/// Makes a clone that has ended what it was when it was mapped, so that it can be sent once more.
+/// Makes a clone that has ended what it was when it was mapped, so that it can be sent once more; now its
+/// devices are to try hard.
 ///
 /// # Safety
 ///
@@ -331,7 +340,8 @@ pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
         raw.bi_status = bindings::DMR_STS_OK;
         // What splits it below counts from here; the last end left 0. And nobody polls for it.
         raw.__bi_remaining.counter = 1;
-        raw.bi_opf &= !(REQ_POLLED | REQ_NOWAIT);
+        raw.bi_opf &= !(REQ_POLLED | REQ_NOWAIT | REQ_HINTS);
+        head.info.is_hint = false;
         head.has_legs = false;
     }
 }

@@ -296,6 +296,23 @@ is_known_bad() { # LID sector
 	log_since_mark | grep -q "^dm_svol: G0: disk of $1: sector $2 is bad and can't be repaired"
 }
 
+# A disk that is suspended for a moment refuses read-ahead: that says nothing of it.
+test_refused_read_ahead() {
+	local i
+	covered9 4
+	steps LV2 write:0+2048 flush
+	dmsetup suspend --noflush --nolockfs disk2
+	# Each begins with read-ahead: what was read is forgotten when nobody has the device open.
+	for ((i = 0; i < 30; i++)); do
+		timeout 20 dd if=/dev/mapper/LV2 of=/dev/null bs=4096 skip=$((i * 8)) count=1 status=none ||
+			fail "block $((i * 8)) can not be read"
+	done
+	dmsetup resume disk2
+	read_status
+	assert_status state=clean LV2.health=in-sync LV2.read_errors=0
+	steps LV2 check
+}
+
 # A flush fails that nobody asked for: that of a disk whose marks are to be taken back. What it has lost it does
 # not have at the next flush either.
 test_flush_of_our_own() {

@@ -105,6 +105,9 @@ impl Job for Failures {
         let Some(bound) = &*live else {
             return;
         };
+        // Before anything is looked at: what comes from now on may wait for a disk that begins to fail
+        // while this is at another one, and is seen to by the next run.
+        let mut list = worker.held.lock().take();
         // First: without its log, a volume needs its disk.
         for store in bound.stores.iter().filter(|store| store.is_failing()) {
             let _ = bound.group.fail_store(bound, store);
@@ -118,7 +121,6 @@ impl Job for Failures {
                 let _ = bound.group.fail_disk(bound, entry);
             }
         }
-        let mut list = worker.held.lock().take();
         while let Some(parked) = list.pop() {
             release(bound, parked);
         }

@@ -163,7 +163,9 @@ pub(crate) fn ended(
             end
         }
         (Op::Flush, Reaction::Fail) => match volume {
-            Some(volume) if bound.logs_past(volume, entry) => hold_done(this, volume, entry, ended),
+            Some(volume) if bound.flushes_past(volume, entry) => {
+                hold_done(this, volume, entry, ended)
+            }
             _ => ended.done(),
         },
         _ => ended.done(),
@@ -286,6 +288,23 @@ impl Bound {
             .get(volume)
             .is_some_and(|volume| volume.view.get().writes == Home::Logged(entry))
             && Place::of(self, volume).is_some_and(is_logged)
+    }
+
+    /// Whether a commit of its increments volume does for a volume what the disk of this entry could not do:
+    /// make durable what was written.
+    fn flushes_past(&self, volume: usize, entry: usize) -> bool {
+        if self.logs_past(volume, entry) {
+            return true;
+        }
+        // It may come late: the volume went on without the disk meanwhile. Views change after that is known.
+        let goes_on = |place: Place<'_>| {
+            let volume = self.volumes.get(volume);
+            place.owner().mode().is_logged()
+                && volume.is_some_and(|volume| {
+                    matches!(volume.view.get().writes, Home::Kept | Home::Logged(_))
+                })
+        };
+        self.apart(entry) & FAILED != 0 && Place::of(self, volume).is_some_and(goes_on)
     }
 
     /// Whether what a volume has here can be read without its disk.

@@ -349,6 +349,31 @@ test_flush_of_our_own_in_a_suspend() {
 	steps LV2 check
 }
 
+# The disk's flush fails when the volume goes on without the disk already: its user does not hear of that.
+test_a_flush_fails_late() {
+	local size flush
+	need_target flakey
+	need_target delay
+	covered9 8 cache_size=4
+	steps LV2 write:0+64 write:5000+9
+	size=$(blockdev --getsz "$D2")
+	dmsetup create late --table "$(cover_table disk2 writes)"
+	dm_change disk2 "0 $size delay $D2 0 0 $D2 0 0 /dev/mapper/late 0 8000" --noflush
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 flush &
+	flush=$!
+	nap 1
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	kill -0 "$flush" || fail 'the flush has ended'
+	wait "$flush" || fail 'the flush failed'
+	cover_is disk2 linear
+	dmsetup remove late
+	steps LV2 check
+	down9
+	up9
+	steps LV2 check
+}
+
 # What nothing can replace is kept, and its errors reach its user.
 test_last_disk_is_kept() {
 	breakable9 8

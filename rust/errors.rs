@@ -194,6 +194,11 @@ pub(crate) fn read_elsewhere<'a>(
     let info = bio.info();
     let has_bad = |disk: &Disk| disk.bad.has(info.sector, info.sectors);
     let is_bad = bound.members.disk(entry).is_some_and(has_bad);
+    if let (true, Some(reader)) = (bound.holds_base(entry), bound.volumes.get(volume)) {
+        // Any source will do, and that one comes last.
+        bio.data_mut().is_own = false;
+        return Ok(Bound::send_read(this, &reader.selector, bio));
+    }
     if !is_bad && !bound.may_read_past(volume, info.sector, info.sectors) {
         // It does not answer, but nobody else has it.
         return Err(bio);
@@ -312,6 +317,12 @@ impl Bound {
         Place::of(self, volume).is_some_and(|place| place.owner().may_read_past(sector, sectors))
     }
 
+    /// Whether the disk of an entry has what the sources of the base image have, and nothing else: it is
+    /// one, or was until it failed, and nobody writes there.
+    fn holds_base(&self, entry: usize) -> bool {
+        self.apart(entry) & WRITTEN == 0 && self.sources.iter().any(|source| source == entry)
+    }
+
     /// Whether a read that failed on the disk of `entry` may find its data elsewhere. `is_own` says
     /// that it was to read what the volume wrote there.
     fn has_elsewhere(&self, volume: Option<usize>, entry: usize, is_own: bool) -> bool {
@@ -321,7 +332,9 @@ impl Bound {
                 match reads {
                     // Others may have something else there.
                     Some(Home::Overlay) if self.reads_alone(volume) == Some(entry) => false,
-                    Some(Home::Disk(disk)) if disk == entry => self.logs_past(volume, entry),
+                    Some(Home::Disk(disk)) if disk == entry => {
+                        self.logs_past(volume, entry) || self.holds_base(entry)
+                    }
                     Some(Home::Nowhere) | None => false,
                     Some(_) => true,
                 }

@@ -115,7 +115,9 @@ fn retry(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
         Next::Source(index, entry) => {
             // Never again to this one, nor to one before it.
             let behind = index.saturating_add(1);
-            parked.data_mut().tries = u16::try_from(behind).unwrap_or(u16::MAX);
+            let data = parked.data_mut();
+            data.is_own = false;
+            data.tries = u16::try_from(behind).unwrap_or(u16::MAX);
             Bound::submit_begun(parked, entry, sector);
         }
         Next::Disk(_) if parked.data().tries >= MAX_TRIES => parked.end(Status::IOERR),
@@ -146,24 +148,32 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
         let may_read_past =
             |place: Place<'_>| place.owner().may_read_past(info.sector, info.sectors);
         let is_logged = Place::of(bound, index).is_some_and(may_read_past);
-        return match (view.reads, view.writes) {
-            (Home::Overlay, _) if is_logged => Next::Overlay(index),
+        match (view.reads, view.writes) {
+            (Home::Overlay, _) if is_logged => return Next::Overlay(index),
             // It was not asked, because it does not answer.
             (Home::Disk(disk), Home::Logged(_))
                 if is_logged && failed.is_none() && bound.is_silent(disk) =>
             {
-                Next::Overlay(index)
+                return Next::Overlay(index);
             }
             (Home::Disk(disk), Home::Logged(_)) if is_logged && Some(disk) == failed => {
-                Next::Overlay(index)
+                return Next::Overlay(index);
             }
             // It lives on another disk by now.
-            (Home::Disk(disk), _) if Some(disk) != failed => Next::Disk(disk),
-            _ => Next::None,
-        };
+            (Home::Disk(disk), _) if Some(disk) != failed => return Next::Disk(disk),
+            // All sources have what was there.
+            (Home::Disk(disk), _) if bound.holds_base(disk) => (),
+            // It turned out meanwhile that it has the base image, or it never wrote.
+            (Home::Base, _) => (),
+            _ => return Next::None,
+        }
     }
     let info = parked.info();
-    let from = usize::from(data.tries);
+    let from = match data.is_own {
+        // Until now it was about its own disk.
+        true => 0,
+        false => usize::from(data.tries),
+    };
     match bound.begin_next_good(from, failed, info.sector, info.sectors) {
         Some((index, entry)) => Next::Source(index, entry),
         None => Next::Parts,

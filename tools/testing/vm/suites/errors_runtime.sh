@@ -249,6 +249,23 @@ test_bad_sectors() {
 	steps LV2 check
 }
 
+# A volume without increments that was never written holds the base image, which others have, too.
+test_bad_sectors_of_an_unwritten_volume() {
+	plain9 8
+	svol_create LV2 --readonly
+	expect_warnings
+	expect_log "$DISK_ERRORS"
+	disk_set "$D2" badblocks +100-107
+	assert_base /dev/mapper/LV2
+	read_status
+	assert_status LV2.health=in-sync state=clean
+	assert_at_least 'the errors of LV2' "${ST[LV2.read_errors]}" 1
+	assert_base /dev/mapper/LV2
+	# The same when it turns out that all of it is gone.
+	disk_set "$D2" badblocks "+0-$((G_LEN - 1))"
+	assert_base /dev/mapper/LV2
+}
+
 # Disks with too many errors are given up: sectors that can't be read, nor written back.
 test_too_many_errors() {
 	local sector

@@ -89,7 +89,9 @@ pub(crate) fn change(word: &Word, to: impl Fn(u64) -> u64) -> u64 {
 pub(crate) fn judge(op: Op, status: Status) -> Reaction {
     let answer = match status.failure() {
         Failure::Unsupported => Answer::Unsupported,
+        Failure::Invalid => Answer::Invalid,
         Failure::Again => Answer::Again,
+        Failure::Late => Answer::Late,
         Failure::Conflict => Answer::Conflict,
         Failure::Target => Answer::Target,
         Failure::Medium => Answer::Medium,
@@ -112,7 +114,10 @@ pub(crate) fn ended(
     let bound: &Bound = &this;
     let op = ended.info().op;
     let data = *ended.data();
-    let reaction = judge(op, ended.status());
+    let reaction = match ended.status().failure() {
+        Failure::Unsupported if ended.could_not_wait() => Reaction::PassOn,
+        _ => judge(op, ended.status()),
+    };
     // A device that is only suspended for a moment refuses read-ahead: that is no reason to give it up.
     let is_hint = op == Op::Read && ended.info().is_hint;
     if reaction != Reaction::PassOn && !is_hint {

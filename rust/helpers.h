@@ -25,6 +25,7 @@ static const u8 DMR_STS_IOERR = (__force u8)BLK_STS_IOERR;
 static const u8 DMR_STS_NOSPC = (__force u8)BLK_STS_NOSPC;
 static const u8 DMR_STS_NOTSUPP = (__force u8)BLK_STS_NOTSUPP;
 static const u8 DMR_STS_INVAL = (__force u8)BLK_STS_INVAL;
+static const u8 DMR_STS_DURATION_LIMIT = (__force u8)BLK_STS_DURATION_LIMIT;
 static const u8 DMR_STS_AGAIN = (__force u8)BLK_STS_AGAIN;
 static const u8 DMR_STS_RESV_CONFLICT = (__force u8)BLK_STS_RESV_CONFLICT;
 static const u8 DMR_STS_TARGET = (__force u8)BLK_STS_TARGET;

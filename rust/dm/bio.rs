@@ -127,7 +127,7 @@ impl BioInfo {
 
 const SECTOR_SHIFT: u32 = bindings::SECTOR_SHIFT;
 const REQ_OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
-const REQ_NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
+pub(super) const REQ_NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
 const REQ_POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;
 const REQ_FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
 const REQ_PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
@@ -374,8 +374,10 @@ impl Status {
     /// What kind of error it is; [`Failure::Other`] for none, too.
     pub(crate) fn failure(self) -> Failure {
         match self.0 {
-            bindings::DMR_STS_NOTSUPP | bindings::DMR_STS_INVAL => Failure::Unsupported,
+            bindings::DMR_STS_NOTSUPP => Failure::Unsupported,
+            bindings::DMR_STS_INVAL => Failure::Invalid,
             bindings::DMR_STS_AGAIN => Failure::Again,
+            bindings::DMR_STS_DURATION_LIMIT => Failure::Late,
             bindings::DMR_STS_RESV_CONFLICT => Failure::Conflict,
             bindings::DMR_STS_TARGET => Failure::Target,
             bindings::DMR_STS_MEDIUM | bindings::DMR_STS_PROTECTION => Failure::Medium,
@@ -392,8 +394,12 @@ impl Status {
 pub(crate) enum Failure {
     /// The device does not do such a thing.
     Unsupported,
+    /// No device does such a thing.
+    Invalid,
     /// It would have had to wait, and was asked not to.
     Again,
+    /// It would have taken longer than its user allows.
+    Late,
     /// Somebody else has reserved the device.
     Conflict,
     /// The device refused the command.

@@ -7,7 +7,8 @@ use super::{
     bio::{
         rewind,
         BioInfo,
-        Status, //
+        Status,
+        REQ_NOWAIT, //
     },
     cell::Cell,
     live::InUse,
@@ -86,6 +87,13 @@ impl<P> Ended<'_, P> {
         legs.status
             .get(leg)
             .map_or(self.status, |status| Status(*status))
+    }
+
+    /// Whether its device had to refuse it rather than let it wait: one that can't promise that says that it is
+    /// not supported.
+    pub(crate) fn could_not_wait(&self) -> bool {
+        // SAFETY: Ours by the type invariants, and with no device any more.
+        unsafe { (*self.bio.as_ptr()).bi_opf & REQ_NOWAIT != 0 }
     }
 
     /// The target's data of this bio.

@@ -7,10 +7,14 @@ use super::route::Op;
 /// How a disk answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
-    /// It does not do such a thing.
+    /// It does not do such a thing; it may be that there is nothing behind it any more.
     Unsupported,
+    /// No disk does such a thing.
+    Invalid,
     /// It would have had to wait, and was asked not to.
     Again,
+    /// It would have taken longer than the user allows.
+    Late,
     /// Somebody else has reserved it.
     Conflict,
     /// It refused the command.
@@ -36,14 +40,23 @@ pub enum Reaction {
 
 /// What follows from an answer.
 pub fn judge(op: Op, answer: Answer) -> Reaction {
-    match (op, answer) {
-        (_, Answer::Unsupported | Answer::Again) => Reaction::PassOn,
-        (_, Answer::Gone) => Reaction::Fail,
-        (Op::Read, _) => Reaction::Elsewhere,
-        // Nobody relies on a discard, and disks often say only now that they take none.
-        (Op::Discard | Op::Other, _) | (Op::WriteZeroes, Answer::Target) => Reaction::PassOn,
-        // Of what it holds nobody could say whether it is old or new.
-        (Op::Write | Op::WriteZeroes | Op::Flush, _) => Reaction::Fail,
+    if matches!(answer, Answer::Invalid | Answer::Again | Answer::Late) {
+        // It is about what was asked for.
+        return Reaction::PassOn;
+    }
+    match op {
+        Op::Read if answer == Answer::Gone => Reaction::Fail,
+        Op::Read => Reaction::Elsewhere,
+        // All disks read, write and flush. Of what it holds nobody could say whether it is old or new.
+        Op::Write | Op::Flush => Reaction::Fail,
+        // Disks often say only now that they take none: then whoever asked writes zeroes.
+        Op::WriteZeroes if matches!(answer, Answer::Unsupported | Answer::Target) => {
+            Reaction::PassOn
+        }
+        Op::WriteZeroes => Reaction::Fail,
+        // Nobody relies on a discard.
+        Op::Discard | Op::Other if answer == Answer::Gone => Reaction::Fail,
+        Op::Discard | Op::Other => Reaction::PassOn,
     }
 }
 
@@ -85,17 +98,11 @@ impl ErrorCount {
 mod tests {
     use super::*;
 
-    const OPS: [Op; 6] = [
-        Op::Read,
-        Op::Write,
-        Op::Flush,
-        Op::Discard,
-        Op::WriteZeroes,
-        Op::Other,
-    ];
-    const ANSWERS: [Answer; 7] = [
+    const ANSWERS: [Answer; 9] = [
         Answer::Unsupported,
+        Answer::Invalid,
         Answer::Again,
+        Answer::Late,
         Answer::Conflict,
         Answer::Target,
         Answer::Medium,
@@ -105,17 +112,50 @@ mod tests {
 
     #[test]
     fn every_answer() {
-        for op in OPS {
-            for answer in ANSWERS {
-                let expected = match answer {
-                    Answer::Unsupported | Answer::Again => Reaction::PassOn,
-                    Answer::Gone => Reaction::Fail,
-                    _ if op == Op::Read => Reaction::Elsewhere,
-                    _ if matches!(op, Op::Discard | Op::Other) => Reaction::PassOn,
-                    Answer::Target if op == Op::WriteZeroes => Reaction::PassOn,
-                    _ => Reaction::Fail,
-                };
-                assert_eq!(judge(op, answer), expected);
+        use Reaction::{
+            Elsewhere,
+            Fail,
+            PassOn, //
+        };
+        // In the order of `ANSWERS`.
+        let expected = [
+            (
+                Op::Read,
+                [
+                    Elsewhere, PassOn, PassOn, PassOn, Elsewhere, Elsewhere, Elsewhere, Fail,
+                    Elsewhere,
+                ],
+            ),
+            (
+                Op::Write,
+                [Fail, PassOn, PassOn, PassOn, Fail, Fail, Fail, Fail, Fail],
+            ),
+            (
+                Op::Flush,
+                [Fail, PassOn, PassOn, PassOn, Fail, Fail, Fail, Fail, Fail],
+            ),
+            (
+                Op::WriteZeroes,
+                [
+                    PassOn, PassOn, PassOn, PassOn, Fail, PassOn, Fail, Fail, Fail,
+                ],
+            ),
+            (
+                Op::Discard,
+                [
+                    PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, Fail, PassOn,
+                ],
+            ),
+            (
+                Op::Other,
+                [
+                    PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, Fail, PassOn,
+                ],
+            ),
+        ];
+        for (op, reactions) in expected {
+            for (answer, reaction) in ANSWERS.into_iter().zip(reactions) {
+                assert_eq!((op, answer, judge(op, answer)), (op, answer, reaction));
             }
         }
     }

@@ -92,7 +92,7 @@ pub(crate) struct InFlight {
     /// It was sent, and waits for something before it is answered.
     pub(crate) is_sent: bool,
     /// Index of the entry whose disk could not read it, plus 1; 0 if none failed. The first one of
-    /// them.
+    /// them; with `is_own`, the last one.
     pub(crate) first: u16,
     /// So many other ways to read it were looked at.
     pub(crate) tries: u16,

@@ -109,7 +109,7 @@ pub(crate) fn ended(
     this: InUse<'_, Bound>,
     volume: Option<usize>,
     entry: usize,
-    mut ended: Ended<'_, InFlight>,
+    ended: Ended<'_, InFlight>,
 ) -> EndIo {
     let bound: &Bound = &this;
     let op = ended.info().op;
@@ -157,15 +157,8 @@ pub(crate) fn ended(
                 let repairs = bound.group.repairs();
                 repairs.push(entry, info.sector, info.sectors);
             }
-            let first = data.first == 0;
-            let data = ended.data_mut();
-            data.volume = volume.map_or(u32::MAX, overlay::number);
-            if first {
-                data.first = short_number(entry);
-            }
-            let (end, parked) = ended.park(this);
-            bound.group.retries().push(parked);
-            end
+            let volume = volume.map_or(u32::MAX, overlay::number);
+            retry(this, volume, entry, ended)
         }
         (Op::Flush, Reaction::Fail) => match volume {
             Some(volume) if bound.flushes_past(volume, entry) => {
@@ -175,6 +168,36 @@ pub(crate) fn ended(
         },
         _ => ended.done(),
     }
+}
+
+/// Tries a read elsewhere that failed on the disk of an entry.
+fn retry(
+    this: InUse<'_, Bound>,
+    volume: u32,
+    entry: usize,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
+    let bound: &Bound = &this;
+    let data = ended.data_mut();
+    data.volume = volume;
+    // The own disk of a volume may be another one by now: of that, the next place depends on the last.
+    if data.first == 0 || data.is_own {
+        data.first = short_number(entry);
+    }
+    let (end, parked) = ended.park(this);
+    bound.group.retries().push(parked);
+    end
+}
+
+/// Tries a volume's read on its own disk that failed in the store of an entry.
+#[cold]
+pub(crate) fn retry_after(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    store: usize,
+    ended: Ended<'_, InFlight>,
+) -> EndIo {
+    retry(this, overlay::number(volume), store, ended)
 }
 
 /// An entry's index as [`InFlight::first`] and [`InFlight::also`] have it.

@@ -199,10 +199,14 @@ pub(crate) fn ended(
         place.store.wait_for_commit(parked);
         return end;
     }
-    if !ok && info.op == Op::Read && data.first != 0 {
-        // Neither the disk nor the slot have all of it.
+    if !ok && info.op == Op::Read && (data.first != 0 || data.is_own) {
         ended.data_mut().ticket = None;
-        return errors::retry_in_parts(this, volume, ended);
+        return match data.first {
+            // Its own disk was not asked, since it does not answer; now it has to be.
+            0 => errors::retry_after(this, volume, place.store.entry(), ended),
+            // Neither the disk nor the slot have all of it.
+            _ => errors::retry_in_parts(this, volume, ended),
+        };
     }
     ended.done()
 }

@@ -142,6 +142,29 @@ test_in_place_disk() {
 	steps LV2 check:0+4000
 }
 
+# What the increments of such a volume can't be read from, its disk is asked for after all.
+test_in_place_disk_and_a_bad_slot() {
+	local reads=()
+	slow9 400
+	steps LV2 write:1000+100 flush
+	cover_hangs disk2
+	read_in_background /dev/mapper/LV2 126
+	reads+=($!)
+	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
+	cover_is store reads
+	read_in_background /dev/mapper/LV2 126
+	reads+=($!)
+	nap 1
+	kill -0 "${reads[@]}" || fail 'a read has ended'
+	cover_goes_on disk2
+	wait "${reads[0]}" || fail 'the first read failed'
+	wait "${reads[1]}" || fail 'the second read failed'
+	cover_is store linear
+	read_status
+	assert_status LV2.health=in-sync
+	steps LV2 check
+}
+
 # The disk that is being filled hangs: as soon as it is given up nobody waits for it, and it is not taken for
 # free before it has answered.
 test_disk_that_is_filled() {

@@ -139,12 +139,10 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// - Runs in the submitter's context, on all CPUs at once; must not sleep.
     fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, Self::PerBio>) -> Mapped;
 
-    /// A bio that was sent to a device ended there.
+    /// A bio that was sent to a device ended there; of several devices, at all of them.
     ///
     /// - May run in interrupt context; must not sleep.
-    fn end_io(&self, _live: &Live<'_>, _ended: Ended<'_, Self::PerBio>) -> EndIo {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
+    fn end_io(&self, live: &Live<'_>, ended: Ended<'_, Self::PerBio>) -> EndIo;
 
     /// The mapped device is about to be suspended; bios still come.
     ///

@@ -156,9 +156,8 @@ impl<T: Target> Vtable<T> {
         kind.map = Some(Self::map);
         kind.status = Some(Self::status);
         kind.iterate_devices = Some(Self::iterate_devices);
-        if T::HAS_END_IO {
-            kind.end_io = Some(Self::end_io);
-        }
+        // Always: a clone that has legs waits for them there.
+        kind.end_io = Some(Self::end_io);
         if T::HAS_PRESUSPEND {
             kind.presuspend = Some(Self::presuspend);
         }

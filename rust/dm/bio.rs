@@ -340,7 +340,8 @@ pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
         raw.bi_status = bindings::DMR_STS_OK;
         // What splits it below counts from here; the last end left 0. And nobody polls for it.
         raw.__bi_remaining.counter = 1;
-        raw.bi_opf &= !(REQ_POLLED | REQ_NOWAIT | REQ_HINTS);
+        // The block layer takes flush and FUA away for a device without a cache; the next one may have one.
+        raw.bi_opf = head.opf & !(REQ_POLLED | REQ_NOWAIT | REQ_HINTS);
         head.info.is_hint = false;
         head.has_legs = false;
     }

@@ -39,8 +39,9 @@ pub(super) struct Legs {
 pub(super) struct Head {
     /// The clone as it was mapped: its own fields are used up on the way.
     pub(super) info: BioInfo,
-    /// Where its data was when it was mapped, and its flags (`BIO_*`): for sending it once more.
+    /// Where its data was when it was mapped, and its flags (`REQ_*` and `BIO_*`): for sending it once more.
     pub(super) iter: bindings::bvec_iter,
+    pub(super) opf: bindings::blk_opf_t,
     pub(super) flags: u16,
     /// What a parked clone keeps, as an erased pointer.
     pub(super) keep: *const (),
@@ -67,6 +68,7 @@ impl Head {
         unsafe {
             (&raw mut (*slot).info).write(info);
             core::ptr::copy_nonoverlapping(&raw const (*bio).bi_iter, &raw mut (*slot).iter, 1);
+            (&raw mut (*slot).opf).write((*bio).bi_opf);
             (&raw mut (*slot).flags).write((*bio).bi_flags);
             (&raw mut (*slot).keep).write(core::ptr::null());
             (&raw mut (*slot).finished).write(false);

@@ -33,7 +33,8 @@ pub(crate) struct Event {
     _anchor: Arc<Anchor>,
 }
 
-// SAFETY: `dm_table_event` may be called by any thread.
+// SAFETY: The table is tied to no thread: `dm_table_event`, `dm_table_get_md` and `kobject_uevent_env` may be
+// called by any, also by several at once. So may the anchor be held and dropped.
 unsafe impl Send for Event {}
 // SAFETY: As for `Send`.
 unsafe impl Sync for Event {}

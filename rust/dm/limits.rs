@@ -16,6 +16,10 @@ use kernel::ffi::{
 pub(crate) struct Stop(pub(super) c_int);
 
 /// Shows device-mapper the devices that a target uses.
+///
+/// # Invariants
+///
+/// `ti`, `callout` and `data` are the arguments of an `iterate_devices` call that is running.
 pub(crate) struct DeviceVisitor<'a> {
     ti: *mut bindings::dm_target,
     callout: bindings::iterate_devices_callout_fn,
@@ -32,6 +36,7 @@ impl DeviceVisitor<'_> {
         callout: bindings::iterate_devices_callout_fn,
         data: *mut c_void,
     ) -> Self {
+        // INVARIANT: By the function's contract.
         Self {
             ti,
             callout,
@@ -49,8 +54,8 @@ impl DeviceVisitor<'_> {
         let Some(callout) = self.callout else {
             return Ok(());
         };
-        // SAFETY: The callout, its data and the target are those that dm passed, and the device is
-        // open.
+        // SAFETY: By the type invariants, the callout, its data and the target are those that dm passed; the
+        // device is open.
         match unsafe { callout(self.ti, device.as_raw(), start, len, self.data) } {
             0 => Ok(()),
             code => Err(Stop(code)),
@@ -59,6 +64,10 @@ impl DeviceVisitor<'_> {
 }
 
 /// The queue limits that the mapped device is about to get.
+///
+/// # Invariants
+///
+/// `limits` are those of an `io_hints` call that is running: valid, and ours until it returns.
 pub(crate) struct Limits<'a> {
     limits: *mut bindings::queue_limits,
     _life: PhantomData<&'a mut ()>,
@@ -69,6 +78,7 @@ impl Limits<'_> {
     ///
     /// `limits` must be those of a running `io_hints` call.
     pub(super) unsafe fn from_raw(limits: *mut bindings::queue_limits) -> Self {
+        // INVARIANT: By the function's contract.
         Self {
             limits,
             _life: PhantomData,
@@ -77,20 +87,20 @@ impl Limits<'_> {
 
     /// Makes the block sizes at least `bytes`.
     pub(crate) fn raise_block_size(&mut self, bytes: u32) {
-        // SAFETY: The limits are valid and ours for the duration of the call.
+        // SAFETY: Valid and ours by the type invariants.
         unsafe { bindings::dmr_stack_block_size(self.limits, bytes) };
     }
 
     /// Memory of an I/O is aligned as this device needs it, too: it gets I/O, but device-mapper is not
     /// shown it, since it has not all of the sectors.
     pub(crate) fn raise_alignment(&mut self, device: &Device) {
-        // SAFETY: The limits are valid and ours for the duration of the call; the device is open.
+        // SAFETY: Valid and ours by the type invariants; the device is open.
         unsafe { bindings::dmr_stack_dma_alignment(self.limits, device.bdev()) };
     }
 
     /// Discards of `bytes` and multiples of that, up to `max_sectors` at once, are worth while.
     pub(crate) fn set_discards(&mut self, bytes: u32, max_sectors: u32) {
-        // SAFETY: Valid by the type invariants, and ours during the callback.
+        // SAFETY: Valid and ours by the type invariants.
         unsafe {
             (*self.limits).discard_granularity = bytes;
             (*self.limits).max_hw_discard_sectors = max_sectors;
@@ -100,13 +110,13 @@ impl Limits<'_> {
     /// Nobody polls for I/O of the device. Needed if bios are parked, or go to devices that device-mapper
     /// is not shown: who polls follows the bio to its disk, by a queue's number on the one before.
     pub(crate) fn forbid_polling(&mut self) {
-        // SAFETY: Valid by the type invariants, and ours during the callback.
+        // SAFETY: Valid and ours by the type invariants.
         unsafe { (*self.limits).features &= !bindings::DMR_FEAT_POLL };
     }
 
     /// Pages must not change while they are written.
     pub(crate) fn require_stable_writes(&mut self) {
-        // SAFETY: Valid by the type invariants, and ours during the callback.
+        // SAFETY: Valid and ours by the type invariants.
         unsafe { (*self.limits).features |= bindings::DMR_FEAT_STABLE_WRITES };
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn acquire<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
 /// The value; nothing else is ordered by it. Does not sleep. C counterpart: `READ_ONCE()`.
 #[inline(always)]
 pub(crate) fn relaxed<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
+    const { assert!(size_of::<T>() <= size_of::<usize>()) };
     // SAFETY: The pointer is valid and aligned, and what is there is a valid `T`. Others may change it
     // meanwhile, by atomic accesses: in the kernel's memory model a volatile load of the size of a word
     // or less is one access, as that of `READ_ONCE()` is, and races with none of them.

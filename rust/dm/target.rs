@@ -384,20 +384,24 @@ impl<'a> Setup<'a> {
 ///
 /// # Invariants
 ///
-/// `ti` is a target that is about to be resumed, and gets no bio meanwhile.
+/// `ti` is a target that is about to be resumed, and gets no bio meanwhile; its constructor asked for `most`
+/// bios per flush.
 pub(crate) struct FlushBios<'a> {
     ti: NonNull<bindings::dm_target>,
+    most: u32,
     _suspended: PhantomData<&'a mut ()>,
 }
 
 impl FlushBios<'_> {
     /// # Safety
     ///
-    /// The target must get no bio, and be given to nobody else, while this is in use.
-    pub(super) unsafe fn from_raw(ti: NonNull<bindings::dm_target>) -> Self {
+    /// The target must get no bio, and be given to nobody else, while this is in use. `most` must be what
+    /// its constructor asked for.
+    pub(super) unsafe fn from_raw(ti: NonNull<bindings::dm_target>, most: u32) -> Self {
         // INVARIANT: By the function's contract.
         Self {
             ti,
+            most,
             _suspended: PhantomData,
         }
     }
@@ -405,7 +409,7 @@ impl FlushBios<'_> {
     /// Sets it, to at most what the constructor asked for: device-mapper has bios in reserve for so many.
     pub(crate) fn set(&mut self, count: u32) {
         // SAFETY: By the type invariants, the target is valid, and device-mapper, which reads this
-        // when it sends a flush, sends none.
-        unsafe { (*self.ti.as_ptr()).num_flush_bios = count };
+        // when it sends a flush, sends none. It has bios for so many.
+        unsafe { (*self.ti.as_ptr()).num_flush_bios = count.min(self.most) };
     }
 }

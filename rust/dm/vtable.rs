@@ -120,6 +120,8 @@ struct Instance<T> {
     target: T,
     /// The device, which is asked for with each bio.
     md: MappedDevice,
+    /// So many bios per flush its constructor asked for.
+    most_flushes: u32,
     devices: KVec<NonNull<bindings::dm_dev>>,
     anchor: AnchorWait,
 }
@@ -250,6 +252,8 @@ impl<T: Target> Vtable<T> {
                         target,
                         // SAFETY: A target under construction is in a table.
                         md: unsafe { MappedDevice::of(raw) },
+                        // SAFETY: Valid, and ours during construction.
+                        most_flushes: unsafe { (*raw).num_flush_bios },
                         devices,
                         anchor,
                     },
@@ -393,8 +397,10 @@ impl<T: Target> Vtable<T> {
         let Some(raw) = NonNull::new(ti) else {
             return ENXIO.to_errno();
         };
+        // SAFETY: As in `target`.
+        let most = unsafe { (*(*ti).private.cast::<Instance<T>>()).most_flushes };
         // SAFETY: The device is suspended until this returns, and its suspend lock is held.
-        let mut flushes = unsafe { FlushBios::from_raw(raw) };
+        let mut flushes = unsafe { FlushBios::from_raw(raw, most) };
         // SAFETY: `ti` is live.
         match unsafe { Self::target(ti) }.preresume(&live, &mut flushes) {
             Ok(()) => 0,

@@ -50,7 +50,8 @@ impl Refreshes {
 }
 
 impl Worker<Refreshes> {
-    /// Lets a group be suspended and resumed soon; its device is kept until then. Does not sleep.
+    /// Lets a group be suspended and resumed soon; its device is kept until then. Sleeps, but for
+    /// no I/O.
     pub(super) fn want(&self, provider: Arc<Provider<Bound>>, device: HeldDevice) {
         let old = self.wanted.lock().replace(Refresh { provider, device });
         drop(old);

@@ -119,7 +119,8 @@ impl VolumeView {
 const HOME_BITS: u32 = 32;
 const ENTRY_BITS: u32 = 24;
 
-/// A [`VolumeView`] that can be exchanged, while no I/O of the volume is under way.
+/// A [`VolumeView`] that can be exchanged, also while I/O of the volume is under way: who looks sees the one
+/// or the other, never a mixture. One at a time exchanges it.
 pub struct ViewCell(Word);
 
 impl ViewCell {

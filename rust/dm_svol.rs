@@ -46,6 +46,9 @@ module! {
     authors: ["The dm-svol authors"],
     description: "device-mapper targets svol-group and svol",
     license: "GPL v2",
+    // What device-mapper asks for when a table names a target that it does not know; for `svol`, that is the name
+    // of the module.
+    alias: ["dm-svol-group"],
 }
 
 /// The loaded module.

@@ -100,7 +100,7 @@ impl LegPool {
             (*leg.as_ptr()).bi_private = bio.as_ptr().cast();
             (*leg.as_ptr()).bi_end_io = Some(ended::<P, LEG>);
         }
-        // INVARIANT: It was allocated above.
+        // INVARIANT: It was allocated above, and `bi_private` set.
         Some(Leg(leg))
     }
 }
@@ -118,15 +118,19 @@ impl PinnedDrop for LegPool {
 ///
 /// # Invariants
 ///
-/// It is ours, and was allocated by `bio_alloc_clone`.
+/// It is ours, and was allocated by `bio_alloc_clone`; `bi_private` is the clone that it is a copy of, which
+/// has not ended.
 pub(super) struct Leg(NonNull<bindings::bio>);
 
 impl Leg {
     /// Sends it off; the clone has to follow.
     pub(super) fn submit(self) {
-        let leg = ManuallyDrop::new(self);
-        // SAFETY: The copy is ours by the type invariants, complete, and submitted once.
-        unsafe { bindings::submit_bio_noacct(leg.0.as_ptr()) };
+        let leg = ManuallyDrop::new(self).0.as_ptr();
+        // For dm, it is the clone's: charged to whoever the user's bio is charged to, who may be another one than
+        // the thread that writes it.
+        // SAFETY: The copy is ours by the type invariants, complete, and submitted once; the clone is dm's and ours,
+        // being mapped.
+        unsafe { bindings::dm_submit_bio_remap((*leg).bi_private.cast(), leg) };
     }
 }
 

@@ -137,10 +137,10 @@ fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
         .and_then(|disk| usize::try_from(disk).ok());
     let volume = usize::try_from(data.volume).ok();
     let (Some(disk), Some(volume)) = (disk, volume) else {
-        return;
+        return parked.end(Status::IOERR);
     };
     let Some(store) = Place::of(bound, volume).map(|place| place.store()) else {
-        return;
+        return parked.end(Status::IOERR);
     };
     let apart = bound.apart(disk);
     let is_durable = apart & FAILED != 0;

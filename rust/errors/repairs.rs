@@ -269,7 +269,11 @@ impl<'a> SubBlock<'a> {
         self.disk.begin();
         let outcome = match self.bound.apart(self.entry) {
             apart if apart & (FAILING | FAILED) != 0 => Ok(Outcome::Left),
-            _ if self.read(&mut work.here).is_ok() => Ok(Outcome::Well),
+            _ if self.read(&mut work.here).is_ok() => {
+                // It may have been known as bad, and written since, by others than us.
+                self.forget();
+                Ok(Outcome::Well)
+            }
             0 => self.repair_base(work),
             _ => self.repair_own(work),
         };
@@ -322,16 +326,15 @@ impl<'a> SubBlock<'a> {
         let bad = &self.disk.bad;
         // Others are to read elsewhere already now, and so is this, as long as others have it.
         let is_news = !bad.has(self.sector, 1) && bad.add(self.sector);
-        let forget = || bad.forget(self.sector, self.sectors, self.bound.members.sectors);
         let read = self.bound.read_parts(of, self.sector, &mut work.good);
         if read.is_err() {
             // Some of it is lost.
-            forget();
+            self.forget();
             return Ok(Outcome::Left);
         }
         if self.disk.may_be_written() {
             if self.write_back(work).is_ok() {
-                forget();
+                self.forget();
                 if let Some(volume) = self.bound.volumes.get(self.entry) {
                     volume.stats.count_repair();
                 }
@@ -344,6 +347,13 @@ impl<'a> SubBlock<'a> {
             // The log has said so, or there are too many.
             false => Outcome::Left,
         })
+    }
+
+    /// Others may ask the disk for it again.
+    fn forget(&self) {
+        self.disk
+            .bad
+            .forget(self.sector, self.sectors, self.bound.members.sectors);
     }
 
     fn write_back(&self, work: &mut Work) -> Result {

@@ -152,6 +152,10 @@ impl Worker<Store> {
     fn needs_silent_disk(&self, parked: &Parked<Bound, InFlight>) -> bool {
         let (bound, info) = (parked.keep(), parked.info());
         let volume = parked.data().volume;
+        if parked.data().has_no_log && !info.fua {
+            // It is there already.
+            return false;
+        }
         Slow::of(self, bound, volume, info.op, info.sector).is_some_and(|slow| {
             // Without its log, it is sent on and not waited for; with others, it does not need the disk.
             let goes_there = matches!(slow.owner.mode(), Mode::Both | Mode::Behind);

@@ -501,7 +501,9 @@ impl Bound {
     /// `EIO` if it can't go on so: its disk fails, too.
     pub(crate) fn log_is_given_up(&self, volume: usize) -> kernel::error::Result {
         // What is written from now on takes no locks.
-        let _no_repairs = self.group.repairs().pause();
+        let own = self.volumes.get(volume).map(|v| v.view.get().writes);
+        let is_own = |entry| own == Some(Home::Logged(entry));
+        let _no_repairs = self.group.repairs().pause(is_own);
         let failures = self.group.failures();
         let _one_at_a_time = failures.lock();
         self.give_up_log(volume)
@@ -532,13 +534,19 @@ impl Bound {
     /// others fail. Sleeps for I/O of a repair.
     pub(crate) fn store_has_failed(&self, store: &Worker<Store>) {
         // As in `log_is_given_up`.
-        let _no_repairs = self.group.repairs().pause();
+        let is_its = |place: Place<'_>| place.store().entry() == store.entry();
+        let _no_repairs = self.group.repairs().pause(|entry| {
+            let mut volumes = self.volumes.iter().enumerate();
+            volumes.any(|(index, volume)| {
+                volume.view.get().writes == Home::Logged(entry)
+                    && Place::of(self, index).is_some_and(is_its)
+            })
+        });
         let failures = self.group.failures();
         let one_at_a_time = failures.lock();
         // First of all: nobody takes what is left for the work of a diverted volume.
         store.note_failed();
         for (index, volume) in self.volumes.iter().enumerate() {
-            let is_its = |place: Place<'_>| place.store().entry() == store.entry();
             if !Place::of(self, index).is_some_and(is_its) {
                 continue;
             }
@@ -559,7 +567,7 @@ impl Bound {
     /// says that it may have been written without a log. Sleeps for I/O of a repair.
     pub(crate) fn disk_is_kept(&self, entry: usize, unprotected: bool) {
         // As in `log_is_given_up`.
-        let _no_repairs = self.group.repairs().pause();
+        let _no_repairs = self.group.repairs().pause(|disk| disk == entry);
         let failures = self.group.failures();
         let _one_at_a_time = failures.lock();
         self.keep_disk(entry, unprotected);

@@ -829,7 +829,7 @@ impl Group {
                     bound.wait_for_reads(disk);
                 }
                 // It may have another use as soon as this is over.
-                drop(self.repairs.pause());
+                drop(self.repairs.pause(|other| other == entry || other == disk));
                 // Its worker may be about to take the lock.
                 drop(commits);
                 bound.wait_for_store(entry);

@@ -41,6 +41,7 @@ pub mod slots;
 pub mod store;
 pub mod table_line;
 pub mod text;
+pub mod turns;
 pub mod write_locks;
 
 mod args;

@@ -14,8 +14,10 @@
 //!
 //! # Locks
 //!
-//! `work` is held while one sub-block is repaired, across I/O. Whoever lets a logged volume be written
-//! without locks takes it, and the group's `commits` before it: so nothing is committed under it.
+//! `work` is held by the worker alone, while it looks at one sub-block, across I/O; nothing is committed
+//! under it. Whoever lets a logged volume be written without locks pauses repairs of its disk, see
+//! [`Turns`], mostly with the group's `commits` held. The look that tells whether a sub-block is bad at all needs no
+//! turn: a disk that does not answer is found there as a rule, and nobody waits for that.
 
 use super::{
     FAILED,
@@ -40,7 +42,8 @@ use crate::{
         samples::{
             SUB_BLOCK_BYTES,
             SUB_BLOCK_SECTORS, //
-        }, //
+        },
+        turns::Turns, //
     },
 };
 use kernel::{
@@ -48,7 +51,6 @@ use kernel::{
     new_spinlock_irq,
     prelude::*,
     sync::{
-        lock::mutex::MutexGuard,
         Arc,
         Mutex,
         SpinLockIrq, //
@@ -65,6 +67,9 @@ const ROOM: usize = 64;
 /// So often a sub-block is looked at again that is being written, a millisecond later each time.
 const MAX_LOOKS: usize = 100;
 
+/// How long to sleep before looking again whether a repair has ended.
+const POLL: Delta = Delta::from_micros(100);
+
 /// A stretch of a disk that could not be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stretch {
@@ -75,9 +80,7 @@ struct Stretch {
 }
 
 /// What the worker needs for a sub-block.
-pub(crate) struct Work {
-    /// The live table, as long as its devices may be written.
-    live: Option<Arc<Bound>>,
+struct Work {
     /// What is to be there, and what is there; both have room for a sub-block.
     good: KVec<u8>,
     here: KVec<u8>,
@@ -88,6 +91,10 @@ pub(crate) struct Work {
 pub(crate) struct Repairs {
     /// Not 0 while the table is about to go.
     stopped: Word,
+    /// The live table, as long as its devices may be written. No other lock is taken under it.
+    #[pin]
+    live: Mutex<Option<Arc<Bound>>>,
+    turns: Turns,
     #[pin]
     work: Mutex<Work>,
     /// Has room for [`ROOM`].
@@ -100,8 +107,9 @@ impl Repairs {
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let repairs = try_pin_init!(Self {
             stopped: Word::new(1),
+            live <- new_mutex!(None),
+            turns: Turns::new(),
             work <- new_mutex!(Work {
-                live: None,
                 good: KVec::with_capacity(SUB_BLOCK_BYTES, GFP_KERNEL)?,
                 here: KVec::with_capacity(SUB_BLOCK_BYTES, GFP_KERNEL)?,
             }),
@@ -110,9 +118,25 @@ impl Repairs {
         Worker::new(repairs)
     }
 
-    /// Nothing is repaired until the guard is dropped. Sleeps for I/O that was begun.
-    pub(crate) fn pause(&self) -> MutexGuard<'_, Work> {
-        self.work.lock()
+    /// Nothing is repaired until the guard is dropped, if `is_meant` is true for the entry of its disk. Sleeps
+    /// for I/O of a repair of such a disk that was begun.
+    pub(crate) fn pause(&self, is_meant: impl Fn(usize) -> bool) -> Paused<'_> {
+        self.turns.pause();
+        let paused = Paused(&self.turns);
+        while self.turns.now().is_some_and(&is_meant) {
+            fsleep(POLL);
+        }
+        paused
+    }
+}
+
+/// Keeps repairs from beginning until it is dropped.
+#[must_use]
+pub(crate) struct Paused<'a>(&'a Turns);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.go_on();
     }
 }
 
@@ -132,9 +156,9 @@ impl Worker<Repairs> {
         }
     }
 
-    /// A table is live from now on. Sleeps for I/O that was begun.
+    /// A table is live from now on.
     pub(crate) fn begin(&self, bound: Arc<Bound>) {
-        let old = self.work.lock().live.replace(bound);
+        let old = self.live.lock().replace(bound);
         self.stopped.set(0);
         drop(old);
     }
@@ -143,7 +167,8 @@ impl Worker<Repairs> {
     pub(crate) fn stop(&self) {
         self.stopped.set(1);
         self.queue.lock().clear();
-        let old = self.work.lock().live.take();
+        // Kept until the worker has no reference any more: that is not to be the last one.
+        let old = self.live.lock().take();
         self.rest();
         drop(old);
     }
@@ -181,7 +206,7 @@ enum Outcome {
     Mended,
     /// It stays bad.
     Bad,
-    /// It is being written just now.
+    /// It is being written just now, or the table is being changed.
     Busy,
     /// There is nobody to read it from, or it is nobody's business any more.
     Left,
@@ -194,15 +219,13 @@ impl Repairs {
         let mut mended = 0u32;
         let mut looks = 0usize;
         while at < end && self.stopped.get() == 0 {
-            let mut work = self.work.lock();
-            let Some(bound) = work.live.clone() else {
+            let Some(bound) = self.live.lock().clone() else {
                 return;
             };
             let outcome = match SubBlock::of(&bound, stretch.entry, at) {
-                Some(sub_block) => sub_block.repair(&mut work),
+                Some(sub_block) => sub_block.repair(&self.turns, &mut self.work.lock()),
                 None => Ok(Outcome::Left),
             };
-            drop(work);
             let lid = bound.volumes.get(stretch.entry).map(|volume| volume.lid);
             match (outcome, lid) {
                 (Ok(Outcome::Busy), _) if looks < MAX_LOOKS => {
@@ -260,7 +283,7 @@ impl<'a> SubBlock<'a> {
     }
 
     /// Mends it, if it is bad.
-    fn repair(&self, work: &mut Work) -> Result<Outcome> {
+    fn repair(&self, turns: &Turns, work: &mut Work) -> Result<Outcome> {
         let bytes = usize::try_from(self.sectors)? << 9;
         // There is room.
         work.good.resize(bytes, 0, GFP_KERNEL)?;
@@ -274,11 +297,24 @@ impl<'a> SubBlock<'a> {
                 self.forget();
                 Ok(Outcome::Well)
             }
-            0 => self.repair_base(work),
-            _ => self.repair_own(work),
+            _ if !turns.begin(self.entry) => Ok(Outcome::Busy),
+            _ => {
+                let outcome = self.repair_bad(work);
+                turns.end();
+                outcome
+            }
         };
         self.disk.end();
         outcome
+    }
+
+    /// It can't be read, and nobody changes meanwhile what is looked at here.
+    fn repair_bad(&self, work: &mut Work) -> Result<Outcome> {
+        match self.bound.apart(self.entry) {
+            apart if apart & (FAILING | FAILED) != 0 => Ok(Outcome::Left),
+            0 => self.repair_base(work),
+            _ => self.repair_own(work),
+        }
     }
 
     fn read(&self, here: &mut KVec<u8>) -> Result {
@@ -303,7 +339,7 @@ impl<'a> SubBlock<'a> {
         let outcome = if taken < self.sectors {
             Ok(Outcome::Busy)
         } else if owner.is_in_step(self.entry, self.sector, self.sectors) {
-            // That stays so while `work` is held, too.
+            // That stays so until its turn is over, too.
             self.mend(Of::Volume(volume), work)
         } else {
             Ok(Outcome::Left)

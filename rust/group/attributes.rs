@@ -285,7 +285,7 @@ impl Group {
                 // Before the disk has anything: it must never be ahead of the increments.
                 place.store().settle_owner(place.owner())?;
                 // One that began when the disk was last written.
-                drop(self.repairs.pause());
+                drop(self.repairs.pause(|disk| disk == change.disk));
                 let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
                 let range = match change.range {
                     Some(Sectors { start, len }) => (start, start.saturating_add(len)),
@@ -353,7 +353,7 @@ impl Group {
         self.commit(&change.bound, &homes, next)?;
 
         // Which looks at the regions, too.
-        let _no_repairs = self.repairs.pause();
+        let _no_repairs = self.repairs.pause(|disk| disk == change.disk);
         let _views = self.failures.lock();
         let place = Place::of(&change.bound, change.entry);
         // Where only its regions change it keeps its view, which says more if its disk fails just now.

@@ -28,6 +28,7 @@ use svol_core::{
         grace::{Grace, Ticket},
         intents::Intents,
         slots::Slots,
+        turns::Turns,
         write_locks::WriteLocks,
     },
 };
@@ -573,4 +574,57 @@ fn no_mark_is_cleared_under_a_write() {
 #[should_panic(expected = "Causality violation")]
 fn catches_marks_cleared_under_a_write() {
     write_while_marks_are_cleared(|_| ());
+}
+
+/// Nobody changes what a repair relies on while that goes on, be it by waiting for it or by letting none begin.
+fn change_while_a_disk_is_repaired(wait: fn(&Turns)) {
+    check(3, move || {
+        let shared = Arc::new((Turns::new(), Content::new()));
+        let other = shared.clone();
+        let worker = thread::spawn(move || {
+            let (turns, relied_on) = &*other;
+            for _ in 0..2 {
+                if turns.begin(1) {
+                    relied_on.read();
+                    turns.end();
+                }
+            }
+        });
+        let (turns, relied_on) = &*shared;
+        turns.pause();
+        wait(turns);
+        relied_on.write();
+        turns.go_on();
+        worker.join().unwrap();
+        assert!(turns.begin(1));
+    });
+}
+
+#[test]
+fn no_change_under_a_repair() {
+    change_while_a_disk_is_repaired(|turns| {
+        while turns.now() == Some(1) {
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn catches_a_change_under_a_repair() {
+    change_while_a_disk_is_repaired(|_| ());
+}
+
+/// A repair of another disk is not waited for.
+#[test]
+fn others_are_not_waited_for() {
+    check(3, || {
+        let turns = Arc::new(Turns::new());
+        let other = turns.clone();
+        let worker = thread::spawn(move || other.begin(2));
+        turns.pause();
+        assert!(turns.now() != Some(1));
+        turns.go_on();
+        worker.join().unwrap();
+    });
 }

@@ -528,8 +528,7 @@ impl Bound {
             let entry = self.choose(selector, sector, sectors)?;
             let (volume, disk) = (self.volumes.get(entry)?, self.members.disk(entry)?);
             disk.begin();
-            // After that: `stop_serving` says first that the disk serves no more, then waits for
-            // those that are counted.
+            // After that: who keeps reads away says so first, then waits for those that are counted.
             if volume.apart.get() == 0 {
                 return Some(entry);
             }
@@ -701,15 +700,8 @@ impl Bound {
         Some(store.usage())
     }
 
-    /// Keeps reads of the base image away from the disk of an entry; returns when none is under way.
-    /// Its own volume must not be in use. Sleeps for I/O.
-    pub(crate) fn stop_serving(&self, entry: usize) {
-        self.keep_away(entry);
-        // Also if that is no news: a move may have begun while they were under way.
-        self.wait_for_reads(entry);
-    }
-
-    /// The first half of [`Bound::stop_serving`]; returns whether that is news. Does not sleep.
+    /// Keeps new reads of the base image away from the disk of an entry; returns whether that is news. A full
+    /// barrier, if so: who sees no I/O of the disk after that will see none of the kind. Does not sleep.
     pub(crate) fn keep_away(&self, entry: usize) -> bool {
         self.volumes.get(entry).is_some_and(|volume| {
             let before = errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
@@ -724,14 +716,23 @@ impl Bound {
         }
     }
 
-    /// The second half of [`Bound::stop_serving`]. Sleeps for I/O.
-    pub(crate) fn wait_for_reads(&self, entry: usize) {
+    /// Waits for reads that were under way at a [`Bound::keep_away`], as long as the disk answers. It may hang:
+    /// not to be called with `commits` held. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it does not answer.
+    pub(crate) fn wait_for_reads(&self, entry: usize) -> Result {
         let Some(disk) = self.members.disk(entry) else {
-            return;
+            return Ok(());
         };
         while disk.in_flight() > 0 {
+            if disk.bad.is_silent() {
+                return Err(EBUSY);
+            }
             fsleep(Delta::from_micros(100));
         }
+        Ok(())
     }
 
     /// I/Os that users of the volumes had until now. Does not sleep.

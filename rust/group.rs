@@ -97,11 +97,18 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::Instant, //
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant, //
+    }, //
 };
 
 /// Why entries neither join nor leave.
 const OTHER_TABLE: &str = "another table is loaded for the group, resume with it or clear it first";
+
+/// How often the disks of an entry that left are looked at until they have no I/O, a millisecond apart.
+const REMOVE_LOOKS: usize = 100;
 
 /// One group.
 ///
@@ -659,9 +666,25 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if others read the base image from the volume's disk; those of the commit.
-    #[inline(never)]
+    /// `EBUSY` if others read the base image from the volume's disk, and have nobody else to ask, or it does not
+    /// answer them; those of the commit.
     pub(crate) fn prepare_writes(&self, bound: &Bound, lid: &Id) -> Result {
+        while let Some(disk) = self.prepare_writes_now(bound, lid)? {
+            // With nothing held: it may hang, and then others have to go on.
+            bound.wait_for_reads(disk).inspect_err(|_| {
+                log::notice!(
+                    self.name(),
+                    "{lid}: can't be written, its disk does not answer reads of the base"
+                );
+            })?;
+        }
+        Ok(())
+    }
+
+    /// As [`Group::prepare_writes`], if nobody reads the base image from the volume's disk any more; returns the
+    /// disk's entry if somebody may.
+    #[inline(never)]
+    fn prepare_writes_now(&self, bound: &Bound, lid: &Id) -> Result<Option<usize>> {
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let Some(table) = &state.table else {
@@ -669,14 +692,14 @@ impl Group {
         };
         let Some(entry) = table.position(lid) else {
             // It was removed from the group; its I/O fails.
-            return Ok(());
+            return Ok(None);
         };
         if table
             .view(entry)
             .is_some_and(|view| matches!(view.writes, Home::Overlay | Home::Kept))
         {
             // Nothing but the store will be written.
-            return Ok(());
+            return Ok(None);
         }
         let disk = table.disk_of(entry);
         let logged =
@@ -706,10 +729,16 @@ impl Group {
             return Err(EBUSY);
         }
         if let Some(disk) = disk {
-            bound.stop_serving(disk);
+            let is_news = bound.keep_away(disk);
+            let was_source = bound.sources.iter().any(|source| source == disk);
+            // Also if that is no news: a move may have begun while they were under way. But for one that is on
+            // record as written that was seen to before.
+            if was_source && (is_news || next.is_some()) && bound.has_io([disk]) {
+                return Ok(Some(disk));
+            }
         }
         let Some(next) = next else {
-            return Ok(());
+            return Ok(None);
         };
         self.commit(bound, &homes, next)?;
         if !logged {
@@ -718,7 +747,7 @@ impl Group {
                 "{lid}: unprotected from now on, it is written without a log"
             );
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Makes it known, and durable, that a logged volume goes on without a log. Called by the worker
@@ -824,14 +853,16 @@ impl Group {
         match result {
             Ok(()) => {
                 bound.retire(entry);
-                if disk != entry {
-                    // It may be filled for another volume as soon as this is over.
-                    bound.wait_for_reads(disk);
-                }
-                // It may have another use as soon as this is over.
-                drop(self.repairs.pause(|other| other == entry || other == disk));
-                // Its worker may be about to take the lock.
                 drop(commits);
+                // As long as they have I/O the group does not use them, see `is_free`. Mostly that is only a moment,
+                // and whoever wants this may have another use for them next.
+                for _ in 0..REMOVE_LOOKS {
+                    if !bound.has_io([entry, disk]) {
+                        break;
+                    }
+                    fsleep(Delta::from_millis(1));
+                }
+                // Its worker may be about to take the lock.
                 bound.wait_for_store(entry);
                 log::info!(group, "{lid}: removed from the group");
                 Ok(())

@@ -22,7 +22,8 @@
 //!
 //! Pausing the volume takes its suspend lock, under which its `preresume` takes `commits`; so
 //! `commits` comes after it, and is given up before the volume goes on. It is not held while data is
-//! copied, nor while the store's worker is waited for, which takes it too.
+//! copied, nor while reads of others come to their end, nor while the store's worker is waited for, which takes it
+//! too.
 
 use super::Group;
 use crate::{
@@ -307,8 +308,19 @@ impl Group {
     }
 
     /// The disk of a volume serves nobody else any more; that is durable when it returns.
-    #[inline(never)]
     fn stop_being_source(&self, change: &Change) -> Result {
+        while !self.stop_being_source_now(change)? {
+            // With no lock held: it may hang, and then others have to go on.
+            change.bound.wait_for_reads(change.disk).map_err(|error| {
+                self.refuse_attr(&change.lid, &"its disk does not answer", error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// As [`Group::stop_being_source`]; returns whether it is so, not if reads of others are under way.
+    #[inline(never)]
+    fn stop_being_source_now(&self, change: &Change) -> Result<bool> {
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
@@ -321,11 +333,15 @@ impl Group {
         if !change.bound.has_other_source(change.disk) {
             return Err(EBUSY);
         }
-        change.bound.stop_serving(change.disk);
-        match next {
-            Some(next) => self.commit(&change.bound, &homes, next),
-            None => Ok(()),
+        change.bound.keep_away(change.disk);
+        if change.bound.has_io([change.disk]) {
+            return Ok(false);
         }
+        match next {
+            Some(next) => self.commit(&change.bound, &homes, next)?,
+            None => (),
+        }
+        Ok(true)
     }
 
     /// Makes the new attribute durable, and lets it take effect.

@@ -72,6 +72,42 @@ test_nobody_answers() {
 	assert_base /dev/mapper/LV0
 }
 
+# A volume is loaded for writing whose disk has reads of others that it does not answer: that is refused, and nobody
+# else has to wait for it.
+test_reads_of_others_hang() {
+	local reads=()
+	load_module
+	figure9_disks 4
+	expect_disk_errors
+	dm_linear disk0 "$D0"
+	dm_linear disk1 "$D1"
+	G_VOLUMES=('LV0 ro /dev/mapper/disk0 -' 'LV1 rw /dev/mapper/disk1 DLV1' "S0 spare $DS -"
+		"DLV1 increments $DI -")
+	G_FEATURES=(init assume_identical failover manual slow_after 400)
+	group_create
+	svol_create LV0 --readonly
+	log_mark
+	cover_hangs disk0
+	read_in_background /dev/mapper/LV0 1
+	reads+=($!)
+	wait_until 20 log_says 'disk of LV0: no answer' || fail 'nobody notices'
+	# Disks that may be written serve others while nobody else does.
+	cover_hangs disk1
+	read_in_background /dev/mapper/LV0 2
+	reads+=($!)
+	must_fail svol_create LV1
+	log_says "LV1: can't be written, its disk does not answer" || fail 'it fails for another reason'
+	timeout 20 dmsetup message G0 0 fail S0
+	wait_until 20 health_is S0 failed || fail "it does not fail: ${ST[line]}"
+	cover_goes_on disk0
+	cover_goes_on disk1
+	wait "${reads[0]}" || fail 'the first read failed'
+	wait "${reads[1]}" || fail 'the second read failed'
+	svol_create LV1
+	steps LV1 write:0+64 write:1001+7 flush check
+	assert_base /dev/mapper/LV0
+}
+
 # The volumes of one store do not wait for each other's disks, also when it is time to take marks back.
 test_others_in_the_store() {
 	local write others i

@@ -21,6 +21,10 @@ use super::{
     Group, //
 };
 use crate::{
+    base::{
+        self,
+        Comparison, //
+    },
     bound::{
         Bound,
         Volume, //
@@ -43,6 +47,7 @@ use crate::{
         },
         id::Id,
         route::Home,
+        samples,
         table_line::{
             Failover,
             Features, //
@@ -578,7 +583,8 @@ impl Group {
         self.commit(bound, &homes, next)
     }
 
-    /// Brings disks that are being filled in step after a crash, before the table is live.
+    /// Brings disks that are being filled in step after a crash, before the table is live. One that does
+    /// not hold what was copied to it is filled from its beginning: it may be another one since then.
     #[inline(never)]
     pub(super) fn resolve_rebuilds(
         &self,
@@ -587,11 +593,23 @@ impl Group {
         mut table: KBox<GroupTable>,
     ) -> Result<KBox<GroupTable>> {
         for entry in 0..bound.volumes.len() {
-            let cursor = table.rebuild_of(entry).map_or(0, |rebuild| rebuild.cursor);
-            let Some(place) = kept_place(bound, entry).filter(|_| cursor > 0) else {
+            let rebuild = table.rebuild_of(entry);
+            let Some(rebuild) = rebuild.filter(|rebuild| rebuild.cursor > 0) else {
                 continue;
             };
-            if place.store().fill_again(bound, place.owner()).is_ok() {
+            let place = kept_place(bound, entry);
+            if !holds_copied(bound, &table, &rebuild, place)? {
+                let name = |entry: usize| bound.volumes.get(entry).map(|volume| volume.lid);
+                if let (Some(lid), Some(target)) = (name(entry), name(rebuild.target)) {
+                    log::notice!(
+                        table.id(),
+                        "{lid}: the disk of {target} does not hold what was copied to it, and is filled \
+                         from its beginning"
+                    );
+                }
+            } else if place
+                .is_none_or(|place| place.store().fill_again(bound, place.owner()).is_ok())
+            {
                 continue;
             }
             // From the beginning on; and the metadata must not say otherwise later.
@@ -601,13 +619,41 @@ impl Group {
                 commit_and_tell(bound, homes, &mut next, table.head().events)?;
                 table = next;
             }
-            place.owner().restart_fill();
+            if let Some(place) = place {
+                place.owner().restart_fill();
+            }
             if let Some(volume) = bound.volumes.get(entry) {
                 volume.copied.set(0);
             }
         }
         Ok(table)
     }
+}
+
+/// Whether the disk that is being filled holds what was copied to it, by samples; what can't be read
+/// counts as not there. `place` is where the volume's changes are, if they were copied, too. Sleeps for I/O.
+///
+/// # Errors
+///
+/// `ENOMEM`, or that the disk is not here.
+#[inline(never)]
+fn holds_copied(
+    bound: &Bound,
+    table: &GroupTable,
+    rebuild: &Rebuild,
+    place: Option<Place<'_>>,
+) -> Result<bool> {
+    let found = match place {
+        Some(place) => place
+            .store()
+            .compare_filled(table, place.owner(), rebuild)?,
+        None => {
+            let disk = bound.members.disk(rebuild.target).ok_or(ENXIO)?;
+            let samples = samples::in_front_of(&table.metadata().samples, rebuild.cursor);
+            base::compare(&bound.members, disk, samples)?
+        }
+    };
+    Ok(matches!(found, Comparison::Same))
 }
 
 /// What is read at once, in sectors, of `most` where so many are `left`: less if there is little memory

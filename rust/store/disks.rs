@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Whether the disks of logged volumes hold what their increments say, before anything is written:
-//! disks get swapped, and a written one has no label.
+//! disks get swapped, and a written one has no label. The same of disks that are being filled for
+//! such volumes, as far as that is.
 
-use super::load::Found;
+use super::{
+    load::Found,
+    Owner,
+    Store, //
+};
 use crate::{
     base::{
         Comparison,
@@ -17,14 +22,18 @@ use crate::{
             BlockMap,
             Kind, //
         },
-        group::GroupTable,
+        group::{
+            GroupTable,
+            Rebuild, //
+        },
         intents::Intents,
         route::Home,
         samples::{
+            self,
             SUB_BLOCK_BYTES,
             SUB_BLOCK_SECTORS, //
         },
-        store::Known, //
+        store::Layout, //
     },
 };
 use kernel::prelude::*;
@@ -66,7 +75,18 @@ impl Found {
             let Some(disk) = disk.filter(is_sound) else {
                 continue;
             };
-            match self.first_difference(members, table, known, map, disk)? {
+            let look = Look {
+                members,
+                table,
+                volume: table.served_by(disk).ok_or(EINVAL)?,
+                disk,
+                end: members.sectors,
+                map,
+                intents: known.intents.as_ref(),
+                store: self.entry,
+                layout: &self.layout,
+            };
+            match look.first_difference()? {
                 Comparison::Same | Comparison::Partly(_) => (),
                 Comparison::Unreadable(error) => dead.add(table, disk, error)?,
                 Comparison::Differs(sector) => {
@@ -81,23 +101,64 @@ impl Found {
         }
         Ok(())
     }
+}
 
-    /// Compares samples of one volume's disk: those of the base image, unless it is known to hold
+impl Store {
+    /// Compares samples of the disk that is being filled for a volume, up to its cursor. Nobody uses the
+    /// volume meanwhile. Writes nothing; sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, or that the disk is not here.
+    #[inline(never)]
+    pub(crate) fn compare_filled(
+        &self,
+        table: &GroupTable,
+        owner: &Owner,
+        rebuild: &Rebuild,
+    ) -> Result<Comparison> {
+        let look = Look {
+            members: &self.members,
+            table,
+            volume: rebuild.entry,
+            disk: rebuild.target,
+            end: rebuild.cursor,
+            map: &owner.map,
+            intents: owner.intents.as_ref(),
+            store: self.entry,
+            layout: &self.layout,
+        };
+        look.first_difference()
+    }
+}
+
+/// A look at the disk of a volume, and at what its increments say of it.
+struct Look<'a> {
+    members: &'a Members,
+    table: &'a GroupTable,
+    /// The volume's index.
+    volume: usize,
+    /// The entry of the disk.
+    disk: usize,
+    /// So many sectors of it are looked at, from the beginning on.
+    end: u64,
+    map: &'a BlockMap,
+    intents: Option<&'a Intents>,
+    /// The entry of the store.
+    store: usize,
+    layout: &'a Layout,
+}
+
+impl Look<'_> {
+    /// Compares samples of the disk: those of the base image, unless it is known to hold
     /// something else, or not known yet what it holds; and those of what the store has.
     #[inline(never)]
-    fn first_difference(
-        &self,
-        members: &Members,
-        table: &GroupTable,
-        known: &Known,
-        map: &BlockMap,
-        disk: usize,
-    ) -> Result<Comparison> {
-        let device = &members.disk(disk).ok_or(ENXIO)?.device;
-        let volume = table.served_by(disk).ok_or(EINVAL)?;
-        let has_base = table.reads_alone(volume).is_none();
+    fn first_difference(&self) -> Result<Comparison> {
+        let (members, table, map) = (self.members, self.table, self.map);
+        let device = &members.disk(self.disk).ok_or(ENXIO)?.device;
+        let has_base = table.reads_alone(self.volume).is_none();
         let mut unread = Unread::default();
-        if has_marks(known) {
+        if self.has_marks() {
             // What is compared after a crash is made durable first.
             match members.io.flush(device) {
                 Ok(()) => (),
@@ -106,11 +167,12 @@ impl Found {
             }
         }
         let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
-        for sample in table.metadata().samples.iter().filter(|_| has_base) {
+        let known = samples::in_front_of(&table.metadata().samples, self.end);
+        for sample in known.iter().filter(|_| has_base) {
             let sector = sample.sector();
             let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
             let is_known =
-                map.read_run(sector, sectors).kind == Kind::Base && !is_open(known, sector);
+                map.read_run(sector, sectors).kind == Kind::Base && !self.is_open(sector);
             match members.io.read(device, sector, &mut here) {
                 // Whether it can be read counts everywhere: after a crash, all of it may be open.
                 Ok(()) if !is_known || sample.matches(&here) => unread.looked_at(),
@@ -122,10 +184,10 @@ impl Found {
 
         // There the disk need not have what the store has. But it has the base image wherever the store
         // has nothing, there too.
-        let regions = table.make_regions(volume)?.ok_or(EINVAL)?;
-        let store = &members.disk(self.entry).ok_or(ENXIO)?.device;
+        let regions = table.make_regions(self.volume)?.ok_or(EINVAL)?;
+        let store = &members.disk(self.store).ok_or(ENXIO)?.device;
         let mut there = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
-        for bid in looks(map)? {
+        for bid in looks(map, self.end)? {
             let entry = map.get(bid);
             let (Some(slot), sub) = (entry.slot(), entry.data().trailing_zeros()) else {
                 continue;
@@ -134,8 +196,7 @@ impl Found {
             let sector = (bid << map.block_shift()).saturating_add(offset);
             let end = sector.saturating_add(SUB_BLOCK_SECTORS);
             let is_diverted = || regions.at(sector).is_diverted;
-            if sub >= u16::BITS || end > members.sectors || is_open(known, sector) || is_diverted()
-            {
+            if sub >= u16::BITS || end > self.end || self.is_open(sector) || is_diverted() {
                 continue;
             }
             let home = self.layout.slot_sector(slot).saturating_add(offset);
@@ -153,32 +214,37 @@ impl Found {
             }
         }
         Ok(match unread.judge() {
-            Ok(()) => Comparison::Same,
+            Ok(()) => unread.sector.map_or(Comparison::Same, Comparison::Partly),
             Err(error) => Comparison::Unreadable(error),
         })
     }
+
+    /// Whether a crash may have left disk and increments different here.
+    fn is_open(&self, sector: u64) -> bool {
+        let marked = |intents: &Intents| intents.is_marked(intents.span(sector, 1).0);
+        self.intents.is_some_and(marked)
+    }
+
+    /// Whether there is any such place.
+    fn has_marks(&self) -> bool {
+        let any =
+            |intents: &Intents| (0..intents.regions()).any(|region| intents.is_marked(region));
+        self.intents.is_some_and(any)
+    }
 }
 
-/// Whether a crash may have left disk and increments different here.
-fn is_open(known: &Known, sector: u64) -> bool {
-    let marked = |intents: &Intents| intents.is_marked(intents.span(sector, 1).0);
-    known.intents.as_ref().is_some_and(marked)
-}
-
-/// Whether there is any such place.
-fn has_marks(known: &Known) -> bool {
-    let any = |intents: &Intents| (0..intents.regions()).any(|region| intents.is_marked(region));
-    known.intents.as_ref().is_some_and(any)
-}
-
-/// Blocks to look at, spread over all that the map has.
-fn looks(map: &BlockMap) -> Result<KVec<u64>> {
+/// Blocks to look at, spread over all that the map has in front of a sector.
+fn looks(map: &BlockMap, end: u64) -> Result<KVec<u64>> {
+    let is_meant = |bid: u64| (bid << map.block_shift()) < end;
     let mut count = 0usize;
-    map.for_each(|_, _| count = count.saturating_add(1));
+    map.for_each(|bid, _| count = count.saturating_add(usize::from(is_meant(bid))));
     let step = (count / LOOKS).max(1);
     let mut bids = KVec::with_capacity(LOOKS, GFP_KERNEL)?;
     let mut index = 0usize;
     map.for_each(|bid, _| {
+        if !is_meant(bid) {
+            return;
+        }
         if index.checked_rem(step) == Some(0) && bids.len() < LOOKS {
             // There is room.
             let _ = bids.push_within_capacity(bid);

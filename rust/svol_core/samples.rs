@@ -47,6 +47,15 @@ impl Sample {
     }
 }
 
+/// Of samples in ascending order, those of which all lies in front of a sector.
+pub fn in_front_of(samples: &[Sample], sector: u64) -> &[Sample] {
+    let is_behind = |sample: &Sample| sample.sector().saturating_add(SUB_BLOCK_SECTORS) > sector;
+    let count = samples.iter().position(is_behind);
+    count
+        .and_then(|count| samples.get(..count))
+        .unwrap_or(samples)
+}
+
 /// Where to take the samples of a group of `sectors` sectors: the first and the last whole
 /// sub-block, and in between one out of each of as many equal stretches, drawn by `uuid`;
 /// [`MAX_SAMPLES`], or all if there are no more. In ascending order.
@@ -136,6 +145,16 @@ mod tests {
         assert!(*some == *positions(&UUID, 1 << 30)?);
         assert!(*some != *positions(b"fedcba9876543210", 1 << 30)?);
         Ok(())
+    }
+
+    #[test]
+    fn samples_in_front_of_a_sector() {
+        let samples = [0, 3, 9].map(|sub_block| Sample::take(sub_block, b""));
+        for (sector, count) in [(0, 0), (7, 0), (8, 1), (31, 1), (32, 2), (79, 2), (80, 3)] {
+            assert_eq!(in_front_of(&samples, sector).len(), count);
+        }
+        assert_eq!(in_front_of(&samples, u64::MAX), samples);
+        assert!(in_front_of(&[], 8).is_empty());
     }
 
     #[test]

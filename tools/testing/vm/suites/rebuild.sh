@@ -181,6 +181,62 @@ test_life_goes_on_meanwhile() {
 	"$SVOL_TEST" steps "$SPARE" --seed "$SEED" --own 1002 --state m.1 check
 }
 
+# At the next start, the spare is another disk: it is filled from its beginning. L5 has written what the
+# base image does not have.
+test_spare_is_exchanged_meanwhile() {
+	local other
+	load_module
+	rebuild_disks 0 8 16
+	new_disk other 8
+	"$SVOL_TEST" fill --seed "$SEED" "$other"
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	clones_create
+	steps L5 write:0+1000 write:9000+100 flush
+	lose_l5
+	wait_progress L5 64
+	rebuild_down
+	group_move S0 "$other"
+	log_mark
+	group_create
+	clones_create
+	assert_logged 'L5: the disk of S0 does not hold what was copied to it'
+	dmsetup message G0 0 rebuild_rate 0
+	wait_health L5 in-sync
+	assert_lives_on_spare L5
+	check_clones
+	rebuild_down
+	assert_disk_is_l5 "$other"
+}
+
+# The same of a read-only volume: the disk is none that failed.
+test_spare_of_read_only_volume_is_exchanged() {
+	local disk other
+	load_module
+	rebuild_disks 0 8 16
+	new_disk disk 8
+	new_disk other 8
+	"$SVOL_TEST" fill --seed "$SEED" "$disk"
+	"$SVOL_TEST" fill --seed 78 "$other"
+	G_VOLUMES+=("LV1 ro $disk -")
+	G_FEATURES+=(rebuild_rate 1024)
+	group_create
+	dmsetup remove G0
+	group_move LV1 -
+	group_create
+	wait_progress LV1 64
+	dmsetup remove G0
+	group_move S0 "$other"
+	log_mark
+	group_create
+	assert_logged 'LV1: the disk of S0 does not hold what was copied to it'
+	dmsetup message G0 0 rebuild_rate 0
+	wait_health LV1 in-sync
+	assert_lives_on_spare LV1
+	dmsetup remove G0
+	assert_base "$other"
+}
+
 # Power cuts at any moment of it.
 test_power_cuts_meanwhile() {
 	load_module

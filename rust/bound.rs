@@ -780,6 +780,11 @@ impl Bound {
             .find_map(|store| Some((&**store, store.owner(lid)?)))
     }
 
+    /// Whether a store has anything yet of a volume of this name, which may have left the group.
+    pub(crate) fn has_blocks_of(&self, lid: &Id) -> bool {
+        self.stores.iter().any(|store| store.has_blocks_of(lid))
+    }
+
     /// Uses the device of an entry for nothing any more, but what it is doing now. Does not sleep.
     pub(crate) fn retire(&self, entry: usize) {
         if let Some(volume) = self.volumes.get(entry) {

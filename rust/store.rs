@@ -409,6 +409,13 @@ impl Store {
         owners.find(|owner| owner.lid == *lid && owner.leaving.get() == leave::STAYS)
     }
 
+    /// Whether it has anything of a volume of this name: one that is in the group, or one that left it and
+    /// whose blocks, or number, are not given back yet.
+    pub(crate) fn has_blocks_of(&self, lid: &Id) -> bool {
+        let mut owners = self.owners.iter();
+        owners.any(|owner| owner.lid == *lid && owner.leaving.get() != leave::LEFT)
+    }
+
     /// It left the group: its device is not written any more, but by a run that is under way. Does not sleep.
     pub(crate) fn retire(&self) {
         self.retired.set(1);

@@ -76,13 +76,6 @@ impl Group {
                 ));
             }
         }
-        if bound.store_of(&lid).is_some() {
-            let why = format_args!(
-                "the blocks of a volume of this name are given back still; load the group's table later"
-            );
-            return Err(refuse(why, EBUSY));
-        }
-
         let mut state = self.state.lock();
         if state.tables > 1 {
             // The line of that lacks the entry, and fitted when it was loaded.
@@ -96,6 +89,13 @@ impl Group {
             AddError::StoreFailed(_) | AddError::NoSource => refuse(format_args!("{error}"), EIO),
             _ => refuse(format_args!("{error}"), EINVAL),
         })?;
+        if bound.has_blocks_of(&lid) {
+            // It would have them again.
+            let why = format_args!(
+                "the blocks of a volume of this name are given back still; try again later"
+            );
+            return Err(refuse(why, EBUSY));
+        }
         let next = KBox::new(next, GFP_KERNEL)?;
         state.added.reserve(1, GFP_KERNEL)?;
         state.is_joined = true;

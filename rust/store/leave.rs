@@ -27,7 +27,7 @@ pub(super) const STAYS: u64 = 0;
 /// Its slots are given back.
 pub(super) const LEAVES: u64 = 1;
 /// They were, and so was its number.
-const LEFT: u64 = 2;
+pub(super) const LEFT: u64 = 2;
 
 /// Slots that are given back at once.
 const PART: usize = 1024;

@@ -144,8 +144,8 @@ test_remove_a_source_under_load() {
 	assert_base /dev/mapper/LV0 "$D1"
 }
 
-# What was removed could not give its slots back yet: the next start goes on with that.
-test_restart_while_one_leaves() {
+# LV1 is removed, but can't give its slots back, since entries can't be written.
+one_leaves_slowly() {
 	need_target flakey
 	shared_group
 	dmsetup remove G0
@@ -170,6 +170,11 @@ test_restart_while_one_leaves() {
 	remove_entry LV1
 	sleep 1
 	assert_logged "LV1: its blocks of increments DLV can't be given back yet"
+}
+
+# What was removed could not give its slots back yet: the next start goes on with that.
+test_restart_while_one_leaves() {
+	one_leaves_slowly
 	dmsetup remove G0
 	dm_change store "0 131072 linear $DI 0"
 	group_drop LV1
@@ -177,6 +182,23 @@ test_restart_while_one_leaves() {
 	group_create
 	wait_for_blocks 16
 	assert_logged 'LV1: its blocks of increments DLV are given back'
+	svol_create LV0
+	assert_pattern /dev/mapper/LV0 1 3
+}
+
+# Nobody gets its name before that, also when the table was loaded in between: it would get what LV1 had.
+test_name_of_one_that_leaves() {
+	one_leaves_slowly
+	dm_change G0 "$(dmsetup table G0)"
+	log_mark
+	must_fail dmsetup message G0 0 add LV1 ro - DLV
+	assert_logged 'message "add": LID LV1: the blocks of a volume of this name are given back still'
+	dm_change store "0 131072 linear $DI 0"
+	wait_until 30 log_says 'LV1: its blocks of increments DLV are given back' || fail 'they are not given back'
+	dmsetup message G0 0 add LV1 ro - DLV
+	dm_change G0 "$(dmsetup table G0)"
+	svol_create LV1
+	assert_base /dev/mapper/LV1
 	svol_create LV0
 	assert_pattern /dev/mapper/LV0 1 3
 }

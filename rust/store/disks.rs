@@ -60,8 +60,8 @@ impl Found {
             let (Some(owner), Some(map)) = (&known.record.owner, &known.map) else {
                 continue;
             };
-            let disk = table
-                .position(&owner.lid)
+            let disk = self
+                .volume_of(table, &owner.lid)
                 .and_then(|entry| table.view(entry))
                 .and_then(|view| match view.writes {
                     Home::Logged(disk) => Some(disk),

@@ -562,6 +562,13 @@ impl Found {
         Ok(())
     }
 
+    /// The index of the volume of this name that keeps its changes here: one that was here may have left
+    /// the group, and one of the same name have joined it that keeps them elsewhere.
+    pub(super) fn volume_of(&self, table: &GroupTable, lid: &Id) -> Option<usize> {
+        let entry = table.position(lid)?;
+        (table.volume(entry)?.rlid == Some(self.lid)).then_some(entry)
+    }
+
     /// An owner number that is free.
     fn free_number(&self, table: &GroupTable) -> Result<u16> {
         let is_used = |number: u16| {
@@ -592,7 +599,8 @@ impl Found {
             .inspect_err(|error| self.say_not_written(table.id(), *error))?;
         let shift = self.layout.block_shift();
         let mut owners = KVec::with_capacity(self.owners.len(), GFP_KERNEL)?;
-        for known in self.owners {
+        let found = core::mem::take(&mut self.owners);
+        for known in found {
             let Known {
                 record,
                 map,
@@ -604,7 +612,7 @@ impl Found {
                         .volume(disk)
                         .is_some_and(|volume| volume.state.unprotected)
                 };
-                let entry = table.position(&owner.lid);
+                let entry = self.volume_of(table, &owner.lid);
                 let writes = entry.and_then(|entry| Some(table.view(entry)?.writes));
                 let is_kept = writes == Some(Home::Kept);
                 let (disk, fill) = match entry.zip(writes) {
@@ -631,10 +639,8 @@ impl Found {
                     .filter(|_| matches!(writes, Some(Home::Logged(_))))
                     .and_then(|entry| table.rebuild_of(entry));
                 let has_regions = entry.is_some_and(|entry| table.has_regions(entry));
-                let is_gone = table.position(&owner.lid).is_none();
-                let leaves = is_gone && (owner.removing || self.is_back);
-                let is_written = table
-                    .position(&owner.lid)
+                let leaves = entry.is_none() && (owner.removing || self.is_back);
+                let is_written = entry
                     .and_then(|entry| table.volume(table.disk_of(entry)?))
                     .is_some_and(|disk| !disk.state.pristine);
                 let owner = Owner {

@@ -238,6 +238,8 @@ struct Due {
     rebuild: Rebuild,
     /// For a volume that has a disk which it writes to.
     is_in_place: bool,
+    /// What the volume wrote is to be copied, too.
+    needs_increments: bool,
     /// What the log says when that is done.
     done: &'static str,
     lid: Id,
@@ -378,6 +380,7 @@ impl Group {
             Some(Due {
                 rebuild,
                 is_in_place: table_disk(table, &volume).is_some(),
+                needs_increments: table.needs_increments(rebuild.entry),
                 done,
                 lid: volume,
                 target,
@@ -396,6 +399,7 @@ impl Group {
         let Some(Due {
             rebuild,
             is_in_place,
+            needs_increments,
             done,
             lid,
             target,
@@ -418,6 +422,7 @@ impl Group {
                 false => kept_place(bound, rebuild.entry),
             },
             is_in_place,
+            needs_increments,
             rebuild,
             lid,
             target,
@@ -501,7 +506,10 @@ impl Group {
         let Some(table) = state.table.as_ref() else {
             return Next::Nothing;
         };
-        let next = match table.with_next_rebuild(|entry| is_free(bound, entry)) {
+        // Of one whose last changes are lost, nobody has what it had before.
+        let may_begin =
+            |entry| kept_place(bound, entry).is_some() || !table.needs_increments(entry);
+        let next = match table.with_next_rebuild(may_begin, |entry| is_free(bound, entry)) {
             Ok(Some(next)) => KBox::new(next, GFP_KERNEL),
             Ok(None) => return Next::Nothing,
             Err(_) => return Next::Later,

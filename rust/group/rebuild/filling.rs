@@ -38,7 +38,8 @@ use crate::{
         log_mode::{
             Event,
             Mode, //
-        }, //
+        },
+        route::VolumeView, //
     },
 };
 use kernel::{
@@ -83,6 +84,8 @@ pub(super) struct Filling<'a> {
     pub(super) place: Option<Place<'a>>,
     /// It has a disk that it writes to, and moves.
     pub(super) is_in_place: bool,
+    /// What the volume wrote is to be copied, too.
+    pub(super) needs_increments: bool,
     pub(super) rebuild: Rebuild,
     pub(super) lid: Id,
     pub(super) target: Id,
@@ -99,7 +102,7 @@ struct Ahead {
 impl Filling<'_> {
     /// Fills the disk to its end, and makes it the volume's own.
     pub(super) fn fill(&self) -> Result<(), Halt> {
-        if self.is_in_place && self.place.is_none() {
+        if (self.is_in_place || self.needs_increments) && self.place.is_none() {
             // It does no I/O now, and its changes can't be found.
             return Err(Halt::Busy);
         }
@@ -442,7 +445,10 @@ impl Group {
             // It was filled while it had no disk.
             let _ = place.owner().advance(Event::DiskIsFilled);
         }
-        filling.volume.view.set(view);
+        // One whose last changes are lost goes on with nothing.
+        if filling.volume.view.get() != VolumeView::NOWHERE {
+            filling.volume.view.set(view);
+        }
         if serves {
             bound.sources.add(target, true);
         }

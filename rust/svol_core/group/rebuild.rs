@@ -199,20 +199,31 @@ impl GroupTable {
         next.ok_or(RestoreError::Unknown)
     }
 
+    /// Whether a disk that is filled for this volume needs what its increments volume has, besides the
+    /// base image.
+    pub fn needs_increments(&self, entry: usize) -> bool {
+        let is_rw = self.volume(entry).is_some_and(|v| v.attr == Attr::Rw);
+        is_rw && self.store_of(entry).is_some()
+    }
+
     /// The group after it was decided to rebuild the first volume that needs it and can be, those
-    /// that are written first. `None` if there is none.
+    /// that are written first. `None` if there is none. `may_begin` tells of an entry whether what it
+    /// wrote is here to be copied, `is_here` whether its disk can be used.
     ///
     /// # Errors
     ///
     /// Memory ran out.
     pub fn with_next_rebuild(
         &self,
+        may_begin: impl Fn(usize) -> bool,
         is_here: impl Fn(usize) -> bool,
     ) -> Result<Option<Self>, AllocError> {
         for attr in [Attr::Rw, Attr::Ro] {
             // Nobody is moved without being asked.
-            let needs = |v: &&VolumeRecord| v.attr == attr && v.health != Health::InSync;
-            for volume in self.metadata().members().filter(needs) {
+            let needs = |(entry, v): &(usize, &VolumeRecord)| {
+                v.attr == attr && v.health != Health::InSync && may_begin(*entry)
+            };
+            for (_, volume) in self.members().filter(needs) {
                 match self.with_rebuild(&volume.lid, None, &is_here) {
                     Ok(next) => return Ok(Some(next)),
                     Err(RestoreError::NoMemory) => return Err(AllocError),

@@ -918,7 +918,7 @@ mod tests {
     fn a_volume_moves_that_is_well() -> Test {
         let lv0 = id("LV0")?;
         let table = active(FIGURE_9)?;
-        assert!(table.with_next_rebuild(|_| true)?.is_none());
+        assert!(table.with_next_rebuild(|_| true, |_| true)?.is_none());
         let moving = table.with_rebuild(&lv0, None, |_| true);
         let moving = moving.map_err(|_| Failed)?;
         assert!(moving.metadata().check().is_ok());
@@ -953,6 +953,24 @@ mod tests {
         assert_eq!((stays.disk_of(0), stays.rebuild_of(0)), (Some(0), None));
         let (bound, _) = bind(WITHOUT_LV0, moving.metadata().try_clone()?)?;
         assert_eq!(health(&bound, 0), Some(Health::Rebuilding));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_here_to_be_copied_is_not_rebuilt() -> Test {
+        let table = failed(&active(FIGURE_9)?, 0)?;
+        let table = failed(&table.with_writes(2)?.ok_or(Failed)?, 2)?;
+        let begun = |may_begin: fn(usize) -> bool| {
+            let next = table.with_next_rebuild(may_begin, |_| true);
+            next.map(|next| next.and_then(|next| next.rebuilds().last().map(|r| r.entry)))
+        };
+        assert_eq!(begun(|_| true), Ok(Some(2)));
+        assert_eq!(begun(|entry| entry != 2), Ok(Some(0)));
+        assert_eq!(begun(|_| false), Ok(None));
+        // Of one that is not written there is nothing but the base image.
+        assert!(table.needs_increments(2));
+        assert!(!table.needs_increments(0));
+        assert!(!failed(&table, 4)?.needs_increments(2));
         Ok(())
     }
 

@@ -195,7 +195,7 @@ impl World {
                 }
             }
             Event::Next => {
-                let next = self.table.with_next_rebuild(|_| true).unwrap();
+                let next = self.table.with_next_rebuild(|_| true, |_| true).unwrap();
                 if next.is_none() {
                     // Whoever waits for a disk finds none.
                     let healthy = |entry: usize| {

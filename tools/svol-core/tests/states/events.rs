@@ -498,7 +498,7 @@ impl World {
         if self.live.changing.is_some() {
             return false;
         }
-        match self.table.with_next_rebuild(|_| true).unwrap() {
+        match self.table.with_next_rebuild(|_| true, |_| true).unwrap() {
             Some(next) => self.begin_rebuild(next),
             None => false,
         }

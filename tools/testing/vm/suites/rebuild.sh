@@ -335,6 +335,48 @@ test_source_fails() {
 	assert_disk_is_l5 "$SPARE"
 }
 
+# What L5 wrote last could not be committed before another table came: nobody has what it had before, so it is not
+# rebuilt. After it was gone for a moment, what it had flushed is found again.
+test_lost_changes_are_not_rebuilt() {
+	local size
+	need_target flakey
+	load_module
+	rebuild_disks 0 8 16
+	dm_linear store "$STORE"
+	size=$(blockdev --getsz "$STORE")
+	group_move ST /dev/mapper/store
+	group_create
+	clones_create
+	steps L5 write:0+1000 write:9000+100 flush
+	rebuild_down
+	group_move L5 -
+	G_FEATURES+=(failover manual)
+	group_create
+	clones_create
+	expect_failing_disk
+	dm_change store "0 4096 linear $STORE 0
+		4096 128 flakey $STORE 4096 0 1000 1 error_writes
+		4224 $((size - 4224)) linear $STORE 4224" --noflush
+	must_fail dd if=/dev/zero of=/dev/mapper/L5 bs=4096 seek=500 count=1 oflag=direct,dsync status=none
+	log_mark
+	dm_change G0 "$(group_table | sed 's/manual/auto/')"
+	assert_logged 'L5: its last changes are lost'
+	dm_change store "0 $size linear $STORE 0" --noflush
+	nap 2
+	read_status
+	assert_status L5.health=degraded S0.health=spare
+	must_fail dd if=/dev/mapper/L5 of=/dev/null bs=4096 count=1 iflag=direct status=none
+	rebuild_down
+	G_FEATURES=("${G_FEATURES[@]/manual/auto}")
+	group_create
+	clones_create
+	wait_health L5 in-sync
+	assert_lives_on_spare L5
+	check_clones
+	rebuild_down
+	assert_disk_is_l5 "$SPARE"
+}
+
 # A disk that failed is taken back: as the disk of its volume, filled from the beginning on.
 test_readd() {
 	load_module

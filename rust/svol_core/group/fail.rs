@@ -43,8 +43,9 @@ impl fmt::Display for FailError {
 }
 
 impl GroupTable {
-    /// The entry whose disk is meant when its users speak of this entry: the one that serves it, or,
-    /// if it is no volume, its own.
+    /// The entry whose disk is meant when its users speak of this entry: the one that serves it, or, if
+    /// it is no volume or its own disk is being filled, its own. That can be meant in no other way, and the
+    /// one that serves it is that of another entry then.
     ///
     /// # Errors
     ///
@@ -52,6 +53,9 @@ impl GroupTable {
     pub fn disk_meant(&self, lid: &Id) -> Result<usize, FailError> {
         let entry = self.position(lid).ok_or(FailError::Unknown)?;
         let volume = self.volume(entry).ok_or(FailError::Unknown)?;
+        if self.rebuilds().any(|rebuild| rebuild.target == entry) {
+            return Ok(entry);
+        }
         match volume.attr {
             Attr::Spare | Attr::Increments => Ok(entry),
             Attr::Ro | Attr::Rw => self.disk_of(entry).ok_or(match volume.state.failed {

@@ -519,6 +519,38 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_is_being_filled_is_given_up() -> Test {
+        let (lv2, s0) = (id("LV2")?, id("S0")?);
+        let rebuild = |table: &GroupTable, onto: &Id| {
+            let next = table.with_rebuild(&lv2, Some(onto), |_| true);
+            next.map_err(|_| Failed)
+        };
+        let give_up =
+            |table: &GroupTable, entry| table.with_disk_given_up(entry).map_err(|_| Failed);
+        // Of a volume that has no other one.
+        let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
+        let table = failed(&table, 2)?.with_readded(2)?.ok_or(Failed)?;
+        assert_eq!(table.disk_meant(&lv2), Err(FailError::NoDisk));
+        let filled = rebuild(&table, &lv2)?;
+        assert_eq!(filled.disk_meant(&lv2), Ok(2));
+        let stopped = give_up(&filled, 2)?;
+        assert_eq!(health(&stopped, 2), Some(Health::Degraded));
+        assert_eq!(stopped.rebuild_of(2), None);
+        assert_eq!(stopped.disk_meant(&lv2), Err(FailError::Known));
+
+        // It lives on the spare, and moves back.
+        let lives = rebuild(&table, &s0)?.with_rebuilt(2)?.ok_or(Failed)?;
+        assert_eq!(lives.disk_meant(&lv2), Ok(3));
+        let moving = rebuild(&lives, &lv2)?;
+        assert_eq!(moving.disk_meant(&lv2), Ok(2));
+        assert_eq!(moving.disk_meant(&s0), Ok(3));
+        let stays = give_up(&moving, 2)?;
+        assert_eq!((stays.disk_of(2), stays.rebuild_of(2)), (Some(3), None));
+        assert_eq!(health(&stays, 2), Some(Health::InSync));
+        Ok(())
+    }
+
+    #[test]
     fn an_increments_volume_fails() -> Test {
         // Nobody has written, and the disk is a source still.
         let table = active(FIGURE_9)?;

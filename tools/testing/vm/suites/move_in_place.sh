@@ -61,6 +61,25 @@ test_written_meanwhile() {
 	assert_data9
 }
 
+# On the way back, the disk that is being filled is given up by the name of the volume, not the one that serves it.
+test_given_up_on_the_way_back() {
+	in_place_group 8
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_lives_on LV2 S0
+	dmsetup message G0 0 rebuild_rate 1024
+	dmsetup message G0 0 restore LV2 onto LV2
+	wait_until 60 progress_is LV2 8 || fail "the move does not get on: ${ST[line]}"
+	dmsetup message G0 0 rebuild_rate 64
+	dmsetup message G0 0 fail LV2
+	wait_lives_on LV2 S0
+	assert_status LV2.protection=protected S0.health=in-sync state=degraded
+	assert_io_flows /dev/mapper/LV2
+	stop_load LV2
+	assert_data9
+	down9
+	assert_state "$DS" lv2
+}
+
 # There and back, as fast as it goes, while all volumes are in use.
 test_there_and_back() {
 	local i

@@ -54,7 +54,8 @@ use crate::{
         select::{
             Selector,
             Source, //
-        }, //
+        },
+        turns::Turn, //
     },
 };
 use kernel::{
@@ -144,6 +145,8 @@ pub(crate) struct Volume {
     pub(crate) apart: Word,
     /// While a disk is being filled for it, or compared with its increments: so many sectors are done.
     pub(crate) copied: Word,
+    /// Whether that can go on.
+    pub(crate) turn: Turn,
     /// What that comparison has come across.
     pub(crate) compared: Comparison,
     /// The entry whose disk alone it reads the base image from; none if it reads any source. See
@@ -316,6 +319,11 @@ impl Bound {
             // It was there a moment ago.
             None => bio.fail(),
         }
+    }
+
+    /// Milliseconds since the table was made.
+    pub(crate) fn age_ms(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(0)
     }
 
     /// Time since the table was made, in units of 256 ns; wraps after 18 minutes. Never 0.

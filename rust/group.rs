@@ -83,7 +83,8 @@ use crate::{
             ReadPolicy,
             TableLine,
             VolumeLine, //
-        }, //
+        },
+        turns::Turn, //
     },
 };
 use core::fmt::{
@@ -619,6 +620,7 @@ impl Group {
                 selector: new_selector(policy)?,
                 apart: Word::new(0),
                 copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
+                turn: Turn::new(),
                 compared: Comparison::new(),
                 alone: EntryCell::new(table.reads_alone(entry)),
                 verified: Comparison::new(),

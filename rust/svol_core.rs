@@ -33,6 +33,7 @@ pub mod message;
 pub mod meta;
 pub mod pace;
 pub mod regions;
+pub mod repair_gate;
 pub mod route;
 pub mod samples;
 pub mod select;

@@ -16,7 +16,7 @@
 //!
 //! `work` is held by the worker alone, while it looks at one sub-block, across I/O; nothing is committed
 //! under it. Whoever lets a logged volume be written without locks pauses repairs of its disk, see
-//! [`Turns`], mostly with the group's `commits` held. The look that tells whether a sub-block is bad at all needs no
+//! [`RepairGate`], mostly with the group's `commits` held. The look that tells whether a sub-block is bad at all needs no
 //! turn: a disk that does not answer is found there as a rule, and nobody waits for that.
 
 use super::{
@@ -43,7 +43,7 @@ use crate::{
             SUB_BLOCK_BYTES,
             SUB_BLOCK_SECTORS, //
         },
-        turns::Turns, //
+        repair_gate::RepairGate, //
     },
 };
 use kernel::{
@@ -94,7 +94,7 @@ pub(crate) struct Repairs {
     /// The live table, as long as its devices may be written. No other lock is taken under it.
     #[pin]
     live: Mutex<Option<Arc<Bound>>>,
-    turns: Turns,
+    gate: RepairGate,
     #[pin]
     work: Mutex<Work>,
     /// Has room for [`ROOM`].
@@ -108,7 +108,7 @@ impl Repairs {
         let repairs = try_pin_init!(Self {
             stopped: Word::new(1),
             live <- new_mutex!(None),
-            turns: Turns::new(),
+            gate: RepairGate::new(),
             work <- new_mutex!(Work {
                 good: KVec::with_capacity(SUB_BLOCK_BYTES, GFP_KERNEL)?,
                 here: KVec::with_capacity(SUB_BLOCK_BYTES, GFP_KERNEL)?,
@@ -121,9 +121,9 @@ impl Repairs {
     /// Nothing is repaired until the guard is dropped, if `is_meant` is true for the entry of its disk. Sleeps
     /// for I/O of a repair of such a disk that was begun.
     pub(crate) fn pause(&self, is_meant: impl Fn(usize) -> bool) -> Paused<'_> {
-        self.turns.pause();
-        let paused = Paused(&self.turns);
-        while self.turns.now().is_some_and(&is_meant) {
+        self.gate.pause();
+        let paused = Paused(&self.gate);
+        while self.gate.now().is_some_and(&is_meant) {
             fsleep(POLL);
         }
         paused
@@ -132,7 +132,7 @@ impl Repairs {
 
 /// Keeps repairs from beginning until it is dropped.
 #[must_use]
-pub(crate) struct Paused<'a>(&'a Turns);
+pub(crate) struct Paused<'a>(&'a RepairGate);
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
@@ -223,7 +223,7 @@ impl Repairs {
                 return;
             };
             let outcome = match SubBlock::of(&bound, stretch.entry, at) {
-                Some(sub_block) => sub_block.repair(&self.turns, &mut self.work.lock()),
+                Some(sub_block) => sub_block.repair(&self.gate, &mut self.work.lock()),
                 None => Ok(Outcome::Left),
             };
             let lid = bound.volumes.get(stretch.entry).map(|volume| volume.lid);
@@ -283,7 +283,7 @@ impl<'a> SubBlock<'a> {
     }
 
     /// Mends it, if it is bad.
-    fn repair(&self, turns: &Turns, work: &mut Work) -> Result<Outcome> {
+    fn repair(&self, gate: &RepairGate, work: &mut Work) -> Result<Outcome> {
         let bytes = usize::try_from(self.sectors)? << 9;
         // There is room.
         work.good.resize(bytes, 0, GFP_KERNEL)?;
@@ -297,10 +297,10 @@ impl<'a> SubBlock<'a> {
                 self.forget();
                 Ok(Outcome::Well)
             }
-            _ if !turns.begin(self.entry) => Ok(Outcome::Busy),
+            _ if !gate.begin(self.entry) => Ok(Outcome::Busy),
             _ => {
                 let outcome = self.repair_bad(work);
-                turns.end();
+                gate.end();
                 outcome
             }
         };

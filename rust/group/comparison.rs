@@ -100,7 +100,7 @@ impl Group {
         match result {
             Err(Halt::Turn) if worker.is_stopped() => Next::Nothing,
             Err(Halt::Later(error)) => {
-                if worker.say_once() {
+                if volume.turn.say_once() {
                     let errno = error.to_errno();
                     log::warning!(
                         self.name(),

@@ -3,10 +3,10 @@
 //! Rebuild: volumes whose disk is gone get another one, while they are in use. Others may move to another
 //! one before theirs is gone.
 //!
-//! A worker of the group does it, one volume after the other; it is at work between `preresume` and
-//! `postsuspend` of a table. What has to be known after a crash is in the metadata: which disk is
-//! being filled, and how far. See [`crate::store`] for volumes that are written meanwhile; of others
-//! only the base image is copied.
+//! A worker of the group does it, one volume after the other, but for those that can't go on just now; it
+//! is at work between `preresume` and `postsuspend` of a table. What has to be known after a crash is in
+//! the metadata: which disk is being filled, and how far. See [`crate::store`] for volumes that are
+//! written meanwhile; of others only the base image is copied.
 //!
 //! # Locks
 //!
@@ -51,6 +51,11 @@ use crate::{
         table_line::{
             Failover,
             Features, //
+        },
+        turns::{
+            self,
+            Turn,
+            RETRY_MS, //
         }, //
     },
 };
@@ -83,9 +88,6 @@ const SMALL_SECTORS: u32 = 64;
 /// How often the metadata is told how far a disk is filled, in milliseconds.
 const CHECKPOINT_MS: i64 = 5000;
 
-/// When to try again what failed, in milliseconds.
-const RETRY_MS: u32 = 5000;
-
 /// A chunk waits for I/O of users so long at most, in milliseconds.
 const YIELD_MS: u32 = 100;
 /// Or until they had so many I/Os: of a hundred, less than one has to wait for a chunk.
@@ -103,8 +105,6 @@ pub(super) struct Rebuilds {
     is_auto: Word,
     /// The fastest rate in KiB/s; 0 for no limit.
     rate: Word,
-    /// 1 after the log has said that there is nothing to copy from.
-    is_stuck: Word,
     /// Sectors that were done since I/O of users went first.
     done: Word,
     /// I/Os that users had had until then.
@@ -121,7 +121,6 @@ impl Rebuilds {
             stopped: Word::new(1),
             is_auto: Word::new(0),
             rate: Word::new(0),
-            is_stuck: Word::new(0),
             done: Word::new(0),
             ios: Word::new(0),
             active: EntryCell::new(None),
@@ -201,11 +200,6 @@ impl Rebuilds {
             fsleep(Delta::from_millis(left.min(20)));
         }
     }
-
-    /// Something halts the work: whether the log has to say so, which it does once.
-    pub(super) fn say_once(&self) -> bool {
-        self.is_stuck.swap(1) == 0
-    }
 }
 
 impl Job for Rebuilds {
@@ -267,9 +261,11 @@ impl Group {
 
     /// As [`Group::start_rebuilds`], after a suspend.
     pub(super) fn continue_rebuilds(&self, bound: Arc<Bound>) {
+        for volume in bound.volumes.iter() {
+            volume.turn.begin();
+        }
         let old = self.rebuilds.bound.lock().replace(bound);
         drop(old);
-        self.rebuilds.is_stuck.set(0);
         self.rebuilds.stopped.set(0);
         self.rebuilds.kick();
     }
@@ -344,6 +340,7 @@ impl Group {
         self.commit(bound, homes, next)?;
         let volume = bound.volumes.get(begun.entry).ok_or(EINVAL)?;
         volume.copied.set(0);
+        volume.turn.begin();
         bound.set_apart(begun.target, errors::WRITTEN);
         if let Some(place) = kept_place(bound, begun.entry) {
             place.owner().begin_fill(begun.target);
@@ -354,7 +351,6 @@ impl Group {
             self.name(),
             "{lid}: {what} onto the disk of {target} begins"
         );
-        self.rebuilds.is_stuck.set(0);
         self.rebuilds.kick();
         Ok(())
     }
@@ -367,9 +363,8 @@ impl Group {
         let Some(table) = state.table.as_ref() else {
             return Next::Nothing;
         };
-        // Of what was added the device is not here yet.
-        let is_here = |rebuild: &Rebuild| rebuild.target < bound.volumes.len();
-        let first = table.rebuilds().find(is_here);
+        let first = turns::next(to_fill(table, bound), bound.age_ms());
+        let any_waits = first.is_none() && to_fill(table, bound).next().is_some();
         let found = first.and_then(|rebuild| {
             let volume = table.volume(rebuild.entry)?.lid;
             let done = match table.disk_of(rebuild.entry) {
@@ -391,7 +386,10 @@ impl Group {
         drop(commits);
         let next = self.go_on_with(worker, bound, found);
         worker.active.set(None);
-        next
+        match next {
+            Next::Nothing if any_waits => Next::Later,
+            next => next,
+        }
     }
 
     /// As [`Group::go_on_rebuilding`], with what was `found` to be done.
@@ -427,6 +425,12 @@ impl Group {
             lid,
             target,
         };
+        volume.turn.take();
+        // It does not keep others waiting.
+        let put_off = || {
+            volume.turn.put_off(bound.age_ms());
+            Next::Again
+        };
         match filling.fill() {
             Ok(()) => {
                 log::info!(
@@ -442,6 +446,7 @@ impl Group {
                 }
                 Next::Nothing
             }
+            Err(Halt::Turn) => Next::Again,
             Err(Halt::Gone) => {
                 filling.leave();
                 Next::Again
@@ -453,7 +458,7 @@ impl Group {
                     }
                     Next::Again
                 }
-                Err(_) => Next::Later,
+                Err(_) => put_off(),
             },
             Err(Halt::Differs) => match self.stop_rebuild(bound, &filling) {
                 Ok(()) => {
@@ -464,23 +469,23 @@ impl Group {
                     filling.leave();
                     Next::Again
                 }
-                Err(_) => Next::Later,
+                Err(_) => put_off(),
             },
-            Err(Halt::Busy) => Next::Later,
+            Err(Halt::Busy) => put_off(),
             Err(Halt::Later(error)) => {
-                if worker.say_once() {
+                if volume.turn.say_once() {
                     let errno = error.to_errno();
                     log::warning!(
                         self.name(),
                         "{lid}: rebuild halted, what it needs besides the disk failed: error {errno}"
                     );
                 }
-                Next::Later
+                put_off()
             }
         }
     }
 
-    /// What is done while no disk is to be filled.
+    /// What is done while no disk can be filled.
     fn go_on_comparing(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         match self.go_on_verifying(worker, bound) {
             Next::Again => Next::Again,
@@ -687,6 +692,17 @@ fn bytes(sectors: u32) -> usize {
 /// Makes a buffer so many sectors long.
 pub(super) fn resize(buffer: &mut KVec<u8>, sectors: u32) -> Result {
     Ok(buffer.resize(bytes(sectors), 0, GFP_KERNEL)?)
+}
+
+/// The disks that are to be filled; of what was added the device is not here yet.
+fn to_fill<'a>(
+    table: &'a GroupTable,
+    bound: &'a Bound,
+) -> impl Iterator<Item = (Rebuild, &'a Turn)> + 'a {
+    let here = table
+        .rebuilds()
+        .filter(move |rebuild| rebuild.target < bound.volumes.len());
+    here.filter_map(move |rebuild| Some((rebuild, &bound.volumes.get(rebuild.entry)?.turn)))
 }
 
 /// Where the changes of a volume are that has no disk yet.

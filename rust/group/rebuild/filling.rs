@@ -6,6 +6,7 @@ use super::{
     chunk,
     resize,
     table_disk,
+    to_fill,
     Rebuilds,
     CHECKPOINT_MS, //
 };
@@ -39,7 +40,8 @@ use crate::{
             Event,
             Mode, //
         },
-        route::VolumeView, //
+        route::VolumeView,
+        turns::has_to_make_way, //
     },
 };
 use kernel::{
@@ -60,6 +62,8 @@ pub(super) enum Halt {
     Later(Error),
     /// Somebody else is at it, who will be done soon.
     Busy,
+    /// Another one has waited long enough for its turn.
+    Turn,
     /// The disk that is being filled failed.
     Target,
     /// The increments do not have all that the volume's disk has.
@@ -135,6 +139,9 @@ impl Filling<'_> {
                 })?;
             if saved.elapsed().as_millis() >= CHECKPOINT_MS {
                 self.checkpoint()?;
+                if self.has_to_make_way() {
+                    return Err(Halt::Turn);
+                }
                 saved = Instant::<Monotonic>::now();
             }
         }
@@ -147,6 +154,15 @@ impl Filling<'_> {
         if let Some(reach) = self.place.and_then(|place| place.owner().filled_up_to()) {
             self.volume.copied.set(reach);
         }
+    }
+
+    /// Whether another one that could not go on is to be tried again.
+    fn has_to_make_way(&self) -> bool {
+        let state = self.bound.group.state.lock();
+        state.table.as_ref().is_some_and(|table| {
+            let turns = to_fill(table, self.bound).map(|(_, turn)| turn);
+            has_to_make_way(turns, self.bound.age_ms())
+        })
     }
 
     /// Whether it may go on.

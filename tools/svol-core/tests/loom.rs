@@ -28,7 +28,7 @@ use svol_core::{
         grace::{Grace, Ticket},
         intents::Intents,
         slots::Slots,
-        turns::Turns,
+        repair_gate::RepairGate,
         write_locks::WriteLocks,
     },
 };
@@ -577,33 +577,33 @@ fn catches_marks_cleared_under_a_write() {
 }
 
 /// Nobody changes what a repair relies on while that goes on, be it by waiting for it or by letting none begin.
-fn change_while_a_disk_is_repaired(wait: fn(&Turns)) {
+fn change_while_a_disk_is_repaired(wait: fn(&RepairGate)) {
     check(3, move || {
-        let shared = Arc::new((Turns::new(), Content::new()));
+        let shared = Arc::new((RepairGate::new(), Content::new()));
         let other = shared.clone();
         let worker = thread::spawn(move || {
-            let (turns, relied_on) = &*other;
+            let (gate, relied_on) = &*other;
             for _ in 0..2 {
-                if turns.begin(1) {
+                if gate.begin(1) {
                     relied_on.read();
-                    turns.end();
+                    gate.end();
                 }
             }
         });
-        let (turns, relied_on) = &*shared;
-        turns.pause();
-        wait(turns);
+        let (gate, relied_on) = &*shared;
+        gate.pause();
+        wait(gate);
         relied_on.write();
-        turns.go_on();
+        gate.go_on();
         worker.join().unwrap();
-        assert!(turns.begin(1));
+        assert!(gate.begin(1));
     });
 }
 
 #[test]
 fn no_change_under_a_repair() {
-    change_while_a_disk_is_repaired(|turns| {
-        while turns.now() == Some(1) {
+    change_while_a_disk_is_repaired(|gate| {
+        while gate.now() == Some(1) {
             thread::yield_now();
         }
     });
@@ -619,12 +619,12 @@ fn catches_a_change_under_a_repair() {
 #[test]
 fn others_are_not_waited_for() {
     check(3, || {
-        let turns = Arc::new(Turns::new());
-        let other = turns.clone();
+        let gate = Arc::new(RepairGate::new());
+        let other = gate.clone();
         let worker = thread::spawn(move || other.begin(2));
-        turns.pause();
-        assert!(turns.now() != Some(1));
-        turns.go_on();
+        gate.pause();
+        assert!(gate.now() != Some(1));
+        gate.go_on();
         worker.join().unwrap();
     });
 }

@@ -377,6 +377,39 @@ test_lost_changes_are_not_rebuilt() {
 	assert_disk_is_l5 "$SPARE"
 }
 
+# What L5 wrote can't be read for a while: its rebuild does not hold up another one.
+test_another_one_goes_on() {
+	local size disk second
+	load_module
+	rebuild_disks 0 8 16
+	dm_linear store "$STORE"
+	size=$(blockdev --getsz "$STORE")
+	group_move ST /dev/mapper/store
+	new_disks 'disk second' 8
+	"$SVOL_TEST" fill --seed "$SEED" "$disk"
+	G_VOLUMES+=("LV1 ro $disk -" "S1 spare $second -")
+	group_create
+	clones_create
+	steps L5 write:0+100 flush
+	rebuild_down
+	group_move L5 -
+	group_move LV1 -
+	expect_failing_disk
+	dm_change store "0 4224 linear $STORE 0
+		4224 $((size - 4224)) error"
+	group_create
+	clones_create
+	wait_health LV1 in-sync
+	assert_status LV1.disk=S1 L5.health=rebuilding S0.health=rebuilding
+	assert_base "$second"
+	dm_change store "0 $size linear $STORE 0" --noflush
+	wait_health L5 in-sync
+	assert_lives_on_spare L5
+	check_clones
+	rebuild_down
+	assert_disk_is_l5 "$SPARE"
+}
+
 # A disk that failed is taken back: as the disk of its volume, filled from the beginning on.
 test_readd() {
 	load_module

@@ -669,7 +669,7 @@ impl Group {
     /// # Errors
     ///
     /// `EBUSY` if others read the base image from the volume's disk, and have nobody else to ask, or it does not
-    /// answer them; those of the commit.
+    /// answer them; `EROFS` if it has no disk and no increments volume to write to; those of the commit.
     pub(crate) fn prepare_writes(&self, bound: &Bound, lid: &Id) -> Result {
         while let Some(disk) = self.prepare_writes_now(bound, lid)? {
             // With nothing held: it may hang, and then others have to go on.
@@ -702,6 +702,17 @@ impl Group {
         {
             // Nothing but the store will be written.
             return Ok(None);
+        }
+        // It may get a disk while it is in use, and would write there although nobody knows. What is not served
+        // fails anyway, and is not stopped.
+        let can_write = table.view(entry).is_some_and(|view| may_write(&view));
+        if !can_write && table.is_served(entry) {
+            drop(state);
+            log::notice!(
+                self.name(),
+                "{lid}: can't be written, it has no disk and no increments volume"
+            );
+            return Err(EROFS);
         }
         let disk = table.disk_of(entry);
         let logged =

@@ -410,6 +410,27 @@ test_another_one_goes_on() {
 	assert_disk_is_l5 "$SPARE"
 }
 
+# A volume without increments that nobody has written loses its disk after it was loaded: it is not in use before it
+# has one again, and that serves nobody else then.
+test_unlogged_volume_waits_for_its_disk() {
+	plain9 8
+	expect_failing_disk
+	dmsetup create LV2 --notable
+	dmsetup load LV2 --table "0 $G_LEN svol /dev/mapper/G0 LV2"
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	log_mark
+	must_fail dmsetup resume LV2
+	assert_logged "LV2: can't be written, it has no disk"
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_health LV2 in-sync
+	dmsetup resume LV2
+	read_status
+	assert_status LV2.disk=S0 LV2.protection=unprotected
+	steps LV2 write:0+100 flush check
+	assert_base /dev/mapper/G0
+}
+
 # A disk that failed is taken back: as the disk of its volume, filled from the beginning on.
 test_readd() {
 	load_module

@@ -174,6 +174,8 @@ struct State {
     is_live: bool,
     /// A start has written to the devices, and failed then: `bound` and `table` are not what they hold.
     is_outdated: bool,
+    /// It is to begin anew, though with the same devices, when it becomes live the next time.
+    wants_anew: bool,
     /// An entry that is about to leave the group: it can't be loaded.
     leaving: Option<Id>,
     /// An entry is about to join the group.
@@ -302,6 +304,7 @@ impl Group {
                 claims: KVec::new(),
                 is_live: false,
                 is_outdated: false,
+                wants_anew: false,
                 leaving: None,
                 is_joined: false,
                 changing: None,
@@ -454,6 +457,7 @@ impl Group {
         state.homes = homes;
         state.is_live = true;
         state.is_outdated = false;
+        state.wants_anew = false;
         drop(state);
         drop((old_table, old_added));
         if let Some(bound) = self.bound() {
@@ -499,16 +503,16 @@ impl Group {
         );
     }
 
-    /// Whether an increments volume was taken back that is in use only after all is begun anew, and nothing
-    /// is known that would keep the group from beginning.
+    /// Whether an increments volume was taken back that is in use, or has what it lacks, only after all is begun
+    /// anew, and nothing is known that would keep the group from beginning.
     fn awaits_store(&self, members: &Members) -> bool {
         let state = self.state.lock();
         let table = state.table.as_ref();
         table.is_some_and(|table| {
             // Also one that failed before it ever held a store.
             let mut awaited = Iterator::chain(table.awaited_stores(), table.new_stores());
-            table.may_begin_anew(members.disks.len())
-                && awaited.any(|entry| members.disk(entry).is_some())
+            let is_wanted = state.wants_anew || awaited.any(|entry| members.disk(entry).is_some());
+            is_wanted && table.may_begin_anew(members.disks.len())
         })
     }
 

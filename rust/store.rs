@@ -472,6 +472,12 @@ impl Store {
             .filter(|owner| !owner.has_all_on_disk() && self.has_untold(owner))
     }
 
+    /// Whether it is in use, and some volume goes on without it: it gets what that wrote when the table
+    /// begins anew.
+    pub(crate) fn lacks_writes(&self) -> bool {
+        !self.has_failed() && self.owners.iter().any(Owner::is_unlogged)
+    }
+
     fn disk(&self) -> Result<&Disk> {
         self.members.disk(self.entry).ok_or(ENXIO)
     }

@@ -4,7 +4,7 @@
 //!
 //! A worker does it, since nothing of the group may be waited for meanwhile: it has the group suspended and
 //! resumed, as `dmsetup suspend` and `resume` would. [`Group::bind`](super::Group::bind) sees that an
-//! increments volume is awaited, and begins from what is on disk.
+//! increments volume is awaited, or lacks something, and begins from what is on disk.
 
 use crate::{
     bound::Bound,

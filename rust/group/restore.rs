@@ -81,11 +81,16 @@ impl Group {
         let Some(entry) = found else {
             return refuse(&"the group has no such entry", ENODEV);
         };
-        if let (true, Some(store)) = (is_kept, bound.store_at(entry)) {
+        let store = bound.store_at(entry);
+        let is_lacking = store.is_some_and(|store| store.lacks_writes());
+        if let (true, Some(store)) = (is_kept || is_lacking, store) {
             // It was never given up.
-            return self
-                .tell_store_locked(&bound, store)
-                .or_else(|_| refuse(&"its device still can't be written", EIO));
+            self.tell_store_locked(&bound, store)
+                .or_else(|_| refuse(&"its device still can't be written", EIO))?;
+            if is_lacking {
+                self.begin_anew(&bound);
+            }
+            return Ok(());
         }
         let Some(next) = next else {
             return refuse(&"its disk did not fail, or is taken back already", EINVAL);
@@ -128,6 +133,18 @@ impl Group {
         }
         self.rebuilds.kick();
         Ok(())
+    }
+
+    /// Has the table begin anew soon, with the same devices. Does not sleep for I/O.
+    fn begin_anew(&self, bound: &Bound) {
+        self.state.lock().wants_anew = true;
+        // Otherwise with the next load of the group's table.
+        if !self.awaits_store(&bound.members) {
+            return;
+        }
+        if let Some(device) = bound.members.event.hold_device() {
+            self.refreshes.want(self.provider.clone(), device);
+        }
     }
 
     /// While a volume gets another attribute, its increments are copied to its disk: even if that has

@@ -209,6 +209,32 @@ test_store_is_needed() {
 	assert_status state=degraded
 }
 
+# As that, but it works again while the group is in use: the logged volume has its log again, too.
+test_needed_store_is_taken_back() {
+	load_module
+	logged_disks 1 4 6
+	dm_linear store "$STORE"
+	SIZE=$(blockdev --getsz "$STORE")
+	G_VOLUMES=("LV0 ro $BASE_DISK -" 'C1 ro /dev/mapper/leg_C1 ST' "L5 rw $DISK ST"
+		'ST increments /dev/mapper/store -')
+	expect_disk_errors
+	group_create
+	clones_create
+	steps C1 write:0+100 flush
+	steps L5 write:0+100 flush
+	dm_change store "0 $SIZE error" --noflush
+	steps L5 write:50+300 flush check
+	wait_health ST failed
+	assert_status L5.protection=unprotected
+	needed_store_returns
+	dmsetup message G0 0 readd ST
+	wait_protected L5
+	assert_status ST.health=in-sync C1.health=in-sync
+	check_clones
+	steps L5 write:400+9 flush check
+	must_fail dmsetup message G0 0 readd ST
+}
+
 needed_store_dies() {
 	dm_change store "0 $SIZE error" --noflush
 	assert_eq 'a write to C1' "$("$SVOL_TEST" write-error /dev/mapper/C1 --sector 600)" EIO

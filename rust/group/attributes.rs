@@ -18,7 +18,8 @@
 //!
 //! A worker of the group does it while the message waits: the message keeps the group's table from
 //! being exchanged, by a read lock of the same class as the one that pausing the volume waits for, so
-//! the two must not be taken by one thread.
+//! the two must not be taken by one thread. The suspend of the group waits for that lock, but its removal
+//! does not before all is suspended: so whoever commits here looks whether the table is live still.
 //!
 //! Pausing the volume takes its suspend lock, under which its `preresume` takes `commits`; so
 //! `commits` comes after it, and is given up before the volume goes on. It is not held while data is
@@ -323,7 +324,8 @@ impl Group {
     fn stop_being_source_now(&self, change: &Change) -> Result<bool> {
         let _commits = self.commits.lock();
         let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let table = state.table.as_ref().filter(|_| state.is_live);
+        let table = table.ok_or(EAGAIN)?;
         let next = match table.with_writes(change.entry)? {
             Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
             None => None,
@@ -349,7 +351,8 @@ impl Group {
     fn commit_attr(&self, change: &Change) -> Result {
         let _commits = self.commits.lock();
         let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let table = state.table.as_ref().filter(|_| state.is_live);
+        let table = table.ok_or(EAGAIN)?;
         let next = table.with_attr(&change.lid, change.attr, change.range);
         let next = match next {
             Ok(Some(next)) => KBox::new(next, GFP_KERNEL)?,

@@ -83,20 +83,12 @@ impl GroupTable {
     ///
     /// Memory ran out.
     pub fn with_unprotected(&self, entry: usize) -> Result<Option<Self>, AllocError> {
-        let Some(disk) = self.disk_of(entry) else {
-            return Ok(None);
-        };
-        self.changed(|metadata| {
-            let mut volumes = metadata.volumes.iter_mut();
-            let is_news = volumes
-                .nth(disk)
-                .is_some_and(|volume| mark(&mut volume.state, DiskEvent::Unlogged));
-            if is_news {
-                // A disk that it was moving to would lack what is written now.
-                rebuild::stop(metadata, entry);
-            }
-            is_news
-        })
+        let mut next = self.with_disk_marked(entry, DiskEvent::Unlogged)?;
+        if let Some(next) = &mut next {
+            // A disk that it was moving to would lack what is written now.
+            rebuild::stop(&mut next.metadata, entry);
+        }
+        Ok(next)
     }
 
     /// The group after the disk that serves `entry` may have been written, with a log. `None` if that
@@ -106,15 +98,7 @@ impl GroupTable {
     ///
     /// Memory ran out.
     pub fn with_writes(&self, entry: usize) -> Result<Option<Self>, AllocError> {
-        let Some(disk) = self.disk_of(entry) else {
-            return Ok(None);
-        };
-        self.changed(|metadata| {
-            let mut volumes = metadata.volumes.iter_mut();
-            volumes
-                .nth(disk)
-                .is_some_and(|volume| mark(&mut volume.state, DiskEvent::Written))
-        })
+        self.with_disk_marked(entry, DiskEvent::Written)
     }
 
     /// The group after the increments volume of `entry` has all again that the volume wrote: the disk
@@ -125,14 +109,24 @@ impl GroupTable {
     ///
     /// Memory ran out.
     pub fn with_whole_log(&self, entry: usize) -> Result<Option<Self>, AllocError> {
+        self.with_disk_marked(entry, DiskEvent::LogIsWhole)
+    }
+
+    /// The group after an event of the disk that serves `entry`. `None` if nothing changes with it, or no
+    /// disk serves it: that takes no memory.
+    fn with_disk_marked(&self, entry: usize, event: DiskEvent) -> Result<Option<Self>, AllocError> {
         let Some(disk) = self.disk_of(entry) else {
             return Ok(None);
         };
+        let state = self.volume(disk).map(|volume| volume.state);
+        if !state.is_some_and(|mut state| mark(&mut state, event)) {
+            return Ok(None);
+        }
         self.changed(|metadata| {
             let mut volumes = metadata.volumes.iter_mut();
             volumes
                 .nth(disk)
-                .is_some_and(|volume| mark(&mut volume.state, DiskEvent::LogIsWhole))
+                .is_some_and(|volume| mark(&mut volume.state, event))
         })
     }
 

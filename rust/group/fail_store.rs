@@ -44,7 +44,6 @@ impl Group {
                 false => Err(EBUSY),
             };
         }
-        let known = store.known_events();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let (group, homes) = (*table.id(), state.homes);
@@ -57,11 +56,11 @@ impl Group {
                 return Ok(());
             }
             Err(error) => {
-                let kept = match table.with_kept_store(store.entry(), known)? {
-                    Some(kept) if !asked => Some(KBox::new(kept, GFP_KERNEL)?),
-                    _ => None,
-                };
                 drop(state);
+                let kept = match asked {
+                    true => None,
+                    false => self.with_kept_store(store)?,
+                };
                 store.keep();
                 if let Some(kept) = kept {
                     // Without a record, nobody has seen an event, either.
@@ -101,6 +100,19 @@ impl Group {
             false => log::warning!(group, "increments {lid}: failed{fates}"),
         }
         Ok(())
+    }
+
+    /// The table after it is on record that a store is kept, if that is news; under `commits`. Waits for whoever
+    /// writes the headers of the store.
+    #[inline(never)]
+    fn with_kept_store(&self, store: &Store) -> Result<Option<KBox<GroupTable>>> {
+        let known = store.known_events();
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        Ok(match table.with_kept_store(store.entry(), known)? {
+            Some(kept) => Some(KBox::new(kept, GFP_KERNEL)?),
+            None => None,
+        })
     }
 
     /// A store that was kept works again: tells it of the events that it has not seen, and makes durable

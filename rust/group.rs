@@ -460,10 +460,8 @@ impl Group {
         state.wants_anew = false;
         drop(state);
         drop((old_table, old_added));
-        if let Some(bound) = self.bound() {
-            bound.go_on();
-            self.start_rebuilds(bound, &line.features);
-        }
+        bound.go_on();
+        self.start_rebuilds(bound.clone(), &line.features);
         if news {
             members.event.raise();
         }

@@ -408,9 +408,10 @@ impl Bound {
         (is_source && self.apart(entry) == 0) || self.volumes.iter().any(is_own)
     }
 
-    /// The disk of an entry is in use again, and says so itself if it fails: nobody reads the base image
-    /// from it with [`WRITTEN`]. Does not sleep.
-    pub(crate) fn set_apart(&self, entry: usize, written: u64) {
+    /// The disk of an entry is in use again, and says so itself if it fails. Nobody reads the base image from
+    /// it, unless it `serves` others. Does not sleep.
+    pub(crate) fn use_again(&self, entry: usize, serves: bool) {
+        let written = if serves { 0 } else { WRITTEN };
         if let Some(disk) = self.volumes.get(entry) {
             change(&disk.apart, |apart| {
                 (apart & (FAILING | ASKED | SAID)) | written
@@ -426,7 +427,7 @@ impl Bound {
             return false;
         }
         self.sources.add(to, true);
-        self.set_apart(to, 0);
+        self.use_again(to, true);
         self.keep_away(from);
         true
     }

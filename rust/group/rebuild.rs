@@ -35,7 +35,7 @@ use crate::{
         Worker, //
     },
     env::Word,
-    errors, log,
+    log,
     members::EntryCell,
     metadata::Homes,
     overlay::Place,
@@ -341,7 +341,7 @@ impl Group {
         let volume = bound.volumes.get(begun.entry).ok_or(EINVAL)?;
         volume.copied.set(0);
         volume.turn.begin();
-        bound.set_apart(begun.target, errors::WRITTEN);
+        bound.use_again(begun.target, false);
         if let Some(place) = kept_place(bound, begun.entry) {
             place.owner().begin_fill(begun.target);
         } else if let Some(place) = place_in_place(bound, begun.entry) {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bound::Bound,
-    errors, log,
+    log,
     members::Members,
     metadata::Homes,
     store,
@@ -126,7 +126,7 @@ impl Group {
             }
             return Ok(());
         }
-        bound.set_apart(entry, errors::WRITTEN);
+        bound.use_again(entry, false);
         log::info!(self.name(), "disk of {lid}: taken back");
         if needs_disk {
             return self.begin_restore(&bound, &homes, "readd", lid, Some(lid));

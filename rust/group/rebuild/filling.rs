@@ -452,7 +452,7 @@ impl Group {
                     bound.keep_away(target);
                 }
             })?;
-        bound.set_apart(target, if serves { 0 } else { errors::WRITTEN });
+        bound.use_again(target, serves);
         let _views = self.failures.lock();
         if let (Some(place), true) = (filling.place, filling.is_in_place) {
             place.owner().finish_move();

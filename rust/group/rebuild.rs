@@ -228,9 +228,10 @@ impl Job for Rebuilds {
 }
 
 /// A disk that is to be filled.
+#[derive(Clone, Copy)]
 struct Due {
     rebuild: Rebuild,
-    /// For a volume that has a disk which it writes to.
+    /// For a volume that has a disk which it writes to, and moves.
     is_in_place: bool,
     /// What the volume wrote is to be copied, too.
     needs_increments: bool,
@@ -394,20 +395,20 @@ impl Group {
 
     /// As [`Group::go_on_rebuilding`], with what was `found` to be done.
     fn go_on_with(&self, worker: &Worker<Rebuilds>, bound: &Bound, found: Option<Due>) -> Next {
-        let Some(Due {
-            rebuild,
-            is_in_place,
-            needs_increments,
-            done,
-            lid,
-            target,
-        }) = found
-        else {
+        let Some(due) = found else {
             return match self.begin_next(worker, bound) {
                 Next::Nothing => self.go_on_comparing(worker, bound),
                 next => next,
             };
         };
+        let Due {
+            rebuild,
+            is_in_place,
+            done,
+            lid,
+            target,
+            ..
+        } = due;
         let Some(volume) = bound.volumes.get(rebuild.entry) else {
             return Next::Nothing;
         };
@@ -419,11 +420,7 @@ impl Group {
                 true => place_in_place(bound, rebuild.entry),
                 false => kept_place(bound, rebuild.entry),
             },
-            is_in_place,
-            needs_increments,
-            rebuild,
-            lid,
-            target,
+            due,
         };
         volume.turn.take();
         // It does not keep others waiting.
@@ -583,8 +580,8 @@ impl Group {
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        let entry = filling.rebuild.entry;
-        if table.rebuild_of(entry).map(|r| r.target) != Some(filling.rebuild.target) {
+        let entry = filling.due.rebuild.entry;
+        if table.rebuild_of(entry).map(|r| r.target) != Some(filling.due.rebuild.target) {
             return Ok(());
         }
         let next = match table.with_rebuild_stopped(entry)? {

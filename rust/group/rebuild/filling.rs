@@ -7,6 +7,7 @@ use super::{
     resize,
     table_disk,
     to_fill,
+    Due,
     Rebuilds,
     CHECKPOINT_MS, //
 };
@@ -35,7 +36,6 @@ use crate::{
             GroupTable,
             Rebuild, //
         },
-        id::Id,
         log_mode::{
             Event,
             Mode, //
@@ -86,13 +86,7 @@ pub(super) struct Filling<'a> {
     pub(super) volume: &'a Volume,
     /// Where its changes are, if they are to be copied, too.
     pub(super) place: Option<Place<'a>>,
-    /// It has a disk that it writes to, and moves.
-    pub(super) is_in_place: bool,
-    /// What the volume wrote is to be copied, too.
-    pub(super) needs_increments: bool,
-    pub(super) rebuild: Rebuild,
-    pub(super) lid: Id,
-    pub(super) target: Id,
+    pub(super) due: Due,
 }
 
 /// What was read before its turn.
@@ -106,7 +100,7 @@ struct Ahead {
 impl Filling<'_> {
     /// Fills the disk to its end, and makes it the volume's own.
     pub(super) fn fill(&self) -> Result<(), Halt> {
-        if (self.is_in_place || self.needs_increments) && self.place.is_none() {
+        if (self.due.is_in_place || self.due.needs_increments) && self.place.is_none() {
             // It does no I/O now, and its changes can't be found.
             return Err(Halt::Busy);
         }
@@ -120,7 +114,7 @@ impl Filling<'_> {
         // Whether users wait for a disk that this reads or writes.
         let is_busy = || {
             let store = self.place.map(|place| place.store().entry());
-            let used = [Some(self.rebuild.target), store];
+            let used = [Some(self.due.rebuild.target), store];
             let sources = self.bound.sources.iter();
             self.bound
                 .has_io(Iterator::chain(sources, used.into_iter().flatten()))
@@ -174,15 +168,15 @@ impl Filling<'_> {
         let now = state
             .table
             .as_ref()
-            .and_then(|table| table.rebuild_of(self.rebuild.entry));
+            .and_then(|table| table.rebuild_of(self.due.rebuild.entry));
         let is_in_place = state
             .table
             .as_ref()
-            .is_some_and(|table| table_disk(table, &self.lid).is_some());
+            .is_some_and(|table| table_disk(table, &self.due.lid).is_some());
         match now {
-            Some(rebuild) if rebuild.target != self.rebuild.target => Err(Halt::Gone),
+            Some(rebuild) if rebuild.target != self.due.rebuild.target => Err(Halt::Gone),
             // It may have lost its disk, and be rebuilt onto the same one.
-            Some(_) if is_in_place != self.is_in_place => Err(Halt::Gone),
+            Some(_) if is_in_place != self.due.is_in_place => Err(Halt::Gone),
             Some(_) if self.has_failed() => Err(Halt::Target),
             Some(_) => Ok(()),
             None => Err(Halt::Gone),
@@ -190,7 +184,7 @@ impl Filling<'_> {
     }
 
     fn has_failed(&self) -> bool {
-        self.place.is_some_and(|place| match self.is_in_place {
+        self.place.is_some_and(|place| match self.due.is_in_place {
             true => place.owner().has_move_failed(),
             false => place.owner().has_fill_failed(),
         })
@@ -199,8 +193,8 @@ impl Filling<'_> {
     /// Nothing goes to the disk any more that was being filled, for this volume. Sleeps.
     pub(super) fn leave(&self) {
         match self.place {
-            Some(place) if self.is_in_place => place.store().end_move(place.owner()),
-            Some(place) => place.owner().leave_fill(self.rebuild.target),
+            Some(place) if self.due.is_in_place => place.store().end_move(place.owner()),
+            Some(place) => place.owner().leave_fill(self.due.rebuild.target),
             None => (),
         }
     }
@@ -234,7 +228,7 @@ impl Filling<'_> {
                 .map_err(CopyError::Source)?;
         }
         self.bound
-            .write_disk(self.rebuild.target, at, buffer, meanwhile)
+            .write_disk(self.due.rebuild.target, at, buffer, meanwhile)
             .map_err(CopyError::Target)?;
         Ok(sectors)
     }
@@ -263,7 +257,7 @@ impl Filling<'_> {
             Some(place) => place.store().sync_owner(place.owner())?,
             None => self
                 .bound
-                .flush_disk(self.rebuild.target)
+                .flush_disk(self.due.rebuild.target)
                 .map_err(CopyError::Target)?,
         }
         match self.has_failed() {
@@ -275,13 +269,13 @@ impl Filling<'_> {
     /// Makes durable how far it is.
     #[inline(never)]
     pub(super) fn checkpoint(&self) -> Result<(), Halt> {
-        if self.is_in_place {
+        if self.due.is_in_place {
             return Ok(());
         }
         let cursor = self.make_durable()?;
         self.bound
             .group
-            .commit_cursor(self.bound, &self.rebuild, cursor)
+            .commit_cursor(self.bound, &self.due.rebuild, cursor)
             .map_err(Halt::Later)
     }
 
@@ -293,7 +287,7 @@ impl Filling<'_> {
             // Writes did not go there.
             return Err(Halt::Busy);
         }
-        if let (Some(place), true) = (self.place, self.is_in_place) {
+        if let (Some(place), true) = (self.place, self.due.is_in_place) {
             return self.finish_move(place);
         }
         if let Some(place) = self.place {
@@ -307,7 +301,7 @@ impl Filling<'_> {
             .commit_rebuilt(self, false)
             .map_err(|error| match error {
                 EIO if self.has_failed() => Halt::Target,
-                EBUSY if self.bound.apart(self.rebuild.target) & errors::FAILING != 0 => {
+                EBUSY if self.bound.apart(self.due.rebuild.target) & errors::FAILING != 0 => {
                     Halt::Target
                 }
                 error => Halt::Later(error),
@@ -318,7 +312,7 @@ impl Filling<'_> {
     /// flush makes all durable that was ever written.
     fn finish_move(&self, place: Place<'_>) -> Result<(), Halt> {
         let group = &self.bound.group;
-        let paused = match group.loaded_by(&self.lid) {
+        let paused = match group.loaded_by(&self.due.lid) {
             // Not here: the suspend of the group waits for this worker.
             Some(number) => match group.pauses.pause(group.provider.clone(), number) {
                 Ok(Some(paused)) => Some(paused),
@@ -330,7 +324,7 @@ impl Filling<'_> {
             None => None,
         };
         self.bound
-            .flush_disk(self.rebuild.target)
+            .flush_disk(self.due.rebuild.target)
             .map_err(CopyError::Target)?;
         self.check()?;
         if place.owner().mode() != Mode::Both {
@@ -364,15 +358,15 @@ impl Filling<'_> {
         }
         drop(state);
         let members = &self.bound.members;
-        let disk = members.disk(self.rebuild.target).ok_or(Halt::Target)?;
+        let disk = members.disk(self.due.rebuild.target).ok_or(Halt::Target)?;
         match base::compare(members, disk, &samples) {
             Ok(Comparison::Same) => Ok(()),
             Ok(Comparison::Differs(sector)) => {
                 log::warning!(
                     group.name(),
                     "{}: the disk of {} does not hold what was written to it, see sector {sector}",
-                    self.lid,
-                    self.target
+                    self.due.lid,
+                    self.due.target
                 );
                 Err(Halt::Target)
             }
@@ -410,7 +404,7 @@ impl Group {
     /// `EIO` if the disk failed, `EBUSY` if there may be I/O, `ENXIO` if it is not to be filled any more.
     #[inline(never)]
     fn commit_rebuilt(&self, filling: &Filling<'_>, is_paused: bool) -> Result {
-        let (bound, entry) = (filling.bound, filling.rebuild.entry);
+        let (bound, entry) = (filling.bound, filling.due.rebuild.entry);
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
@@ -423,11 +417,11 @@ impl Group {
         };
         let homes = state.homes;
         drop(state);
-        let target = filling.rebuild.target;
+        let target = filling.due.rebuild.target;
         if filling.has_failed() {
             return Err(EIO);
         }
-        if filling.is_in_place && !is_paused && self.loaded_by(&filling.lid).is_some() {
+        if filling.due.is_in_place && !is_paused && self.loaded_by(&filling.due.lid).is_some() {
             return Err(EBUSY);
         }
         let view = next.view(entry).ok_or(EINVAL)?;
@@ -437,8 +431,8 @@ impl Group {
         // Before it is durable, so that somebody serves whichever of the two fails.
         let is_failing = || bound.apart(target) & (errors::FAILING | errors::FAILED) != 0;
         match old {
-            Some(_) if filling.is_in_place && is_failing() => return Err(EIO),
-            Some(old) if !filling.is_in_place && !bound.hand_over(old, target) => {
+            Some(_) if filling.due.is_in_place && is_failing() => return Err(EIO),
+            Some(old) if !filling.due.is_in_place && !bound.hand_over(old, target) => {
                 return Err(EBUSY);
             }
             _ => (),
@@ -454,7 +448,7 @@ impl Group {
             })?;
         bound.use_again(target, serves);
         let _views = self.failures.lock();
-        if let (Some(place), true) = (filling.place, filling.is_in_place) {
+        if let (Some(place), true) = (filling.place, filling.due.is_in_place) {
             place.owner().finish_move();
         } else if let Some(place) = filling.place {
             place.owner().end_fill();

@@ -139,12 +139,7 @@ pub(crate) fn commit(
 }
 
 #[inline(never)]
-fn commit_metadata(
-    members: &Members,
-    homes: &Homes,
-    metadata: &mut Metadata,
-    told: u64,
-) -> Result {
+fn commit_metadata(members: &Members, homes: &Homes, metadata: &mut Metadata, told: u64) -> Result {
     // The state is to be written once more, as the next generation.
     let mut again = false;
     for copy in live_copies(metadata) {

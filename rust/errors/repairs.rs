@@ -38,12 +38,12 @@ use crate::{
     store::Owner,
     svol_core::{
         id::Id,
+        repair_gate::RepairGate, //
         route::Home,
         samples::{
             SUB_BLOCK_BYTES,
             SUB_BLOCK_SECTORS, //
         },
-        repair_gate::RepairGate, //
     },
 };
 use kernel::{

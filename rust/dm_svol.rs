@@ -4,6 +4,8 @@
 //!
 //! Documentation/dm-svol.rst says what it does, Documentation/architecture.rst how.
 
+#![deny(unsafe_code)]
+
 use crate::{
     dm::Registration,
     group_target::GroupTarget,
@@ -18,6 +20,8 @@ use kernel::{
 mod base;
 mod bound;
 mod dead;
+// The only place that may.
+#[allow(unsafe_code)]
 mod dm;
 pub mod env;
 mod errors;

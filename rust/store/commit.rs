@@ -177,15 +177,14 @@ impl Worker<Store> {
     fn commit_rounds(&self) -> Result {
         self.commits.add(1);
         let mut batch = self.batch.lock();
+        // Once through all maps: what changes behind that is for the next commit, which is asked for by then.
+        let (mut at, mut first) = (0usize, 0u64);
         loop {
             batch.clear();
             let mut more = false;
-            for (index, owner) in self.owners.iter().enumerate() {
-                if !owner.map.may_be_dirty() {
-                    continue;
-                }
+            for (index, owner) in self.owners.iter().enumerate().skip(at) {
                 let room = batch.capacity().saturating_sub(batch.len());
-                more |= owner.map.take_dirty(room, |bid, entry| {
+                let next = owner.map.take_dirty_from(first, room, |bid, entry| {
                     let change = Change {
                         owner: index,
                         bid,
@@ -194,6 +193,12 @@ impl Worker<Store> {
                     // There is room for as many as were asked for.
                     let _ = batch.push_within_capacity(change);
                 });
+                first = next.unwrap_or(0);
+                if next.is_some() {
+                    at = index;
+                    more = true;
+                    break;
+                }
             }
             if let Err(error) = self.write_changes(&mut batch) {
                 for change in batch.iter() {

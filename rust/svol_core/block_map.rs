@@ -163,45 +163,65 @@ impl BlockMap {
     ///
     /// Whoever takes a mark has to see to it that the entry gets on disk, or mark it again with
     /// [`BlockMap::mark_dirty`].
-    pub fn take_dirty(&self, limit: usize, mut each: impl FnMut(u64, Entry)) -> bool {
+    pub fn take_dirty(&self, limit: usize, each: impl FnMut(u64, Entry)) -> bool {
+        self.take_dirty_from(0, limit, each).is_some()
+    }
+
+    /// As [`BlockMap::take_dirty`], for the blocks of the page that `first` is in, and of those behind it.
+    /// Returns the first block of the page to go on with, if any marks may be left there or behind it.
+    ///
+    /// Who goes on so has an end, however fast others mark blocks, if there is room for those of a page.
+    pub fn take_dirty_from(
+        &self,
+        first: u64,
+        limit: usize,
+        mut each: impl FnMut(u64, Entry),
+    ) -> Option<u64> {
         let mut left = limit;
         // Mostly there is nothing, and to swap would take the cache line away from others.
         if !self.may_be_dirty() {
-            return false;
+            return None;
         }
-        // Before what it stands for is looked at: who marks a block after that sets it again.
-        self.some_dirty.swap(0);
+        let (from, _) = split(first);
+        let from_word = from / BITS;
+        if from == 0 {
+            // Before what it stands for is looked at: who marks a block after that sets it again.
+            self.some_dirty.swap(0);
+        }
         for (index, word) in self.dirty_words.iter().enumerate() {
-            if word.get() == 0 {
-                continue;
-            }
-            let mut words = word.swap(0);
+            let mut words = take_bits(word, index, from_word);
             while let Some(at) = take_bit(&mut words, index) {
-                if !self.take_word(at, &mut left, &mut each) {
+                if at == from_word && from % BITS != 0 {
+                    // For the pages in front of that one.
+                    set(&self.dirty_words, index, 1 << (at % BITS));
+                }
+                if let Some(page) = self.take_word(at, from, &mut left, &mut each) {
                     set(&self.dirty_words, index, words);
                     self.note_some();
-                    return true;
+                    return u64::try_from(page.saturating_mul(PAGE_WORDS)).ok();
                 }
             }
         }
-        false
+        None
     }
 
-    /// As [`BlockMap::take_dirty`] for the pages of one word of `dirty`; returns whether all of them
-    /// were taken.
-    fn take_word(&self, index: usize, left: &mut usize, each: &mut impl FnMut(u64, Entry)) -> bool {
-        let Some(word) = self.dirty.get(index) else {
-            return true;
-        };
-        let mut pages = word.swap(0);
+    /// As [`BlockMap::take_dirty_from`] for the pages of one word of `dirty`; returns the page to go on with.
+    fn take_word(
+        &self,
+        index: usize,
+        from: usize,
+        left: &mut usize,
+        each: &mut impl FnMut(u64, Entry),
+    ) -> Option<usize> {
+        let mut pages = take_bits(self.dirty.get(index)?, index, from);
         while let Some(page) = take_bit(&mut pages, index) {
             if !self.take_page(page, left, each) {
                 set(&self.dirty, index, pages);
                 self.note_page(page);
-                return false;
+                return Some(page);
             }
         }
-        true
+        None
     }
 
     /// Whether there may be marks of dirty blocks. What was marked before is never missed.
@@ -345,6 +365,21 @@ fn set(words: &[Word], index: usize, wanted: u64) {
             Err(now) => old = now,
         }
     }
+}
+
+/// Takes the bits of the word `index` of a row, but those whose place in the row is before `from`.
+fn take_bits(word: &Word, index: usize, from: usize) -> u64 {
+    let before = from.saturating_sub(index.saturating_mul(BITS));
+    let shift = u32::try_from(before).unwrap_or(u32::MAX);
+    let wanted = u64::MAX.checked_shl(shift).unwrap_or(0);
+    let mut old = word.get();
+    while old & wanted != 0 {
+        match word.replace(old, old & !wanted) {
+            Ok(()) => return old & wanted,
+            Err(now) => old = now,
+        }
+    }
+    0
 }
 
 /// Takes the lowest bit of what was the word `index` of a row; returns its place in the row.

@@ -3,10 +3,13 @@
 //! The block map against a model that knows the content of each sector.
 
 use proptest::prelude::*;
-use std::collections::HashMap;
-use svol_core::svol_core::{
-    block_map::{BlockMap, Entry, Kind, WriteStep},
-    slots::Slots,
+use std::collections::{HashMap, HashSet};
+use svol_core::{
+    env::Wait,
+    svol_core::{
+        block_map::{BlockMap, Entry, Kind, WriteStep},
+        slots::Slots,
+    },
 };
 
 const SECTORS: u64 = 1003;
@@ -170,6 +173,52 @@ proptest! {
             }
         }
         prop_assert_eq!(mapped as u32, volume.slots.used());
+    }
+}
+
+proptest! {
+    /// A pass in parts takes all that was marked before, and has an end while others mark blocks.
+    #[test]
+    fn a_pass_takes_all_that_was_dirty(
+        first in prop::collection::btree_set(0..40_000u64, 1..1500),
+        then in prop::collection::vec(0..40_000u64, 1..200),
+        spread in 0..3u32,
+    ) {
+        // Close together, or far apart.
+        let first: Vec<u64> = first.into_iter().map(|bid| bid >> (spread * 3)).collect();
+        let map = BlockMap::new(40_000 * 8, 3).unwrap();
+        let mark = |bid: u64| {
+            map.make_room(bid, Wait::May).unwrap();
+            map.update(bid, |entry| Some(entry.with_dirty(true))).unwrap();
+        };
+        first.iter().for_each(|bid| mark(*bid));
+        let (mut at, mut taken, mut marked) = (0, HashSet::new(), HashSet::new());
+        let mut then = then.iter().cycle();
+        for round in 0.. {
+            // No more than there are pages.
+            prop_assert!(round < 80);
+            let next = map.take_dirty_from(at, 512, |bid, _| {
+                assert!(bid >= at);
+                marked.remove(&bid);
+                taken.insert(bid);
+            });
+            let Some(next) = next else { break };
+            prop_assert!(next > at);
+            at = next;
+            for bid in then.by_ref().take(700) {
+                mark(*bid);
+                marked.insert(*bid);
+            }
+        }
+        prop_assert!(first.iter().all(|bid| taken.contains(bid)));
+        // What came behind it is for the next pass.
+        let mut rest = HashSet::new();
+        let more = map.take_dirty(usize::MAX, |bid, _| {
+            rest.insert(bid);
+        });
+        prop_assert!(!more);
+        prop_assert_eq!(rest, marked);
+        prop_assert!(!map.is_dirty() && !map.may_be_dirty());
     }
 }
 

@@ -358,6 +358,30 @@ fn no_change_is_left_out_of_all_commits() {
     });
 }
 
+/// A pass that goes on behind a block leaves its mark to the next one.
+#[test]
+fn no_change_is_left_out_by_a_pass_in_parts() {
+    check(2, || {
+        // Each in a page of its own.
+        let store = Arc::new(Store::new(4, 2));
+        for (bid, slot) in [(0, 0), (2, 1)] {
+            assert!(store.slots.take_this(slot));
+            store.map.load(bid, Entry::with_slot(slot)).unwrap();
+        }
+        let other = store.clone();
+        let writer = thread::spawn(move || {
+            other.map.written(u64::from(2 * BLOCK), SUB);
+            other.map.written(0, SUB);
+        });
+        let mut taken = 0;
+        store.map.take_dirty_from(2, 8, |bid, _| taken |= 1 << bid);
+        assert_eq!(taken & 1, 0);
+        writer.join().unwrap();
+        store.map.take_dirty(8, |bid, _| taken |= 1 << bid);
+        assert_eq!(taken, 5);
+    });
+}
+
 /// A write that found its sub-block written already is done; a flush after it waits for a commit,
 /// unless there was one.
 fn flush_after_two_writes(is_committed: bool) {

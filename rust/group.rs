@@ -56,6 +56,7 @@ use crate::{
     },
     start::{
         self,
+        Prepared,
         Started, //
     },
     stats::VolumeStats,
@@ -160,6 +161,8 @@ struct State {
     bound: Option<Arc<Bound>>,
     /// The group table that goes with it.
     table: Option<KBox<GroupTable>>,
+    /// GrpID and uuid of the group that was live last.
+    identity: Option<(Id, [u8; 16])>,
     /// Where its metadata copies are.
     homes: Homes,
     /// The last event count that was seen.
@@ -297,6 +300,7 @@ impl Group {
                 tables: 0,
                 bound: None,
                 table: None,
+                identity: None,
                 homes: Homes::fresh(0),
                 events: None,
                 added: KVec::new(),
@@ -417,7 +421,7 @@ impl Group {
             Some(_) => (),
             None => self.settle_old(),
         }
-        let prepared = match start::prepare(line, members) {
+        let prepared = match self.prepare(line, members) {
             Ok(prepared) => prepared,
             Err(error) => {
                 // Nothing was written. All volumes would wait for what some of them miss.
@@ -428,7 +432,6 @@ impl Group {
                 return self.go_on_as_before(live, bound);
             }
         };
-        self.state.lock().is_outdated = true;
         let Started {
             table,
             homes,
@@ -447,6 +450,7 @@ impl Group {
 
         let mut state = self.state.lock();
         let events = table.head().events;
+        state.identity = Some((table.head().group, table.head().uuid));
         let news = state
             .events
             .replace(events)
@@ -465,6 +469,44 @@ impl Group {
         if news {
             members.event.raise();
         }
+        Ok(())
+    }
+
+    /// All that a start does before it writes. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log what is wrong; nothing has changed then.
+    #[inline(never)]
+    fn prepare(&self, line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prepared> {
+        let prepared = start::prepare(line, members)?;
+        self.begin_writing(prepared.table())?;
+        Ok(prepared)
+    }
+
+    /// A start is about to write. Volumes that are loaded must not find another group under them, although it
+    /// may have the same names.
+    fn begin_writing(&self, table: &GroupTable) -> Result {
+        let head = table.head();
+        let identity = (head.group, head.uuid);
+        let mut state = self.state.lock();
+        let is_other = state.identity.is_some_and(|known| known != identity);
+        if is_other && !state.claims.is_empty() {
+            drop(state);
+            log::notice!(
+                table.id(),
+                "this is another group than the one whose volumes are loaded: remove them first"
+            );
+            return Err(EBUSY);
+        }
+        // Nor can any be loaded from here on.
+        let other = match is_other {
+            true => state.table.take(),
+            false => None,
+        };
+        state.is_outdated = true;
+        drop(state);
+        drop(other);
         Ok(())
     }
 

@@ -36,6 +36,7 @@ use crate::{
         meta::{
             choose::{
                 choose,
+                newest_uuid,
                 CopyAction,
                 Resume,
                 Start, //
@@ -88,6 +89,13 @@ struct Remembered {
     dead: Dead,
 }
 
+impl Prepared {
+    /// The group table, as it is to be when the group starts.
+    pub(crate) fn table(&self) -> &GroupTable {
+        &self.table
+    }
+}
+
 /// A table that may become live.
 pub(crate) struct Started {
     /// The group table, as it is on the metadata devices.
@@ -114,9 +122,11 @@ pub(crate) fn prepare(line: &TableLine<DeviceNumber>, members: &Members) -> Resu
         probes.push(probe, GFP_KERNEL)?;
     }
     let mut seen = None;
-    for (entry, volume) in line.volumes.iter().enumerate() {
-        if volume.attr == Attr::Increments {
-            seen = seen.max(store::seen_events(members, entry, &line.group)?);
+    if let Some(uuid) = newest_uuid(&line.group, &probes) {
+        for (entry, volume) in line.volumes.iter().enumerate() {
+            if volume.attr == Attr::Increments {
+                seen = seen.max(store::seen_events(members, entry, &uuid)?);
+            }
         }
     }
     let start = choose(&line.group, &probes, seen, line.features.force_metadata);

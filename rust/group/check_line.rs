@@ -30,6 +30,15 @@ impl Group {
             log::notice!(line.group, "an entry joins or leaves the group just now");
             return Err(EAGAIN);
         }
+        let other = state.identity.filter(|(group, _)| *group != line.group);
+        if let (Some((group, _)), false) = (other, state.claims.is_empty()) {
+            drop(state);
+            log::notice!(
+                line.group,
+                "volumes of the group {group} are loaded: remove them first"
+            );
+            return Err(EBUSY);
+        }
         let known = match &state.table {
             Some(table) if *table.id() == line.group => table.metadata().as_read_again()?,
             _ => return Ok(()),

@@ -146,18 +146,18 @@ pub(crate) fn probe(members: &Members, entry: usize) -> Result<Probe> {
     }
 }
 
-/// The event count that a store has seen, if the device holds one of this group. Sleeps for I/O.
+/// The event count that a store has seen, if the device holds one of the group with this uuid. Sleeps for I/O.
 ///
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn seen_events(members: &Members, entry: usize, group: &Id) -> Result<Option<u64>> {
+pub(crate) fn seen_events(members: &Members, entry: usize, uuid: &[u8; 16]) -> Result<Option<u64>> {
     if members.disk(entry).is_none() {
         return Ok(None);
     }
     let probe = probe(members, entry)?;
     let header = probe.header();
-    let header = header.filter(|header| header.group == *group && header.phase == Phase::Active);
+    let header = header.filter(|header| header.uuid == *uuid && header.phase == Phase::Active);
     Ok(header.map(|header| header.events))
 }
 

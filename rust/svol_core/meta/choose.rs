@@ -279,7 +279,7 @@ impl fmt::Display for Refusal {
 /// Decides how a group starts.
 ///
 /// `probes` are the metadata devices in the order of the table line. `seen_events` is the highest
-/// event count in the increments headers of the group, if there are any. `force` uses metadata
+/// event count in the increments headers of the group, that of [`newest_uuid`], if there are any. `force` uses metadata
 /// even if nothing confirms that it is the newest.
 ///
 /// # Errors
@@ -350,6 +350,11 @@ pub fn choose(
         plans,
         heal,
     }))
+}
+
+/// The uuid of the group that would start: others may have had the same GrpID. `None` if no copy is good.
+pub fn newest_uuid(group: &Id, probes: &[CopyProbe]) -> Option<[u8; 16]> {
+    Some(find_newest(group, probes)?.good.metadata.head.uuid)
 }
 
 /// Whether a device may be made a metadata copy of the group with this uuid, as far as what it holds

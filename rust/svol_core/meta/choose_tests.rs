@@ -8,6 +8,7 @@ mod tests {
         choose::{
             choose,
             may_become_copy,
+            newest_uuid,
             CopyAction,
             CopyPlan,
             Gone,
@@ -446,6 +447,19 @@ mod tests {
             let refusal = Refusal::WrongGroup { device, found };
             assert_eq!(start(&pair(whole(0, 6)?, wrong)?), Err(refusal));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn the_uuid_is_that_of_the_newest_copy() -> Test {
+        let g0 = id("G0")?;
+        let stranger = |metadata: &mut Metadata| metadata.head.uuid = [8; 16];
+        let probes = pair(whole(0, 7)?, changed(1, 9, &stranger)?)?;
+        assert_eq!(newest_uuid(&g0, &probes), Some([8; 16]));
+        let probes = pair(whole(0, 9)?, changed(1, 7, &stranger)?)?;
+        assert_eq!(newest_uuid(&g0, &probes), Some(UUID));
+        assert_eq!(newest_uuid(&id("G1")?, &probes), None);
+        assert_eq!(newest_uuid(&g0, &blank()?), None);
         Ok(())
     }
 

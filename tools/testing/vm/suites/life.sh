@@ -285,6 +285,41 @@ test_error_table_under_the_group() {
 	assert_base /dev/mapper/LV0
 }
 
+# Another group does not come under volumes that are loaded, though it has the same names.
+test_another_group_under_a_volume() {
+	local i
+	expect_refused_tables
+	expect_refused_resumes
+	plain9 4
+	dmsetup remove G0
+	save_disk "$META" other.1
+	save_disk "$META2" other.2
+	blank_disk "$META" "$META2"
+	group_create
+	svol_create LV0 --readonly
+	log_mark
+	G_NAME=G1
+	must_fail dmsetup load G0 --table "$(group_table)"
+	G_NAME=G0
+	assert_logged '^dm_svol: G1: volumes of the group G0 are loaded'
+	save_disk "$META" own.1
+	save_disk "$META2" own.2
+	dmsetup load G0 --table "$(group_table)"
+	dmsetup suspend G0
+	for i in 1 2; do
+		load_disk "${G_META[i - 1]}" "other.$i"
+	done
+	must_fail dmsetup resume G0
+	assert_logged '^dm_svol: G0: this is another group than the one whose volumes are loaded'
+	for i in 1 2; do
+		cmp "${G_META[i - 1]}" "other.$i"
+		load_disk "${G_META[i - 1]}" "own.$i"
+	done
+	dmsetup load G0 --table "$(group_table)"
+	dmsetup resume G0
+	assert_base /dev/mapper/LV0
+}
+
 test_error_table_under_a_volume() {
 	figure9 4 "${SLOW[@]}"
 	svol_create LV0 --readonly

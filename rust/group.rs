@@ -438,7 +438,6 @@ impl Group {
             stores,
             openings,
         } = start::start(line, members, prepared)?;
-        self.check_writers(&table)?;
         new = Arc::new(self.make_bound(&table, line, members, stores)?, GFP_KERNEL)?;
         let bound = &new;
         if let Some(old) = self.bound() {
@@ -480,6 +479,7 @@ impl Group {
     #[inline(never)]
     fn prepare(&self, line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prepared> {
         let prepared = start::prepare(line, members)?;
+        self.check_writers(prepared.table())?;
         self.begin_writing(prepared.table())?;
         Ok(prepared)
     }

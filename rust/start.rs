@@ -616,7 +616,7 @@ fn take_chosen(probes: &mut [CopyProbe], plan: &Resume) -> Result<KBox<Metadata>
 }
 
 /// Checks a line, all of whose devices are well as far as is known, against what is known of the group, and looks at
-/// the increments devices that it is to use from now on. Writes nothing; sleeps for I/O.
+/// the increments devices that it is to use from now on; gives the group table for it. Writes nothing; sleeps for I/O.
 ///
 /// # Errors
 ///
@@ -626,13 +626,13 @@ pub(crate) fn check_line(
     line: &TableLine<DeviceNumber>,
     members: &Members,
     known: &Metadata,
-) -> Result {
+) -> Result<KBox<GroupTable>> {
     let (table, _) = bind(line, members, known, &Dead::default())?;
     check_block_sizes(&table, members)?;
     if !table.is_initialising() {
         find_again(&table, members)?;
     }
-    Ok(())
+    Ok(table)
 }
 
 /// The group table for a line, and whether it is news to the metadata.

@@ -44,6 +44,7 @@ impl Group {
             _ => return Ok(()),
         };
         drop(state);
-        start::check_line(line, members, &known)
+        let table = start::check_line(line, members, &known)?;
+        self.check_writers(&table)
     }
 }

@@ -83,6 +83,32 @@ test_refused_reload_under_load() {
 	quiet_figure9
 }
 
+# Nor one that would take the leave to write from a volume that is loaded for writing.
+test_refused_reload_of_a_writer() {
+	local before
+	plain9 4
+	expect_refused_tables
+	svol_create LV2
+	G_VOLUMES[2]="LV2 ro $D2 -"
+	G_FEATURES=(failover manual)
+	log_mark
+	must_fail dmsetup load G0 --table "$(group_table)"
+	assert_logged '^dm_svol: G0: LV2: loaded for writing by device .* does not let it write'
+	# It is asked again before anything is written.
+	dmsetup remove LV2
+	dmsetup load G0 --table "$(group_table)"
+	svol_create LV2
+	expect_refused_resumes
+	dmsetup suspend --noflush G0
+	before=$(digest "$META" "$META2")
+	must_fail dmsetup resume G0
+	assert_eq 'the metadata' "$(digest "$META" "$META2")" "$before"
+	G_FEATURES=(allow_unprotected failover manual)
+	dmsetup load G0 --table "$(group_table)"
+	dmsetup resume G0
+	steps LV2 write:0+100 flush check
+}
+
 # What a table's disks hold is looked at when it resumes. If that is refused, all wait, without an error, and
 # go on with the line that worked before.
 test_refused_resume_under_load() {

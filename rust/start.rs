@@ -16,7 +16,10 @@ use crate::{
         DeviceNumber, //
     },
     env, log,
-    members::Members,
+    members::{
+        Disk,
+        Members, //
+    },
     metadata::{
         self,
         Homes, //
@@ -187,6 +190,7 @@ fn prepare_new(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prep
     random_bytes(&mut identity.uuid);
     let table = GroupTable::new(&identity, line, disk_sectors(members)).map_err(report(line))?;
     check_block_sizes(&table, members)?;
+    check_writable(&table, members)?;
     let headers = new_stores(&table, members)?;
     let samples = take_samples(&table, members)?;
     Ok(Prepared {
@@ -567,6 +571,7 @@ fn look(
     loop {
         let (table, changed) = bind(line, members, chosen, dead)?;
         check_block_sizes(&table, members)?;
+        check_writable(&table, members)?;
         let known = dead.len();
         if !table.is_initialising() {
             check_samples(&table, members, dead)?;
@@ -629,6 +634,7 @@ pub(crate) fn check_line(
 ) -> Result<KBox<GroupTable>> {
     let (table, _) = bind(line, members, known, &Dead::default())?;
     check_block_sizes(&table, members)?;
+    check_writable(&table, members)?;
     if !table.is_initialising() {
         find_again(&table, members)?;
     }
@@ -707,6 +713,27 @@ fn check_block_sizes(table: &GroupTable, members: &Members) -> Result {
                 volume.lid
             );
             return Err(EINVAL);
+        }
+    }
+    Ok(())
+}
+
+/// A device that is to be written must take that. The line says what entries were on the first day: it may say `ro`
+/// of any, so that the device could be opened for reading only.
+fn check_writable(table: &GroupTable, members: &Members) -> Result {
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        let is_read_only = |disk: &Disk| !disk.may_be_written();
+        if table.is_written(entry) && members.disk(entry).is_some_and(is_read_only) {
+            let what = match volume.attr {
+                Attr::Increments => "increments",
+                _ => "disk of",
+            };
+            log::notice!(
+                table.id(),
+                "{what} {}: read-only, but it is to be written",
+                volume.lid
+            );
+            return Err(EACCES);
         }
     }
     Ok(())

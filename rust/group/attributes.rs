@@ -26,7 +26,10 @@
 //! copied, nor while reads of others come to their end, nor while the store's worker is waited for, which takes it
 //! too.
 
-use super::Group;
+use super::{
+    rebuild::is_usable,
+    Group, //
+};
 use crate::{
     bound::Bound,
     dm::{
@@ -211,6 +214,7 @@ impl Group {
         let claimed = claim.map(|claim| (claim.number, claim.writable));
         let is_busy = state.changing.is_some() || state.leaving.is_some();
         let has_store = found.is_some_and(|(entry, _)| Place::of(&bound, entry).is_some());
+        let is_usable = found.is_some_and(|(_, disk)| is_usable(&bound, disk));
         let keeps_source = found.is_some_and(|(_, disk)| keeps_source(&bound, disk, attr));
 
         // What refuses takes the lock again, for the group's name.
@@ -240,6 +244,10 @@ impl Group {
         if claimed.is_some_and(|(_, writable)| writable) && !has_store {
             drop(state);
             return refuse(&"it is loaded for writing", EBUSY);
+        }
+        if attr == Attr::Rw && !is_usable {
+            drop(state);
+            return refuse(&"its disk can't be written", EROFS);
         }
         if !keeps_source {
             drop(state);

@@ -36,6 +36,20 @@ impl GroupTable {
         self.sources().any(|source| source == entry)
     }
 
+    /// Whether the device of `entry` is written while the group is in use: it has a store, serves a volume that is
+    /// written in place, or is being filled. What repairs it may do without that.
+    pub fn is_written(&self, entry: usize) -> bool {
+        let Some(volume) = self.volume(entry).filter(|volume| !volume.state.removed) else {
+            return false;
+        };
+        if volume.attr == Attr::Increments {
+            return !volume.state.failed || self.is_awaited_store(entry);
+        }
+        let served = self.served_by(entry).and_then(|served| self.volume(served));
+        served.is_some_and(|volume| volume.attr == Attr::Rw)
+            || self.rebuilds().any(|rebuild| rebuild.target == entry)
+    }
+
     /// Whether the I/O of `entry` finds all its data. Entries that are no volumes have none.
     pub fn is_served(&self, entry: usize) -> bool {
         let Some(volume) = self.volume(entry) else {

@@ -293,6 +293,34 @@ mod tests {
         }))
     }
 
+    #[test]
+    fn what_is_written() -> Test {
+        let written = |table: &GroupTable| -> u32 {
+            let all = 0..table.volumes().len();
+            let written = all.filter(|entry| table.is_written(*entry));
+            written.fold(0, |set, entry| set | (1 << entry))
+        };
+        let table = active(FIGURE_9)?;
+        assert_eq!(written(&table), 0b10100);
+        // LV2 lives on others, then on the spare.
+        let table = failed(&table, 2)?;
+        assert_eq!(written(&table), 0b10000);
+        let table = table
+            .with_rebuild(&id("LV2")?, None, |_| true)
+            .map_err(|_| Failed)?;
+        assert_eq!(written(&table), 0b11000);
+        let table = table.with_rebuilt(2)?.ok_or(Failed)?;
+        assert_eq!(written(&table), 0b11000);
+        let table = failed(&table, 4)?;
+        assert_eq!(written(&table), 0b01000);
+        let table = table.with_readded(4)?.ok_or(Failed)?;
+        assert_eq!(written(&table), 0b11000);
+        // Copies of a disk: theirs are filled.
+        let copied = new("G0 128 1 /m0 2 LV0 ro /sda - LV1 ro /sdb - 3 init copy_from LV0")?;
+        assert_eq!(written(&copied), 0b10);
+        Ok(())
+    }
+
     /// It was added, and its device was not there when the table was loaded.
     #[test]
     fn a_store_that_failed_before_it_was_made() -> Test {

@@ -252,6 +252,11 @@ test_refusals() {
 	must_fail set_attr C1 rw
 	assert_logged 'set_attr.*C1.*suspended'
 	dmsetup resume "$G_NAME"
+	blockdev --setro "$D1"
+	begin_refusals
+	refusal EROFS 'C1;written' 'set_attr C1 rw'
+	check_refusals messages
+	blockdev --setrw "$D1"
 	attr_is C1 ro
 	check_clones
 }

@@ -46,6 +46,25 @@ wait_filled() {
 	assert_status state=clean L5.protection=protected LV1.disk=LV1 C1.disk=C1 L5.disk=L5
 }
 
+# A disk that is to be filled has to be writable, also that of an ro volume.
+test_read_only_disk() {
+	copied_disks 8 16
+	G_FEATURES+=(rebuild_rate 512)
+	blockdev --setro "$READ"
+	group_refused 'disk of LV1: read-only'
+	blockdev --setrw "$READ"
+	copied_up
+	copied_down
+	# Nor does that go on.
+	blockdev --setro "$READ"
+	group_refused 'disk of LV1: read-only'
+	blockdev --setrw "$READ"
+	copied_up
+	dmsetup message G0 0 rebuild_rate 0
+	wait_filled
+	copied_down
+}
+
 # All is there from the beginning, and in the end each disk has what its volume has.
 test_copied() {
 	copied_disks 8 16

@@ -6,12 +6,12 @@ mod metadata;
 mod store;
 
 use crate::{cli::Check, device::Device, finding::Findings, kind::Kind};
-use anyhow::{bail, Result};
+use anyhow::Result;
 
 pub(crate) fn run(args: &Check) -> Result<u8> {
     let device = Device::open(&args.device)?;
     let mut findings = Findings::default();
-    let kind = match Kind::of(&device) {
+    let kind = match Kind::of(&device, &args.device)? {
         Kind::Metadata => {
             metadata::check(&device, &mut findings)?;
             "metadata"
@@ -20,10 +20,6 @@ pub(crate) fn run(args: &Check) -> Result<u8> {
             store::check(&device, &mut findings)?;
             "increments store"
         }
-        Kind::Unknown => bail!(
-            "{} holds neither metadata nor an increments store",
-            args.device.display()
-        ),
     };
     findings.print(kind, args.json)
 }

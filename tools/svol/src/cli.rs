@@ -23,6 +23,9 @@ pub(crate) enum Command {
     /// 4 it could not be checked.
     Check(Check),
     /// Shows what volumes have changed, from their increments device.
+    ///
+    /// Exit status: 0 all is well; 2 something may be missing, or out of date; 4 it could not be
+    /// done.
     Diff(Diff),
 }
 
@@ -60,4 +63,8 @@ pub(crate) struct Diff {
     /// Writes what the volume has changed to a new sparse file, as large as the volume.
     #[arg(long, value_name = "FILE")]
     pub(crate) sparse: Option<PathBuf>,
+    /// Metadata device of the group: it knows whether a volume wrote without increments. Once for
+    /// each copy.
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) meta: Vec<PathBuf>,
 }

@@ -60,7 +60,14 @@ impl Device {
 
     /// Fills a buffer.
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        let result = self.file.read_exact_at(buffer, offset);
+        result.map_err(|error| match error.kind() {
+            // Its own text is about buffers.
+            io::ErrorKind::UnexpectedEof => {
+                io::Error::new(error.kind(), format!("the device ends at {}", self.bytes))
+            }
+            _ => error,
+        })
     }
 
     /// Fills a buffer that is sectors long; gives those that cannot be read.

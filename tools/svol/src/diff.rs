@@ -2,37 +2,25 @@
 
 //! `svol diff`: what volumes have changed since the split.
 
+mod group;
+mod scan;
+mod volume;
+
+pub(crate) use scan::Block;
+
 use crate::{
     cli::Diff,
     device::Device,
-    output::{json, line, progress},
-    ranges::{self, Range},
-    sparse,
-    store::{slots_text, Store},
-    AT_RISK, CLEAN,
+    output::{json, say, unless_unread},
+    sparse::NewFile,
+    store::Store,
+    warnings::Warnings,
 };
 use anyhow::{bail, Result};
-use serde::Serialize;
-use std::collections::BTreeMap;
-use svol_core::svol_core::store::{entries::Record, Phase};
-
-/// A block that a volume has changed.
-pub(crate) struct Block {
-    pub(crate) record: Record,
-    pub(crate) slot: u32,
-}
-
-/// What one volume has changed.
-#[derive(Serialize)]
-struct Volume {
-    lid: String,
-    /// Its length, in bytes.
-    bytes: u64,
-    base_generation: u64,
-    /// The sum of its ranges, in bytes.
-    changed_bytes: u64,
-    ranges: Vec<Range>,
-}
+use group::Group;
+use scan::Changes;
+use svol_core::svol_core::store::Phase;
+use volume::Volume;
 
 pub(crate) fn run(args: &Diff) -> Result<u8> {
     let device = Device::open(&args.device)?;
@@ -40,21 +28,43 @@ pub(crate) fn run(args: &Diff) -> Result<u8> {
     if store.header.value.phase == Phase::Formatting {
         bail!("the increments store was never finished");
     }
-    let mut status = CLEAN;
-    let mut warn = |text: String| {
-        eprintln!("svol: {text}");
-        status = AT_RISK;
-    };
-    let lost = store.owner_states().filter(|(_, state)| state.is_err());
-    for (number, _) in lost {
-        warn(format!("owner {number} is lost, see svol check"));
-    }
+    let mut changes = choose(&store, args)?;
+    // Whatever can go wrong does so before the entries are read: that takes long.
+    let mut file = args.sparse.as_deref().map(NewFile::create).transpose()?;
+    let mut warnings = Warnings::default();
+    let group = Group::read(&args.meta, &store, &mut warnings)?;
+    warn_of_store(&store, &mut warnings);
+    scan::scan(&store, &mut changes, &mut warnings)?;
 
-    let mut changes: BTreeMap<u16, Vec<Block>> = store
+    let mut volumes = Vec::new();
+    for (number, blocks) in changes {
+        let Some(owner) = store.owner(number) else {
+            continue;
+        };
+        let mut volume = Volume::of(&store, number, owner, blocks, &mut warnings)?;
+        if let Some(group) = &group {
+            volume.ask(group, owner, &mut warnings);
+        }
+        // There is one volume only.
+        if let Some(file) = file.take() {
+            volume.write(&store, file, &mut warnings)?;
+        }
+        volumes.push(volume);
+    }
+    if group.is_none() && !args.json {
+        note_in_place(&volumes);
+    }
+    unless_unread(print(&volumes, args.json))?;
+    Ok(warnings.status())
+}
+
+/// The owners that are wanted, without any blocks yet.
+fn choose(store: &Store<'_>, args: &Diff) -> Result<Changes> {
+    let changes: Changes = store
         .owners()
         .filter(|(_, owner)| {
-            let name = owner.lid.to_string();
-            !owner.removing && args.lid.as_ref().is_none_or(|lid| *lid == name)
+            let lid = args.lid.as_deref();
+            lid.is_none_or(|lid| lid == owner.lid.as_str())
         })
         .map(|(number, _)| (number, Vec::new()))
         .collect();
@@ -67,85 +77,38 @@ pub(crate) fn run(args: &Diff) -> Result<u8> {
             changes.len()
         );
     }
-
-    store.for_each_sector(&progress("entries", store.segments()), |sector| {
-        if let Err(error) = sector.sector {
-            if sector.first_slot < store.layout.slots() {
-                let slots = slots_text(sector.first_slot);
-                warn(format!(
-                    "entries of {slots}, at {}: {error}; something may be missing",
-                    sector.offset
-                ));
-            }
-        }
-        for (slot, record) in sector.records() {
-            if let Some(blocks) = changes.get_mut(&record.owner) {
-                if slot < store.layout.slots() {
-                    blocks.push(Block { record, slot });
-                }
-            }
-        }
-        Ok(())
-    })?;
-
-    let block = store.block_bytes();
-    let mut volumes = Vec::new();
-    for (number, mut blocks) in changes {
-        let Some(owner) = store.owner(number) else {
-            continue;
-        };
-        let bytes = owner.sectors.saturating_mul(512);
-        blocks.sort_by_key(|block| (block.record.bid, block.slot));
-        let twice = |pair: &[Block]| matches!(pair, [a, b] if a.record.bid == b.record.bid);
-        if blocks.windows(2).any(twice) {
-            bail!(
-                "{}: a block is in several slots, see svol check: nobody knows its content",
-                owner.lid
-            );
-        }
-        let marked = store.marked_regions(number, owner);
-        if marked > 0 {
-            warn(format!(
-                "{}: {marked} regions were being written when the group stopped; there its disk may be newer than the increments",
-                owner.lid
-            ));
-        }
-        let mut list = Vec::new();
-        for changed in &blocks {
-            for range in ranges::of_record(&changed.record, block, bytes) {
-                ranges::push(&mut list, range);
-            }
-        }
-        if let Some(path) = &args.sparse {
-            sparse::write(&store, &blocks, bytes, path)?;
-        }
-        volumes.push(Volume {
-            lid: owner.lid.to_string(),
-            bytes,
-            base_generation: owner.base_generation,
-            changed_bytes: list
-                .iter()
-                .fold(0, |sum: u64, range| sum.saturating_add(range.bytes)),
-            ranges: list,
-        });
-    }
-    print(&volumes, args)?;
-    Ok(status)
+    Ok(changes)
 }
 
-fn print(volumes: &[Volume], args: &Diff) -> Result<()> {
-    if args.json {
-        return json(&volumes);
+fn warn_of_store(store: &Store<'_>, warnings: &mut Warnings) {
+    if let Some(text) = store.cut_short() {
+        warnings.add(text);
     }
-    for volume in volumes {
-        line(format_args!(
-            "{}: {} of {} bytes changed since split {}",
-            volume.lid, volume.changed_bytes, volume.bytes, volume.base_generation
-        ))?;
-        for range in &volume.ranges {
-            let kind = if range.zero { "zero" } else { "data" };
-            line(format_args!("  {} {} {kind}", range.start, range.bytes))?;
+    for (number, state) in store.owner_states() {
+        if state.is_err() {
+            warnings.add(format_args!("owner {number} is lost, see svol check"));
         }
     }
-    Ok(())
+}
+
+/// What the increments cannot know is worth a word, and no alarm: few volumes ever write without them.
+fn note_in_place(volumes: &[Volume]) {
+    let lids: Vec<_> = volumes
+        .iter()
+        .filter(|volume| volume.in_place)
+        .map(|volume| volume.lid.as_str())
+        .collect();
+    if !lids.is_empty() {
+        say(format_args!(
+            "note: {}: only the metadata knows whether all that was written in place is in the increments, see --meta",
+            lids.join(" ")
+        ));
+    }
+}
+
+fn print(volumes: &[Volume], as_json: bool) -> Result<()> {
+    if as_json {
+        return json(&volumes);
+    }
+    volumes.iter().try_for_each(Volume::print)
 }

@@ -5,18 +5,15 @@
 mod metadata;
 mod store;
 
-use crate::{cli::Dump, device::Device, kind::Kind, CLEAN};
-use anyhow::{bail, Result};
+use crate::{cli::Dump, device::Device, kind::Kind, output::unless_unread, CLEAN};
+use anyhow::Result;
 
 pub(crate) fn run(args: &Dump) -> Result<u8> {
     let device = Device::open(&args.device)?;
-    match Kind::of(&device) {
-        Kind::Metadata => metadata::dump(&device, args)?,
-        Kind::Increments => store::dump(&device, args)?,
-        Kind::Unknown => bail!(
-            "{} holds neither metadata nor an increments store",
-            args.device.display()
-        ),
-    }
+    let printed = match Kind::of(&device, &args.device)? {
+        Kind::Metadata => metadata::dump(&device, args),
+        Kind::Increments => store::dump(&device, args),
+    };
+    unless_unread(printed)?;
     Ok(CLEAN)
 }

@@ -3,7 +3,7 @@
 //! What a check finds.
 
 use crate::{
-    output::{json, line},
+    output::{json, line, unless_unread},
     AT_RISK, CLEAN, REPAIRABLE,
 };
 use anyhow::Result;
@@ -73,18 +73,21 @@ impl Findings {
         }
     }
 
-    /// Prints them, in the order of their places.
+    /// Prints them, in the order of their places. Gives the exit status.
     pub(crate) fn print(mut self, kind: &str, as_json: bool) -> Result<u8> {
         self.0.sort_by_key(|finding| finding.offset);
-        let status = self.status();
+        unless_unread(self.show(kind, as_json))?;
+        Ok(self.status())
+    }
+
+    fn show(&self, kind: &str, as_json: bool) -> Result<()> {
         if as_json {
-            json(&serde_json::json!({
+            return json(&serde_json::json!({
                 "kind": kind,
                 "verdict": self.verdict(),
-                "status": status,
+                "status": self.status(),
                 "findings": self.0,
-            }))?;
-            return Ok(status);
+            }));
         }
         for finding in &self.0 {
             let severity = match finding.severity {
@@ -97,7 +100,6 @@ impl Findings {
                 finding.offset, finding.bytes, finding.what, finding.affects
             ))?;
         }
-        line(format_args!("{kind}: {}", self.verdict()))?;
-        Ok(status)
+        line(format_args!("{kind}: {}", self.verdict()))
     }
 }

@@ -3,6 +3,8 @@
 //! What a device is, by the magics on it.
 
 use crate::device::Device;
+use anyhow::{anyhow, bail, Result};
+use std::{io, path::Path};
 use svol_core::svol_core::{
     meta::{slot_offset, SLOTS},
     store::{
@@ -15,28 +17,94 @@ use svol_core::svol_core::{
 pub(crate) enum Kind {
     Metadata,
     Increments,
-    Unknown,
 }
 
-const METADATA: &[u8; 8] = b"dm-svolM";
-const INCREMENTS: &[u8; 8] = b"dm-svolI";
+const METADATA: &[u8] = b"dm-svolM";
+const INCREMENTS: &[u8] = b"dm-svolI";
 /// At the beginning of the data area: what is left of a store that has lost its header.
-const ENTRIES: &[u8; 4] = b"dmE1";
+const ENTRIES: &[u8] = b"dmE1";
 
 impl Kind {
-    /// Looks for any magic where there could be one: one of them may be damaged.
-    pub(crate) fn of(device: &Device) -> Self {
-        let has = |offset: u64, magic: &[u8]| {
-            let mut bytes = [0; 8];
-            device.read(offset, &mut bytes).is_ok() && bytes.starts_with(magic)
-        };
-        let has_entries = has(DATA_SECTOR.saturating_mul(512), ENTRIES);
-        if has_entries || (0..COPIES).any(|copy| has(header_offset(copy), INCREMENTS)) {
-            Self::Increments
-        } else if (0..SLOTS).any(|slot| has(slot_offset(slot), METADATA)) {
-            Self::Metadata
-        } else {
-            Self::Unknown
+    /// Looks for any magic where there could be one: one of them may be damaged. An error if there is
+    /// none.
+    pub(crate) fn of(device: &Device, path: &Path) -> Result<Self> {
+        match find(|offset, buffer| device.read(offset, buffer)) {
+            Ok(Some(kind)) => Ok(kind),
+            Ok(None) => bail!(
+                "{} holds neither metadata nor an increments store",
+                path.display()
+            ),
+            Err((offset, error)) => {
+                let path = path.display();
+                Err(anyhow!(error).context(format!("cannot read {path} at {offset}")))
+            }
         }
+    }
+}
+
+/// The kind that the first magic stands for. Without any: the first place that cannot be read, since
+/// there one may be.
+fn find(read: impl Fn(u64, &mut [u8]) -> io::Result<()>) -> Result<Option<Kind>, (u64, io::Error)> {
+    let headers = (0..COPIES).map(|copy| (Kind::Increments, header_offset(copy), INCREMENTS));
+    let slots = (0..SLOTS).map(|slot| (Kind::Metadata, slot_offset(slot), METADATA));
+    // The last one, because a metadata device may have anything there: that part of it is not used.
+    let entries = (Kind::Increments, DATA_SECTOR.saturating_mul(512), ENTRIES);
+
+    let mut unread = None;
+    for (kind, offset, magic) in headers.chain(slots).chain([entries]) {
+        let mut bytes = [0; 8];
+        match read(offset, &mut bytes) {
+            Ok(()) if bytes.starts_with(magic) => return Ok(Some(kind)),
+            Ok(()) => {}
+            // What is too short to have something there has nothing there.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => {
+                unread.get_or_insert((offset, error));
+            }
+        }
+    }
+    unread.map_or(Ok(None), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRIES_AT: u64 = 2 << 20;
+
+    /// Reads a device with these magics; what is at `bad` and behind cannot be read.
+    fn found(magics: &[(u64, &[u8])], bad: u64) -> Result<Option<Kind>, u64> {
+        let kind = find(|offset, buffer| {
+            if offset >= bad {
+                return Err(io::Error::other("bad"));
+            }
+            buffer.fill(0);
+            for (at, magic) in magics {
+                if *at == offset {
+                    buffer[..magic.len()].copy_from_slice(magic);
+                }
+            }
+            Ok(())
+        });
+        kind.map_err(|(offset, _)| offset)
+    }
+
+    #[test]
+    fn what_cannot_be_read_may_have_a_magic() {
+        assert_eq!(found(&[], u64::MAX), Ok(None));
+        assert_eq!(found(&[], 4096), Err(4096));
+        assert_eq!(found(&[], 0), Err(0));
+        assert_eq!(found(&[(0, INCREMENTS)], 4096), Ok(Some(Kind::Increments)));
+        assert_eq!(found(&[(0, METADATA)], 1 << 20), Ok(Some(Kind::Metadata)));
+    }
+
+    #[test]
+    fn what_lies_in_the_unused_part_of_metadata() {
+        let old = (ENTRIES_AT, ENTRIES);
+        assert_eq!(found(&[old], u64::MAX), Ok(Some(Kind::Increments)));
+        assert_eq!(
+            found(&[(1 << 20, METADATA), old], u64::MAX),
+            Ok(Some(Kind::Metadata))
+        );
     }
 }

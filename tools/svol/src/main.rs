@@ -24,10 +24,14 @@ mod diff;
 mod dump;
 mod finding;
 mod kind;
+mod marks;
 mod output;
 mod ranges;
+mod spans;
 mod sparse;
 mod store;
+mod stray;
+mod warnings;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -58,9 +62,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(status) => ExitCode::from(status),
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::from(CLEAN),
         Err(error) => {
-            eprintln!("svol: {error:#}");
+            output::say(format_args!("{error:#}"));
             ExitCode::from(FAILED)
         }
     }

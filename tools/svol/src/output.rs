@@ -10,7 +10,7 @@ use std::{
     io::{self, Write as _},
 };
 
-/// Prints a line. A reader that goes away, as `head` does, is no reason to panic.
+/// Prints a line.
 pub(crate) fn line(text: impl Display) -> Result<()> {
     writeln!(io::stdout(), "{text}")?;
     Ok(())
@@ -21,11 +21,27 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Whether something failed because nobody reads what is printed any more.
-pub(crate) fn is_broken_pipe(error: &Error) -> bool {
+/// What came of printing: a reader that goes away, as `head` does, has seen enough. What was found
+/// out does not change by that, nor does the exit status.
+pub(crate) fn unless_unread(printed: Result<()>) -> Result<()> {
+    printed.or_else(|error| {
+        if is_broken_pipe(&error) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Says something on standard error. If that can't be written, there is no other place to say so.
+pub(crate) fn say(text: impl Display) {
+    let _ = writeln!(io::stderr(), "svol: {text}");
 }
 
 /// A progress bar for so many steps; it is only seen on a terminal.

@@ -2,35 +2,35 @@
 
 //! A sparse file with what a volume has changed.
 
-use crate::{diff::Block, output::progress, ranges, store::Store};
-use anyhow::{Context, Result};
-use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::FileExt,
-    path::Path,
-};
+mod new_file;
+mod salvage;
 
-/// Writes the blocks of a volume of `bytes` to a new file. What reads as zeroes is written, too:
-/// so only what was not changed is a hole. If it fails, there is no file.
-pub(crate) fn write(store: &Store<'_>, blocks: &[Block], bytes: u64, path: &Path) -> Result<()> {
-    let context = || format!("cannot write {}", path.display());
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .with_context(context)?;
-    let result = fill(store, blocks, bytes, &file).with_context(context);
-    if result.is_err() {
-        // Half of it would look like all of it. The first error is the one to report.
-        let _ = std::fs::remove_file(path);
-    }
-    result
+pub(crate) use new_file::NewFile;
+
+use crate::{diff::Block, output::progress, ranges, spans::Span, store::Store};
+use anyhow::Result;
+use std::io;
+
+/// A part of a volume that could not be read.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) span: Span,
+    /// Why, for its first byte.
+    pub(crate) error: io::Error,
 }
 
-fn fill(store: &Store<'_>, blocks: &[Block], bytes: u64, file: &File) -> Result<()> {
+/// Writes the blocks of a volume of `bytes` to a new file. What reads as zeroes is written, too:
+/// so only what was not changed is a hole, and what can't be read, which it returns.
+pub(crate) fn write(
+    store: &Store<'_>,
+    blocks: &[Block],
+    bytes: u64,
+    file: NewFile<'_>,
+) -> Result<Vec<Lost>> {
     file.set_len(bytes)?;
     let size = store.block_bytes();
     let mut buffer = vec![0; usize::try_from(size)?];
+    let mut lost = Vec::new();
     let bar = progress("copying", u64::try_from(blocks.len())?);
     for block in blocks {
         for range in ranges::of_record(&block.record, size, bytes) {
@@ -40,25 +40,41 @@ fn fill(store: &Store<'_>, blocks: &[Block], bytes: u64, file: &File) -> Result<
             };
             if range.zero {
                 part.fill(0);
-            } else {
-                let within = range
-                    .start
-                    .saturating_sub(block.record.bid.saturating_mul(size));
-                let from = store
-                    .layout
-                    .slot_sector(block.slot)
-                    .saturating_mul(512)
-                    .saturating_add(within);
-                store
-                    .device
-                    .read(from, part)
-                    .with_context(|| format!("cannot read slot {} at {from}", block.slot))?;
+                file.write_at(part, range.start)?;
+                continue;
             }
-            file.write_all_at(part, range.start)?;
+            let within = range
+                .start
+                .saturating_sub(block.record.bid.saturating_mul(size));
+            let from = store
+                .layout
+                .slot_sector(block.slot)
+                .saturating_mul(512)
+                .saturating_add(within);
+            let read = |offset, buffer: &mut [u8]| store.device.read(offset, buffer);
+            salvage::read(&read, from, part, &mut |offset, piece, result| {
+                let start = range.start.saturating_add(offset.saturating_sub(from));
+                match result {
+                    Ok(()) => file.write_at(piece, start)?,
+                    Err(error) => {
+                        let bytes = u64::try_from(piece.len())?;
+                        push(&mut lost, Span { start, bytes }, error);
+                    }
+                }
+                Ok(())
+            })?;
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    file.sync_all()?;
-    Ok(())
+    file.publish()?;
+    Ok(lost)
+}
+
+/// Appends a part, joined to the one before if they touch.
+fn push(lost: &mut Vec<Lost>, span: Span, error: io::Error) {
+    let joined = lost.last_mut().is_some_and(|last| last.span.join(span));
+    if !joined {
+        lost.push(Lost { span, error });
+    }
 }

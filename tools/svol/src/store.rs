@@ -25,6 +25,8 @@ pub(crate) struct EntrySector<'a> {
     pub(crate) offset: u64,
     /// The slot of its first entry.
     pub(crate) first_slot: u32,
+    /// The device ends before it, or in it.
+    pub(crate) is_missing: bool,
     /// The sector, or what is wrong with it.
     pub(crate) sector: Result<&'a Sector, SectorError>,
 }
@@ -117,12 +119,24 @@ impl<'a> Store<'a> {
         u64::from(self.layout.block_sectors()).saturating_mul(512)
     }
 
+    /// Says so if the device is too short for what the store uses of it.
+    pub(crate) fn cut_short(&self) -> Option<String> {
+        let used = self.header.value.used_sectors;
+        (used > self.device.sectors()).then(|| {
+            format!(
+                "the device ends at {}, but the store uses {} bytes: what was behind its end is missing",
+                self.device.bytes(),
+                used.saturating_mul(512)
+            )
+        })
+    }
+
     /// The number of steps of [`Self::for_each_sector`].
     pub(crate) fn segments(&self) -> u64 {
         u64::from(self.header.value.segments)
     }
 
-    /// Goes through all sectors of entries.
+    /// Goes through all sectors of entries, also those that the device has not.
     pub(crate) fn for_each_sector(
         &self,
         bar: &ProgressBar,
@@ -132,24 +146,27 @@ impl<'a> Store<'a> {
         let mut buffer = vec![0; SEGMENT_ENTRY_BYTES];
         for segment in 0..self.header.value.segments {
             let offset = self.layout.segment_offset(segment);
-            if offset >= self.device.bytes() {
-                // A device that is too short is a finding of its own.
-                break;
-            }
-            let bad = self.device.read_sectors(offset, &mut buffer);
+            let is_behind = offset >= self.device.bytes();
+            let bad = if is_behind {
+                Vec::new()
+            } else {
+                self.device.read_sectors(offset, &mut buffer)
+            };
             let first = segment.saturating_mul(SEGMENT_ENTRY_SECTORS);
             for (number, (index, bytes)) in
                 (first..).zip(buffer.chunks_exact(SECTOR_BYTES).enumerate())
             {
+                let offset = self.layout.entry_offset(number);
                 let sector = match bytes.first_chunk() {
-                    Some(sector) if !bad.contains(&index) => {
+                    Some(sector) if !is_behind && !bad.contains(&index) => {
                         entries::check(sector, self.header.value.tag, number, mask).map(|()| sector)
                     }
                     _ => Err(SectorError::Unreadable),
                 };
                 visit(&EntrySector {
-                    offset: self.layout.entry_offset(number),
+                    offset,
                     first_slot: slot_of_entry(number, 0),
+                    is_missing: offset.saturating_add(512) > self.device.bytes(),
                     sector,
                 })?;
             }
@@ -187,20 +204,6 @@ impl<'a> Store<'a> {
             sectors.push((intent_offset(number, index), regions, sector));
         }
         sectors
-    }
-
-    /// The number of regions of an owner where disk and store may differ.
-    pub(crate) fn marked_regions(&self, number: u16, owner: &Owner) -> u32 {
-        self.intent(number, owner)
-            .into_iter()
-            .map(|(_, regions, sector)| match sector {
-                Ok(sector) => (0..regions)
-                    .map(|mark| u32::from(intent::is_marked(&sector, mark)))
-                    .sum(),
-                // A damaged sector stands for marks on all its regions.
-                Err(_) => regions,
-            })
-            .sum()
     }
 }
 

@@ -111,6 +111,10 @@ fn device_too_short() {
     let len = image.bytes.len();
     image.bytes.truncate(len - 512);
     finds(&image, AT_RISK, (len - 512) as u64, "the device ends here");
+    // That is said once, not for each sector of entries.
+    let end = layout().segment_offset(1) + 1024;
+    image.bytes.truncate(usize::try_from(end).unwrap());
+    finds(&image, AT_RISK, end, "the device ends here");
 }
 
 #[test]
@@ -141,6 +145,7 @@ fn owners() {
     leaving.removing = true;
     put_owner(&mut image, 9, Some(leaving));
     finds(&image, CLEAN, owner_offset(0, 9), "being removed");
+    finds(&image, CLEAN, owner_offset(0, 9), "or takes it back");
 
     let mut image = store();
     let first = OwnerRecord {
@@ -249,6 +254,14 @@ fn metadata_slots() {
     claim.volumes = Default::default();
     put_metadata(&mut image, &claim);
     finds(&image, CLEAN, 0, "never finished");
+    // The first commit was cut off in its body.
+    image.bytes[(1 << 20) + 4096..][..4096].fill(0xa5);
+    finds(&image, CLEAN, 0, "never finished");
+
+    // What a store has left in the unused part of it does not count.
+    let mut image = metadata_device();
+    entries::format(image.sector(layout().entry_offset(0)), TAG, 0);
+    is_clean(&image);
 }
 
 #[test]

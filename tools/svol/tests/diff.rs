@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `svol diff` and `svol dump` show what is there.
+//! `svol diff` shows what is there, and says what may not be.
 
 mod common;
 
 use common::*;
 use serde_json::json;
-use std::{fs, os::unix::fs::MetadataExt};
-use svol_core::svol_core::store::{
-    intent,
-    layout::{intent_offset, owner_offset},
-};
+use svol_core::svol_core::store::{intent, layout::intent_offset};
 
 #[test]
 fn ranges_are_merged() {
@@ -29,36 +25,14 @@ fn ranges_are_merged() {
             "lid": "LV3",
             "bytes": 8_388_608,
             "base_generation": 1,
+            "in_place": false,
+            "removing": false,
+            "metadata": "not looked at",
             "changed_bytes": 4096,
             "ranges": [{ "start": 4096, "bytes": 4096, "zero": false }],
+            "may_differ": [],
         }])
     );
-}
-
-#[test]
-fn sparse_files_have_only_the_changes() {
-    let image = store();
-    let file = Image::new(0);
-    let path = file.path.to_str().unwrap();
-    let args = ["diff", "%", "--lid", "LV2", "--sparse", path];
-    let run = image.svol(&args);
-    assert_eq!(run.status(), 0, "{}", run.err());
-    let bytes = fs::read(path).unwrap();
-    let mut expected = vec![0; 8 << 20];
-    expected[..8192].fill(41);
-    expected[8192..16384].fill(3);
-    let block = &mut expected[5 * 8192..6 * 8192];
-    block[..4096].fill(u8::try_from(4096 % 251 + 1).unwrap());
-    assert!(bytes == expected);
-    // In units of 512: what was changed, and what the file system adds.
-    assert!(fs::metadata(path).unwrap().blocks() < 1024);
-
-    // It does not overwrite anything.
-    assert_eq!(image.svol(&args).status(), 4);
-    // And has room for one volume.
-    let run = image.svol(&["diff", "%", "--sparse", "/nonexistent/file"]);
-    assert_eq!(run.status(), 4);
-    assert!(run.err().contains("--lid"));
 }
 
 #[test]
@@ -71,19 +45,122 @@ fn damage_is_told() {
     assert!(run.out().contains("LV3: 4096"));
 
     let mut image = store();
-    let sector = image.sector(intent_offset(1, 0));
-    intent::set_mark(sector, 3, true);
-    intent::seal_sector(sector);
-    let run = image.svol(&["diff", "%"]);
-    assert_eq!(run.status(), 2);
-    assert!(run.err().contains("LV2: 1 regions"));
-
-    let mut image = store();
     put_entry(&mut image, 100, Some(record(1, 0, 1, 0)));
     let run = image.svol(&["diff", "%"]);
     assert_eq!(run.status(), 4);
     assert!(run.err().contains("in several slots"));
     assert_eq!(image.svol(&["diff", "--lid", "LV3", "%"]).status(), 0);
+}
+
+/// Marks regions of LV2.
+fn mark(image: &mut Image, regions: &[u32]) {
+    let sector = image.sector(intent_offset(1, 0));
+    for region in regions {
+        intent::set_mark(sector, *region, true);
+    }
+    intent::seal_sector(sector);
+}
+
+#[test]
+fn marked_regions_are_shown() {
+    const MIB: u64 = 1 << 20;
+
+    let mut image = store();
+    mark(&mut image, &[1, 3, 4]);
+    let run = image.svol(&["diff", "%"]);
+    assert_eq!(run.status(), 2);
+    assert!(run.err().contains("LV2: 3 regions"));
+    assert!(run.err().contains("in place, the disk may be newer"));
+    assert!(run.err().contains("rebuilding, the increments are"));
+    assert!(run
+        .out()
+        .contains("\n  1048576 1048576 marked\n  3145728 2097152 marked\nLV3"));
+    let json = image.svol(&["diff", "--json", "--lid", "LV2", "%"]).json();
+    assert_eq!(
+        json[0]["may_differ"],
+        json!([{ "start": MIB, "bytes": MIB }, { "start": 3 * MIB, "bytes": 2 * MIB }])
+    );
+
+    // A damaged sector stands for all its regions.
+    image.damage(intent_offset(1, 0));
+    let run = image.svol(&["diff", "%"]);
+    assert_eq!(run.status(), 2);
+    assert!(run.out().contains("  0 8388608 marked"));
+
+    // A volume may end within a region.
+    let mut image = store();
+    let mut short = owner("LV2", true);
+    short.sectors = 2048 * 6 + 8;
+    put_owner(&mut image, 1, Some(short));
+    mark(&mut image, &[6, 7]);
+    let run = image.svol(&["diff", "%"]);
+    assert!(run.err().contains("LV2: 1 regions"));
+    assert!(run.out().contains("  6291456 4096 marked"));
+}
+
+#[test]
+fn truncated_devices() {
+    let mut image = store();
+    let end = layout().segment_offset(1);
+    image.bytes.truncate(usize::try_from(end).unwrap());
+    let words = format!("the device ends at {end}, but the store uses");
+    let run = image.svol(&["diff", "%"]);
+    assert_eq!(run.status(), 2);
+    assert_eq!(run.err().matches(&words).count(), 1);
+    assert!(!run.err().contains("something may be missing"));
+    assert!(run.out().contains("LV2: 16384 of"));
+    let run = image.svol(&["dump", "%"]);
+    assert_eq!(run.status(), 0);
+    assert!(run.out().contains(&words));
+    let json = image.svol(&["dump", "--json", "%"]).json();
+    assert_eq!(json["device_bytes"], end);
+    assert_eq!(json["damaged_entry_sectors"], 128);
+
+    let mut image = store();
+    image.bytes.pop();
+    let run = image.svol(&["diff", "%"]);
+    assert_eq!(run.status(), 2);
+    assert!(run.err().contains("the device ends at"));
+}
+
+#[test]
+fn stray_entries() {
+    for (slot, entry, words) in [
+        (100, record(9, 0, 1, 0), "owner 9 (unknown) which nobody"),
+        (100, record(3, 0, 1, 0), "owner 3 (unknown) which nobody"),
+        (
+            100,
+            record(1, GROUP_SECTORS / 16, 1, 0),
+            "owner 1 (LV2) for blocks behind",
+        ),
+        (8191, record(1, 99, 1, 0), "owner 1 (LV2) of slots"),
+    ] {
+        let mut image = store();
+        put_entry(&mut image, slot, Some(entry));
+        let run = image.svol(&["diff", "%"]);
+        assert_eq!(run.status(), 2, "{words}");
+        assert!(run.err().contains(words), "{}", run.err());
+        assert!(run.out().contains("LV2: 24576 of"));
+        // What is nobody's may be anybody's; what is LV2's is not LV3's.
+        let run = image.svol(&["diff", "%", "--lid", "LV3"]);
+        assert_eq!(run.status(), if entry.owner == 1 { 0 } else { 2 });
+    }
+}
+
+#[test]
+fn volumes_that_are_being_removed() {
+    let mut image = store();
+    let mut leaving = owner("LV3", false);
+    leaving.removing = true;
+    put_owner(&mut image, 2, Some(leaving));
+    for args in [&["diff", "%"][..], &["diff", "%", "--lid", "LV3"]] {
+        let run = image.svol(args);
+        assert_eq!(run.status(), 2);
+        assert!(run.err().contains("LV3 is being removed"));
+        assert!(run.out().contains("LV3: 4096 of"));
+    }
+    let run = image.svol(&["diff", "--json", "%", "--lid", "LV3"]);
+    assert_eq!(run.json()[0]["removing"], true);
 }
 
 #[test]
@@ -93,46 +170,6 @@ fn what_has_no_changes() {
     assert!(run.err().contains("LV7 has nothing"));
     let run = metadata_device().svol(&["diff", "%"]);
     assert_eq!(run.status(), 4);
-}
-
-#[test]
-fn dump_of_a_store() {
-    let mut image = store();
-    image.damage(owner_offset(0, 77));
-    let run = image.svol(&["dump", "--json", "--entries", "%"]);
-    assert_eq!(run.status(), 0, "{}", run.err());
-    let json = run.json();
-    assert_eq!(json["kind"], "increments");
-    assert_eq!(json["lid"], "DLV2");
-    assert_eq!(json["slots"], layout().slots());
-    assert_eq!(json["slots_used"], 4);
-    assert_eq!(json["owners"][0]["volume"]["lid"], "LV2");
-    assert_eq!(json["owners"][0]["data_bytes"], 5 * 4096);
-    assert_eq!(json["owners"][0]["zero_bytes"], 4096);
-    assert_eq!(json["owners"][0]["volume"]["regions"], 8);
-    assert_eq!(json["owners"][1]["volume"]["in_place"], false);
-    assert_eq!(json["owners"][2]["number"], 77);
-    assert_eq!(json["entries"][1]["slot"], 7);
-    assert_eq!(json["entries"][1]["owner"], 2);
-    let run = image.svol(&["dump", "--entries", "%"]);
-    assert!(run.out().contains("slot 7 at "));
-}
-
-#[test]
-fn dump_of_metadata() {
-    let mut image = metadata_device();
-    let json = image.svol(&["dump", "--json", "%"]).json();
-    assert_eq!(json["kind"], "metadata");
-    assert_eq!(json["slots"][1]["generation"]["sequence"], 7);
-    assert_eq!(
-        json["slots"][1]["generation"]["volumes"][0]["attribute"],
-        "ro"
-    );
-    image.damage(0);
-    let run = image.svol(&["dump", "%"]);
-    assert_eq!(run.status(), 0);
-    assert!(run.out().contains("metadata at 0: damaged header"));
-    assert!(run.out().contains("entry LV0 ro in-sync"));
 }
 
 /// Nothing that is on a device makes svol panic, hang, or give a status of its own.

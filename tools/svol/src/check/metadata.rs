@@ -42,7 +42,8 @@ pub(crate) fn check(device: &Device, findings: &mut Findings) -> Result<()> {
         };
         match (own, newest) {
             (SlotState::Valid { .. }, _) => {}
-            (SlotState::Blank, Some(0)) => findings.add(
+            // The first commit may have been cut off in its body, which has no header yet.
+            (SlotState::Blank | SlotState::Foreign, Some(0)) => findings.add(
                 Note,
                 (slot_offset(1_usize.saturating_sub(slot)), 512),
                 "claim of a group that was never finished",

@@ -10,6 +10,7 @@ use crate::{
     },
     output::progress,
     store::{probe, slots_text, Store},
+    stray::Stray,
 };
 use anyhow::{anyhow, Result};
 use std::collections::{btree_map::Entry, BTreeMap, BTreeSet};
@@ -140,7 +141,7 @@ fn owners(store: &Store<'_>, findings: &mut Findings) {
                 Note,
                 (offset(0), 512),
                 format!("owner {number} ({}) is being removed", owner.lid),
-                "a start finishes that",
+                "a start finishes that, or takes it back if the group still has it",
             );
         }
     }
@@ -165,13 +166,17 @@ fn intents(store: &Store<'_>, findings: &mut Findings) {
 }
 
 /// What is reported once for many entries: where the first one is, and how many there are.
-type Counts = BTreeMap<(u16, &'static str), (u64, u64)>;
+type Counts = BTreeMap<(u16, Stray), (u64, u64)>;
 
 fn entries(store: &Store<'_>, findings: &mut Findings) -> Result<()> {
     let mut keys = Vec::new();
     let mut counts = Counts::new();
     let slots = store.layout.slots();
     store.for_each_sector(&progress("entries", store.segments()), |sector| {
+        if sector.is_missing {
+            // That the device is too short is a finding of its own.
+            return Ok(());
+        }
         if let Err(error) = sector.sector {
             // Behind the last slot there is nothing to lose.
             let severity = if sector.first_slot < slots {
@@ -196,15 +201,10 @@ fn entries(store: &Store<'_>, findings: &mut Findings) -> Result<()> {
             );
         }
         for (slot, record) in sector.records() {
-            let wrong = if slot >= slots {
-                Some("of slots that the device has not")
-            } else {
-                problem(store, &record)
-            };
-            match wrong {
-                Some(wrong) => {
+            match Stray::of(store, slot, &record) {
+                Some(stray) => {
                     let (_, count) = counts
-                        .entry((record.owner, wrong))
+                        .entry((record.owner, stray))
                         .or_insert((sector.offset, 0));
                     *count = count.saturating_add(1);
                 }
@@ -216,30 +216,18 @@ fn entries(store: &Store<'_>, findings: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    for ((number, wrong), (offset, count)) in counts {
+    for ((number, stray), (offset, count)) in counts {
         let name = store
             .owner(number)
             .map_or_else(|| "unknown".to_owned(), |owner| owner.lid.to_string());
         findings.add(
             Risk,
             (offset, 512),
-            format!("{count} entries of owner {number} ({name}) {wrong}; the first one is here"),
+            format!("{count} entries of owner {number} ({name}) {stray}; the first one is here"),
             "what they say is not used",
         );
     }
     duplicates(store, findings, keys)
-}
-
-/// What is wrong with an entry that makes sense by itself.
-fn problem(store: &Store<'_>, record: &Record) -> Option<&'static str> {
-    match store.owner(record.owner) {
-        None if store.is_lost(record.owner) => Some("whose owner is lost"),
-        None => Some("which nobody has"),
-        Some(owner) if record.bid >= owner.blocks(store.layout.block_sectors()) => {
-            Some("for blocks behind its end")
-        }
-        Some(_) => None,
-    }
 }
 
 /// Owner and BID in one number.
@@ -263,7 +251,7 @@ fn duplicates(store: &Store<'_>, findings: &mut Findings, mut keys: Vec<u64>) ->
     let mut first = BTreeMap::new();
     store.for_each_sector(&progress("duplicates", store.segments()), |sector| {
         for (slot, record) in sector.records() {
-            if !twice.contains(&key(&record)) || problem(store, &record).is_some() {
+            if !twice.contains(&key(&record)) || Stray::of(store, slot, &record).is_some() {
                 continue;
             }
             match first.entry(key(&record)) {

@@ -43,6 +43,7 @@ struct Generation {
     logical_block_bytes: u32,
     volumes: Vec<Volume>,
     regions: Vec<Region>,
+    rebuilds: Vec<Rebuild>,
     samples: Vec<Sample>,
 }
 
@@ -55,6 +56,8 @@ struct Volume {
     health: &'static str,
     disk_state: Vec<&'static str>,
     disk_bytes: u64,
+    /// The event count when it was recorded that the disk failed; 0 if it never did.
+    failed_at: u64,
 }
 
 #[derive(Serialize)]
@@ -63,6 +66,15 @@ struct Region {
     start: u64,
     bytes: u64,
     attribute: &'static str,
+}
+
+#[derive(Serialize)]
+struct Rebuild {
+    lid: String,
+    /// The entry whose disk is being filled.
+    target: String,
+    /// So much of that disk is done, from its beginning.
+    cursor_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -130,6 +142,7 @@ fn generation(copy: usize, metadata: &Metadata) -> Generation {
                 health: volume.health.word(),
                 disk_state: words(&volume.state),
                 disk_bytes: bytes(volume.disk_sectors),
+                failed_at: volume.failed_at,
             })
             .collect(),
         regions: metadata
@@ -140,6 +153,15 @@ fn generation(copy: usize, metadata: &Metadata) -> Generation {
                 start: bytes(region.start),
                 bytes: bytes(region.len),
                 attribute: region.attr.word(),
+            })
+            .collect(),
+        rebuilds: metadata
+            .rebuilds
+            .iter()
+            .map(|rebuild| Rebuild {
+                lid: rebuild.lid.to_string(),
+                target: rebuild.target.to_string(),
+                cursor_bytes: bytes(rebuild.cursor),
             })
             .collect(),
         samples: metadata
@@ -212,6 +234,12 @@ fn print_generation(generation: &Generation) -> Result<()> {
         line(format_args!(
             "  region of {}: {} {} {}",
             region.lid, region.start, region.bytes, region.attribute
+        ))?;
+    }
+    for rebuild in &generation.rebuilds {
+        line(format_args!(
+            "  rebuild of {} onto {}: {} bytes done",
+            rebuild.lid, rebuild.target, rebuild.cursor_bytes
         ))?;
     }
     for sample in &generation.samples {

@@ -5,6 +5,7 @@
 use crate::{
     cli::Dump,
     device::Device,
+    marks::{region_bytes, Marks},
     output::{hex, json, line, progress},
     store::Store,
 };
@@ -28,6 +29,10 @@ struct Contents {
     group_bytes: u64,
     block_bytes: u64,
     used_bytes: u64,
+    device_bytes: u64,
+    /// What is wrong with that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut_short: Option<String>,
     segments: u32,
     segments_formatted: u32,
     slots: u32,
@@ -63,7 +68,7 @@ struct Volume {
     in_place: bool,
     region_bytes: u64,
     regions: u32,
-    regions_marked: u32,
+    regions_marked: u64,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -132,6 +137,8 @@ pub(super) fn dump(device: &Device, args: &Dump) -> Result<()> {
         group_bytes: header.sectors.saturating_mul(512),
         block_bytes: store.block_bytes(),
         used_bytes: header.used_sectors.saturating_mul(512),
+        device_bytes: device.bytes(),
+        cut_short: store.cut_short(),
         segments: store.layout.segments(),
         segments_formatted: header.segments,
         slots: store.layout.slots(),
@@ -180,12 +187,9 @@ fn owners(store: &Store<'_>, sums: &BTreeMap<u16, Sum>) -> Vec<OwnerOf> {
                     bytes: owner.sectors.saturating_mul(512),
                     base_generation: owner.base_generation,
                     in_place: owner.region_shift.is_some(),
-                    region_bytes: owner
-                        .region_shift
-                        .and_then(|shift| 512u64.checked_mul(1u64.checked_shl(shift)?))
-                        .unwrap_or(0),
+                    region_bytes: region_bytes(owner),
                     regions: owner.regions(),
-                    regions_marked: store.marked_regions(number, owner),
+                    regions_marked: Marks::of(store, number, owner).regions,
                 }),
                 slots_used: sum.slots,
                 data_bytes: bytes(sum.data),
@@ -215,6 +219,9 @@ fn print(all: &Contents) -> Result<()> {
         "{} of {} slots used, {} of {} segments formatted, {} damaged sectors of entries",
         all.slots_used, all.slots, all.segments_formatted, all.segments, all.damaged_entry_sectors
     ))?;
+    if let Some(text) = &all.cut_short {
+        line(text)?;
+    }
     for owner in &all.owners {
         line(format_args!(
             "owner {}: {}, {} slots, {} bytes of data, {} of zeroes",

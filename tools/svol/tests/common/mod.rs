@@ -8,7 +8,7 @@
 use std::{
     fs,
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 use svol_core::svol_core::{
@@ -16,8 +16,8 @@ use svol_core::svol_core::{
     health::Health,
     id::Id,
     meta::{
-        slot_of, slot_offset, DiskState, Identity, Metadata, Phase as GroupPhase, VolumeRecord,
-        BODY_OFFSET,
+        slot_of, slot_offset, DiskState, Identity, Metadata, Phase as GroupPhase, RebuildRecord,
+        VolumeRecord, BODY_OFFSET,
     },
     store::{
         entries::{self, Record},
@@ -68,18 +68,27 @@ impl Image {
         self.sector(offset)[100] ^= 1;
     }
 
+    /// Writes the image; gives its path.
+    pub(crate) fn write(&self) -> &str {
+        fs::write(&self.path, &self.bytes).unwrap();
+        self.path.to_str().unwrap()
+    }
+
     /// Runs svol with `%` standing for the image.
     pub(crate) fn svol(&self, args: &[&str]) -> Run {
-        fs::write(&self.path, &self.bytes).unwrap();
+        self.svol_to(args, Stdio::piped(), Stdio::piped())
+    }
+
+    /// The same, with somebody else's output and error.
+    pub(crate) fn svol_to(&self, args: &[&str], out: Stdio, err: Stdio) -> Run {
+        let path = self.write();
         let args = args.iter().map(|arg| match *arg {
-            "%" => self.path.clone().into_os_string(),
-            other => other.into(),
+            "%" => path,
+            other => other,
         });
-        let output = Command::new(env!("CARGO_BIN_EXE_svol"))
-            .args(args)
-            .output()
-            .unwrap();
-        Run(output)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_svol"));
+        let output = command.args(args).stdout(out).stderr(err).output();
+        Run(output.unwrap())
     }
 }
 
@@ -230,10 +239,81 @@ pub(crate) fn metadata(sequence: u64) -> Metadata {
     metadata
 }
 
+/// The metadata of the group of [`store`]: LV2 is in place, LV3 diverted; S0 is a spare.
+pub(crate) fn group(sequence: u64) -> Metadata {
+    let mut metadata = metadata(sequence);
+    for (lid, attr, health, rlid) in [
+        ("LV2", Attr::Rw, Health::InSync, Some(id("DLV2"))),
+        ("LV3", Attr::Ro, Health::InSync, Some(id("DLV2"))),
+        ("S0", Attr::Spare, Health::Spare, None),
+        ("DLV2", Attr::Increments, Health::InSync, None),
+    ] {
+        metadata
+            .volumes
+            .try_push(VolumeRecord {
+                lid: id(lid),
+                attr,
+                rlid,
+                disk: Some(id(lid)),
+                health,
+                state: DiskState {
+                    formatted: attr == Attr::Increments,
+                    ..DiskState::default()
+                },
+                disk_sectors: GROUP_SECTORS,
+                failed_at: 0,
+            })
+            .unwrap();
+    }
+    metadata
+}
+
+/// The entry of a LID.
+pub(crate) fn entry<'a>(metadata: &'a mut Metadata, lid: &str) -> &'a mut VolumeRecord {
+    let at = metadata.position(&id(lid)).unwrap();
+    &mut metadata.volumes[at]
+}
+
+/// LV2 has lost its disk, and that of S0 is filled for it.
+pub(crate) fn rebuild(metadata: &mut Metadata) {
+    let volume = entry(metadata, "LV2");
+    volume.health = Health::Rebuilding;
+    volume.disk = None;
+    volume.state.failed = true;
+    volume.failed_at = 3;
+    entry(metadata, "S0").health = Health::Rebuilding;
+    let record = RebuildRecord {
+        lid: id("LV2"),
+        target: id("S0"),
+        cursor: 4096,
+    };
+    metadata.rebuilds.try_push(record).unwrap();
+}
+
+/// A metadata device of [`group`], after a change, in both of its generations.
+pub(crate) fn group_device(change: impl Fn(&mut Metadata)) -> Image {
+    group_copy(0, change)
+}
+
+/// The same, as one of two copies.
+pub(crate) fn group_copy(copy: usize, change: impl Fn(&mut Metadata)) -> Image {
+    let mut image = Image::new(4 << 20);
+    for sequence in [6, 7] {
+        let mut metadata = group(sequence);
+        change(&mut metadata);
+        put_metadata_copy(&mut image, &metadata, copy);
+    }
+    image
+}
+
 pub(crate) fn put_metadata(image: &mut Image, metadata: &Metadata) {
+    put_metadata_copy(image, metadata, 0);
+}
+
+pub(crate) fn put_metadata_copy(image: &mut Image, metadata: &Metadata, copy: usize) {
     let offset = slot_offset(slot_of(metadata.head.sequence));
     let body = metadata.encode_body().unwrap();
-    assert!(metadata.encode_header(0, &body, image.sector(offset)));
+    assert!(metadata.encode_header(copy, &body, image.sector(offset)));
     let at = usize::try_from(offset).unwrap() + BODY_OFFSET;
     image.bytes[at..at + body.len()].copy_from_slice(&body);
 }

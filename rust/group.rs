@@ -747,10 +747,12 @@ impl Group {
             // Nothing but the store will be written.
             return Ok(None);
         }
-        // It may get a disk while it is in use, and would write there although nobody knows. What is not served
-        // fails anyway, and is not stopped.
-        let can_write = table.view(entry).is_some_and(|view| may_write(&view));
-        if !can_write && table.is_served(entry) {
+        if !table.view(entry).is_some_and(|view| may_write(&view)) {
+            if !table.is_served(entry) {
+                // It writes nowhere, and its users are to see that.
+                return Ok(None);
+            }
+            // It may get a disk while it is in use, and would write there although nobody knows.
             drop(state);
             log::notice!(
                 self.name(),

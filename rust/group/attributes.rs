@@ -347,9 +347,8 @@ impl Group {
         if change.bound.has_io([change.disk]) {
             return Ok(false);
         }
-        match next {
-            Some(next) => self.commit(&change.bound, &homes, next)?,
-            None => (),
+        if let Some(next) = next {
+            self.commit(&change.bound, &homes, next)?;
         }
         Ok(true)
     }

@@ -233,7 +233,7 @@ impl Store {
         let mut next = *header;
         change(&mut next);
         let device = self.device()?;
-        let result = self.or_lose(write_header(&self.members, device, &mut next));
+        let result = write_header(&self.members, device, &mut next);
         match result {
             Ok(()) => *header = next,
             Err(_) => header.sequence = next.sequence,

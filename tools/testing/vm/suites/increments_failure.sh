@@ -87,6 +87,26 @@ test_entries_fail() {
 	goes_on_unprotected
 }
 
+# Some entries can't be read when a commit changes them: what it had changed before is not written to the
+# device later, by when that may have another use.
+test_entries_cannot_be_read() {
+	local size before
+	covered9 40
+	size=$(blockdev --getsz "$DI")
+	dm_change store "0 4104 linear $DI 0
+		4104 8 error
+		4112 $((size - 4112)) linear $DI 4112" --noflush
+	# Slots of several units of entries.
+	dd if=/dev/zero of=/dev/mapper/LV2 bs=1M count=32 oflag=direct conv=fsync status=none
+	store_has_failed
+	before=$(digest "$DI")
+	cover_is store linear
+	dmsetup remove LV0 LV1 LV2 G0
+	assert_eq 'the device' "$(digest "$DI")" "$before"
+	up9
+	store_has_failed
+}
+
 # A user says so; by then nothing is wrong with it.
 test_fail_by_command() {
 	covered9 8

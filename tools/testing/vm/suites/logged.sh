@@ -303,6 +303,90 @@ test_discard_and_write_zeroes() {
 	assert_disk_is_l5
 }
 
+# Figure 9, but LV1 is written in place, too.
+two_in_place9() { # MiB
+	covered9 "$1"
+	down9
+	blank_disk "$META" "$META2" "$DI"
+	G_VOLUMES[1]='LV1 rw /dev/mapper/disk1 DLV2'
+	group_create
+	svols_create LV1 LV2
+}
+
+# The group goes, with volumes, and all its marks stay, as after a crash.
+down_with_marks() { # LID...
+	cover_is store writes
+	dmsetup remove "$@" G0
+	cover_is store linear
+}
+
+write_at() { # disk block [file]
+	[ $# -gt 2 ] || dd if=/dev/urandom of="at.$2" bs=4096 count=1 status=none
+	dd if="${3:-at.$2}" of="$1" bs=4096 seek="$2" oflag=direct conv=notrunc status=none
+}
+
+assert_at() { # volume block [file]
+	dd if="/dev/mapper/$1" of=there bs=4096 skip="$2" count=1 iflag=direct status=none
+	cmp there "${3:-at.$2}" || fail "$1 does not have what its disk had in block $2"
+}
+
+# Two volumes wrote the same at one place, just before a crash: neither of their disks has the base image there.
+test_two_that_wrote_the_same() {
+	local lid
+	need_target dust
+	two_in_place9 8
+	steps LV1 write:0+8 flush
+	steps LV2 write:0+8 flush
+	down_with_marks LV1 LV2
+	write_at "$D1" 200
+	write_at "$D2" 200 at.200
+	cover_has_bad_sectors disk0 1600
+	group_create
+	svol_create LV0 --readonly
+	svols_create LV1 LV2
+	assert_at LV1 200
+	assert_at LV2 200
+	must_fail dd if=/dev/mapper/LV0 of=/dev/null bs=4096 skip=200 count=1 iflag=direct
+	for lid in LV1 LV2; do
+		steps "$lid" check:0+1600 check:1608+1000
+	done
+	dmsetup message G0 0 fail LV1
+	wait_health LV1 degraded
+	assert_at LV1 200
+	down9
+}
+
+# To compare after a crash takes longer than marks stay of regions that nobody writes.
+test_slow_comparison() {
+	local region
+	need_target delay
+	two_in_place9 8
+	for region in 0 1 2 3; do
+		steps LV2 write:$((region * 2048))+8 flush
+	done
+	steps LV1 write:0+8 flush
+	down_with_marks LV1 LV2
+	for region in 0 1 2 3; do
+		write_at "$D2" $((region * 256 + 1))
+	done
+	write_at "$D1" 2
+	# 32 reads a region.
+	dm_change disk2 "0 $(blockdev --getsz "$D2") delay $D2 0 170 $D2 0 0" --noflush
+	group_create
+	cover_is disk2 linear
+	svols_create LV1 LV2
+	for region in 0 1 2 3; do
+		assert_at LV2 $((region * 256 + 1))
+	done
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	for region in 0 1 2 3; do
+		assert_at LV2 $((region * 256 + 1))
+	done
+	assert_at LV1 2
+	dmsetup remove LV1 LV2 G0
+}
+
 # Zeroes that are no data anywhere.
 test_write_zeroes() {
 	disks_are_loops

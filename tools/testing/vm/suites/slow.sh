@@ -239,3 +239,41 @@ test_disk_that_is_filled() {
 	down9
 	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check:16+1000 check:9000+22000
 }
+
+# All that a disk can be filled from hangs. Others in the store go on, also when it is time to take marks back.
+test_sources_of_a_rebuild() {
+	local i scattered=()
+	covered9 16
+	dmsetup message G0 0 add C1 ro - DLV2
+	G_VOLUMES+=('C1 ro - DLV2')
+	G_FEATURES+=(slow_after 400 rebuild_rate 1024)
+	dm_change G0 "$(group_table)"
+	svol_create C1
+	# So that nothing is read ahead.
+	for ((i = 0; i < 64; i++)); do
+		scattered+=("write:$((i * 512 + 8))+8")
+	done
+	steps LV2 "${scattered[@]}" flush
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_until 30 progress_is LV2 8 || fail "it does not begin: ${ST[line]}"
+	cover_hangs disk0
+	cover_hangs disk1
+	for ((i = 0; i < 8; i++)); do
+		timeout 20 "$SVOL_TEST" steps /dev/mapper/C1 --seed "$SEED" --own 1001 --state s.C1 \
+			write:$((i * 1000 + 8))+72 flush || fail 'C1 can not be written'
+		timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
+			write:$((i * 2048 + 32))+8 flush || fail 'LV2 can not be written'
+		nap 2
+	done
+	cover_goes_on disk0
+	cover_goes_on disk1
+	dmsetup message G0 0 rebuild_rate 0
+	wait_lives_on LV2 S0
+	steps LV2 check
+	steps C1 check
+	dmsetup remove C1
+	down9
+	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check
+}

@@ -16,7 +16,7 @@
 mod filling;
 
 use super::{
-    commit_and_tell,
+    commit::commit_and_tell,
     protect,
     Group, //
 };

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A table of a group becomes live.
+
+use super::{
+    claim::may_write,
+    commit::commit_and_tell,
+    Comparison,
+    Group, //
+};
+use crate::{
+    bound::{
+        Bound,
+        Volume, //
+    },
+    dm::{
+        DeviceNumber,
+        Live,
+        Worker, //
+    },
+    env::Word,
+    log,
+    members::{
+        EntryCell,
+        Members,
+        Sources, //
+    },
+    metadata::Homes,
+    start::{
+        self,
+        Prepared,
+        Started, //
+    },
+    stats::VolumeStats,
+    store::{
+        Found,
+        Link,
+        Store, //
+    },
+    svol_core::{
+        attr::Attr,
+        group::GroupTable,
+        id::Id,
+        route::{
+            ViewCell,
+            VolumeView, //
+        },
+        select::Selector,
+        table_line::{
+            ReadPolicy,
+            TableLine, //
+        },
+        turns::Turn, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    time::Instant, //
+};
+
+impl Group {
+    /// Makes a table live, up to its bios. Called by its `preresume`; sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log what is wrong; the volumes stay suspended then.
+    pub(crate) fn bind(
+        self: &Arc<Self>,
+        live: &Live<'_>,
+        line: &TableLine<DeviceNumber>,
+        members: &Arc<Members>,
+    ) -> Result {
+        // Before the lock: it takes the volumes' suspend locks, under which they take this one.
+        self.provider.suspend_clients();
+        // Tables that go are dropped after the lock: the workers of their stores, which end then,
+        // may be about to take it.
+        let (_old, new);
+        let _commits = self.commits.lock();
+        let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
+        match &known {
+            // The same table again, after a suspend: its devices were held all the time.
+            Some(bound) if !self.begins_anew(bound) => {
+                return self.go_on_as_before(live, bound.clone());
+            }
+            Some(_) => (),
+            None => self.settle_old(),
+        }
+        let prepared = match self.prepare(line, members) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // Nothing was written. All volumes would wait for what some of them miss.
+                let Some(bound) = known.filter(|_| !self.state.lock().is_outdated) else {
+                    return Err(error);
+                };
+                self.say_as_before();
+                return self.go_on_as_before(live, bound);
+            }
+        };
+        let Started {
+            table,
+            homes,
+            stores,
+            openings,
+        } = start::start(line, members, prepared)?;
+        new = Arc::new(self.make_bound(&table, line, members, stores)?, GFP_KERNEL)?;
+        let bound = &new;
+        if let Some(old) = self.bound() {
+            bound.inherit_losses(&old);
+        }
+        let table = self.resolve(bound, &homes, table)?;
+        let table = self.resolve_rebuilds(bound, &homes, table)?;
+        self.provider.publish(live, bound.clone())?;
+
+        let mut state = self.state.lock();
+        let events = table.head().events;
+        state.identity = Some((table.head().group, table.head().uuid));
+        let news = state
+            .events
+            .replace(events)
+            .is_some_and(|before| before.saturating_add(openings) != events);
+        _old = state.bound.replace(bound.clone());
+        let old_table = state.table.replace(table);
+        let old_added = core::mem::take(&mut state.added);
+        state.homes = homes;
+        state.is_live = true;
+        state.is_outdated = false;
+        state.wants_anew = false;
+        drop(state);
+        drop((old_table, old_added));
+        bound.go_on();
+        self.start_rebuilds(bound.clone(), &line.features);
+        if news {
+            members.event.raise();
+        }
+        Ok(())
+    }
+
+    /// All that a start does before it writes. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log what is wrong; nothing has changed then.
+    #[inline(never)]
+    pub(super) fn prepare(
+        &self,
+        line: &TableLine<DeviceNumber>,
+        members: &Members,
+    ) -> Result<Prepared> {
+        let prepared = start::prepare(line, members)?;
+        self.check_writers(prepared.table())?;
+        self.begin_writing(prepared.table())?;
+        Ok(prepared)
+    }
+
+    /// A start is about to write. Volumes that are loaded must not find another group under them, although it
+    /// may have the same names.
+    pub(super) fn begin_writing(&self, table: &GroupTable) -> Result {
+        let head = table.head();
+        let identity = (head.group, head.uuid);
+        let mut state = self.state.lock();
+        let is_other = state.identity.is_some_and(|known| known != identity);
+        if is_other && !state.claims.is_empty() {
+            drop(state);
+            log::notice!(
+                table.id(),
+                "this is another group than the one whose volumes are loaded: remove them first"
+            );
+            return Err(EBUSY);
+        }
+        // Nor can any be loaded from here on.
+        let other = match is_other {
+            true => state.table.take(),
+            false => None,
+        };
+        state.is_outdated = true;
+        drop(state);
+        drop(other);
+        Ok(())
+    }
+
+    /// Makes a table live once more as it was. Sleeps while volumes' bios need.
+    pub(super) fn go_on_as_before(&self, live: &Live<'_>, bound: Arc<Bound>) -> Result {
+        self.provider.publish(live, bound.clone())?;
+        self.state.lock().is_live = true;
+        bound.go_on();
+        self.continue_rebuilds(bound);
+        Ok(())
+    }
+
+    /// Whether a table that was suspended, and is to be live again, is not to go on but to begin from what is
+    /// on disk. Makes all durable then that its suspend could not; sleeps for I/O.
+    pub(super) fn begins_anew(&self, bound: &Bound) -> bool {
+        if self.state.lock().is_outdated {
+            return true;
+        }
+        let mut is_settled = self.awaits_store(&bound.members);
+        if is_settled {
+            // What can't be written now is in memory still: to begin anew would lose it.
+            bound.settle_again(|_| is_settled = false);
+            if !is_settled {
+                self.say_as_before();
+            }
+        }
+        is_settled
+    }
+
+    pub(super) fn say_as_before(&self) {
+        log::warning!(
+            self.name(),
+            "goes on as before: what was taken back is in use after the next load of the group's table"
+        );
+    }
+
+    /// Whether an increments volume was taken back that is in use, or has what it lacks, only after all is begun
+    /// anew, and nothing is known that would keep the group from beginning.
+    pub(super) fn awaits_store(&self, members: &Members) -> bool {
+        let state = self.state.lock();
+        let table = state.table.as_ref();
+        table.is_some_and(|table| {
+            // Also one that failed before it ever held a store.
+            let mut awaited = Iterator::chain(table.awaited_stores(), table.new_stores());
+            let is_wanted = state.wants_anew || awaited.any(|entry| members.disk(entry).is_some());
+            is_wanted && table.may_begin_anew(members.disks.len())
+        })
+    }
+
+    /// Makes durable what the suspend of the old table could not. What can't be written is lost with
+    /// that table; its users must not see older data as if nothing had happened.
+    pub(super) fn settle_old(&self) {
+        let Some(old) = self.bound() else {
+            return;
+        };
+        old.settle_again(|lid| self.note_lost(lid));
+    }
+
+    /// Brings stores in step with disks after a crash, before the table is live.
+    #[inline(never)]
+    pub(super) fn resolve(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        mut table: KBox<GroupTable>,
+    ) -> Result<KBox<GroupTable>> {
+        bound.resolve(|entry| {
+            let Some(next) = table.with_unprotected(entry)? else {
+                return Ok(());
+            };
+            let mut next = KBox::new(next, GFP_KERNEL)?;
+            commit_and_tell(bound, homes, &mut next, table.head().events)?;
+            if let Some(volume) = bound.volumes.get(entry) {
+                log::warning!(
+                    next.id(),
+                    "{}: unprotected from now on, its increments volume is full",
+                    volume.lid
+                );
+            }
+            table = next;
+            Ok(())
+        })?;
+        Ok(table)
+    }
+
+    /// A table must not take the leave to write from volumes that are loaded for writing.
+    pub(super) fn check_writers(&self, table: &GroupTable) -> Result {
+        let state = self.state.lock();
+        for claim in state.claims.iter().filter(|claim| claim.writable) {
+            let view = table
+                .position(&claim.lid)
+                .and_then(|entry| table.view(entry));
+            // What has lost its data fails anyway, and is no reason to stop the others.
+            let is_lost = table
+                .position(&claim.lid)
+                .is_some_and(|entry| table.is_lost(entry));
+            if !is_lost && !view.is_some_and(|view| may_write(&view)) {
+                log::notice!(
+                    table.id(),
+                    "{}: loaded for writing by device {}, but this table does not let it write",
+                    claim.lid,
+                    claim.number
+                );
+                return Err(EBUSY);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    pub(super) fn make_bound(
+        self: &Arc<Self>,
+        table: &GroupTable,
+        line: &TableLine<DeviceNumber>,
+        members: &Arc<Members>,
+        found: KVec<Found>,
+    ) -> Result<Bound> {
+        let policy = line.features.read_policy;
+        let mut stores = KVec::with_capacity(found.len(), GFP_KERNEL)?;
+        for found in found {
+            let store = found.open(self, members, table, &line.features)?;
+            stores.push(store, GFP_KERNEL)?;
+        }
+        let mut volumes = KVec::with_capacity(table.volumes().len(), GFP_KERNEL)?;
+        for (entry, record) in table.volumes().iter().enumerate() {
+            let volume = Volume {
+                lid: record.lid,
+                view: ViewCell::new(match self.has_lost(&record.lid) {
+                    false => table.view(entry).ok_or(EINVAL)?,
+                    true => VolumeView::NOWHERE,
+                }),
+                regions: table.make_regions(entry)?.ok_or(EINVAL)?,
+                link: link(table, &stores, entry),
+                stats: self.stats(&record.lid)?,
+                selector: new_selector(policy)?,
+                apart: Word::new(0),
+                copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
+                turn: Turn::new(),
+                compared: Comparison::new(),
+                alone: EntryCell::new(table.reads_alone(entry)),
+                verified: Comparison::new(),
+            };
+            volumes.push(volume, GFP_KERNEL)?;
+        }
+
+        // Disks of in-place volumes serve others only if there is nothing else: their first write
+        // would have to wait for reads of others.
+        let is_ro = |disk: usize| {
+            let served = table.served_by(disk).and_then(|entry| table.volume(entry));
+            served.is_some_and(|volume| volume.attr == Attr::Ro)
+        };
+        let sources = Sources::new(table.volumes().len())?;
+        for disk in table.sources() {
+            sources.add(disk, is_ro(disk));
+        }
+        Ok(Bound {
+            group: self.clone(),
+            members: members.clone(),
+            volumes,
+            stores,
+            sources,
+            max_errors: line.features.max_errors,
+            made: Instant::now(),
+            slow_after: line.features.slow_after,
+            selector: new_selector(policy)?,
+        })
+    }
+
+    /// The counters of an entry; made if there are none yet.
+    #[inline(never)]
+    pub(super) fn stats(&self, lid: &Id) -> Result<Arc<VolumeStats>> {
+        let mut state = self.state.lock();
+        if let Some((_, stats)) = state.stats.iter().find(|(known, _)| known == lid) {
+            return Ok(stats.clone());
+        }
+        let stats = Arc::pin_init(VolumeStats::new(), GFP_KERNEL)?;
+        state.stats.push((*lid, stats.clone()), GFP_KERNEL)?;
+        Ok(stats)
+    }
+}
+
+/// A selector; apart, since it is large for a stack.
+#[inline(never)]
+pub(super) fn new_selector(policy: ReadPolicy) -> Result<KBox<Selector>> {
+    Ok(KBox::new(Selector::new(policy), GFP_KERNEL)?)
+}
+
+/// Where an entry keeps its changes.
+pub(super) fn link(
+    table: &GroupTable,
+    stores: &[Pin<KBox<Worker<Store>>>],
+    entry: usize,
+) -> Option<Link> {
+    let lid = &table.volume(entry)?.lid;
+    let disk = table.store_of(entry)?;
+    let store = stores.iter().position(|store| store.entry() == disk)?;
+    let owners = &stores.get(store)?.owners;
+    Some(Link {
+        store,
+        owner: owners.iter().position(|owner| owner.lid == *lid)?,
+    })
+}

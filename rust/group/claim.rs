@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes of a group are loaded by mapped devices, each by one at a time.
+
+use super::Group;
+use crate::{
+    dm::DeviceNumber,
+    log,
+    svol_core::{
+        attr::Attr,
+        health::Health,
+        id::Id,
+        route::{
+            Home,
+            VolumeView, //
+        }, //
+    }, //
+};
+use core::fmt;
+use kernel::prelude::*;
+
+/// A volume that is loaded by a mapped device.
+pub(super) struct LidClaim {
+    pub(super) lid: Id,
+    pub(super) number: DeviceNumber,
+    /// Tables, or lines of tables, of that device.
+    pub(super) targets: usize,
+    /// One of them was loaded for writing.
+    pub(super) writable: bool,
+    /// Changes were lost that its users do not know to be lost: its I/O fails until they are gone.
+    pub(super) lost: bool,
+}
+
+/// Why a volume can't be loaded.
+pub(crate) struct Refusal {
+    /// For the constructor's error.
+    pub(crate) reason: &'static CStr,
+    /// For the caller of the ioctl.
+    pub(crate) error: Error,
+    /// For the log.
+    pub(crate) detail: Detail,
+}
+
+/// The long form of a [`Refusal`].
+pub(crate) enum Detail {
+    /// The group is not live.
+    NotLive,
+    /// No such entry.
+    Unknown,
+    /// The entry is no volume.
+    NoVolume(Attr),
+    /// The target is longer than the group: target, group in sectors.
+    TooLong(u64, u64),
+    /// Loaded elsewhere.
+    Taken(DeviceNumber),
+    /// Not to be written, for this reason.
+    ReadOnly(&'static str),
+    /// It was added to the group, and its device is not here yet.
+    Added,
+    /// Its attribute is being changed.
+    Changing,
+    /// Its last changes could not be written.
+    Lost,
+    /// Out of memory.
+    Memory,
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Detail::NotLive => f.write_str("the group is suspended or not live"),
+            Detail::Unknown => f.write_str("the group has no such entry"),
+            Detail::NoVolume(attr) => write!(f, "the entry is no volume, its attribute is {attr}"),
+            Detail::TooLong(target, group) => {
+                write!(f, "{target} sectors, but the group has {group}")
+            }
+            Detail::Taken(number) => write!(f, "already loaded by device {number}"),
+            Detail::ReadOnly(why) => write!(f, "needs a read-only table: {why}"),
+            Detail::Added => {
+                f.write_str("it was added, load the group's table with it before its own")
+            }
+            Detail::Changing => f.write_str("its attribute is being changed"),
+            Detail::Lost => f.write_str(
+                "its last changes are lost; with the volume removed, load the group's table again",
+            ),
+            Detail::Memory => f.write_str("out of memory"),
+        }
+    }
+}
+
+impl From<kernel::alloc::AllocError> for Refusal {
+    fn from(_: kernel::alloc::AllocError) -> Self {
+        Self::new(c"Out of memory", ENOMEM, Detail::Memory)
+    }
+}
+
+impl Refusal {
+    pub(super) fn new(reason: &'static CStr, error: Error, detail: Detail) -> Self {
+        Self {
+            reason,
+            error,
+            detail,
+        }
+    }
+}
+
+/// A volume that was claimed.
+pub(crate) struct Claimed {
+    /// Where its writes go.
+    pub(crate) writes: Writes,
+    /// It is logged, or may become so while it is loaded.
+    pub(crate) may_be_logged: bool,
+}
+
+/// Where the writes of a volume go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// It is not written.
+    Nowhere,
+    /// To its disk.
+    InPlace,
+    /// To an increments volume.
+    Diverted,
+    /// To both.
+    Logged,
+}
+
+impl Writes {
+    pub(super) fn of(view: &VolumeView) -> Self {
+        match view.writes {
+            Home::Disk(_) => Self::InPlace,
+            Home::Overlay => Self::Diverted,
+            Home::Logged(_) | Home::Kept => Self::Logged,
+            Home::Base | Home::Nowhere => Self::Nowhere,
+        }
+    }
+}
+
+impl Group {
+    /// Loads a volume for a mapped device.
+    ///
+    /// # Errors
+    ///
+    /// Say why not.
+    pub(crate) fn claim(
+        &self,
+        lid: &Id,
+        number: DeviceNumber,
+        sectors: u64,
+        writable: bool,
+    ) -> Result<Claimed, Refusal> {
+        let mut state = self.state.lock();
+        let Some(table) = &state.table else {
+            return Err(Refusal::new(
+                c"group dev: the group is not live",
+                EAGAIN,
+                Detail::NotLive,
+            ));
+        };
+        let found = table
+            .position(lid)
+            .filter(|_| state.leaving != Some(*lid))
+            .and_then(|entry| Some((table.volume(entry)?, table.view(entry)?)));
+        let Some((volume, view)) = found else {
+            return Err(Refusal::new(c"LID: no such entry", ENODEV, Detail::Unknown));
+        };
+        if state.added.iter().any(|added| added.lid == *lid) {
+            return Err(Refusal::new(
+                c"LID: in use after the next load of the group's table",
+                EAGAIN,
+                Detail::Added,
+            ));
+        }
+        if !volume.attr.is_volume() {
+            let detail = Detail::NoVolume(volume.attr);
+            return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
+        }
+        let writes = Writes::of(&view);
+        // One whose disk or increments volume is gone may get another one.
+        let may_be_logged =
+            volume.rlid.is_some() && (volume.disk.is_some() || volume.health != Health::InSync);
+        let group_sectors = table.head().sectors;
+        if sectors > group_sectors {
+            let detail = Detail::TooLong(sectors, group_sectors);
+            return Err(Refusal::new(
+                c"length: longer than the group",
+                EINVAL,
+                detail,
+            ));
+        }
+        if writable && !may_write(&view) {
+            let why = match (volume.attr, volume.rlid) {
+                (Attr::Ro, None) => "it is a read-only volume",
+                (Attr::Ro, Some(_)) => "its increments volume is gone",
+                _ if volume.health == Health::Degraded => "its disk is gone",
+                (_, Some(_)) => "its increments volume is gone",
+                _ => "it has no increments volume, and allow_unprotected is not given",
+            };
+            let detail = Detail::ReadOnly(why);
+            return Err(Refusal::new(c"LID: needs a read-only table", EROFS, detail));
+        }
+
+        let is_cut_off = state.bound.as_ref().is_some_and(|bound| {
+            let served = bound.volumes.iter().find(|volume| volume.lid == *lid);
+            served.is_some_and(|served| {
+                served.view.get() == VolumeView::NOWHERE && view != VolumeView::NOWHERE
+            })
+        });
+        if state.changing == Some(*lid) {
+            return Err(Refusal::new(
+                c"LID: its attribute is being changed",
+                EAGAIN,
+                Detail::Changing,
+            ));
+        }
+        if is_cut_off {
+            return Err(Refusal::new(
+                c"LID: it has lost changes, load the group's table again",
+                EIO,
+                Detail::Lost,
+            ));
+        }
+        if let Some(other) = state
+            .claims
+            .iter()
+            .find(|claim| claim.lid == *lid && claim.number != number)
+        {
+            let detail = Detail::Taken(other.number);
+            return Err(Refusal::new(c"LID: already loaded", EBUSY, detail));
+        }
+        match state.claims.iter_mut().find(|claim| claim.lid == *lid) {
+            Some(claim) => {
+                claim.targets = claim.targets.saturating_add(1);
+                claim.writable |= writable;
+            }
+            None => state.claims.push(
+                LidClaim {
+                    lid: *lid,
+                    number,
+                    targets: 1,
+                    writable,
+                    lost: false,
+                },
+                GFP_KERNEL,
+            )?,
+        }
+        Ok(Claimed {
+            may_be_logged,
+            writes,
+        })
+    }
+
+    /// The mapped device that a volume is loaded by.
+    pub(super) fn loaded_by(&self, lid: &Id) -> Option<DeviceNumber> {
+        let state = self.state.lock();
+        let claim = state.claims.iter().find(|claim| claim.lid == *lid);
+        claim.map(|claim| claim.number)
+    }
+
+    /// Gives up a claim.
+    pub(crate) fn unclaim(&self, lid: &Id, number: DeviceNumber) {
+        let mut state = self.state.lock();
+        let claim = |claim: &&mut LidClaim| claim.lid == *lid && claim.number == number;
+        if let Some(claim) = state.claims.iter_mut().find(claim) {
+            claim.targets = claim.targets.saturating_sub(1);
+        }
+        state.claims.retain(|claim| claim.targets > 0);
+    }
+
+    /// A volume has lost changes that its user takes for written.
+    pub(super) fn note_lost(&self, lid: &Id) {
+        let mut state = self.state.lock();
+        if let Some(claim) = state.claims.iter_mut().find(|claim| claim.lid == *lid) {
+            claim.lost = true;
+        }
+        drop(state);
+        log::warning!(
+            self.name(),
+            "{lid}: its last changes are lost, they could not be written; its I/O fails until \
+             it is removed and the group's table is loaded again"
+        );
+    }
+
+    /// Whether a volume that is loaded has lost changes.
+    pub(super) fn has_lost(&self, lid: &Id) -> bool {
+        let state = self.state.lock();
+        state.claims.iter().any(|c| c.lost && c.lid == *lid)
+    }
+}
+
+/// Whether writes of such a volume go anywhere.
+pub(super) fn may_write(view: &VolumeView) -> bool {
+    view.writes != Home::Nowhere
+}

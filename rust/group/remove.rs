@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries leave a group that is in use.
+
+use super::{
+    Group,
+    OTHER_TABLE, //
+};
+use crate::{
+    bound::Bound,
+    log,
+    metadata::Homes,
+    svol_core::{
+        group::{
+            GroupTable,
+            RemoveError, //
+        },
+        id::Id, //
+    }, //
+};
+use core::fmt;
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+/// How often the disks of an entry that left are looked at until they have no I/O, a millisecond apart.
+pub(super) const REMOVE_LOOKS: usize = 100;
+
+impl Group {
+    /// Takes an entry out of the group. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Say in the log why not; nothing has changed then.
+    #[inline(never)]
+    pub(crate) fn remove(&self, lid: &Id) -> Result {
+        let commits = self.commits.lock();
+        let mut state = self.state.lock();
+        let (Some(table), Some(bound), true) = (&state.table, &state.bound, state.is_live) else {
+            let name = state.table.as_ref().map(|table| *table.id());
+            drop(state);
+            if let Some(name) = name {
+                log::notice!(name, "message \"remove\": the group is suspended");
+            }
+            return Err(EAGAIN);
+        };
+        let group = *table.id();
+        let refuse = |why: fmt::Arguments<'_>, error: Error| {
+            log::notice!(group, "message \"remove\": LID {lid}: {why}");
+            error
+        };
+        if state.changing.is_some() {
+            return Err(refuse(
+                format_args!("another change of the group is under way"),
+                EBUSY,
+            ));
+        }
+        if let Some(claim) = state.claims.iter().find(|claim| claim.lid == *lid) {
+            let number = claim.number;
+            return Err(refuse(format_args!("loaded by device {number}"), EBUSY));
+        }
+        if state.tables > 1 {
+            // The line of that has the entry, and fitted when it was loaded.
+            return Err(refuse(format_args!("{OTHER_TABLE}"), EBUSY));
+        }
+        let next = table.with_removed(lid).map_err(|error| match error {
+            RemoveError::NoMemory => ENOMEM,
+            RemoveError::Unknown => refuse(format_args!("{error}"), ENODEV),
+            _ => refuse(format_args!("{error}"), EBUSY),
+        })?;
+        let next = KBox::new(next, GFP_KERNEL)?;
+        let entry = table.position(lid).ok_or(ENODEV)?;
+        // After a failover it lives on that of another entry, which is free then.
+        let disk = table.disk_of(entry).unwrap_or(entry);
+        let bound = bound.clone();
+        if bound.is_last_source(disk, lid) {
+            let why = format_args!("its disk is the only one that serves reads of the base");
+            return Err(refuse(why, EBUSY));
+        }
+        let homes = state.homes;
+        state.leaving = Some(*lid);
+        drop(state);
+
+        // Before it is durable: nobody relies on a disk that serves nobody any more.
+        let was_read = [entry, disk].map(|disk| (disk, bound.keep_away(disk)));
+        let result = self.commit_removal(&bound, &homes, next, lid);
+        self.state.lock().leaving = None;
+        match result {
+            Ok(()) => {
+                bound.retire(entry);
+                drop(commits);
+                // As long as they have I/O the group does not use them, see `is_free`. Mostly that is only a moment,
+                // and whoever wants this may have another use for them next.
+                for _ in 0..REMOVE_LOOKS {
+                    if !bound.has_io([entry, disk]) {
+                        break;
+                    }
+                    fsleep(Delta::from_millis(1));
+                }
+                // Its worker may be about to take the lock.
+                bound.wait_for_store(entry);
+                log::info!(group, "{lid}: removed from the group");
+                Ok(())
+            }
+            Err(error) => {
+                for (disk, _) in was_read.iter().filter(|(_, was_read)| *was_read) {
+                    bound.let_serve(*disk);
+                }
+                let errno = error.to_errno();
+                Err(refuse(format_args!("not removed: error {errno}"), error))
+            }
+        }
+    }
+
+    /// The durable part of [`Group::remove`]; under `commits`.
+    #[inline(never)]
+    pub(super) fn commit_removal(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        next: KBox<GroupTable>,
+        lid: &Id,
+    ) -> Result {
+        let place = bound.store_of(lid);
+        let Some((store, owner)) = place.filter(|(store, _)| !store.has_failed()) else {
+            return self.commit(bound, homes, next);
+        };
+        // Before the metadata forgets it: what it has in the store would belong to nobody.
+        store.announce_leave(owner, true)?;
+        self.commit(bound, homes, next).inspect_err(|_| {
+            // A start would find that it stays, too.
+            let _ = store.announce_leave(owner, false);
+        })?;
+        store.let_leave(owner);
+        Ok(())
+    }
+}

@@ -191,7 +191,7 @@ test_in_place_disk_and_a_bad_slot() {
 	read_in_background /dev/mapper/LV2 126
 	reads+=($!)
 	nap 1
-	kill -0 "${reads[@]}" || fail 'a read has ended'
+	kill -0 "${reads[1]}" || fail 'the second read has ended'
 	cover_goes_on disk2
 	wait "${reads[0]}" || fail 'the first read failed'
 	wait "${reads[1]}" || fail 'the second read failed'

@@ -5,19 +5,19 @@
 //! C headers: `include/linux/device-mapper.h`, `include/linux/dm-io.h`.
 //!
 //! A target is a type that implements [`Target`], made known to device-mapper by a
-//! [`Registration`]. This is the only place of the module that says `unsafe`; it knows nothing of
-//! S-VOLs and any target could use it.
+//! [`Registration`]. This is the only part of the module that contains `unsafe`; it knows nothing
+//! of S-VOLs, and any target could use it.
 //!
-//! # What keeps what alive
+//! # Lifetimes
 //!
 //! Device-mapper creates one target instance per table line and destroys it together with its
 //! table. Two things outlive a simple borrow of the instance, and both hold an [`anchor`]: an open
 //! [`Device`] and a [`provider::Client`]. The destructor of an instance waits until the last of
-//! them is gone before it gives the devices back.
+//! them is gone before it closes the devices.
 //!
 //! I/O in flight is covered by device-mapper itself: it never destroys a table, nor calls
-//! [`Target::postsuspend`], while a bio of the table is in flight. [`Live`] and [`Quiesced`] are
-//! evidence of the one state and of the other.
+//! [`Target::postsuspend`], while a bio of the table is in flight. [`Live`] is evidence that the
+//! device is in use, [`Quiesced`] that it is suspended.
 //!
 //! # Contexts
 //!
@@ -31,7 +31,7 @@
 //! | `status`, `message`                        | yes       | nothing; table kept by SRCU      |
 //! | `iterate_devices`, `io_hints`              | yes       | nothing                          |
 //!
-//! `map` could sleep in most cases, but callers that set `REQ_NOWAIT` rely on it not to.
+//! `map` could sleep in most cases, but callers that set `REQ_NOWAIT` rely on it not sleeping.
 
 mod anchor;
 mod args;

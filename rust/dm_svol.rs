@@ -2,7 +2,7 @@
 
 //! dm-svol: groups of mirror volumes that protect each other.
 //!
-//! Documentation/dm-svol.rst says what it does, Documentation/architecture.rst how.
+//! See Documentation/dm-svol.rst for what it does, and Documentation/architecture.rst for how.
 
 #![deny(unsafe_code)]
 
@@ -20,7 +20,7 @@ use kernel::{
 mod base;
 mod bound;
 mod dead;
-// The only place that may.
+// The only module that may use unsafe code.
 #[allow(unsafe_code)]
 mod dm;
 pub mod env;
@@ -50,14 +50,14 @@ module! {
     authors: ["The dm-svol authors"],
     description: "device-mapper targets svol-group and svol",
     license: "GPL v2",
-    // What device-mapper asks for when a table names a target that it does not know; for `svol`, that is the name
-    // of the module.
+    // What device-mapper requests when a table names the unknown target `svol-group`. For `svol`,
+    // it requests the module's own name.
     alias: ["dm-svol-group"],
 }
 
 /// The loaded module.
 ///
-/// Fields are dropped in this order: `svol` targets go before the groups that they belong to.
+/// Fields are dropped in this order: the `svol` target type goes before that of the groups.
 #[pin_data]
 struct Module {
     #[pin]

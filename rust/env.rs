@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the pure core takes from its surroundings, in the kernel.
+//! What the pure core takes from its environment: the kernel's version.
 //!
-//! The host's version is in tools/svol-core/src/env.rs.
+//! The version for the host is in tools/svol-core/src/env.rs.
 
 use crate::dm;
 use core::ops::{
@@ -45,12 +45,12 @@ impl<T> Default for Vec<T> {
 }
 
 impl<T> Vec<T> {
-    /// An empty one; allocates nothing.
+    /// An empty vector; allocates nothing.
     pub const fn new() -> Self {
         Self(KVVec::new())
     }
 
-    /// An empty one with room for `n` values.
+    /// An empty vector with room for `n` values.
     pub fn try_with_capacity(n: usize) -> Result<Self, AllocError> {
         KVVec::with_capacity(n, GFP_KERNEL).map(Self)
     }
@@ -60,7 +60,7 @@ impl<T> Vec<T> {
         self.0.push(value, GFP_KERNEL)
     }
 
-    /// Takes the last value away.
+    /// Removes the last value and returns it.
     pub fn pop(&mut self) -> Option<T> {
         self.0.pop()
     }
@@ -87,8 +87,7 @@ impl<T> DerefMut for Vec<T> {
     }
 }
 
-/// A number that many CPUs read and write at once, each access for itself: nothing else is ordered
-/// by it.
+/// A number that many CPUs may read and write at once. Accesses to it order nothing else.
 pub struct AtomicU64(Atomic<u64>);
 
 impl AtomicU64 {
@@ -107,14 +106,14 @@ impl AtomicU64 {
         self.0.store(value, Relaxed);
     }
 
-    /// Adds to the value, around the end.
+    /// Adds to the value; wraps on overflow.
     pub fn add(&self, value: u64) {
         self.0.add(value, Relaxed);
     }
 }
 
-/// A number that many CPUs read and write at once, and that orders what they do besides: who reads
-/// it sees what happened before it was written.
+/// A number that many CPUs may read and write at once. Reads acquire and writes release: after
+/// reading a value, a CPU sees everything that happened before the value was written.
 pub struct Word(Atomic<u64>);
 
 impl Word {
@@ -133,28 +132,29 @@ impl Word {
         self.0.store(value, Release);
     }
 
-    /// Sets the value and returns the one before. A full barrier.
+    /// Sets the value and returns the previous one. A full barrier.
     pub fn swap(&self, value: u64) -> u64 {
         self.0.xchg(value, Full)
     }
 
-    /// Adds to the value, around the end. A full barrier.
+    /// Adds to the value; wraps on overflow. A full barrier.
     pub fn add(&self, value: u64) {
         self.0.fetch_add(value, Full);
     }
 
-    /// Sets the value if it is `old`; returns what it was otherwise. A full barrier if it was set.
+    /// Sets the value if it is `old`; otherwise returns the current value as an error. A full
+    /// barrier if it was set.
     pub fn replace(&self, old: u64, new: u64) -> Result<(), u64> {
         self.0.cmpxchg(old, new, Full).map(|_| ())
     }
 }
 
-/// How an allocation may go about it.
+/// Whether an allocation may sleep.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// It may sleep, but not start I/O if the caller must not.
     May,
-    /// It must not sleep; it fails sooner.
+    /// It must not sleep, so it fails sooner.
     Not,
 }
 
@@ -175,7 +175,7 @@ impl Page {
             Wait::May => GFP_KERNEL,
             Wait::Not => GFP_NOWAIT,
         };
-        // In its place: it is too large for the stack.
+        // Initialised in place: it is too large for the stack.
         KBox::init(pin_init::init_array_from_fn(|_| Word::new(0)), flags)
             .map(Self)
             .map_err(|_: Error| AllocError)
@@ -190,7 +190,7 @@ impl Deref for Page {
     }
 }
 
-/// A value that is set at most once, while others look.
+/// A value that is set at most once, possibly while others read it.
 pub struct Once<T>(SetOnce<T>);
 
 impl<T> Default for Once<T> {
@@ -210,14 +210,14 @@ impl<T> Once<T> {
         self.0.as_ref()
     }
 
-    /// Sets the value, if nobody did yet. When two do it at once, the value may show only a
-    /// moment after the loser's call.
+    /// Sets the value, unless it is set already. If two callers race, the value may become visible
+    /// only a moment after the loser's call has returned.
     pub fn set(&self, value: T) {
         self.0.populate(value);
     }
 }
 
-/// Goes on with a CRC-32C; no inversion before or after.
+/// Continues a CRC-32C; no inversion before or after.
 pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     dm::crc32c(seed, bytes)
 }

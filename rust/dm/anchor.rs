@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a target instance's destructor waits for.
+//! Anchors: a target instance's destructor waits until all of them are gone.
 
 use kernel::prelude::*;
 use kernel::sync::{
@@ -10,7 +10,7 @@ use kernel::sync::{
 
 /// Held by everything that uses a target instance from outside of its callbacks.
 ///
-/// The last one dropped lets the instance's destructor go on.
+/// When the last one is dropped, the instance's destructor continues.
 pub(super) struct Anchor {
     released: Arc<Completion>,
 }
@@ -44,7 +44,7 @@ impl AnchorWait {
         Ok(Self { anchor, released })
     }
 
-    /// One more holder.
+    /// Adds a holder.
     pub(super) fn hold(&self) -> Arc<Anchor> {
         self.anchor.clone()
     }

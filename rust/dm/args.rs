@@ -35,11 +35,11 @@ pub(super) unsafe fn words<'a>(argc: c_uint, argv: *mut *mut c_char) -> Result<K
     Ok(words)
 }
 
-/// Words in memory of their own.
+/// Words in their own memory.
 pub(super) struct OwnedWords(KVec<KVec<u8>>);
 
 impl OwnedWords {
-    /// Copies words.
+    /// Copies the words.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl OwnedWords {
     }
 }
 
-/// Text for `dm_target::error`.
+/// Sets the text of `dm_target::error`.
 ///
 /// # Safety
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bindings that bindgen makes of `device-mapper.h`, `dm-io.h` and the C shims.
+//! Bindings that bindgen generates from `device-mapper.h`, `dm-io.h` and the C shims.
 //!
 //! Raw and unsafe: nothing outside [`super`] may use them.
 

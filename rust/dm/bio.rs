@@ -4,22 +4,22 @@
 //!
 //! # Who owns a bio
 //!
-//! 1. A user submits a bio; device-mapper clones it, once for each target and stretch that it
+//! 1. A user submits a bio; device-mapper clones it, once for each target and range that it
 //!    touches, and **lends** the clone to [`super::Target::map`] as a [`Bio`].
-//! 2. `map` must say what becomes of it, and the one way to say it is to consume the `Bio`:
+//! 2. `map` must decide what becomes of it, and the only way to do so is to consume the `Bio`:
 //!    - [`Bio::remap`] points the clone at another device and **gives it back** to device-mapper,
 //!      which submits it;
-//!    - [`Bio::remap_to_all`] does so and sends copies of it to other devices;
+//!    - [`Bio::remap_to_all`] does the same and sends copies of it to other devices;
 //!    - [`Bio::complete`] **ends** it with success, without any device;
 //!    - [`Bio::fail`] gives it back to be ended with an I/O error;
-//!    - [`Bio::park`] **takes** it: what it returns besides is a [`Parked`], which some other
-//!      context sends on or ends.
+//!    - [`Bio::park`] **takes** it: it also returns a [`Parked`], which some other context sends on
+//!      or ends.
 //!
-//!    Each returns a [`Mapped`], which nothing else can make: a bio can be neither forgotten nor
-//!    used after it was given away.
+//!    Each returns a [`Mapped`], which nothing else can create. So a bio can neither be forgotten
+//!    nor used after it was given away.
 //! 3. A remapped clone belongs to the block layer and the device until it ends. Then
-//!    [`super::Target::end_io`] gets it as an [`Ended`], and says whether device-mapper may end the
-//!    user's bio, or parks it once more, done but not answered.
+//!    [`super::Target::end_io`] gets it as an [`Ended`]. It either lets device-mapper end the
+//!    user's bio, or parks the clone once more: the I/O is done, but the user is not told yet.
 //!
 //! [`Ended`]: super::Ended
 
@@ -43,7 +43,7 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-/// What a bio wants done.
+/// The operation of a bio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
     /// Read data.
@@ -52,7 +52,7 @@ pub(crate) enum Op {
     Write,
     /// Make all completed writes durable; has no data.
     Flush,
-    /// Contents no longer needed.
+    /// Discard: the contents are no longer needed.
     Discard,
     /// Write zeroes without data.
     WriteZeroes,
@@ -61,7 +61,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// What a bio wants that is no read, by its flags and its length in bytes.
+    /// The operation of a bio that is not a read, by its flags and its length in bytes.
     #[inline(never)]
     fn no_read(opf: u32, bytes: u32) -> Self {
         match opf & REQ_OP_MASK {
@@ -79,15 +79,15 @@ impl Op {
 pub(crate) struct BioInfo {
     /// What to do.
     pub(crate) op: Op,
-    /// First sector, counted from the target's begin.
+    /// First sector, relative to the beginning of the target.
     pub(crate) sector: u64,
     /// Length in sectors; 0 for a flush.
     pub(crate) sectors: u32,
-    /// A write that is to be durable when it ends.
+    /// It is a write that must be durable when it ends.
     pub(crate) fua: bool,
-    /// It may fail for next to nothing, as read-ahead does: that says little of the device.
+    /// It may fail easily, as read-ahead does: a failure says little about the device.
     pub(crate) is_hint: bool,
-    /// Which one this is of the flushes that the target asked for, counting from 0.
+    /// Which of the flushes that the target asked for this is, counting from 0.
     pub(crate) flush: u32,
 }
 
@@ -102,7 +102,7 @@ impl BioInfo {
         let (opf, iter) = unsafe { ((*bio.as_ptr()).bi_opf, (*bio.as_ptr()).bi_iter) };
         // The block layer packs `bvec_iter`; copy the fields out of it.
         let (sector, bytes) = (iter.bi_sector, iter.bi_size);
-        // A read has nothing else to look at, and need not go through a table of jumps.
+        // A read needs no further checks, and skips the jump table.
         let op = match opf & REQ_OP_MASK {
             bindings::req_op_REQ_OP_READ => Op::Read,
             _ => Op::no_read(opf, bytes),
@@ -131,7 +131,7 @@ pub(super) const REQ_NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
 const REQ_POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;
 const REQ_FUA: u32 = 1 << bindings::req_flag_bits___REQ_FUA;
 const REQ_PREFLUSH: u32 = 1 << bindings::req_flag_bits___REQ_PREFLUSH;
-/// Who finds one of these does not try hard.
+/// With any of these flags, devices do not retry much.
 const REQ_HINTS: u32 = (1 << bindings::req_flag_bits___REQ_RAHEAD)
     | (1 << bindings::req_flag_bits___REQ_FAILFAST_DEV)
     | (1 << bindings::req_flag_bits___REQ_FAILFAST_TRANSPORT)
@@ -145,7 +145,7 @@ const REQ_HINTS: u32 = (1 << bindings::req_flag_bits___REQ_RAHEAD)
 /// whose per-bio data is `P`; `cell` is its cell, initialised, and nothing was done with it yet.
 pub(crate) struct Bio<'a, P> {
     bio: NonNull<bindings::bio>,
-    /// Kept, since to ask device-mapper for it costs a call.
+    /// Cached, since asking device-mapper for it costs a call.
     cell: NonNull<Cell<P>>,
     _life: PhantomData<&'a mut P>,
 }
@@ -170,7 +170,8 @@ impl<'a, P: Default> Bio<'a, P> {
         ti: *mut bindings::dm_target,
         bio: NonNull<bindings::bio>,
     ) -> Self {
-        // Which is a call: before the fields are read, so that they need not be kept over it.
+        // This is a call. It comes before the fields are read, so that they need not be saved
+        // across it.
         // SAFETY: A clone of such a target, by the function's contract.
         let cell = unsafe { Cell::<P>::of(bio) };
         // SAFETY: By the function's contract.
@@ -210,17 +211,17 @@ impl<'a, P> Bio<'a, P> {
         &mut self.cell().user
     }
 
-    /// Lets it wait where it goes, although its user asked for an error instead: for a device that
-    /// the user knows nothing of.
+    /// Lets devices block on it, although its user asked for an error instead. For devices that the
+    /// user does not know about.
     pub(crate) fn let_wait(&mut self) {
         // SAFETY: The bio is ours by the type invariants.
         unsafe { (*self.bio.as_ptr()).bi_opf &= !REQ_NOWAIT };
     }
 
-    /// Shortens it to its first `sectors`; device-mapper comes again with the rest. Does nothing if
-    /// that is all of it, or nothing, or if it has no sectors. Does not sleep.
+    /// Shortens it to its first `sectors`; device-mapper submits the rest separately. Does nothing
+    /// if `sectors` is 0 or not less than its length. Does not sleep.
     pub(crate) fn accept(&mut self, sectors: u32) {
-        // Flushes are the only bios that dm makes several of, and they have no sectors.
+        // Only flushes are bios that dm sends several of, and they have no sectors.
         if sectors == 0 || sectors >= self.head().info.sectors {
             return;
         }
@@ -230,7 +231,7 @@ impl<'a, P> Bio<'a, P> {
         self.cell().head.info.sectors = sectors;
     }
 
-    /// Sends it to `device`, its first sector becoming `sector`. Does not sleep.
+    /// Sends it to `device`, starting at `sector`. Does not sleep.
     pub(crate) fn remap(self, device: InUse<'_, Device>, sector: u64) -> Mapped {
         // SAFETY: The bio is ours by the type invariants, and `InUse` says that the device stays
         // open until the bio has ended.
@@ -238,12 +239,12 @@ impl<'a, P> Bio<'a, P> {
         Mapped(MAPIO_REMAPPED, NotThreadSafe)
     }
 
-    /// Sends it to one device, and a copy of it to another one, and perhaps to a third; it ends when all
-    /// have ended. Does not sleep.
+    /// Sends it to one device, and copies of it to a second and, if given, a third one; it ends
+    /// when all of them have ended. Does not sleep.
     ///
     /// # Errors
     ///
-    /// Gives the bio back, as it was, if there is no memory for the copies at once.
+    /// Returns the bio unchanged if the copies can't be allocated without waiting.
     pub(crate) fn remap_to_all(
         mut self,
         pool: InUse<'_, LegPool>,
@@ -273,11 +274,11 @@ impl<'a, P> Bio<'a, P> {
         Ok(self.remap(first.0, first.1))
     }
 
-    /// Takes it, to be sent on or ended later. `keep` stays as long as the bio is in flight.
+    /// Takes it, to be sent on or ended later. `keep` stays valid as long as the bio is in flight.
     pub(crate) fn park<T>(mut self, keep: InUse<'_, T>) -> (Mapped, Parked<T, P>) {
         self.cell().head.keep = keep.as_ptr().cast();
         // SAFETY: The bio is ours by the type invariants, and `DM_MAPIO_SUBMITTED` tells dm that it
-        // is no longer its to submit. `keep` is what its cell names.
+        // is no longer its to submit. Its cell points to `keep`.
         let parked = unsafe { Parked::from_raw(self.bio) };
         (Mapped(MAPIO_SUBMITTED, NotThreadSafe), parked)
     }
@@ -291,13 +292,13 @@ impl<'a, P> Bio<'a, P> {
         Mapped(MAPIO_SUBMITTED, NotThreadSafe)
     }
 
-    /// Fills what is to be read with zeroes and ends it with success; fails if it is no read. Does not
+    /// Fills its pages with zeroes and ends it with success; fails it if it is not a read. Does not
     /// sleep.
     pub(crate) fn complete_with_zeroes(self) -> Mapped {
         if self.info().op != Op::Read {
             return self.fail();
         }
-        // SAFETY: The bio is ours by the type invariants, and its pages are there to be written.
+        // SAFETY: The bio is ours by the type invariants, and as a read it has pages to be written.
         unsafe { bindings::dmr_zero_fill_bio(self.bio.as_ptr()) };
         self.complete()
     }
@@ -312,7 +313,7 @@ impl<'a, P> Bio<'a, P> {
 ///
 /// # Safety
 ///
-/// `bio` must be ours, and the device stay open until the bio has ended.
+/// `bio` must be ours, and the device must stay open until the bio has ended.
 pub(super) unsafe fn point(bio: NonNull<bindings::bio>, device: &Device, sector: u64) {
     // SAFETY: By the function's contract; an open device's `block_device` is valid.
     unsafe {
@@ -321,8 +322,8 @@ pub(super) unsafe fn point(bio: NonNull<bindings::bio>, device: &Device, sector:
     }
 }
 
-/// Makes a clone that has ended what it was when it was mapped, so that it can be sent once more; now its
-/// devices are to try hard.
+/// Rewinds a clone that has ended to the state in which it was mapped, so that it can be sent
+/// again, this time without hints to give up early.
 ///
 /// # Safety
 ///
@@ -338,9 +339,11 @@ pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
         raw.bi_iter.bi_size = head.info.sectors << SECTOR_SHIFT;
         raw.bi_flags = head.flags;
         raw.bi_status = bindings::DMR_STS_OK;
-        // What splits it below counts from here; the last end left 0. And nobody polls for it.
+        // Splits of it in lower layers count from here; its last end left 0. And nobody polls for
+        // it.
         raw.__bi_remaining.counter = 1;
-        // The block layer takes flush and FUA away for a device without a cache; the next one may have one.
+        // The block layer removes flush and FUA for a device without a cache; the next device may
+        // have one.
         raw.bi_opf = head.opf & !(REQ_POLLED | REQ_NOWAIT | REQ_HINTS);
         head.info.is_hint = false;
         head.has_legs = false;
@@ -363,8 +366,8 @@ impl Status {
     pub(crate) const IOERR: Self = Self(bindings::DMR_STS_IOERR);
     /// No space is left.
     pub(crate) const NOSPC: Self = Self(bindings::DMR_STS_NOSPC);
-    /// To be mapped again after the suspend that is under way, which must be one without a flush;
-    /// an I/O error otherwise.
+    /// To be mapped again after the suspend that is in progress, which must be a noflush one;
+    /// otherwise an I/O error.
     pub(crate) const REQUEUE: Self = Self(bindings::DMR_STS_REQUEUE);
 
     /// Whether it failed.
@@ -372,7 +375,7 @@ impl Status {
         self.0 != bindings::DMR_STS_OK
     }
 
-    /// What kind of error it is; [`Failure::Other`] for none, too.
+    /// The kind of error; also [`Failure::Other`] if there is none.
     pub(crate) fn failure(self) -> Failure {
         match self.0 {
             bindings::DMR_STS_NOTSUPP => Failure::Unsupported,
@@ -393,21 +396,21 @@ impl Status {
 /// Kinds of errors.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The device does not do such a thing.
+    /// The device does not support the operation.
     Unsupported,
-    /// No device does such a thing.
+    /// The operation is invalid for any device.
     Invalid,
     /// It would have had to wait, and was asked not to.
     Again,
     /// It would have taken longer than its user allows.
     Late,
-    /// Somebody else has reserved the device.
+    /// The device is reserved by somebody else.
     Conflict,
     /// The device refused the command.
     Target,
-    /// It has lost the data, or what it has is damaged.
+    /// The device has lost the data, or the data is damaged.
     Medium,
-    /// It is not there any more, or does not answer.
+    /// The device is gone, or does not answer.
     Gone,
     /// Anything else.
     Other,

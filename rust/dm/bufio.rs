@@ -22,10 +22,10 @@ use kernel::{
 /// The size of a block, in bytes.
 pub(crate) const BUFIO_BYTES: usize = 4096;
 
-/// A cache of blocks of one device, which has memory in reserve.
+/// A cache of blocks of one device, with reserved memory.
 ///
-/// What was changed and not written yet is written when it is dropped: who changes something calls
-/// [`Bufio::write_dirty`] in any case, also when a later change fails.
+/// Dropping it writes changed blocks that were not written yet. So after any change,
+/// [`Bufio::write_dirty`] must be called, even if a later change fails.
 ///
 /// # Invariants
 ///
@@ -41,7 +41,7 @@ unsafe impl Send for Bufio {}
 unsafe impl Sync for Bufio {}
 
 impl Bufio {
-    /// A cache for a device; it is empty. May sleep.
+    /// An empty cache for a device. May sleep.
     ///
     /// # Errors
     ///
@@ -58,8 +58,8 @@ impl Bufio {
         })
     }
 
-    /// Shows a block to `change`, which says whether it changed it. The block gets on disk with the
-    /// next [`Bufio::write_dirty`], or sooner. Sleeps for I/O if it is not in the cache.
+    /// Passes a block to `change`, which returns whether it changed it. A changed block is written
+    /// by the next [`Bufio::write_dirty`], or sooner. Sleeps for I/O if it is not in the cache.
     ///
     /// # Errors
     ///
@@ -81,17 +81,17 @@ impl Bufio {
             // SAFETY: The buffer is ours.
             unsafe { bindings::dm_bufio_mark_buffer_dirty(buffer) };
         }
-        // SAFETY: The buffer is ours, and used no more.
+        // SAFETY: The buffer is ours, and not used any more.
         unsafe { bindings::dm_bufio_release(buffer) };
         Ok(())
     }
 
-    /// Writes what has changed, and makes it durable; nothing is left to be written, whatever happens. Sleeps
-    /// for I/O.
+    /// Writes all changed blocks and makes them durable. Afterwards nothing is left to be written,
+    /// even after an error. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Those of the device, once.
+    /// Those of the device; each is reported once.
     pub(crate) fn write_dirty(&mut self) -> Result {
         // SAFETY: The client is valid by the type invariants.
         to_result(unsafe { bindings::dm_bufio_write_dirty_buffers(self.client.as_ptr()) })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is kept with each bio in flight: the target's own data, behind what this wrapper needs.
+//! Per-bio data: what this wrapper needs for each bio in flight, followed by the target's own data.
 
 use super::{
     bindings,
@@ -16,16 +16,16 @@ use kernel::sync::atomic::Atomic;
 #[repr(C)]
 pub(super) struct Cell<P> {
     pub(super) head: Head,
-    /// The target's.
+    /// The target's data.
     pub(super) user: P,
 }
 
-/// A bio goes to so many devices at once at most.
+/// The maximum number of devices that a bio goes to at once.
 pub(super) const LEGS: usize = 3;
 
-/// A clone and its copies, on their way.
+/// A clone and its copies, in flight.
 pub(super) struct Legs {
-    /// Those that have not ended.
+    /// How many have not ended yet.
     pub(super) left: Atomic<u32>,
     /// How each ended: first the clone, then the copies.
     pub(super) status: [bindings::blk_status_t; LEGS],
@@ -37,33 +37,34 @@ pub(super) struct Legs {
 ///
 /// `legs` is initialised if `has_legs`.
 pub(super) struct Head {
-    /// The clone as it was mapped: its own fields are used up on the way.
+    /// The clone as it was mapped: its own fields change while it is processed.
     pub(super) info: BioInfo,
-    /// Where its data was when it was mapped, and its flags (`REQ_*` and `BIO_*`): for sending it once more.
+    /// Its data position when it was mapped, and its flags (`REQ_*` and `BIO_*`), for sending it
+    /// again.
     pub(super) iter: bindings::bvec_iter,
     pub(super) opf: bindings::blk_opf_t,
     pub(super) flags: u16,
-    /// What a parked clone keeps, as an erased pointer.
+    /// What a parked clone keeps, as a type-erased pointer.
     pub(super) keep: *const (),
-    /// Its end is decided: the callback leaves it alone.
+    /// Its end is already decided: the end_io callback leaves it alone.
     pub(super) finished: bool,
-    /// It has copies under way, or had.
+    /// It has, or had, copies in flight.
     pub(super) has_legs: bool,
     pub(super) legs: MaybeUninit<Legs>,
 }
 
 impl Head {
-    /// Initialises the head of a clone that is being mapped, field by field: the compiler would put
-    /// it together elsewhere first.
+    /// Initialises the head of a clone that is being mapped. Field by field: otherwise the compiler
+    /// would build it elsewhere first and copy it.
     ///
     /// # Safety
     ///
-    /// `slot` must be that of `bio`, which is a valid clone, and ours to write.
+    /// `bio` must be a valid clone, and `slot` its head, which is ours to write.
     #[inline(always)]
     pub(super) unsafe fn init(slot: *mut Self, bio: NonNull<bindings::bio>, info: BioInfo) {
         let bio = bio.as_ptr();
-        // SAFETY: Both are valid by the function's contract, and lie apart. All fields are written but
-        // `legs`, which need not be.
+        // SAFETY: Both are valid by the function's contract, and do not overlap. All fields are
+        // written except `legs`, which need not be.
         // INVARIANT: There are no legs.
         unsafe {
             (&raw mut (*slot).info).write(info);
@@ -78,7 +79,7 @@ impl Head {
 }
 
 impl<P> Cell<P> {
-    /// Bytes that a target asks device-mapper for.
+    /// The number of bytes that a target requests from device-mapper.
     pub(super) const BYTES: usize = size_of::<Self>();
 
     /// The area of a clone.
@@ -87,10 +88,10 @@ impl<P> Cell<P> {
     ///
     /// `bio` must be a clone for a target whose per-bio data is `P`.
     pub(super) unsafe fn of(bio: NonNull<bindings::bio>) -> NonNull<Self> {
-        // dm lays per-bio data out in front of a `struct dm_io`.
+        // dm places per-bio data in front of a `struct dm_io`.
         const { assert!(align_of::<Self>() <= align_of::<u64>()) };
-        // SAFETY: The clone was made with room for `BYTES` bytes, set at construction, in front of
-        // the bio: never null.
+        // SAFETY: The clone was allocated with `BYTES` bytes in front of the bio, as requested at
+        // construction: never null.
         unsafe {
             NonNull::new_unchecked(bindings::dm_per_bio_data(bio.as_ptr(), Self::BYTES).cast())
         }

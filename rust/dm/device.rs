@@ -21,12 +21,12 @@ pub(crate) enum Mode {
     Read,
     /// For reading and writing.
     ReadWrite,
-    /// As the table is loaded. What most targets do, and what one has to do that may share a table
-    /// with others: see [`super::Setup::device`].
+    /// With the mode of the table. Most targets do this; those that may share a table with others
+    /// have to, see [`super::Setup::device`].
     Table,
 }
 
-/// A device's path, or `major:minor`, as C wants it.
+/// A device's path, or `major:minor`, as a C string.
 pub(super) struct DevicePath(KVec<u8>);
 
 impl DevicePath {
@@ -47,8 +47,8 @@ impl DevicePath {
     }
 }
 
-/// The number of the device at a path, which is not opened: of `major:minor` there need not be one, see
-/// [`find_device`]. May sleep.
+/// The number of the device at a path. The device is not opened, so a `major:minor` need not exist,
+/// see [`find_device`]. May sleep.
 ///
 /// # Errors
 ///
@@ -61,11 +61,11 @@ pub(crate) fn device_number(path: &[u8]) -> Result<DeviceNumber> {
     Ok(DeviceNumber(number))
 }
 
-/// As [`device_number`], of a device that is there: it is opened for reading, and closed again.
+/// As [`device_number`], but the device must exist: it is opened for reading, and closed again.
 ///
 /// # Errors
 ///
-/// Besides, `ENXIO` if there is none of this number.
+/// As [`device_number`]; `ENXIO` if there is no device with this number.
 pub(crate) fn find_device(path: &[u8]) -> Result<DeviceNumber> {
     let number = device_number(path)?;
     // SAFETY: No requirements.
@@ -75,7 +75,8 @@ pub(crate) fn find_device(path: &[u8]) -> Result<DeviceNumber> {
 
 /// A device that a target's constructor opened with [`super::Setup::device`].
 ///
-/// The destructor of the target waits until the last one is dropped, and closes the devices then.
+/// The destructor of the target waits until the last of these is dropped, and then closes the
+/// devices.
 ///
 /// # Invariants
 ///
@@ -85,8 +86,8 @@ pub(crate) struct Device {
     _anchor: Arc<Anchor>,
 }
 
-// SAFETY: A `dm_dev` is not tied to a thread, and all that is done with it here is to read fields
-// that do not change while it is open and to call block layer functions that any thread may call.
+// SAFETY: A `dm_dev` is not tied to a thread, and the code here only reads fields that do not
+// change while it is open, and calls block layer functions that any thread may call.
 unsafe impl Send for Device {}
 // SAFETY: As for `Send`.
 unsafe impl Sync for Device {}
@@ -135,8 +136,8 @@ impl Device {
         unsafe { bindings::dmr_bdev_logical_block_size(self.bdev()) }
     }
 
-    /// Whether it has a volatile write cache, as far as the block layer knows: a flush of a device without
-    /// one is done without asking it. May change at any time. Does not sleep.
+    /// Whether it has a volatile write cache, as far as the block layer knows: without one, a flush
+    /// completes without reaching the device. May change at any time. Does not sleep.
     pub(crate) fn has_write_cache(&self) -> bool {
         // SAFETY: An open device's `block_device` is valid.
         unsafe { bindings::dmr_bdev_write_cache(self.bdev()) }

@@ -24,7 +24,7 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-/// A clone that was sent to a device, or to two, and has ended there.
+/// A clone that was sent to one or more devices, and has ended there.
 ///
 /// # Invariants
 ///
@@ -66,33 +66,35 @@ impl<P> Ended<'_, P> {
         unsafe { self.cell.as_mut() }
     }
 
-    /// Its fields, as it was mapped.
+    /// Its fields, as they were when it was mapped.
     pub(crate) fn info(&self) -> BioInfo {
         self.cell().head.info
     }
 
-    /// How it ended; of several legs, the first.
+    /// How it ended; with several legs, how the first one ended.
     pub(crate) fn status(&self) -> Status {
         self.status
     }
 
-    /// How a leg ended, counting from 0. One that there was not has ended well.
+    /// How a leg ended, counting from 0. Legs that were not used count as successful; without
+    /// copies, this is the status of the clone.
     pub(crate) fn leg_status(&self, leg: usize) -> Status {
         let head = &self.cell().head;
         if !head.has_legs {
             return self.status;
         }
-        // SAFETY: Initialised by the invariants of the head. All legs have ended: nobody writes there.
+        // SAFETY: Initialised by the invariants of the head. All legs have ended, so nobody writes
+        // there.
         let legs = unsafe { head.legs.assume_init_ref() };
         legs.status
             .get(leg)
             .map_or(self.status, |status| Status(*status))
     }
 
-    /// Whether its device had to refuse it rather than let it wait: one that can't promise that says that it is
-    /// not supported.
+    /// Whether its device had to refuse it rather than let it wait: a device that can't guarantee
+    /// that reports "not supported".
     pub(crate) fn could_not_wait(&self) -> bool {
-        // SAFETY: Ours by the type invariants, and with no device any more.
+        // SAFETY: Ours by the type invariants, and no device has it any more.
         unsafe { (*self.bio.as_ptr()).bi_opf & REQ_NOWAIT != 0 }
     }
 
@@ -101,7 +103,7 @@ impl<P> Ended<'_, P> {
         &self.cell().user
     }
 
-    /// The target's data of this bio, to be changed.
+    /// The target's data of this bio, mutably.
     pub(crate) fn data_mut(&mut self) -> &mut P {
         &mut self.cell_mut().user
     }
@@ -114,15 +116,15 @@ impl<P> Ended<'_, P> {
         }
     }
 
-    /// Takes it, as it was when it was mapped and whatever came of it: it may be sent once more, or its
-    /// user is told later. `keep` stays as long as the bio is in flight.
+    /// Takes it, whatever its status, and rewinds it to the state in which it was mapped: it may be
+    /// sent again, or ended later. `keep` stays valid as long as the bio is in flight.
     pub(crate) fn park<T>(mut self, keep: InUse<'_, T>) -> (EndIo, Parked<T, P>) {
-        // Before anybody else can have it.
+        // Before anybody else can get it.
         let parked = Some(rcu::read_lock());
         // SAFETY: Ours by the type invariants; it and its copy have ended.
         unsafe { rewind::<P>(self.bio) };
         self.cell_mut().head.keep = keep.as_ptr().cast();
-        // SAFETY: `DM_ENDIO_INCOMPLETE` gives the bio to us, and `keep` is what its cell names.
+        // SAFETY: `DM_ENDIO_INCOMPLETE` gives the bio to us, and its cell points to `keep`.
         let parked_bio = unsafe { Parked::from_raw(self.bio) };
         let end = EndIo {
             parked,
@@ -136,10 +138,10 @@ impl<P> Ended<'_, P> {
 pub(crate) struct EndIo {
     /// The clone was parked.
     ///
-    /// Others may end a parked bio while the `end_io` that parked it is still running. A suspend does
-    /// not wait for that bio any more then; the RCU read section makes it wait for the callback.
+    /// Others may end a parked bio while the `end_io` that parked it is still running. A suspend no
+    /// longer waits for that bio then; the RCU read section makes it wait for the callback.
     parked: Option<rcu::Guard>,
-    /// It is about this call.
+    /// It belongs to this call.
     _not_thread_safe: NotThreadSafe,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Device-mapper events, and those that udev gets.
+//! Device-mapper events, and uevents for udev.
 
 use super::{
     anchor::Anchor,
@@ -23,7 +23,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Raises events of one table, from anywhere that may sleep.
+/// Raises events of one table, from any context that may sleep.
 ///
 /// # Invariants
 ///
@@ -33,8 +33,9 @@ pub(crate) struct Event {
     _anchor: Arc<Anchor>,
 }
 
-// SAFETY: The table is tied to no thread: `dm_table_event`, `dm_table_get_md` and `kobject_uevent_env` may be
-// called by any, also by several at once. So may the anchor be held and dropped.
+// SAFETY: The table is not tied to a thread: any thread may call `dm_table_event`,
+// `dm_table_get_md` and `kobject_uevent_env`, also several at once. Any thread may also hold and
+// drop the anchor.
 unsafe impl Send for Event {}
 // SAFETY: As for `Send`.
 unsafe impl Sync for Event {}
@@ -51,20 +52,21 @@ impl Event {
         }
     }
 
-    /// Keeps the table's mapped device; `None` if it is about to go. Does not sleep.
+    /// Holds the table's mapped device; `None` if it is about to be removed. Does not sleep.
     pub(crate) fn hold_device(&self) -> Option<HeldDevice> {
-        // SAFETY: The table is valid by the type invariants, and its device lives as long as that.
+        // SAFETY: The table is valid by the type invariants, and its device lives as long as the
+        // table.
         unsafe { MappedDevice(bindings::dm_table_get_md(self.table)).hold() }
     }
 
-    /// Raises an event: wakes `dmsetup wait` and raises the device's event number. May sleep.
+    /// Raises an event: increments the device's event number and wakes `dmsetup wait`. May sleep.
     pub(crate) fn raise(&self) {
         // SAFETY: The table is valid by the type invariants.
         unsafe { bindings::dm_table_event(self.table) };
     }
 
-    /// Sends udev a `change` event of the mapped device with these variables, each a name and a value.
-    /// Sleeps for memory, not for I/O if the caller must not.
+    /// Sends udev a `change` event of the mapped device with these variables, each a name and a
+    /// value. May sleep for memory, but not for I/O if the caller must not.
     ///
     /// # Errors
     ///
@@ -80,20 +82,20 @@ impl Event {
         if text.0.iter().filter(|byte| **byte == 0).count() != variables.len() {
             return Err(EINVAL);
         }
-        // The addresses stay: nothing is added to the text any more.
+        // The addresses stay valid: nothing is added to the text any more.
         let mut pointers = KVec::with_capacity(variables.len().saturating_add(1), GFP_KERNEL)?;
         for start in starts {
             let variable = text.0.get_mut(start..).ok_or(EINVAL)?;
             pointers.push(variable.as_mut_ptr().cast(), GFP_KERNEL)?;
         }
         pointers.push(ptr::null_mut(), GFP_KERNEL)?;
-        // SAFETY: The table is valid by the type invariants. The array ends with a null pointer, and
-        // each string in it, which is not kept, with a NUL.
+        // SAFETY: The table is valid by the type invariants. The array ends with a null pointer,
+        // and each string in it with a NUL; the call does not keep them.
         to_result(unsafe { bindings::dmr_send_change(self.table, pointers.as_mut_ptr()) })
     }
 }
 
-/// Text that grows; an error means that memory ran out.
+/// Growable text; an error means that memory ran out.
 struct Text(KVec<u8>);
 
 impl fmt::Write for Text {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O on a target's devices that a worker waits for, by dm-io.
+//! Synchronous I/O on a target's devices, by dm-io. For workers.
 //!
 //! C header: `include/linux/dm-io.h`.
 
@@ -32,7 +32,7 @@ use kernel::{
 };
 use pin_init::stack_pin_init;
 
-/// A dm-io client: memory pools of its own, so that I/O goes on when memory is short.
+/// A dm-io client: it has its own memory pools, so that I/O makes progress when memory is short.
 ///
 /// # Invariants
 ///
@@ -46,13 +46,13 @@ unsafe impl Send for IoClient {}
 // SAFETY: dm-io clients may be used by several threads at once.
 unsafe impl Sync for IoClient {}
 
-/// Bytes of a sector, the unit of the block layer.
+/// Bytes per sector, the unit of the block layer.
 const SECTOR: usize = 1 << bindings::SECTOR_SHIFT;
 
-/// Longest buffer of one request in bytes; below the largest `kmalloc`.
+/// Longest buffer of one request, in bytes; less than the largest `kmalloc`.
 pub(crate) const MAX_BUFFER: usize = 1 << 20;
 
-/// Longest buffer in bytes whose allocation is never refused for its size.
+/// Longest buffer, in bytes, whose allocation is never refused because of its size.
 pub(crate) const PIECE: usize = 32 << 10;
 
 impl IoClient {
@@ -70,12 +70,12 @@ impl IoClient {
         })
     }
 
-    /// Reads from `sector` on into all of `buffer`. Sleeps until it is done.
+    /// Fills all of `buffer`, reading from `sector` on. Sleeps until it is done.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a length that is not whole sectors, or beyond 1 MiB; `EIO` if the device
-    /// failed.
+    /// `EINVAL` if the length is not a multiple of the sector size, or more than 1 MiB; `EIO` if
+    /// the device failed.
     pub(crate) fn read(&self, device: &Device, sector: u64, buffer: &mut KVec<u8>) -> Result {
         let all = 0..buffer.len();
         self.read_part(device, sector, buffer, all)
@@ -106,7 +106,8 @@ impl IoClient {
         }
     }
 
-    /// Reads into memory of any kind, by pieces of at most [`PIECE`] bytes. Sleeps until it is done.
+    /// Reads into memory of any kind, in pieces of at most [`PIECE`] bytes. Sleeps until it is
+    /// done.
     ///
     /// # Errors
     ///
@@ -133,7 +134,7 @@ impl IoClient {
         self.write_as(SYNC, device, sector, buffer)
     }
 
-    /// As [`IoClient::write`], and does something else `meanwhile`, which may sleep.
+    /// As [`IoClient::write`], but calls `meanwhile` while the write is in flight; it may sleep.
     ///
     /// # Errors
     ///
@@ -146,8 +147,9 @@ impl IoClient {
         meanwhile: impl FnOnce(),
     ) -> Result {
         stack_pin_init!(let ending = Ending::new());
-        // SAFETY: The buffer is of a `KVec`; dm-io only reads it. It is borrowed, and the device and `ending`
-        // stay, until this returns: if it began, not before the function was called.
+        // SAFETY: The buffer is of a `KVec`; dm-io only reads it. It is borrowed, and the device
+        // and `ending` stay, until this returns. If the write began, this does not return before
+        // `Ending::ended` was called.
         let begun = unsafe {
             self.begin(
                 bindings::req_op_REQ_OP_WRITE,
@@ -162,7 +164,7 @@ impl IoClient {
             )
         };
         meanwhile();
-        // If it did not begin, nobody will say that it ended. Else this waits in any case.
+        // If it did not begin, nobody will report its end. Otherwise this always waits.
         begun?;
         ending.done.wait_for_completion();
         match ending.failed.load(Relaxed) {
@@ -171,7 +173,8 @@ impl IoClient {
         }
     }
 
-    /// As [`IoClient::write`], after a flush of the device, and durable when it returns.
+    /// As [`IoClient::write`], but flushes the device first, and the data is durable when it
+    /// returns.
     ///
     /// # Errors
     ///
@@ -193,7 +196,7 @@ impl IoClient {
         }
     }
 
-    /// Makes all writes of the device durable that have ended. Sleeps until it is done.
+    /// Makes all completed writes of the device durable. Sleeps until it is done.
     ///
     /// # Errors
     ///
@@ -203,8 +206,8 @@ impl IoClient {
         to_result(unsafe { bindings::blkdev_issue_flush(device.bdev()) })
     }
 
-    /// Writes zeroes from `sector` on, in the device's own way if it has one. Sleeps until it is
-    /// done.
+    /// Writes zeroes from `sector` on, with the device's own command if it has one. Sleeps until it
+    /// is done.
     ///
     /// # Errors
     ///
@@ -224,7 +227,8 @@ impl IoClient {
 
     /// # Safety
     ///
-    /// `buffer` must have `bytes` bytes in memory made by `kmalloc`, to be written or read as `opf` says.
+    /// `buffer` must have `bytes` bytes in memory from `kmalloc`, valid for the reads or writes
+    /// that `opf` asks for.
     unsafe fn run(
         &self,
         opf: u32,
@@ -233,21 +237,21 @@ impl IoClient {
         buffer: *mut c_void,
         bytes: usize,
     ) -> Result {
-        // No function: the call is synchronous.
+        // Without a function, the call is synchronous.
         let notify = bindings::dm_io_notify {
             fn_: None,
             context: core::ptr::null_mut(),
         };
-        // SAFETY: By the function's contract; it has ended when that returns.
+        // SAFETY: By the function's contract; the I/O has ended when the call returns.
         unsafe { self.begin(opf, device, sector, buffer, bytes, notify) }
     }
 
-    /// Begins an I/O, and waits for its end unless `notify` has a function.
+    /// Starts an I/O, and waits for its end unless `notify` has a function.
     ///
     /// # Safety
     ///
-    /// As for [`IoClient::run`]. With a function, device, buffer and what the function needs stay until it
-    /// was called, which it is once if this returns `Ok`.
+    /// As for [`IoClient::run`]. If `notify` has a function, the device, the buffer and what the
+    /// function needs must stay until it was called; it is called once if this returns `Ok`.
     unsafe fn begin(
         &self,
         opf: u32,
@@ -276,10 +280,10 @@ impl IoClient {
             sector,
             count,
         };
-        // SAFETY: The client and the device are valid. Memory made by `kmalloc` is contiguous and in the
-        // linear mapping, as `DM_IO_KMEM` wants it. The call copies request and region. Without a function it
-        // returns when the I/O has ended, so that all of it lives long enough; with one, the caller sees to
-        // that.
+        // SAFETY: The client and the device are valid. Memory from `kmalloc` is contiguous and in
+        // the linear mapping, as `DM_IO_KMEM` requires. The call copies request and region. Without
+        // a function it returns when the I/O has ended, so everything lives long enough; with one,
+        // the caller guarantees that.
         to_result(unsafe {
             bindings::dm_io(
                 &mut request,
@@ -293,7 +297,7 @@ impl IoClient {
     }
 }
 
-/// How an I/O that somebody waits for ended.
+/// The result of an I/O that somebody waits for.
 #[pin_data]
 struct Ending {
     #[pin]
@@ -310,18 +314,20 @@ impl Ending {
         })
     }
 
-    /// Called by dm-io when an I/O has ended, in whatever context the device ends it: interrupts, too.
+    /// Called by dm-io when an I/O has ended, in the context in which the device ends it; possibly
+    /// in an interrupt.
     ///
     /// # Safety
     ///
-    /// `context` is an `Ending` that lives until this has completed it.
+    /// `context` must be an `Ending` that lives until this has completed it.
     unsafe extern "C" fn ended(error: c_ulong, unsupported: c_ulong, context: *mut c_void) {
-        // SAFETY: By the requirement of this function.
+        // SAFETY: By the function's contract.
         let ending = unsafe { &*context.cast::<Ending>() };
         ending
             .failed
             .store(u64::from(error | unsupported != 0), Relaxed);
-        // A barrier; nothing of `ending` is touched after it but the completion, under its own lock.
+        // A barrier; nothing of `ending` is accessed after it except the completion, under its own
+        // lock.
         ending.done.complete_all();
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! More legs: copies of clones, so that a write goes to two or three devices at once.
+//! Legs: copies of a clone, so that a write goes to two or three devices at once.
 //!
-//! The clone goes to the first device as usual. Its copies have the same pages. Whichever ends last
-//! lets the clone end: the end_io callback of the clone leaves it incomplete as long as a copy is
-//! under way.
+//! The clone goes to the first device as usual. Its copies share its pages. Whichever ends last
+//! completes the clone: the end_io callback of the clone leaves it incomplete as long as a copy is
+//! in flight.
 
 use super::{
     bindings,
@@ -31,10 +31,10 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Copies that are kept ready; without one the worker does the write.
+/// Number of copies in reserve; if none is left, the worker does the write.
 const RESERVE: u32 = 4;
 
-/// Where copies come from.
+/// A pool of copies.
 ///
 /// # Invariants
 ///
@@ -68,13 +68,14 @@ impl LegPool {
         }? Error)
     }
 
-    /// A copy of a clone for another device, the leg `LEG` of it, from 1 on, if there is memory at once.
-    /// Does not sleep.
+    /// A copy of a clone for another device, as its leg `LEG`, counting from 1; `None` if it can't
+    /// be allocated without waiting. Does not sleep.
     ///
     /// # Safety
     ///
     /// `bio` must be a clone that is ours, for a target whose per-bio data is `P`. If the copy is
-    /// submitted, the clone has to be, too. Pool and device must stay until the clone has ended.
+    /// submitted, the clone has to be submitted, too. Pool and device must stay until the clone has
+    /// ended.
     pub(super) unsafe fn clone_now<P, const LEG: usize>(
         &self,
         bio: NonNull<bindings::bio>,
@@ -114,7 +115,7 @@ impl PinnedDrop for LegPool {
     }
 }
 
-/// A copy that is ready to go.
+/// A copy that is ready to be submitted.
 ///
 /// # Invariants
 ///
@@ -123,11 +124,11 @@ impl PinnedDrop for LegPool {
 pub(super) struct Leg(NonNull<bindings::bio>);
 
 impl Leg {
-    /// Sends it off; the clone has to follow.
+    /// Submits it; the clone has to be submitted afterwards.
     pub(super) fn submit(self) {
         let leg = ManuallyDrop::new(self).0.as_ptr();
-        // For dm, it is the clone's: charged to whoever the user's bio is charged to, who may be another one than
-        // the thread that writes it.
+        // Submitted through dm as the clone's, so that it is charged to the cgroup of the user's
+        // bio, which may differ from that of the thread that writes.
         // SAFETY: The copy is ours by the type invariants, complete, and submitted once; the clone is dm's and ours,
         // being mapped.
         unsafe { bindings::dm_submit_bio_remap((*leg).bi_private.cast(), leg) };
@@ -136,13 +137,14 @@ impl Leg {
 
 impl Drop for Leg {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants; it was not submitted, since `submit` does not drop it.
+        // SAFETY: Ours by the type invariants; it was not submitted, since `submit` does not drop
+        // it.
         unsafe { bindings::bio_put(self.0.as_ptr()) };
     }
 }
 
 impl Head {
-    /// Before any of so many legs is submitted.
+    /// To be called before any of `count` legs is submitted.
     pub(super) fn begin_legs(&mut self, count: u32) {
         // INVARIANT: `legs` is initialised here.
         self.legs.write(Legs {
@@ -156,11 +158,11 @@ impl Head {
     ///
     /// # Safety
     ///
-    /// `head` must be that of a clone with legs of which one has ended, for which this is called
-    /// once.
+    /// `head` must be that of a clone with legs, one of which has ended. This is called once for
+    /// each.
     pub(super) unsafe fn leg_ended(head: *const Self) -> bool {
-        // SAFETY: By the function's contract the clone is still there, and has legs. All legs may be
-        // here at once, but only this field is shared.
+        // SAFETY: By the function's contract the clone still exists, and has legs. All legs may be
+        // here at once, but they share only this field.
         unsafe { (*(*head).legs.as_ptr()).left.fetch_sub(1, Full) == 1 }
     }
 }
@@ -172,7 +174,7 @@ impl Head {
 /// To be called by the block layer with a copy that [`LegPool::clone_now`] made.
 unsafe extern "C" fn ended<P, const LEG: usize>(leg: *mut bindings::bio) {
     const { assert!(LEG > 0 && LEG < LEGS) };
-    // SAFETY: `clone_now` put the clone there, which has not ended: it waits for us.
+    // SAFETY: `clone_now` stored the clone there; it has not ended, since it waits for us.
     let (status, bio) = unsafe {
         (
             (*leg).bi_status,
@@ -190,10 +192,10 @@ unsafe extern "C" fn ended<P, const LEG: usize>(leg: *mut bindings::bio) {
             .add(LEG)
             .write(status);
     }
-    // SAFETY: As above; this leg ended, and only now.
+    // SAFETY: As above; this leg has just ended, and is counted only here.
     let last = unsafe { Head::leg_ended(&raw const (*Cell::<P>::of(bio).as_ptr()).head) };
     if last {
-        // The clone came before, and was left incomplete.
+        // The clone itself ended before, and was left incomplete.
         // SAFETY: The clone is ours to end, since its callback said so.
         unsafe { bindings::bio_endio(bio.as_ptr()) };
     }

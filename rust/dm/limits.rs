@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Queue limits and the devices that they come from.
+//! Queue limits, and the devices that they are derived from.
 
 use super::{
     bindings,
@@ -12,7 +12,7 @@ use kernel::ffi::{
     c_void, //
 };
 
-/// Device-mapper wants to see no more devices.
+/// Device-mapper does not want to see any more devices.
 pub(crate) struct Stop(pub(super) c_int);
 
 /// Shows device-mapper the devices that a target uses.
@@ -45,11 +45,11 @@ impl DeviceVisitor<'_> {
         }
     }
 
-    /// Shows one stretch of a device: `start` and `len` in sectors.
+    /// Shows one range of a device: `start` and `len` in sectors.
     ///
     /// # Errors
     ///
-    /// [`Stop`]: to be handed on by [`super::Target::iterate_devices`].
+    /// [`Stop`], which [`super::Target::iterate_devices`] has to pass on.
     pub(crate) fn visit(&mut self, device: &Device, start: u64, len: u64) -> Result<(), Stop> {
         let Some(callout) = self.callout else {
             return Ok(());
@@ -63,7 +63,7 @@ impl DeviceVisitor<'_> {
     }
 }
 
-/// The queue limits that the mapped device is about to get.
+/// The queue limits that are about to be applied to the mapped device.
 ///
 /// # Invariants
 ///
@@ -91,14 +91,14 @@ impl Limits<'_> {
         unsafe { bindings::dmr_stack_block_size(self.limits, bytes) };
     }
 
-    /// Memory of an I/O is aligned as this device needs it, too: it gets I/O, but device-mapper is not
-    /// shown it, since it has not all of the sectors.
+    /// Aligns memory of I/O as this device needs it, too. For a device that gets I/O but is not
+    /// shown to device-mapper, since it does not have all of the sectors.
     pub(crate) fn raise_alignment(&mut self, device: &Device) {
         // SAFETY: Valid and ours by the type invariants; the device is open.
         unsafe { bindings::dmr_stack_dma_alignment(self.limits, device.bdev()) };
     }
 
-    /// Discards of `bytes` and multiples of that, up to `max_sectors` at once, are worth while.
+    /// Advertises discards of multiples of `bytes`, up to `max_sectors` at once.
     pub(crate) fn set_discards(&mut self, bytes: u32, max_sectors: u32) {
         // SAFETY: Valid and ours by the type invariants.
         unsafe {
@@ -107,14 +107,15 @@ impl Limits<'_> {
         }
     }
 
-    /// Nobody polls for I/O of the device. Needed if bios are parked, or go to devices that device-mapper
-    /// is not shown: who polls follows the bio to its disk, by a queue's number on the one before.
+    /// Forbids polling for I/O of the device. Needed if bios are parked, or go to devices that are
+    /// not shown to device-mapper: polling follows a bio to its disk, by a queue number of the
+    /// previous device.
     pub(crate) fn forbid_polling(&mut self) {
         // SAFETY: Valid and ours by the type invariants.
         unsafe { (*self.limits).features &= !bindings::DMR_FEAT_POLL };
     }
 
-    /// Pages must not change while they are written.
+    /// Requires that pages do not change while they are written.
     pub(crate) fn require_stable_writes(&mut self) {
         // SAFETY: Valid and ours by the type invariants.
         unsafe { (*self.limits).features |= bindings::DMR_FEAT_STABLE_WRITES };

@@ -10,10 +10,11 @@ use core::{
 
 /// Evidence that the mapped device is in use: one of its bios is in flight, or it is being resumed.
 ///
-/// While it exists, an internal suspend of the device has not ended: dm waits for bios in flight,
-/// and `preresume` and `resume` run under the suspend lock that an internal suspend needs. Or it has
-/// just ended, and an RCU read section has not: so for an `end_io` whose bio was parked and has
-/// ended elsewhere. What a suspend is to take away goes only after a grace period.
+/// While it exists, no internal suspend of the device completes: dm waits for bios in flight, and
+/// `preresume` and `resume` run under the suspend lock that an internal suspend needs. There is one
+/// exception: an `end_io` whose bio was parked and has ended elsewhere. A suspend may complete
+/// then, but the `end_io` is still in an RCU read section. So what a suspend takes away is freed
+/// only after a grace period.
 pub(crate) struct Live<'a> {
     pub(super) md: MappedDevice,
     _life: PhantomData<&'a ()>,
@@ -22,7 +23,7 @@ pub(crate) struct Live<'a> {
 impl Live<'_> {
     /// # Safety
     ///
-    /// `md` must be in the state that the type is evidence of until the value is gone.
+    /// `md` must stay in the state that the type is evidence of until the value is gone.
     pub(super) unsafe fn new(md: MappedDevice) -> Self {
         Self {
             md,
@@ -50,10 +51,10 @@ impl Quiesced<'_> {
     }
 }
 
-/// A value that stays as long as the mapped device's bios that are in flight.
+/// A value that stays valid as long as bios of the mapped device are in flight.
 ///
-/// Got from a [`super::provider::Provider`] with a [`Live`]; what it shows is not given up before
-/// the bios of that device have ended, even if they end after the callback that got it.
+/// Obtained from a [`super::provider::Provider`] with a [`Live`]. The value is not released before
+/// the bios of that device have ended, even if they end after the callback that obtained it.
 pub(crate) struct InUse<'a, T: ?Sized>(&'a T);
 
 impl<T: ?Sized> Clone for InUse<'_, T> {
@@ -75,26 +76,26 @@ impl<T: ?Sized> Deref for InUse<'_, T> {
 impl<'a, T> InUse<'a, T> {
     /// # Safety
     ///
-    /// `value` must stay until no bio is in flight that was lent to a callback of the mapped device
-    /// during `'a`.
+    /// `value` must stay valid until no bio is in flight that was lent to a callback of the mapped
+    /// device during `'a`.
     pub(super) unsafe fn new(value: &'a T) -> Self {
         Self(value)
     }
 
-    /// Where the value is.
+    /// A pointer to the value.
     pub(super) fn as_ptr(self) -> *const T {
         self.0
     }
 
-    /// A part of the value that is always there; as [`InUse::part`].
+    /// As [`InUse::part`], for a part that always exists.
     pub(crate) fn map<U>(self, f: impl for<'b> FnOnce(&'b T) -> &'b U) -> InUse<'a, U> {
         InUse(f(self.0))
     }
 
     /// A part of the value.
     ///
-    /// The closure can return nothing but parts of the value it is given (or what lives for ever),
-    /// since it has to work for a value of any lifetime.
+    /// The closure can return only parts of the value it is given (or `'static` data), since it has
+    /// to work for a value of any lifetime.
     pub(crate) fn part<U>(
         self,
         f: impl for<'b> FnOnce(&'b T) -> Option<&'b U>,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loads of atomic values without a call.
+//! Loads of atomic values without a function call.
 //!
-//! [`Atomic::load`] calls a C function for each load as long as Rust and C are not linked together, which is
-//! as much work again as a fast path has with the value. What is here does the same in place.
+//! [`Atomic::load`] calls a C function for each load, unless C helpers are inlined into Rust code.
+//! The call costs as much as a fast path's work with the value. The functions here do the same
+//! inline.
 //!
 //! [`Atomic::load`]: kernel::sync::atomic::Atomic::load
 
@@ -16,14 +17,14 @@ use kernel::sync::atomic::{
     AtomicType, //
 };
 
-/// The value. Who reads it sees what happened before it was written, if that was a release; does not
-/// sleep. C counterpart: `smp_load_acquire()`.
+/// Loads the value, with acquire ordering. Does not sleep. C counterpart: `smp_load_acquire()`.
 #[inline(always)]
 pub(crate) fn acquire<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
     #[cfg(target_arch = "x86_64")]
     {
         let value = relaxed(atomic);
-        // The processor does not let later accesses overtake a load; the compiler must not, either.
+        // The processor does not reorder later accesses before a load; the compiler must not,
+        // either.
         compiler_fence(Ordering::Acquire);
         value
     }
@@ -31,7 +32,7 @@ pub(crate) fn acquire<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
     atomic.load(kernel::sync::atomic::Acquire)
 }
 
-/// The value; nothing else is ordered by it. Does not sleep. C counterpart: `READ_ONCE()`.
+/// Loads the value, without ordering. Does not sleep. C counterpart: `READ_ONCE()`.
 #[inline(always)]
 pub(crate) fn relaxed<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
     const { assert!(size_of::<T>() <= size_of::<usize>()) };

@@ -19,7 +19,7 @@ impl fmt::Display for DeviceNumber {
     }
 }
 
-/// Which mapped device; only a name: it does not keep the device alive.
+/// Identifies a mapped device, but does not keep it alive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct MappedDevice(pub(super) *mut bindings::mapped_device);
 
@@ -39,7 +39,7 @@ impl MappedDevice {
         Self(unsafe { bindings::dm_table_get_md((*ti).table) })
     }
 
-    /// Keeps the device alive; `None` if it is about to go. Does not sleep.
+    /// Keeps the device alive; `None` if it is about to be removed. Does not sleep.
     ///
     /// # Safety
     ///
@@ -60,8 +60,8 @@ impl MappedDevice {
     }
 }
 
-/// A mapped device that does not go: whoever removes it waits until this is dropped. So nobody may keep
-/// it who waits for the removal.
+/// Keeps a mapped device from being removed: a removal waits until this is dropped. So it must not
+/// be held while waiting for the removal.
 ///
 /// # Invariants
 ///

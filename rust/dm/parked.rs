@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios that wait: taken from device-mapper, and not sent on or ended yet.
+//! Bios that wait: taken from device-mapper, but neither sent on nor ended yet.
 
 use super::{
     bindings,
@@ -22,8 +22,8 @@ use kernel::prelude::*;
 
 /// A bio that was taken from device-mapper. Dropping it ends it with an I/O error.
 ///
-/// It counts as in flight: its mapped device is not suspended before it has ended. So what it keeps,
-/// a `T`, stays, too.
+/// It counts as in flight: its mapped device is not suspended before it has ended. So the `T` that
+/// it keeps stays valid, too.
 ///
 /// # Invariants
 ///
@@ -40,7 +40,7 @@ unsafe impl<T: Sync, P: Send> Send for Parked<T, P> {}
 impl<T, P> Parked<T, P> {
     /// # Safety
     ///
-    /// The caller gives the bio away, which has to be as the type's invariants say.
+    /// The caller gives the bio away, and the bio must satisfy the type's invariants.
     pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
         // INVARIANT: By the function's contract.
         Self {
@@ -63,7 +63,7 @@ impl<T, P> Parked<T, P> {
         unsafe { Cell::of(self.bio).as_mut() }
     }
 
-    /// Its fields, as it was mapped.
+    /// Its fields, as they were when it was mapped.
     pub(crate) fn info(&self) -> BioInfo {
         self.cell().head.info
     }
@@ -73,7 +73,7 @@ impl<T, P> Parked<T, P> {
         &self.cell().user
     }
 
-    /// The target's data of this bio, to be changed.
+    /// The target's data of this bio, mutably.
     pub(crate) fn data_mut(&mut self) -> &mut P {
         &mut self.cell_mut().user
     }
@@ -84,8 +84,8 @@ impl<T, P> Parked<T, P> {
         unsafe { &*self.cell().head.keep.cast::<T>() }
     }
 
-    /// Sends it to a device that it keeps, its first sector becoming `sector`; ends it with an I/O
-    /// error if there is no such device. May sleep, until the device has room for it.
+    /// Sends it to a device within what it keeps, starting at `sector`; ends it with an I/O error
+    /// if there is no such device. May sleep until the device's queue has room for it.
     pub(crate) fn submit(
         self,
         device: impl for<'b> FnOnce(&'b T) -> Option<&'b Device>,
@@ -94,21 +94,21 @@ impl<T, P> Parked<T, P> {
         let Some(device) = device(self.keep()) else {
             return;
         };
-        // SAFETY: The bio is ours by the type invariants. The device is a part of what it keeps, so that
+        // SAFETY: The bio is ours by the type invariants. The device is a part of what it keeps, so
         // it stays open until the bio has ended.
         unsafe { point(self.bio, device, sector) };
         // SAFETY: The bio is ours to submit, since dm was told that we do; it was not submitted
-        // before, or has ended and was rewound. This accounts it, too, the first time.
+        // before, or has ended and was rewound. The first time, this also accounts it.
         unsafe {
             bindings::dm_submit_bio_remap(self.into_raw().as_ptr(), core::ptr::null_mut());
         }
     }
 
-    /// Copies its content from `offset` bytes on into `to`. May sleep.
+    /// Copies its content, starting at byte `offset`, into `to`. May sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it has not so much: others than reads and writes have no content.
+    /// `EINVAL` if its content is too short; only reads and writes have content.
     pub(crate) fn copy_to(&self, offset: usize, to: &mut [u8]) -> Result {
         let bytes = usize::try_from(self.info().sectors)? << bindings::SECTOR_SHIFT;
         let has_content = matches!(self.info().op, Op::Read | Op::Write);
@@ -128,11 +128,11 @@ impl<T, P> Parked<T, P> {
         Ok(())
     }
 
-    /// Puts `from` into its content, from `offset` bytes on. May sleep.
+    /// Copies `from` into its content, starting at byte `offset`. May sleep.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it has not so much, or is no read.
+    /// `EINVAL` if its content is too short, or if it is not a read.
     pub(crate) fn copy_from(&mut self, offset: usize, from: &[u8]) -> Result {
         let bytes = usize::try_from(self.info().sectors)? << bindings::SECTOR_SHIFT;
         let is_read = self.info().op == Op::Read;
@@ -165,7 +165,7 @@ impl<T, P> Drop for Parked<T, P> {
 ///
 /// # Safety
 ///
-/// `bio` must be as the invariants of [`Parked`] say; it is the caller's no more.
+/// `bio` must satisfy the invariants of [`Parked`]; it no longer belongs to the caller.
 unsafe fn finish<P>(bio: NonNull<bindings::bio>, status: Status) {
     // SAFETY: By the function's contract.
     unsafe {
@@ -175,8 +175,7 @@ unsafe fn finish<P>(bio: NonNull<bindings::bio>, status: Status) {
     }
 }
 
-/// A queue of parked bios, first in, first out. Needs no memory. Dropping it ends them with I/O
-/// errors.
+/// A FIFO queue of parked bios. Allocates nothing. Dropping it ends its bios with I/O errors.
 ///
 /// # Invariants
 ///
@@ -191,7 +190,7 @@ pub(crate) struct ParkedList<T, P> {
 unsafe impl<T: Sync, P: Send> Send for ParkedList<T, P> {}
 
 impl<T, P> ParkedList<T, P> {
-    /// An empty one.
+    /// An empty queue.
     pub(crate) const fn new() -> Self {
         Self {
             head: core::ptr::null_mut(),
@@ -200,12 +199,12 @@ impl<T, P> ParkedList<T, P> {
         }
     }
 
-    /// Whether there is none.
+    /// Whether the queue is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_null()
     }
 
-    /// Appends one. Does not sleep.
+    /// Appends a bio. Does not sleep.
     pub(crate) fn push(&mut self, parked: Parked<T, P>) {
         let bio = parked.into_raw().as_ptr();
         // SAFETY: The bio is ours, and while it is in the list, so is its link.
@@ -219,7 +218,7 @@ impl<T, P> ParkedList<T, P> {
         self.tail = bio;
     }
 
-    /// Takes the first one. Does not sleep.
+    /// Removes the first bio and returns it. Does not sleep.
     pub(crate) fn pop(&mut self) -> Option<Parked<T, P>> {
         let bio = NonNull::new(self.head)?;
         // SAFETY: A bio of ours by the type invariants; its link goes back to the block layer.
@@ -232,7 +231,7 @@ impl<T, P> ParkedList<T, P> {
         Some(unsafe { Parked::from_raw(bio) })
     }
 
-    /// Takes all. Does not sleep.
+    /// Removes all bios and returns them. Does not sleep.
     pub(crate) fn take(&mut self) -> Self {
         core::mem::replace(self, Self::new())
     }

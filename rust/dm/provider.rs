@@ -2,15 +2,14 @@
 
 //! Targets whose bios go to devices of another target.
 //!
-//! As a thin volume sends its bios to the data device of its pool: the pool's table has the device
-//! open, the thin volume's has not. When the pool's table is exchanged, the bios of all its thin
-//! volumes must be gone first, and those don't pass through the pool.
+//! For example, a thin volume sends its bios to the data device of its pool: the pool's table has
+//! the device open, the thin volume's does not. Before the pool's table is exchanged, the bios of
+//! all its thin volumes must have ended, and those don't pass through the pool.
 //!
 //! A [`Provider`] belongs to the mapped device that has the devices open, the owner. It publishes a
-//! value to the targets that are [`Client`]s. [`Provider::retract`] takes the value back after it
-//! suspended every client's mapped device inside the kernel (`dm_internal_suspend_noflush`), so
-//! that no bio is left that could use it. Until [`Provider::resume_clients`] the clients' bios
-//! wait.
+//! value to the targets that are [`Client`]s. [`Provider::retract`] suspends every client's mapped
+//! device inside the kernel (`dm_internal_suspend_noflush`) and then takes the value back, so that
+//! no bio is left that could use it. Until [`Provider::resume_clients`] the clients' bios wait.
 //!
 //! # Locks
 //!
@@ -67,9 +66,10 @@ struct Clients {
     entries: KVec<Entry>,
     /// New clients are refused.
     suspended: bool,
-    /// The owner is being suspended and resumed by [`Provider::cycle`], which sees to the clients.
+    /// The owner is being suspended and resumed by [`Provider::cycle`], which handles the clients
+    /// itself.
     cycling: bool,
-    /// They are to run after that.
+    /// Clients may run after that.
     may_run: bool,
 }
 
@@ -86,12 +86,12 @@ pub(crate) struct Provider<T: Send + Sync + 'static> {
     published: Atomic<*mut T>,
     #[pin]
     clients: Mutex<Clients>,
-    /// An entry is not busy any more.
+    /// Signalled when an entry is no longer busy.
     #[pin]
     idle: CondVar,
 }
 
-/// Whether clients are wanted suspended or running.
+/// Whether clients should be suspended or running.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Suspended,
@@ -117,7 +117,8 @@ impl<T: Send + Sync + 'static> Provider<T> {
 
     /// Publishes a value to the clients, which stay suspended.
     ///
-    /// Suspends those that are not yet. May sleep. Call it from the owner's `preresume`.
+    /// Suspends clients that are not suspended yet. May sleep. Call it from the owner's
+    /// `preresume`.
     ///
     /// # Errors
     ///
@@ -136,7 +137,7 @@ impl<T: Send + Sync + 'static> Provider<T> {
         Ok(())
     }
 
-    /// Takes the published value back. May sleep, as long as clients' bios need.
+    /// Takes the published value back. May sleep until clients' bios have ended.
     ///
     /// Call it from the owner's `postsuspend`; clients are suspended afterwards.
     pub(crate) fn retract(&self, quiesced: &Quiesced<'_>) -> Option<Arc<T>> {
@@ -150,7 +151,7 @@ impl<T: Send + Sync + 'static> Provider<T> {
         if old.is_null() {
             return None;
         }
-        // An `end_io` that parked its bio, which somebody ended at once, may be running still.
+        // An `end_io` may still be running that parked its bio, if somebody ended that bio at once.
         // SAFETY: May sleep here.
         unsafe { bindings::synchronize_rcu_expedited() };
         // SAFETY: It was made by `Arc::into_raw`, by the type invariants, and the reference that
@@ -183,15 +184,15 @@ impl<T: Send + Sync + 'static> Provider<T> {
         self.turn_all(Wanted::Running);
     }
 
-    /// Has the owner suspended and resumed inside the kernel, without flushes of its own, so that its hooks
-    /// are called; `device` is the owner. May sleep, as long as bios of it and its clients need. One
-    /// caller at a time.
+    /// Suspends and resumes the owner inside the kernel, without flushes of its own, so that its
+    /// hooks are called; `device` is the owner. May sleep until bios of the owner and its clients
+    /// have ended. One caller at a time.
     ///
-    /// For a worker that nothing of the owner waits for: no hook, no message, and no removal. While the
-    /// owner's user has it suspended, it stays so, and nothing happens.
+    /// Only for a worker that the owner never waits for: not in a hook, a message, or a removal. If
+    /// the owner's user has suspended it, it stays suspended, and nothing happens.
     ///
-    /// The clients are suspended before, and resumed after that: then no two suspend locks are held at
-    /// once, which lockdep can't tell from each other here, as it can for a user's suspend.
+    /// The clients are suspended before the owner and resumed after it, so that two suspend locks
+    /// are never held at once: here, unlike in a user's suspend, lockdep can't tell them apart.
     pub(crate) fn cycle(&self, device: &HeldDevice) {
         let md = device.0;
         if md != self.owner {
@@ -214,8 +215,8 @@ impl<T: Send + Sync + 'static> Provider<T> {
         drop(noio);
         let mut clients = self.clients.lock();
         clients.cycling = false;
-        // The owner's user may suspend it again from here on. Whoever comes later has the say: so this is
-        // decided at once.
+        // From here on, the owner's user may suspend it again, and the later request must win. So
+        // this is decided now, under the lock.
         let may_run = clients.may_run;
         clients.suspended = !may_run;
         drop(clients);
@@ -225,11 +226,11 @@ impl<T: Send + Sync + 'static> Provider<T> {
     }
 
     /// Suspends the clients on one mapped device; returns when none of their bios is in flight.
-    /// `None` if there are none. May sleep, as long as their bios need.
+    /// `None` if there are none. May sleep until their bios have ended.
     ///
     /// Until the guard is dropped, the device's tables and the owner's suspend wait, and no
-    /// allocation of this thread starts I/O. Take no lock under it that clients' `preresume` takes
-    /// without giving it up before the guard.
+    /// allocation of this thread starts I/O. A lock that clients' `preresume` takes must be
+    /// released before the guard.
     ///
     /// # Errors
     ///
@@ -268,12 +269,12 @@ impl<T: Send + Sync + 'static> Provider<T> {
         self.clients.lock().suspended
     }
 
-    /// Suspends all clients and keeps them so as long as the guard is held.
+    /// Suspends all clients and keeps them suspended while the guard is held.
     fn quiet(&self) -> MutexGuard<'_, Clients> {
         loop {
             self.turn_all(Wanted::Suspended);
             let clients = self.clients.lock();
-            // A resume that ran into us may have turned some of them again.
+            // A concurrent resume may have resumed some of them.
             if clients.entries.iter().all(|e| e.suspended && !e.busy) {
                 return clients;
             }
@@ -285,7 +286,8 @@ impl<T: Send + Sync + 'static> Provider<T> {
         self.turn(wanted);
     }
 
-    /// Brings all clients to what is wanted, as long as nobody wants something else.
+    /// Suspends or resumes all clients as wanted, unless somebody else wants the opposite
+    /// meanwhile.
     fn turn(&self, wanted: Wanted) {
         let suspend = wanted == Wanted::Suspended;
         loop {
@@ -327,9 +329,9 @@ impl<T: Send + Sync + 'static> Provider<T> {
         }
     }
 
-    /// The published value, as the owner's own bios may use it.
+    /// The published value, for use by the owner's own bios.
     ///
-    /// Returns `None` for somebody else's evidence, too.
+    /// Also returns `None` if `live` is not the owner's.
     pub(crate) fn get<'a>(&'a self, live: &'a Live<'_>) -> Option<InUse<'a, T>> {
         if live.md != self.owner {
             return None;
@@ -365,7 +367,7 @@ impl<T: Send + Sync + 'static> PinnedDrop for Provider<T> {
     }
 }
 
-/// The clients of a mapped device are suspended as long as this exists; see [`Provider::pause`].
+/// Keeps the clients of a mapped device suspended; see [`Provider::pause`].
 pub(crate) struct Paused<'a, T: Send + Sync + 'static> {
     provider: &'a Provider<T>,
     md: MappedDevice,
@@ -385,8 +387,8 @@ impl<T: Send + Sync + 'static> Drop for Paused<'_, T> {
     }
 }
 
-/// A target's membership in a provider. Dropping it, at the latest in the target's destructor,
-/// ends it.
+/// A target's membership in a provider. Dropping it ends the membership, in the target's destructor
+/// at the latest.
 pub(crate) struct Client<T: Send + Sync + 'static> {
     provider: Arc<Provider<T>>,
     md: MappedDevice,
@@ -429,7 +431,7 @@ impl<T: Send + Sync + 'static> Client<T> {
         })
     }
 
-    /// The published value, for the duration of the target's own evidence.
+    /// The published value, valid as long as `live`, which must be this target's own.
     pub(crate) fn get<'a>(&'a self, live: &'a Live<'_>) -> Option<InUse<'a, T>> {
         if live.md != self.md {
             return None;
@@ -462,7 +464,7 @@ impl<T: Send + Sync + 'static> Drop for Client<T> {
             let _ = clients.entries.remove(at);
             drop(clients);
             if suspended {
-                // The device may go on without us, with another table.
+                // The device may continue without us, with another table.
                 // SAFETY: The device lives, since the destructor of one of its targets runs or is
                 // still to come; it was suspended by us, once.
                 unsafe { bindings::dm_internal_resume(self.md.0) };

@@ -15,7 +15,7 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-/// Goes on with a CRC-32C over `bytes`; no inversion before or after.
+/// Continues a CRC-32C over `bytes`; no inversion before or after.
 pub(crate) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     // SAFETY: The pointer and the length are those of a slice.
     unsafe { bindings::crc32c(seed, bytes.as_ptr().cast(), bytes.len()) }
@@ -27,11 +27,11 @@ pub(crate) fn random_bytes(bytes: &mut [u8]) {
     unsafe { kernel::bindings::get_random_bytes(bytes.as_mut_ptr().cast(), bytes.len()) };
 }
 
-/// Sorts `items` in place by a key; those of one key in any order. Does not sleep.
+/// Sorts `items` in place by a key; not stable. Does not sleep.
 pub(crate) fn sort_by_key<T, K: Fn(&T) -> u64>(items: &mut [T], key: &K) {
     /// # Safety
     ///
-    /// `a` and `b` must be items, `key` a `K`.
+    /// `a` and `b` must point to items, `key` to a `K`.
     unsafe extern "C" fn compare<T, K: Fn(&T) -> u64>(
         a: *const c_void,
         b: *const c_void,
@@ -45,8 +45,8 @@ pub(crate) fn sort_by_key<T, K: Fn(&T) -> u64>(items: &mut [T], key: &K) {
             Ordering::Greater => 1,
         }
     }
-    // SAFETY: The pointer and the length are those of a slice that we may write, and the items are put
-    // into another order, which is to move them. The key lives as long as the call.
+    // SAFETY: The pointer and the length are those of a slice that we may write, and the items are
+    // only permuted, that is, moved. The key lives as long as the call.
     unsafe {
         bindings::sort_r(
             items.as_mut_ptr().cast(),
@@ -59,7 +59,7 @@ pub(crate) fn sort_by_key<T, K: Fn(&T) -> u64>(items: &mut [T], key: &K) {
     }
 }
 
-/// The CPU that this ran on a moment ago; good only for spreading counters.
+/// The CPU that this code ran on a moment ago; suitable only for spreading counters.
 pub(crate) fn current_cpu() -> u32 {
     // SAFETY: No requirements.
     unsafe { bindings::dmr_cpu() }
@@ -67,7 +67,7 @@ pub(crate) fn current_cpu() -> u32 {
 
 /// While it exists, allocations of this thread start no I/O.
 ///
-/// Needed where a device is suspended or being resumed: I/O that reclaim starts could wait for that
+/// Needed while a device is suspended or being resumed: I/O started by reclaim could wait for that
 /// very device.
 pub(crate) struct NoIo {
     flags: u32,
@@ -76,7 +76,7 @@ pub(crate) struct NoIo {
 }
 
 impl NoIo {
-    /// Starts such a section; sections nest.
+    /// Enters a section without I/O; sections nest.
     pub(crate) fn enter() -> Self {
         Self {
             // SAFETY: No requirements.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a target is.
+//! The trait that targets implement, and their construction.
 
 use super::{
     anchor::AnchorWait,
@@ -49,7 +49,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Room for a device number as text, with its NUL.
+/// Buffer size for a device number as text, with its NUL.
 const NUMBER_BYTES: usize = 24;
 
 /// Feature bits of a target type (`DM_TARGET_*`).
@@ -59,10 +59,10 @@ pub(crate) struct Features(pub(super) u64);
 impl Features {
     /// The target must be alone in its table.
     pub(crate) const SINGLETON: Self = Self(bindings::DM_TARGET_SINGLETON as u64);
-    /// `map` never sleeps, so that `REQ_NOWAIT` may be passed on.
+    /// `map` never sleeps, so `REQ_NOWAIT` may be passed on.
     pub(crate) const NOWAIT: Self = Self(bindings::DM_TARGET_NOWAIT as u64);
 
-    /// Both.
+    /// Both sets of features.
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -100,7 +100,7 @@ impl From<kernel::alloc::AllocError> for SetupError {
 pub(crate) enum StatusKind {
     /// The state, as `dmsetup status` shows it.
     Info,
-    /// The table line, which must load again.
+    /// The table line, in a form that can be loaded again.
     Table,
     /// For the measurement log of IMA: `key=value` pairs.
     Ima,
@@ -113,7 +113,7 @@ pub(crate) enum StatusKind {
 pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// Data kept with each bio in flight; starts as its default.
     type PerBio: Copy + Default + Send;
-    /// What the module shares with its targets.
+    /// Module data that all targets share.
     type Module: Send + Sync + 'static;
 
     /// Name in table lines.
@@ -127,19 +127,19 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// UTF-8.
     ///
     /// - May sleep; the mapped device may be in use under another table.
-    /// - Has to leave the devices unchanged: it is not known yet whether the table becomes live.
+    /// - Must not change the devices: it is not known yet whether the table will become live.
     fn new(
         setup: &mut Setup<'_>,
         module: &Arc<Self::Module>,
         words: &[&[u8]],
     ) -> Result<Self, SetupError>;
 
-    /// Says where a bio goes.
+    /// Decides where a bio goes.
     ///
     /// - Runs in the submitter's context, on all CPUs at once; must not sleep.
     fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, Self::PerBio>) -> Mapped;
 
-    /// A bio that was sent to a device ended there; of several devices, at all of them.
+    /// A bio has ended at the device that it was sent to, or at all of them if there are several.
     ///
     /// - May run in interrupt context; must not sleep.
     fn end_io(&self, live: &Live<'_>, ended: Ended<'_, Self::PerBio>) -> EndIo;
@@ -148,14 +148,14 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     ///
     /// - May sleep; allocations must not start I/O.
     ///
-    /// `noflush` says that bios may be given back with [`Status::REQUEUE`] from now on.
+    /// If `noflush` is true, bios may be requeued with [`Status::REQUEUE`] from now on.
     ///
     /// [`Status::REQUEUE`]: super::Status::REQUEUE
     fn presuspend(&self, _noflush: bool) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The suspend was broken off.
+    /// The suspend was aborted.
     ///
     /// - As [`Target::presuspend`].
     fn presuspend_undo(&self) {
@@ -169,13 +169,13 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The table is about to get bios; `flushes` changes how many a flush has.
+    /// The table is about to get bios; `flushes` changes the number of bios per flush.
     ///
     /// - As [`Target::presuspend`].
     ///
     /// # Errors
     ///
-    /// Leave the device suspended, with this table.
+    /// An error leaves the device suspended, with this table.
     fn preresume(&self, _live: &Live<'_>, _flushes: &mut FlushBios<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -193,7 +193,7 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Only those of the writer: the text did not fit.
+    /// Only those of the writer: the text does not fit.
     fn status(&self, kind: StatusKind, out: &mut Writer<'_>) -> core::fmt::Result;
 
     /// A message from user space; a reply that is not empty is handed to the sender.
@@ -202,7 +202,7 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Are the sender's ioctl's.
+    /// Returned by the sender's ioctl.
     fn message(&self, _words: &[&[u8]], _reply: &mut Writer<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -213,10 +213,10 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of the visitor, as they are.
+    /// Those of the visitor, unchanged.
     fn iterate_devices(&self, visitor: &mut DeviceVisitor<'_>) -> Result<(), Stop>;
 
-    /// Last word on the queue limits.
+    /// Adjusts the queue limits, after device-mapper has combined those of the devices.
     ///
     /// - May sleep.
     fn io_hints(&self, _limits: &mut Limits<'_>) {
@@ -242,7 +242,7 @@ impl<'a> Setup<'a> {
     /// # Safety
     ///
     /// `ti` must be the target whose constructor is running. The caller closes `devices` after the
-    /// target is gone and waits for `anchor` before it does. `features` must be those of its type.
+    /// target is gone, and waits for `anchor` before that. `features` must be those of its type.
     pub(super) unsafe fn new(
         ti: NonNull<bindings::dm_target>,
         anchor: &'a AnchorWait,
@@ -283,16 +283,17 @@ impl<'a> Setup<'a> {
 
     /// Opens a device by its path or `major:minor`, and claims it for device-mapper. May sleep.
     ///
-    /// A device can be opened once by a target. When a table opens a device again with more
-    /// rights, device-mapper puts a new `dm_dev` in the place of the old one and frees that, while
-    /// whoever opened the device first still has it. So a target that may not be alone in its table
-    /// ([`Features::SINGLETON`]) has to open with [`Mode::Table`], which leaves nothing to add.
+    /// A target can open each device only once. When a table opens a device again with more rights,
+    /// device-mapper replaces the old `dm_dev` and frees it, while the target that opened the
+    /// device first still uses it. So a target that may share its table (without
+    /// [`Features::SINGLETON`]) has to open with [`Mode::Table`], to which no rights can be added.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if something else than device-mapper has claimed it; `EEXIST` if this target has
-    /// opened it; `EINVAL` if it is the mapped device itself, or for another mode than that of the table; `ENODEV`, `ENOENT`, `ENOTBLK` ... if
-    /// there is no such device.
+    /// `EBUSY` if something other than device-mapper has claimed it; `EEXIST` if this target has
+    /// opened it already; `EINVAL` if it is the mapped device itself, or if a target that may share
+    /// its table does not use [`Mode::Table`]; `ENODEV`, `ENOENT`, `ENOTBLK` ... if there is no
+    /// such device.
     pub(crate) fn device(&mut self, path: &[u8], mode: Mode) -> Result<Device> {
         if mode != Mode::Table && !self.is_alone {
             return Err(EINVAL);
@@ -313,7 +314,7 @@ impl<'a> Setup<'a> {
             // SAFETY: Valid by the type invariants, with a table.
             Mode::Table => unsafe { bindings::dm_table_get_mode((*self.ti.as_ptr()).table) },
         };
-        // By its number: a path may lead elsewhere by now.
+        // By its number, since the path may refer to another device by now.
         let mut name = KVec::with_capacity(NUMBER_BYTES, GFP_KERNEL)?;
         name.resize(NUMBER_BYTES, 0, GFP_KERNEL)?;
         let mut text = NullTerminatedFormatter::new(&mut name).ok_or(EINVAL)?;
@@ -330,12 +331,12 @@ impl<'a> Setup<'a> {
         let dev = NonNull::new(dev).ok_or(ENODEV)?;
         self.devices.push_within_capacity(dev).map_err(|_| ENOMEM)?;
         // SAFETY: The device is closed only after the last holder of the anchor is gone. The
-        // `dm_dev` stays: this target opens it once, and others in the table, if there may be any, with no
-        // more rights than the table's.
+        // `dm_dev` is not replaced: this target opens it once, and other targets in the table, if
+        // there can be any, open it with no more rights than the table's.
         Ok(unsafe { Device::from_raw(dev, self.anchor.hold()) })
     }
 
-    /// Raises events of the table later on.
+    /// A handle that raises events of the table.
     pub(crate) fn event(&self) -> Event {
         // SAFETY: A table outlives its targets, and the destructor of this one waits for the
         // anchor.
@@ -374,18 +375,18 @@ impl<'a> Setup<'a> {
         // SAFETY: Valid by the type invariants, and ours during construction.
         unsafe {
             (*self.ti.as_ptr()).per_io_data_size = bytes;
-            // Otherwise dm looks at a parked clone after `map`, when it may have ended.
+            // Otherwise dm accesses a parked clone after `map`, when it may have ended already.
             (*self.ti.as_ptr()).set_accounts_remapped_io(true);
         }
     }
 }
 
-/// The number of bios that a flush of a target has: while its device is suspended, it can be changed.
+/// The number of bios per flush of a target. It can be changed while the device is suspended.
 ///
 /// # Invariants
 ///
-/// `ti` is a target that is about to be resumed, and gets no bio meanwhile; its constructor asked for `most`
-/// bios per flush.
+/// `ti` is a target that is about to be resumed, and gets no bio meanwhile; its constructor asked
+/// for `most` bios per flush.
 pub(crate) struct FlushBios<'a> {
     ti: NonNull<bindings::dm_target>,
     most: u32,
@@ -395,8 +396,8 @@ pub(crate) struct FlushBios<'a> {
 impl FlushBios<'_> {
     /// # Safety
     ///
-    /// The target must get no bio, and be given to nobody else, while this is in use. `most` must be what
-    /// its constructor asked for.
+    /// While this is in use, the target must get no bio, and nobody else may access it. `most` must
+    /// be what its constructor asked for.
     pub(super) unsafe fn from_raw(ti: NonNull<bindings::dm_target>, most: u32) -> Self {
         // INVARIANT: By the function's contract.
         Self {
@@ -406,10 +407,11 @@ impl FlushBios<'_> {
         }
     }
 
-    /// Sets it, to at most what the constructor asked for: device-mapper has bios in reserve for so many.
+    /// Sets it, to at most what the constructor asked for: that is how many bios device-mapper
+    /// reserves.
     pub(crate) fn set(&mut self, count: u32) {
         // SAFETY: By the type invariants, the target is valid, and device-mapper, which reads this
-        // when it sends a flush, sends none. It has bios for so many.
+        // when it sends a flush, sends none. It has reserved enough bios.
         unsafe { (*self.ti.as_ptr()).num_flush_bios = count.min(self.most) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Registration of a target, and the C callbacks that lead to its methods.
+//! Registration of a target type, and the C callbacks that call its methods.
 
 use super::{
     anchor::AnchorWait,
@@ -118,9 +118,9 @@ impl<T: Target> PinnedDrop for Registration<T> {
 /// What `dm_target::private` points to.
 struct Instance<T> {
     target: T,
-    /// The device, which is asked for with each bio.
+    /// The mapped device, cached because each bio needs it.
     md: MappedDevice,
-    /// So many bios per flush its constructor asked for.
+    /// How many bios per flush its constructor asked for.
     most_flushes: u32,
     devices: KVec<NonNull<bindings::dm_dev>>,
     anchor: AnchorWait,
@@ -158,7 +158,7 @@ impl<T: Target> Vtable<T> {
         kind.map = Some(Self::map);
         kind.status = Some(Self::status);
         kind.iterate_devices = Some(Self::iterate_devices);
-        // Always: a clone that has legs waits for them there.
+        // Always: clones with legs wait for them in this callback.
         kind.end_io = Some(Self::end_io);
         if T::HAS_PRESUSPEND {
             kind.presuspend = Some(Self::presuspend);
@@ -208,8 +208,8 @@ impl<T: Target> Vtable<T> {
         argc: c_uint,
         argv: *mut *mut c_char,
     ) -> c_int {
-        // Locks that it takes are waited for by suspends, and by I/O that is held up: memory must not wait
-        // for that.
+        // Suspends, and I/O that is held up, wait for locks that it takes. So its allocations must
+        // not wait for I/O.
         let _noio = NoIo::enter();
         // SAFETY: `ti` is under construction; dm passes words that live as long as the call.
         match unsafe { Self::construct(ti, argc, argv) } {
@@ -315,7 +315,7 @@ impl<T: Target> Vtable<T> {
         let cell = unsafe { Cell::<T::PerBio>::of(raw) };
         // SAFETY: `map` initialised the cell of this clone.
         let head = unsafe { &raw mut (*cell.as_ptr()).head };
-        // SAFETY: Neither flag changes while the clone is with a device.
+        // SAFETY: Neither flag changes while a device has the clone.
         let (finished, has_legs) = unsafe { ((*head).finished, (*head).has_legs) };
         if finished {
             return bindings::DM_ENDIO_DONE as c_int;
@@ -325,8 +325,9 @@ impl<T: Target> Vtable<T> {
         if has_legs {
             // SAFETY: The head is valid, and its legs are initialised, since it has some.
             let legs = unsafe { (&raw mut (*head).legs).cast::<Legs>() };
-            // SAFETY: The clone ended, or a copy did as the last one, which left the count at 0.
-            // Only the first time is this leg's own.
+            // SAFETY: When the clone itself ends, its own leg is still counted, so the count is
+            // above 0, and `leg_ended` is called for it, once. If a copy ended last, it left the
+            // count at 0, and this runs a second time.
             let all = unsafe {
                 if load::acquire(&(*legs).left) > 0 {
                     (&raw mut (*legs).status[0]).write(status);
@@ -338,13 +339,13 @@ impl<T: Target> Vtable<T> {
             if !all {
                 return bindings::DM_ENDIO_INCOMPLETE as c_int;
             }
-            // SAFETY: All legs have ended: nobody else is at it.
+            // SAFETY: All legs have ended, so nobody else accesses it.
             status = unsafe { (*legs).status[0] };
-            // SAFETY: dm passes a valid place.
+            // SAFETY: dm passes a valid pointer.
             unsafe { *error = status };
         }
-        // SAFETY: A bio of the device is in flight until dm ends it, after this; if it is parked, the
-        // RCU read section that comes with the answer stands in for it.
+        // SAFETY: A bio of the device is in flight until dm ends it, after this; if it is parked,
+        // the RCU read section in the returned `EndIo` takes its place.
         let live = unsafe { Live::new(Self::md(ti)) };
         // SAFETY: These are the callback's own arguments.
         let ended = unsafe { Ended::from_raw(raw, cell, Status(status)) };
@@ -378,10 +379,11 @@ impl<T: Target> Vtable<T> {
     /// As for [`Self::presuspend`].
     unsafe extern "C" fn postsuspend(ti: *mut bindings::dm_target) {
         let _noio = NoIo::enter();
-        // SAFETY: For a suspend, dm waited for all bios and holds new ones back until a resume, which needs
-        // the lock that the caller holds. For a removal it does not wait, but nobody has the device open, and
-        // who has a bio in flight has. What is left of the callbacks of one that has just ended: a reference
-        // of `dm_io` covers `map`, and the RCU read section that comes with a parked bio `end_io`.
+        // SAFETY: For a suspend, dm waited for all bios and holds new ones back until a resume,
+        // which needs the lock that the caller holds. For a removal it does not wait, but nobody
+        // has the device open, and a bio can only be in flight while somebody does. A bio that has
+        // just ended may still have callbacks running: a reference to `dm_io` covers `map`, and the
+        // RCU read section that comes with a parked bio covers `end_io`.
         let quiesced = unsafe { Quiesced::new(Self::md(ti)) };
         // SAFETY: `ti` is live.
         unsafe { Self::target(ti) }.postsuspend(&quiesced);
@@ -436,7 +438,7 @@ impl<T: Target> Vtable<T> {
         };
         // SAFETY: dm passes a buffer of that length, for this call alone.
         let mut out = unsafe { Writer::from_raw(result, maxlen) };
-        // A text that does not fit fills the buffer, which dm notices.
+        // Text that does not fit fills the buffer; dm notices that.
         // SAFETY: `ti` is constructed.
         let _ = unsafe { Self::target(ti) }.status(kind, &mut out);
     }
@@ -456,7 +458,7 @@ impl<T: Target> Vtable<T> {
 
         // As in `ctr`.
         let _noio = NoIo::enter();
-        // The buffer for the reply is the one that the words are in: they move out first.
+        // The reply goes to the buffer that holds the words, so they are copied out first.
         // SAFETY: dm passes words that live as long as nothing is written to the buffer.
         let words = match unsafe { words(argc, argv) }.and_then(|words| OwnedWords::copy(&words)) {
             Ok(words) => words,

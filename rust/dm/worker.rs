@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work in process context, one run at a time.
+//! Workers: jobs in process context, one run at a time.
 //!
 //! C header: `include/linux/workqueue.h`.
 
@@ -19,11 +19,11 @@ use kernel::{
     types::Opaque, //
 };
 
-/// What lockdep knows a kind of job by: one for each, since each takes other locks. It is nothing
-/// in a kernel without lockdep.
+/// Lockdep's key for a kind of job: one for each, since each takes different locks. Empty in a
+/// kernel without lockdep.
 pub(crate) struct JobClass(Opaque<bindings::lock_class_key>);
 
-// SAFETY: Only lockdep looks at it, which has locks of its own.
+// SAFETY: Only lockdep accesses it, which has its own locks.
 unsafe impl Sync for JobClass {}
 
 impl JobClass {
@@ -35,20 +35,20 @@ impl JobClass {
 
 /// What a worker does.
 pub(crate) trait Job: Sized + Send + Sync + 'static {
-    /// Its name in lists of processes and in reports.
+    /// Its name in process lists and in reports.
     const NAME: &'static CStr;
 
-    /// What lockdep knows it by: a static of its own.
+    /// Its key for lockdep: a static of its own.
     fn class() -> &'static JobClass;
 
-    /// Does what there is to do.
+    /// Does all pending work.
     ///
-    /// - May sleep; allocations start no I/O. Never runs twice at once.
+    /// - May sleep; allocations start no I/O. Runs never overlap.
     fn run(worker: &Worker<Self>);
 }
 
-/// A job with a thread of its own when memory is short, so that it always gets done. Dropping it
-/// waits for a run that is under way and prevents others.
+/// A job that has a rescuer thread, so that it makes progress even when memory is short. Dropping
+/// it waits for a run in progress and prevents further ones.
 ///
 /// # Invariants
 ///
@@ -81,7 +81,7 @@ impl<J: Job> Deref for Worker<J> {
 }
 
 impl<J: Job> Worker<J> {
-    /// A worker that rests. May sleep.
+    /// A worker that is idle. May sleep.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl<J: Job> Worker<J> {
     pub(crate) fn new(job: impl PinInit<J, Error>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             job <- job,
-            // Last, since what follows must not fail: nobody would destroy it.
+            // Last of the fallible steps: if a later one failed, nobody would destroy the queue.
             queue: Queue::new(J::NAME)?.into_raw(),
             work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
                 // SAFETY: The slot is ours to write; the function is made for it.
@@ -105,7 +105,7 @@ impl<J: Job> Worker<J> {
 
     /// # Safety
     ///
-    /// `item` must be ours to write, `function` one that may be called with it.
+    /// `item` must be ours to write, and `function` must be callable with it.
     unsafe fn init_item(
         item: *mut bindings::delayed_work,
         function: unsafe extern "C" fn(*mut bindings::work_struct),
@@ -115,13 +115,13 @@ impl<J: Job> Worker<J> {
         unsafe { bindings::dmr_init_delayed_work(item, Some(function), name, class) };
     }
 
-    /// Lets it run at once; a run that is under way is followed by another one. Does not sleep.
+    /// Makes it run at once; if it is running already, it runs again afterwards. Does not sleep.
     pub(crate) fn kick(&self) {
         // SAFETY: Both are valid by the type invariants.
         unsafe { bindings::mod_delayed_work_on(CPU_ANY, self.queue.as_ptr(), self.work.get(), 0) };
     }
 
-    /// Lets it run in so many milliseconds, whatever was asked for before. Does not sleep.
+    /// Makes it run in `ms` milliseconds, replacing any earlier delay. Does not sleep.
     pub(crate) fn kick_in(&self, ms: u32) {
         let delay = msecs_to_jiffies(ms);
         // SAFETY: Both are valid by the type invariants.
@@ -130,7 +130,7 @@ impl<J: Job> Worker<J> {
         };
     }
 
-    /// Waits until it rests, and forgets a time that was asked for. What was kicked runs before.
+    /// Waits until it is idle. Runs that were kicked still happen; a pending delay is cancelled.
     /// Sleeps.
     pub(crate) fn rest(&self) {
         // SAFETY: Valid by the type invariants.
@@ -158,11 +158,10 @@ impl<J: Job> Worker<J> {
 
     /// # Safety
     ///
-    /// `work` must be in the delayed item that is `offset` bytes inside of a worker.
+    /// `work` must be part of the delayed item that is at offset `offset` of a worker.
     unsafe fn run_at(work: *mut bindings::work_struct, offset: usize) {
         let _noio = NoIo::enter();
-        // SAFETY: By the function's contract. The worker is not gone before this returns, since its
-        // drop waits.
+        // SAFETY: By the function's contract. The worker outlives this call, since its drop waits.
         let worker = unsafe {
             let delayed = work.byte_sub(core::mem::offset_of!(bindings::delayed_work, work));
             &*delayed.byte_sub(offset).cast::<Self>()
@@ -174,9 +173,9 @@ impl<J: Job> Worker<J> {
 #[pinned_drop]
 impl<J: Job> PinnedDrop for Worker<J> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Both are valid by the type invariants, and the queue is ours to destroy: neither item
-        // is queued any more, nor will it be, since a run of one may kick the other, but not while that is
-        // disabled.
+        // SAFETY: Both are valid by the type invariants, and the queue is ours to destroy: neither
+        // item is queued any more, nor will be. A run of one may kick the other, but not once that
+        // is disabled.
         unsafe {
             bindings::disable_delayed_work_sync(self.work.get());
             bindings::disable_delayed_work_sync(self.timer.get());
@@ -188,7 +187,7 @@ impl<J: Job> PinnedDrop for Worker<J> {
 /// Any CPU that the queue may use.
 const CPU_ANY: i32 = bindings::wq_misc_consts_WORK_CPU_UNBOUND as i32;
 
-/// A new work queue, until somebody takes it.
+/// A new work queue that has no owner yet.
 struct Queue(NonNull<bindings::workqueue_struct>);
 
 impl Queue {

@@ -8,12 +8,12 @@ use kernel::ffi::{
     c_uint, //
 };
 
-/// Writes into a buffer of device-mapper; can't overflow it.
+/// Writes into a buffer of device-mapper without overflowing it.
 ///
-/// Text that does not fit is cut and the buffer filled to its end. That is how device-mapper sees
-/// that user space must come again with a larger one.
+/// Text that does not fit is cut off, and the buffer is filled to its end. From this, device-mapper
+/// knows that user space has to retry with a larger one.
 pub(crate) struct Writer<'a> {
-    /// Text and the NUL behind it.
+    /// The text and its NUL.
     buffer: &'a mut [u8],
     /// Bytes of text so far.
     used: usize,
@@ -27,7 +27,7 @@ impl<'a> Writer<'a> {
         let buffer: &'a mut [u8] = if len == 0 {
             &mut []
         } else {
-            // The kernel does not promise that the buffer was ever written.
+            // The kernel does not guarantee that the buffer is initialised.
             // SAFETY: The buffer is valid for `len` bytes by the function's contract.
             unsafe { core::ptr::write_bytes(buffer, 0, len as usize) };
             // SAFETY: As above, and the bytes are initialised now; nobody else uses them for `'a`.
@@ -44,7 +44,7 @@ impl<'a> Writer<'a> {
 
 impl fmt::Write for Writer<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // One byte stays for the NUL.
+        // One byte is reserved for the NUL.
         let room = self.buffer.len().saturating_sub(1);
         let free = self.buffer.get_mut(self.used..room).unwrap_or_default();
         let n = text.len().min(free.len());

@@ -152,13 +152,13 @@ impl Word {
 /// Whether an allocation may sleep.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// It may sleep, but not start I/O if the caller must not.
+    /// It may sleep, but starts no I/O if the caller must not.
     May,
     /// It must not sleep, so it fails sooner.
     Not,
 }
 
-/// The words of a [`Page`].
+/// The number of words in a [`Page`].
 pub const PAGE_WORDS: usize = 512;
 
 /// A page of words, all 0 at first.

@@ -77,7 +77,7 @@ impl Op {
 /// A bio's fields.
 #[derive(Clone, Copy)]
 pub(crate) struct BioInfo {
-    /// What to do.
+    /// The operation.
     pub(crate) op: Op,
     /// First sector, relative to the beginning of the target.
     pub(crate) sector: u64,
@@ -97,7 +97,7 @@ impl BioInfo {
     /// `bio` must be a valid bio in a callback of the target `ti`.
     #[inline(always)]
     pub(super) unsafe fn read(ti: *mut bindings::dm_target, bio: NonNull<bindings::bio>) -> Self {
-        // SAFETY: The bio is valid by the function's contract, and nobody changes these fields
+        // SAFETY: The bio is valid by the function's contract, and these fields do not change
         // during the callback.
         let (opf, iter) = unsafe { ((*bio.as_ptr()).bi_opf, (*bio.as_ptr()).bi_iter) };
         // The block layer packs `bvec_iter`; copy the fields out of it.
@@ -252,7 +252,7 @@ impl<'a, P> Bio<'a, P> {
         second: (InUse<'_, Device>, u64),
         third: Option<(InUse<'_, Device>, u64)>,
     ) -> Result<Mapped, Self> {
-        // SAFETY: The bio is ours by the type invariants, and will be submitted below if the copy is.
+        // SAFETY: The bio is ours by the type invariants, and is submitted below if the copy is.
         // `InUse` says that pool and device stay until it has ended.
         let leg = unsafe { pool.clone_now::<P, 1>(self.bio, &second.0, second.1) };
         let Some(leg) = leg else {
@@ -350,7 +350,7 @@ pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
     }
 }
 
-// bindgen gives the small C constants an unsigned type.
+// bindgen makes small C constants unsigned.
 const MAPIO_SUBMITTED: c_int = bindings::DM_MAPIO_SUBMITTED as c_int;
 const MAPIO_REMAPPED: c_int = bindings::DM_MAPIO_REMAPPED as c_int;
 const MAPIO_KILL: c_int = bindings::DM_MAPIO_KILL as c_int;

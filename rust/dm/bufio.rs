@@ -75,8 +75,8 @@ impl Bufio {
             bindings::dm_bufio_read(self.client.as_ptr(), block, &mut buffer)
         })?;
         let mut data = NonNull::new(data.cast::<[u8; BUFIO_BYTES]>()).ok_or(EIO)?;
-        // SAFETY: The buffer has the size of a block, and is ours until it is released: the cache is
-        // borrowed for writing.
+        // SAFETY: The buffer has the size of a block, and is ours until it is released: the cache
+        // is borrowed mutably.
         if change(unsafe { data.as_mut() }) {
             // SAFETY: The buffer is ours.
             unsafe { bindings::dm_bufio_mark_buffer_dirty(buffer) };

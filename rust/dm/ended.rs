@@ -28,8 +28,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `bio` is the clone that device-mapper passed to the end_io callback that is running, for a target
-/// whose per-bio data is `P`; `cell` is its cell, initialised.
+/// `bio` is the clone that device-mapper passed to the running end_io callback, for a target whose
+/// per-bio data is `P`; `cell` is its cell, initialised.
 pub(crate) struct Ended<'a, P> {
     bio: NonNull<bindings::bio>,
     cell: NonNull<Cell<P>>,
@@ -134,7 +134,7 @@ impl<P> Ended<'_, P> {
     }
 }
 
-/// What `end_io` wants device-mapper to do with the bio that it was called with.
+/// What device-mapper should do with the bio that it passed to `end_io`.
 pub(crate) struct EndIo {
     /// The clone was parked.
     ///

@@ -119,8 +119,8 @@ impl PinnedDrop for LegPool {
 ///
 /// # Invariants
 ///
-/// It is ours, and was allocated by `bio_alloc_clone`; `bi_private` is the clone that it is a copy of, which
-/// has not ended.
+/// It is ours, and was allocated by `bio_alloc_clone`; `bi_private` is the clone that was copied,
+/// which has not ended.
 pub(super) struct Leg(NonNull<bindings::bio>);
 
 impl Leg {
@@ -129,8 +129,8 @@ impl Leg {
         let leg = ManuallyDrop::new(self).0.as_ptr();
         // Submitted through dm as the clone's, so that it is charged to the cgroup of the user's
         // bio, which may differ from that of the thread that writes.
-        // SAFETY: The copy is ours by the type invariants, complete, and submitted once; the clone is dm's and ours,
-        // being mapped.
+        // SAFETY: The copy is ours by the type invariants, fully set up, and submitted once; the
+        // clone is one of dm's, and ours while it is being mapped.
         unsafe { bindings::dm_submit_bio_remap((*leg).bi_private.cast(), leg) };
     }
 }
@@ -183,8 +183,8 @@ unsafe extern "C" fn ended<P, const LEG: usize>(leg: *mut bindings::bio) {
     };
     // SAFETY: The copy is ours again, and was allocated by `bio_alloc_clone`.
     unsafe { bindings::bio_put(leg) };
-    // SAFETY: The clone is for a target whose per-bio data is `P`, and has legs; `LEG` is in range, and
-    // only this leg writes its own status.
+    // SAFETY: The clone is for a target whose per-bio data is `P`, and has legs; `LEG` is in range,
+    // and only this leg writes its status.
     unsafe {
         let legs = (&raw mut (*Cell::<P>::of(bio).as_ptr()).head.legs).cast::<Legs>();
         (&raw mut (*legs).status)

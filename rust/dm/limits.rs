@@ -54,8 +54,8 @@ impl DeviceVisitor<'_> {
         let Some(callout) = self.callout else {
             return Ok(());
         };
-        // SAFETY: By the type invariants, the callout, its data and the target are those that dm passed; the
-        // device is open.
+        // SAFETY: The callout, its data and the target are those that dm passed, by the type
+        // invariants; the device is open.
         match unsafe { callout(self.ti, device.as_raw(), start, len, self.data) } {
             0 => Ok(()),
             code => Err(Stop(code)),

@@ -36,8 +36,9 @@ pub(crate) fn acquire<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
 #[inline(always)]
 pub(crate) fn relaxed<T: AtomicType + Copy>(atomic: &Atomic<T>) -> T {
     const { assert!(size_of::<T>() <= size_of::<usize>()) };
-    // SAFETY: The pointer is valid and aligned, and what is there is a valid `T`. Others may change it
-    // meanwhile, by atomic accesses: in the kernel's memory model a volatile load of the size of a word
-    // or less is one access, as that of `READ_ONCE()` is, and races with none of them.
+    // SAFETY: The pointer is valid and aligned, and points to a valid `T`. Others may change it at
+    // the same time, but only by atomic accesses. In the kernel's memory model, a volatile load of
+    // at most the size of a word is a single access, as in `READ_ONCE()`, and does not race with
+    // these.
     unsafe { atomic.as_ptr().read_volatile() }
 }

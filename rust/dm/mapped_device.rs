@@ -23,7 +23,8 @@ impl fmt::Display for DeviceNumber {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct MappedDevice(pub(super) *mut bindings::mapped_device);
 
-// SAFETY: It is an address to compare; whoever dereferences it proves that the device lives.
+// SAFETY: It is an address to compare; code that dereferences it has to prove that the device is
+// alive.
 unsafe impl Send for MappedDevice {}
 // SAFETY: As for `Send`.
 unsafe impl Sync for MappedDevice {}

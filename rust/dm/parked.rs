@@ -28,7 +28,7 @@ use kernel::prelude::*;
 /// # Invariants
 ///
 /// `bio` is a clone that is ours alone, for a target whose per-bio data is `P`; its cell is
-/// initialised, and names a `T` that stays until the bio has ended.
+/// initialised, and points to a `T` that stays valid until the bio has ended.
 pub(crate) struct Parked<T, P> {
     bio: NonNull<bindings::bio>,
     _types: PhantomData<(*const T, P)>,
@@ -78,9 +78,10 @@ impl<T, P> Parked<T, P> {
         &mut self.cell_mut().user
     }
 
-    /// What it keeps, as long as it is parked.
+    /// What it keeps; valid as long as it is parked.
     pub(crate) fn keep(&self) -> &T {
-        // SAFETY: Valid by the type invariants, until the bio has ended: after `self` is gone.
+        // SAFETY: Valid by the type invariants until the bio has ended, which is after `self` is
+        // gone.
         unsafe { &*self.cell().head.keep.cast::<T>() }
     }
 
@@ -115,8 +116,8 @@ impl<T, P> Parked<T, P> {
         if !has_content || offset.checked_add(to.len()).is_none_or(|end| end > bytes) {
             return Err(EINVAL);
         }
-        // SAFETY: The bio is ours, a read or write, and was not submitted, or was rewound, so that it has all of its
-        // content, of which the range is a part. The buffer is ours to write.
+        // SAFETY: The bio is ours and a read or write. It was not submitted, or was rewound, so it
+        // has all of its content, and the range is a part of that. The buffer is ours to write.
         unsafe {
             bindings::dmr_copy_from_bio(
                 self.bio.as_ptr(),
@@ -139,8 +140,8 @@ impl<T, P> Parked<T, P> {
         if !is_read || offset.checked_add(from.len()).is_none_or(|end| end > bytes) {
             return Err(EINVAL);
         }
-        // SAFETY: The bio is ours, a read, and not submitted, or was rewound, so that all of its
-        // content is there to be written, of which the range is a part.
+        // SAFETY: The bio is ours and a read. It was not submitted, or was rewound, so all of its
+        // content may be written, and the range is a part of that.
         unsafe {
             bindings::dmr_copy_to_bio(self.bio.as_ptr(), offset, from.as_ptr().cast(), from.len());
         }
@@ -179,7 +180,8 @@ unsafe fn finish<P>(bio: NonNull<bindings::bio>, status: Status) {
 ///
 /// # Invariants
 ///
-/// `head` and `tail` are the ends of a list through `bi_next` of bios as [`Parked`] has them.
+/// `head` and `tail` are the ends of a list, linked by `bi_next`, of bios that satisfy the
+/// invariants of [`Parked`].
 pub(crate) struct ParkedList<T, P> {
     head: *mut bindings::bio,
     tail: *mut bindings::bio,
@@ -207,7 +209,7 @@ impl<T, P> ParkedList<T, P> {
     /// Appends a bio. Does not sleep.
     pub(crate) fn push(&mut self, parked: Parked<T, P>) {
         let bio = parked.into_raw().as_ptr();
-        // SAFETY: The bio is ours, and while it is in the list, so is its link.
+        // SAFETY: The bio is ours, and so is its link while it is in the list.
         unsafe { (*bio).bi_next = core::ptr::null_mut() };
         if self.tail.is_null() {
             self.head = bio;
@@ -227,7 +229,7 @@ impl<T, P> ParkedList<T, P> {
         if self.head.is_null() {
             self.tail = core::ptr::null_mut();
         }
-        // SAFETY: It is out of the list, as `Parked` has it.
+        // SAFETY: It was removed from the list, and satisfies the invariants of `Parked`.
         Some(unsafe { Parked::from_raw(bio) })
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Targets whose bios go to devices of another target.
+//! Targets that send their bios to devices of another target.
 //!
 //! For example, a thin volume sends its bios to the data device of its pool: the pool's table has
 //! the device open, the thin volume's does not. Before the pool's table is exchanged, the bios of
@@ -55,13 +55,13 @@ struct Entry {
     md: MappedDevice,
     /// Targets of this device, in any of its tables, that are clients.
     targets: usize,
-    /// We have suspended it.
+    /// It was suspended by the provider.
     suspended: bool,
     /// It is being suspended or resumed; its targets' destructors must wait.
     busy: bool,
 }
 
-/// What a [`Provider`] knows of its clients.
+/// What a [`Provider`] knows about its clients.
 struct Clients {
     entries: KVec<Entry>,
     /// New clients are refused.
@@ -161,8 +161,8 @@ impl<T: Send + Sync + 'static> Provider<T> {
 
     /// Suspends all clients; returns when none of their bios is in flight. May sleep.
     ///
-    /// For the owner's `presuspend`, so that clients' bios are gone before the owner's devices
-    /// are flushed; [`Provider::retract`] does it anyway.
+    /// For the owner's `presuspend`, so that clients' bios have ended before the owner's devices
+    /// are flushed. [`Provider::retract`] also does this.
     pub(crate) fn suspend_clients(&self) {
         let mut clients = self.clients.lock();
         clients.may_run = false;
@@ -171,7 +171,7 @@ impl<T: Send + Sync + 'static> Provider<T> {
         self.turn(Wanted::Suspended);
     }
 
-    /// Lets all clients run. May sleep. Clients' `preresume` and `resume` are called.
+    /// Resumes all clients, which calls their `preresume` and `resume`. May sleep.
     ///
     /// For the owner's `resume`, or when the owner is gone for good.
     pub(crate) fn resume_clients(&self) {

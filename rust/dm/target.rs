@@ -144,7 +144,7 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// - May run in interrupt context; must not sleep.
     fn end_io(&self, live: &Live<'_>, ended: Ended<'_, Self::PerBio>) -> EndIo;
 
-    /// The mapped device is about to be suspended; bios still come.
+    /// The mapped device is about to be suspended; bios still arrive.
     ///
     /// - May sleep; allocations must not start I/O.
     ///
@@ -196,7 +196,7 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// Only those of the writer: the text does not fit.
     fn status(&self, kind: StatusKind, out: &mut Writer<'_>) -> core::fmt::Result;
 
-    /// A message from user space; a reply that is not empty is handed to the sender.
+    /// Handles a message from user space; a non-empty reply is passed to the sender.
     ///
     /// - May sleep. Any number of messages may run at once.
     ///
@@ -343,7 +343,8 @@ impl<'a> Setup<'a> {
         unsafe { Event::from_raw((*self.ti.as_ptr()).table, self.anchor.hold()) }
     }
 
-    /// Asks for `count` bios per flush, even if no device below needs flushes. See [`FlushBios`], too.
+    /// Asks for `count` bios per flush, even if no device below needs flushes. See also
+    /// [`FlushBios`].
     pub(crate) fn take_flushes(&mut self, count: u32) {
         // SAFETY: Valid by the type invariants, and ours during construction.
         unsafe {
@@ -352,20 +353,20 @@ impl<'a> Setup<'a> {
         }
     }
 
-    /// Asks for discards, if the devices below take them.
+    /// Asks for discards, if the devices below support them.
     pub(crate) fn take_discards(&mut self) {
         // SAFETY: Valid by the type invariants, and ours during construction.
         unsafe { (*self.ti.as_ptr()).num_discard_bios = 1 };
     }
 
-    /// Asks for discards, whatever the devices below do.
+    /// Asks for discards, even if the devices below do not support them.
     pub(crate) fn take_all_discards(&mut self) {
         self.take_discards();
         // SAFETY: Valid by the type invariants, and ours during construction.
         unsafe { (*self.ti.as_ptr()).set_discards_supported(true) };
     }
 
-    /// Asks for writes of zeroes, if the devices below take them.
+    /// Asks for writes of zeroes, if the devices below support them.
     pub(crate) fn take_write_zeroes(&mut self) {
         // SAFETY: Valid by the type invariants, and ours during construction.
         unsafe { (*self.ti.as_ptr()).num_write_zeroes_bios = 1 };

@@ -33,7 +33,7 @@ impl JobClass {
     }
 }
 
-/// What a worker does.
+/// The job of a worker.
 pub(crate) trait Job: Sized + Send + Sync + 'static {
     /// Its name in process lists and in reports.
     const NAME: &'static CStr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads samples of disks, to tell whether they hold what they should.
+//! Reads samples of disks to check that they hold what they should.
 
 use crate::{
     env,
@@ -16,11 +16,12 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// What a look at a disk's samples found.
+/// The result of comparing a disk with samples.
 pub(crate) enum Comparison {
     /// All as expected.
     Same,
-    /// As expected, as far as it can be read: most of it can, but this sector can't.
+    /// As expected where it can be read: most samples can be read, but the one at this sector
+    /// can't.
     Partly(u64),
     /// The sub-block at this sector differs.
     Differs(u64),
@@ -49,40 +50,40 @@ pub(crate) fn compare(members: &Members, disk: &Disk, samples: &[Sample]) -> Res
     Ok(unread.sector.map_or(Comparison::Same, Comparison::Partly))
 }
 
-/// Places of a disk that were to be looked at and could not be read: single bad sectors tell nothing
-/// about whose disk it is.
+/// Counts the places of a disk that could not be read when the disk was checked. Single bad sectors
+/// say nothing about whose disk it is.
 #[derive(Default)]
 pub(crate) struct Unread {
     looked_at: usize,
     failed: usize,
-    /// The first one.
+    /// The first such place.
     pub(crate) sector: Option<u64>,
     error: Option<Error>,
 }
 
 impl Unread {
-    /// A place could be read.
+    /// Counts a place that could be read.
     pub(crate) fn looked_at(&mut self) {
         self.looked_at = self.looked_at.saturating_add(1);
     }
 
-    /// The place at this sector could not.
+    /// Counts the place at this sector, which could not be read.
     pub(crate) fn failed(&mut self, sector: u64, error: Error) {
         self.failed = self.failed.saturating_add(1);
         self.sector.get_or_insert(sector);
         self.error.get_or_insert(error);
     }
 
-    /// Whether half of so many places will not have been read.
+    /// Whether at least half of `of` places can't be read.
     fn is_hopeless(&self, of: usize) -> bool {
         self.failed > 0 && self.failed >= of.saturating_sub(self.failed)
     }
 
-    /// After the last place.
+    /// Called after the last place.
     ///
     /// # Errors
     ///
-    /// That of the first place, if at least half of them could not be read.
+    /// That of the first such place, if at least half of all places could not be read.
     pub(crate) fn judge(&self) -> Result {
         let all = self.looked_at.saturating_add(self.failed);
         match self.error {
@@ -96,7 +97,7 @@ impl Unread {
 ///
 /// # Errors
 ///
-/// `ENOMEM`, or that of a read.
+/// `ENOMEM`, or the error of a read.
 pub(crate) fn take(members: &Members, disk: &Disk, sub_blocks: &[u64]) -> Result<env::Vec<Sample>> {
     let mut samples = env::Vec::try_with_capacity(sub_blocks.len())?;
     for sub_block in sub_blocks {

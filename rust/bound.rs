@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A live group table: what mapping a bio needs, and nothing that could make it wait.
+//! A live group table: everything needed to map a bio without waiting.
 
 use crate::{
     dm::{
@@ -69,95 +69,96 @@ use kernel::{
     }, //
 };
 
-/// What is kept with each bio in flight.
+/// Per-bio data.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct InFlight {
-    /// Index of the entry whose disk has it, plus 1; 0 if none has.
+    /// Index of the entry whose disk it was sent to, plus 1; 0 if none.
     pub(crate) disk: u32,
-    /// Index of the volume that it belongs to, if it was parked.
+    /// Index of the volume it belongs to, if it was parked.
     pub(crate) volume: u32,
-    /// To be given back when it has ended, if it relies on a block map.
+    /// The ticket to release when it completes, if it relies on a block map.
     pub(crate) ticket: Option<Ticket>,
-    /// The block map changes when it has ended.
+    /// The block map changes when it completes.
     pub(crate) is_first: bool,
-    /// It is answered after the next commit only.
+    /// It completes only after the next commit.
     pub(crate) needs_commit: bool,
-    /// It goes to a disk and to a store.
+    /// It goes to both a disk and a store.
     pub(crate) is_logged: bool,
     /// It is the flush of a logged volume's store.
     pub(crate) is_log_flush: bool,
-    /// It is on its disk, and the store failed.
+    /// The disk has its data, but the store failed.
     pub(crate) has_no_log: bool,
-    /// It goes where its volume has its own data, not to any source of the base image.
+    /// It goes to its volume's own data, not to just any source of the base image.
     pub(crate) is_own: bool,
-    /// It was sent, and waits for something before it is answered.
+    /// It has been sent, and waits for something before it completes.
     pub(crate) is_sent: bool,
-    /// Index of the entry whose disk could not read it, plus 1; 0 if none failed. The first one of
-    /// them; with `is_own`, the last one.
+    /// Index of the entry whose disk failed to read it, plus 1; 0 if none failed. The first such
+    /// entry; with `is_own`, the last one.
     pub(crate) first: u16,
-    /// So many other ways to read it were looked at.
+    /// The number of other ways to read it that were tried.
     pub(crate) tries: u16,
-    /// Index of the entry whose disk has it besides, since its volume moves there, plus 1; 0 if none has.
+    /// Index of the entry to whose disk it also goes, since its volume moves there, plus 1; 0 if
+    /// none.
     pub(crate) also: u16,
-    /// As logged, but the store alone counts: its disk is being filled, or there is none.
+    /// As logged, but only the store counts: its disk is being filled, or it has none.
     pub(crate) is_kept: bool,
     /// It goes to a disk that is being filled.
     pub(crate) fills: bool,
-    /// It is in the store, and the disk that is being filled failed.
+    /// The store has its data, but the disk that is being filled failed.
     pub(crate) has_no_disk: bool,
     /// When it was sent to its disk, in ticks of [`Bound::ticks`], if it is timed; else 0.
     pub(crate) sent: u32,
-    /// With that: how many I/Os the disk had then.
+    /// If it is timed: how many I/Os the disk had in flight then.
     pub(crate) in_flight: u32,
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
-    /// not.
+    /// not wait.
     pub(crate) waits_since: u32,
 }
 
 impl InFlight {
-    /// The entry whose disk has it, or had it last.
+    /// The entry whose disk has it, or was the last to have it.
     pub(crate) fn disk(&self) -> Option<usize> {
         usize::try_from(self.disk).ok()?.checked_sub(1)
     }
 
-    /// The entry whose disk has it besides.
+    /// The entry to whose disk it also goes.
     pub(crate) fn also(&self) -> Option<usize> {
         usize::from(self.also).checked_sub(1)
     }
 }
 
-/// One entry as mapping sees it.
+/// An entry as seen by mapping.
 pub(crate) struct Volume {
     /// The entry's ID.
     pub(crate) lid: Id,
-    /// How its I/O is routed, but in its regions.
+    /// How its I/O is routed, except in its regions.
     pub(crate) view: ViewCell,
-    /// Which parts of it are diverted although the others are in place.
+    /// Which parts of it are diverted while the others are in place.
     pub(crate) regions: Regions,
     /// Where its changes are kept.
     pub(crate) link: Option<Link>,
-    /// Its counters, kept over reloads.
+    /// Its counters, kept across reloads.
     pub(crate) stats: Arc<VolumeStats>,
-    /// Where its sequential reads stand.
+    /// Tracks its sequential reads.
     pub(crate) selector: KBox<Selector>,
-    /// Not 0 if nobody reads the base image from the disk of this entry any more: [`errors::WRITTEN`],
+    /// Not 0 if the base image is no longer read from this entry's disk: [`errors::WRITTEN`],
     /// [`errors::FAILING`], [`errors::FAILED`].
     pub(crate) apart: Word,
-    /// While a disk is being filled for it, or compared with its increments: so many sectors are done.
+    /// The number of sectors done while a disk is being filled for it, or its disk is compared.
     pub(crate) copied: Word,
-    /// Whether that can go on.
+    /// Its turn in that work.
     pub(crate) turn: Turn,
-    /// What that comparison has come across.
+    /// What the comparison with its increments has found.
     pub(crate) compared: Comparison,
-    /// The entry whose disk alone it reads the base image from; none if it reads any source. See
+    /// The only entry from whose disk it reads the base image; none if it reads any source. See
     /// [`GroupTable::reads_alone`].
     pub(crate) alone: EntryCell,
-    /// What the comparison with the base image has come across.
+    /// What the comparison with the base image has found.
     pub(crate) verified: Comparison,
 }
 
 impl Volume {
-    /// How I/O is routed that begins at a sector. Does not sleep.
+    /// How I/O that begins at a sector is routed. Does not sleep.
     #[inline]
     pub(crate) fn view_at(&self, sector: u64) -> VolumeView {
         let view = self.view.get();
@@ -165,14 +166,14 @@ impl Volume {
             return view;
         }
         match self.regions.at(sector).is_diverted {
-            // Whether it has a disk or not: what was written there never went to that.
+            // Whether it has a disk or not: writes to this region never went to the disk.
             true => VolumeView::DIVERTED,
             false => view,
         }
     }
 
-    /// How such an I/O is routed. A flush is one of what is in place: that takes two, and one of them is
-    /// all that the rest needs.
+    /// How such an I/O is routed. A flush is routed as for the parts in place: those need two
+    /// flushes, and one of the two is all that the other parts need.
     pub(crate) fn view_of(&self, op: Op, sector: u64) -> VolumeView {
         match op {
             Op::Flush => self.view.get(),
@@ -180,13 +181,13 @@ impl Volume {
         }
     }
 
-    /// Whether its own disk has all that such an I/O is to write, or to make durable.
+    /// Whether its own disk holds all that such an I/O writes or makes durable.
     pub(crate) fn is_on_disk(&self, op: Op, sector: u64) -> bool {
         matches!(self.view_of(op, sector).writes, Home::Logged(_))
             && (op != Op::Flush || self.regions.is_plain())
     }
 
-    /// Leaves of a bio what is routed in one way, and says how.
+    /// Cuts a bio to the part that is routed in one way, and returns that route.
     #[inline(never)]
     fn cut(&self, bio: &mut Bio<'_, InFlight>) -> VolumeView {
         let info = bio.info();
@@ -202,21 +203,21 @@ impl Volume {
 
 /// A live group table.
 pub(crate) struct Bound {
-    /// The group. This makes a cycle, which ends when the group forgets its table.
+    /// The group. This makes a reference cycle, which is broken when the group forgets its table.
     pub(crate) group: Arc<Group>,
     /// The devices.
     pub(crate) members: Arc<Members>,
     /// All entries, in the order of the line.
     pub(crate) volumes: KVec<Volume>,
-    /// The increments stores that are here.
+    /// The increments stores that are open.
     pub(crate) stores: KVec<Pin<KBox<Worker<Store>>>>,
     /// Entries whose disks serve reads of the base image.
     pub(crate) sources: Sources,
-    /// A disk with more errors than this has failed.
+    /// A disk with more errors than this counts as failed.
     pub(crate) max_errors: u32,
     /// When it was made.
     pub(crate) made: Instant<Monotonic>,
-    /// A disk that does not answer for so many milliseconds gets no new reads.
+    /// A disk that does not answer for this many milliseconds gets no new reads.
     pub(crate) slow_after: u32,
     /// For reads of the group's own device.
     pub(crate) selector: KBox<Selector>,
@@ -263,8 +264,8 @@ impl Bound {
                             Err(bio) => bio,
                         };
                     }
-                    // It may be logged later, and has one flush for its disk and one for its increments
-                    // volume.
+                    // It may be logged later, so there is one flush for its disk and one for its
+                    // increments volume.
                     Op::Flush if info.flush > 0 => return bio.complete(),
                     Op::Flush => return Self::send_flush(this, disk, bio),
                     _ => (),
@@ -279,8 +280,8 @@ impl Bound {
         }
     }
 
-    /// Sends a flush to the disk of an entry; of one without a cache it is done at once, as the block layer
-    /// would say. Does not sleep.
+    /// Sends a flush to the disk of an entry. If the disk has no write cache, completes it at once,
+    /// as the block layer would. Does not sleep.
     pub(crate) fn send_flush(
         this: InUse<'_, Self>,
         entry: usize,
@@ -298,7 +299,7 @@ impl Bound {
         Self::send_read(this, &bound.selector, bio)
     }
 
-    /// Sends a read of the base image on its way, for the volume whose selector it is. Does not
+    /// Sends a read of the base image on its way, for the volume that owns the selector. Does not
     /// sleep.
     pub(crate) fn send_read(
         this: InUse<'_, Self>,
@@ -332,7 +333,7 @@ impl Bound {
         u32::from_le_bytes([a, b, c, d]).max(1)
     }
 
-    /// Notes when a read was sent to a disk, if that is to show how fast the disk is.
+    /// Notes when a read is sent to a disk, if it is used to measure how fast the disk is.
     #[inline]
     fn begin_timing(&self, disk: &Disk, bio: &mut Bio<'_, InFlight>) {
         if let Some(in_flight) = disk.is_timed() {
@@ -342,11 +343,11 @@ impl Bound {
         }
     }
 
-    /// A read that was timed came back.
+    /// A timed read has completed.
     fn end_timing(&self, disk: &Disk, ended: &mut Ended<'_, InFlight>) {
         let data = ended.data_mut();
         let (sent, in_flight) = (data.sent, data.in_flight);
-        // It may be sent to another disk.
+        // It may be sent to another disk next.
         data.sent = 0;
         if !ended.status().is_error() {
             disk.pace.note(self.ticks().wrapping_sub(sent), in_flight);
@@ -371,16 +372,15 @@ impl Bound {
         }
     }
 
-    /// The disk that a volume reads the base image from if it is the only one; that may be a disk that
-    /// nobody has compared with others. Does not sleep.
+    /// The disk from which a volume reads the base image, if it may read no other. That disk may
+    /// not have been compared with others yet. Does not sleep.
     #[inline]
     pub(crate) fn reads_alone(&self, volume: usize) -> Option<usize> {
         self.volumes.get(volume)?.alone.get()
     }
 
-    /// Chooses the next source of the base image for a read, on from the one with this index, and
-    /// counts the read there; returns its index and its entry. That of the entry `failed` does not
-    /// count.
+    /// Chooses the next source of the base image for a read, starting at index `from`, and counts
+    /// the read there. Returns its index and its entry. Skips the entry `failed`.
     pub(crate) fn begin_next(
         &self,
         mut from: usize,
@@ -399,7 +399,7 @@ impl Bound {
         }
     }
 
-    /// As [`Bound::begin_next`], without those that are known not to have it.
+    /// As [`Bound::begin_next`], but skips sources that are known not to have the data.
     pub(crate) fn begin_next_good(
         &self,
         mut from: usize,
@@ -424,7 +424,7 @@ impl Bound {
         disk.is_some_and(|disk| disk.bad.is_silent())
     }
 
-    /// The disk of an entry was written here: it may have it again. Does not sleep.
+    /// The disk of an entry was written here, so it may be readable again. Does not sleep.
     #[inline]
     pub(crate) fn forget_bad(&self, entry: usize, sector: u64, sectors: u32) {
         if let Some(disk) = self.members.disk(entry) {
@@ -432,7 +432,7 @@ impl Bound {
         }
     }
 
-    /// The next source from the one with this index on; see [`Bound::begin_next`].
+    /// The next source, starting at index `from`; see [`Bound::begin_next`].
     fn next_source(&self, from: usize, failed: Option<usize>) -> Option<(usize, usize)> {
         let sources = self.sources.iter().enumerate().skip(from);
         let mut serving = sources.filter(|(_, entry)| {
@@ -442,12 +442,12 @@ impl Bound {
         serving.next()
     }
 
-    /// Reads the base image from the source whose volume is used least; from another one if it can't
-    /// be read. Sleeps for I/O.
+    /// Reads the base image from the source whose volume is used least, or from another one if that
+    /// can't be read. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// `EIO` if there is a part of it that nobody can read.
+    /// `EIO` if a part of it can't be read anywhere.
     pub(crate) fn read_least_used(&self, sector: u64, content: &mut KVec<u8>) -> Result {
         let sectors = u32::try_from(content.len() >> 9)?;
         let is_bad = |entry| {
@@ -490,7 +490,7 @@ impl Bound {
         }
     }
 
-    /// Writes to the disk of an entry, and does something else `meanwhile`. Sleeps for I/O.
+    /// Writes to the disk of an entry, and runs `meanwhile` during the I/O. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -503,7 +503,7 @@ impl Bound {
         meanwhile: impl FnOnce(),
     ) -> Result {
         let disk = self.members.disk(entry).ok_or(ENXIO)?;
-        // Nobody takes it for free, or back, while it may still be written.
+        // Counted, so that the disk is neither taken for free nor taken back during the write.
         let _counted = disk.count_io();
         let io = &self.members.io;
         let result = io.write_while(&disk.device, sector, content, meanwhile);
@@ -531,12 +531,12 @@ impl Bound {
         sector: u64,
         sectors: u32,
     ) -> Option<usize> {
-        // Ends: a disk that was refused once is not chosen again.
+        // This terminates: a disk that was refused once is not chosen again.
         loop {
             let entry = self.choose(selector, sector, sectors)?;
             let (volume, disk) = (self.volumes.get(entry)?, self.members.disk(entry)?);
             disk.begin();
-            // After that: who keeps reads away says so first, then waits for those that are counted.
+            // Check after counting: `keep_away` is set first, then counted reads are waited for.
             if volume.apart.get() == 0 {
                 return Some(entry);
             }
@@ -551,8 +551,8 @@ impl Bound {
             .or_else(|| of(true, true))
     }
 
-    /// Chooses among the sources that serve by choice, or among `all`; with `bad`, among those, too,
-    /// that are known not to have all of it, or do not answer.
+    /// Chooses among the preferred sources, or among `all`. With `bad`, also among those that are
+    /// known not to have all of the data, or that do not answer.
     fn choose_of(
         &self,
         all: bool,
@@ -593,7 +593,7 @@ impl Bound {
         Self::send_begun(disk, entry, sector, bio)
     }
 
-    /// As [`Bound::send`], for a bio that its disk has been told of.
+    /// As [`Bound::send`], for a bio that is already counted on its disk.
     #[inline(always)]
     fn send_begun(
         disk: InUse<'_, Disk>,
@@ -605,8 +605,9 @@ impl Bound {
         bio.remap(disk.map(|disk| &disk.device), sector)
     }
 
-    /// Sends a write to the disks of two entries at once, and to that of a third, `also`, at the place of the
-    /// first. Does not sleep; gives the bio back if there is no memory at once.
+    /// Sends a write to the disks of two entries at once and, if given, to that of a third, `also`,
+    /// at the same sector as the first. Does not sleep; returns the bio if no memory is available
+    /// at once.
     pub(crate) fn send_both<'a>(
         this: InUse<'_, Self>,
         entry: usize,
@@ -634,7 +635,7 @@ impl Bound {
         let data = bio.data_mut();
         data.disk = number(entry);
         data.also = also.map_or(0, errors::short_number);
-        // The store's count is for reads, which have no choice there.
+        // Not the store: its count would only help to choose where to read, and there is no choice.
         let counted = || {
             let entries = [Some(entry), also].into_iter().flatten();
             entries.filter_map(|entry| this.members.disk(entry))
@@ -644,7 +645,7 @@ impl Bound {
             .inspect_err(|_| counted().for_each(Disk::end))
     }
 
-    /// As [`Bound::send`], for a bio that was parked. May sleep, until the disk has room for it.
+    /// As [`Bound::send`], for a parked bio. May sleep until the disk has room for it.
     pub(crate) fn submit(parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
         if let Some(disk) = parked.keep().members.disk(entry) {
             disk.begin();
@@ -652,14 +653,14 @@ impl Bound {
         Self::submit_begun(parked, entry, sector);
     }
 
-    /// As [`Bound::submit`], for a bio that its disk has been told of.
+    /// As [`Bound::submit`], for a bio that is already counted on its disk.
     pub(crate) fn submit_begun(mut parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
         parked.data_mut().disk = number(entry);
         parked.submit(|this| Some(&this.members.disk(entry)?.device), sector);
     }
 
-    /// A bio of a volume, or of the group itself, came back from the disk that it was sent to. Does
-    /// not sleep. `volume` says of which one, if that matters.
+    /// A bio of a volume, or of the group itself, came back from the disk it was sent to. `volume`
+    /// says which volume, if that matters. Does not sleep.
     #[inline(always)]
     pub(crate) fn ended(
         this: InUse<'_, Self>,
@@ -687,7 +688,8 @@ impl Bound {
         }
     }
 
-    /// From now on, or no longer, gives writes of a volume back that wait for space. Does not sleep.
+    /// If `wanted`, from now on returns writes of a volume that wait for space; else stops doing
+    /// so. Does not sleep.
     pub(crate) fn give_back(&self, lid: &Id, wanted: bool) {
         let place = self
             .volumes
@@ -702,14 +704,15 @@ impl Bound {
         }
     }
 
-    /// How full the store of an entry is, if that is a store: slots taken, and all slots.
+    /// How full the store of an entry is, if it has one: used slots, and all slots.
     pub(crate) fn usage(&self, entry: usize) -> Option<(u64, u64)> {
         let store = self.stores.iter().find(|store| store.entry() == entry)?;
         Some(store.usage())
     }
 
-    /// Keeps new reads of the base image away from the disk of an entry; returns whether that is news. A full
-    /// barrier, if so: who sees no I/O of the disk after that will see none of the kind. Does not sleep.
+    /// Keeps new reads of the base image away from the disk of an entry; returns whether they were
+    /// allowed before. If so, this is a full barrier: if the disk is then seen without I/O, no such
+    /// read can follow. Does not sleep.
     pub(crate) fn keep_away(&self, entry: usize) -> bool {
         self.volumes.get(entry).is_some_and(|volume| {
             let before = errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
@@ -717,15 +720,15 @@ impl Bound {
         })
     }
 
-    /// Takes [`Bound::keep_away`] back. Does not sleep.
+    /// Undoes [`Bound::keep_away`]. Does not sleep.
     pub(crate) fn let_serve(&self, entry: usize) {
         if let Some(volume) = self.volumes.get(entry) {
             errors::change(&volume.apart, |apart| apart & !errors::WRITTEN);
         }
     }
 
-    /// Waits for reads that were under way at a [`Bound::keep_away`], as long as the disk answers. It may hang:
-    /// not to be called with `commits` held. Sleeps for I/O.
+    /// Waits for reads that were in flight at a [`Bound::keep_away`], as long as the disk answers.
+    /// May hang: do not call it with `commits` held. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -743,27 +746,27 @@ impl Bound {
         Ok(())
     }
 
-    /// I/Os that users of the volumes had until now. Does not sleep.
+    /// The number of user I/Os on all volumes so far. Does not sleep.
     pub(crate) fn user_ios(&self) -> u64 {
         let volumes = self.volumes.iter();
         volumes.fold(0, |sum, volume| sum.wrapping_add(volume.stats.ios()))
     }
 
-    /// Whether a disk of these entries has I/O. Does not sleep.
+    /// Whether a disk of these entries has I/O in flight. Does not sleep.
     pub(crate) fn has_io(&self, entries: impl IntoIterator<Item = usize>) -> bool {
         let disk = |entry| self.members.disk(entry);
         let mut entries = entries.into_iter();
         entries.any(|entry| disk(entry).is_some_and(|disk| disk.in_flight() > 0))
     }
 
-    /// Whether the disk of an entry is read by whoever reads the base image, or has I/O left from when it
-    /// was. Does not sleep.
+    /// Whether the disk of an entry serves reads of the base image, or still has I/O from when it
+    /// did. Does not sleep.
     pub(crate) fn is_read_still(&self, entry: usize) -> bool {
         let is_source = self.sources.iter().any(|source| source == entry);
         (is_source && self.apart(entry) == 0) || self.has_io([entry])
     }
 
-    /// Whether others than `lid` read the base image, and only from the disk of this entry.
+    /// Whether volumes other than `lid` read the base image, and only from the disk of this entry.
     pub(crate) fn is_last_source(&self, entry: usize, lid: &Id) -> bool {
         let needs_base = |volume: &Volume| {
             let reads_base = matches!(volume.view.get().reads, Home::Base | Home::Overlay);
@@ -774,7 +777,7 @@ impl Bound {
             && self.volumes.iter().any(needs_base)
     }
 
-    /// Whether all that a volume writes goes to its increments volume alone, until its attribute changes.
+    /// Whether all writes of a volume go only to its increments volume until its attribute changes.
     pub(crate) fn is_diverted(&self, entry: usize) -> bool {
         self.volumes.get(entry).is_some_and(|volume| {
             volume.view.get().writes == Home::Overlay && volume.regions.is_plain()
@@ -788,12 +791,12 @@ impl Bound {
             .find_map(|store| Some((&**store, store.owner(lid)?)))
     }
 
-    /// Whether a store has anything yet of a volume of this name, which may have left the group.
+    /// Whether a store still has blocks of a volume of this name, which may have left the group.
     pub(crate) fn has_blocks_of(&self, lid: &Id) -> bool {
         self.stores.iter().any(|store| store.has_blocks_of(lid))
     }
 
-    /// Uses the device of an entry for nothing any more, but what it is doing now. Does not sleep.
+    /// Stops using the device of an entry, except for what is under way. Does not sleep.
     pub(crate) fn retire(&self, entry: usize) {
         if let Some(volume) = self.volumes.get(entry) {
             let _views = self.group.failures().lock();
@@ -805,27 +808,28 @@ impl Bound {
         }
     }
 
-    /// Waits until the store of an entry that was retired does nothing any more. Under no locks. Sleeps for I/O.
+    /// Waits until the retired store of an entry does nothing more. Call it without locks. Sleeps
+    /// for I/O.
     pub(crate) fn wait_for_store(&self, entry: usize) {
         if let Some(store) = self.store_at(entry) {
             store.wait_for_end();
         }
     }
 
-    /// Whether reads of the base image find a disk, not counting that of this entry.
+    /// Whether reads of the base image find a disk other than that of this entry.
     pub(crate) fn has_other_source(&self, entry: usize) -> bool {
         self.current_sources()
             .any(|source| source != entry && self.apart(source) == 0)
     }
 
-    /// Whether reads of the base image could find a disk without that of this entry, although none that
-    /// serves them by choice.
+    /// Whether reads of the base image could find a disk other than that of this entry, preferred
+    /// or not.
     pub(crate) fn can_spare(&self, entry: usize) -> bool {
         self.next_source(0, Some(entry)).is_some()
     }
 
-    /// The sources that reads of the base image are spread over now: those by choice, while there are
-    /// any.
+    /// The sources over which reads of the base image are spread now: the preferred ones, while
+    /// there are any.
     fn current_sources(&self) -> impl Iterator<Item = usize> + '_ {
         let all = || self.sources.all();
         let by_choice = all().any(|(source, preferred)| preferred && self.apart(source) == 0);
@@ -834,14 +838,14 @@ impl Bound {
             .map(|(source, _)| source)
     }
 
-    /// What keeps others from the disk of an entry; see [`Volume::apart`].
+    /// What keeps other volumes from reading the disk of an entry; see [`Volume::apart`].
     pub(crate) fn apart(&self, entry: usize) -> u64 {
         self.volumes
             .get(entry)
             .map_or(0, |volume| volume.apart.get())
     }
 
-    /// Brings stores in step with disks after a crash; calls `full` for a volume whose store has no
+    /// Brings stores in sync with disks after a crash. Calls `full` for a volume whose store has no
     /// room for that. Sleeps for I/O.
     ///
     /// # Errors
@@ -863,7 +867,7 @@ impl Bound {
         Ok(())
     }
 
-    /// Tells the stores of a table's event count, after the metadata has it. One that fails to take
+    /// Tells the stores a table's event count, after the metadata has it. A store that can't record
     /// it has failed. Sleeps for I/O.
     pub(crate) fn note_events(&self, table: &GroupTable) {
         for store in self.stores.iter() {
@@ -891,27 +895,28 @@ impl Bound {
         Some(store)
     }
 
-    /// Makes all that volumes have written durable, while no volume is in use. Sleeps for I/O.
+    /// Makes everything durable that volumes have written, while no volume is in use. Sleeps for
+    /// I/O.
     pub(crate) fn settle(&self) {
         for store in self.stores.iter() {
             store.settle();
         }
     }
 
-    /// Returns when no store's worker runs any more. What was kicked runs before. Sleeps.
+    /// Waits until no store's worker runs any more. What was kicked before still runs. Sleeps.
     pub(crate) fn rest(&self) {
         for store in self.stores.iter() {
             store.rest();
         }
     }
 
-    /// Volumes whose disk may have lost what they wrote, which nobody was told yet.
+    /// Volumes whose disk may have lost writes that have not been reported yet.
     pub(crate) fn losers(&self) -> impl Iterator<Item = &Owner> {
         let owners = self.stores.iter().flat_map(|store| store.owners.iter());
         owners.filter(|owner| owner.has_lost_writes())
     }
 
-    /// Tries again what [`Bound::settle`] could not do, and calls `lost` for each volume whose last
+    /// Retries what [`Bound::settle`] could not do, and calls `lost` for each volume whose last
     /// changes can't be written. Sleeps for I/O.
     pub(crate) fn settle_again(&self, mut lost: impl FnMut(&Id)) {
         for store in self.stores.iter().filter(|store| !store.is_retired()) {
@@ -921,8 +926,8 @@ impl Bound {
         }
     }
 
-    /// What disks and stores lost under the table before, and nobody was told, whoever asks for a flush next is
-    /// told. Does not sleep.
+    /// Takes over losses of disks and stores under the old table that have not been reported: the
+    /// next flush reports them. Does not sleep.
     pub(crate) fn inherit_losses(&self, old: &Self) {
         for lost in old.losers() {
             if let Some((_, owner)) = self.store_of(&lost.lid) {
@@ -937,7 +942,7 @@ impl Bound {
         }
     }
 
-    /// Goes on with what was left undone, after a suspend. Does not sleep.
+    /// Continues with unfinished work after a suspend. Does not sleep.
     pub(crate) fn go_on(&self) {
         for store in self.stores.iter() {
             store.kick();
@@ -945,9 +950,9 @@ impl Bound {
     }
 }
 
-/// An entry's index as it is kept with bios.
+/// An entry's index as it is stored in [`InFlight`].
 pub(crate) fn number(entry: usize) -> u32 {
-    // A group has few entries, so nothing is cut off. This is one instruction, in the fast path.
+    // A group has few entries, so nothing is cut off. This is one instruction in the fast path.
     u32::try_from(entry & 0xffff_ffff).map_or(0, |entry| entry.wrapping_add(1))
 }
 

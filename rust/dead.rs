@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices that turn out to be dead when a group starts.
+//! Devices that can't be read when a group starts.
 
 use crate::{
     log,
@@ -26,7 +26,7 @@ impl Dead {
         self.0.len()
     }
 
-    /// One more, and the log says so. Sleeps for memory.
+    /// Adds an entry, and logs it. Sleeps for memory.
     ///
     /// # Errors
     ///

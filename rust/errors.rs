@@ -2,18 +2,18 @@
 
 //! I/O that failed.
 //!
-//! A failed bio comes here in [`ended`], where nothing may sleep. What it says of its disk is the
-//! core's business ([`fault`]). What can be served elsewhere is parked:
+//! A failed bio is handled by [`ended`], which must not sleep. The core ([`fault`]) decides what
+//! the error says about the disk. I/O that can be served elsewhere is parked:
 //!
 //! - reads in [`Retries`], which sends them to another disk and waits for nothing else;
-//! - writes and flushes that only the failed disk lacks, and new writes of its volume, in
+//! - writes and flushes that failed only on that disk, and new writes of its volume, in
 //!   [`Failures`], which makes the failure durable first.
 //!
-//! What a disk could not read, [`Repairs`] writes back. [`Silences`] looks after disks that do not
+//! [`Repairs`] rewrites what a disk could not read. [`Silences`] watches for disks that do not
 //! answer at all.
 //!
-//! From the first error on that speaks against a disk nobody chooses it for reads any more, and its
-//! own volume reads siblings and increments: see [`Bound::begin_failure`].
+//! From the first error that counts as a failure of the disk, the disk is no longer chosen for
+//! reads, and its own volume reads siblings and increments: see [`Bound::begin_failure`].
 
 mod failures;
 mod repairs;
@@ -65,18 +65,18 @@ use crate::{
     },
 };
 
-/// The disk of an entry serves its own volume only: that is, or may be, written.
+/// The disk of an entry serves only its own volume, which is, or may be, written.
 pub(crate) const WRITTEN: u64 = 1;
-/// It has failed, which is not durable yet.
+/// It has failed, but that is not durable yet.
 pub(crate) const FAILING: u64 = 2;
-/// It has failed.
+/// It has failed, and that is durable.
 pub(crate) const FAILED: u64 = 4;
-/// With [`FAILING`]: a user wants that.
+/// With [`FAILING`]: a user asked for it.
 pub(crate) const ASKED: u64 = 8;
-/// With [`FAILING`]: the log has said that it can't be made durable.
+/// With [`FAILING`]: it has been logged that the failure can't be made durable.
 const SAID: u64 = 16;
 
-/// Changes a word that others change too; returns what it was.
+/// Changes a word that others may change, too; returns its old value.
 pub(crate) fn change(word: &Word, to: impl Fn(u64) -> u64) -> u64 {
     let mut old = word.get();
     while let Err(now) = word.replace(old, to(old)) {
@@ -85,7 +85,7 @@ pub(crate) fn change(word: &Word, to: impl Fn(u64) -> u64) -> u64 {
     old
 }
 
-/// What follows from how an I/O ended.
+/// The reaction to how an I/O ended.
 pub(crate) fn judge(op: Op, status: Status) -> Reaction {
     let answer = match status.failure() {
         Failure::Unsupported => Answer::Unsupported,
@@ -101,8 +101,8 @@ pub(crate) fn judge(op: Op, status: Status) -> Reaction {
     fault::judge(crate::bound::operation(op), answer)
 }
 
-/// A bio came back with an error from the disk of an entry; of two legs, the first did. Does not
-/// sleep.
+/// A bio came back with an error from the disk of an entry; if it had two legs, the first failed.
+/// Does not sleep.
 #[cold]
 #[inline(never)]
 pub(crate) fn ended(
@@ -118,12 +118,12 @@ pub(crate) fn ended(
         Failure::Unsupported if ended.could_not_wait() => Reaction::PassOn,
         _ => judge(op, ended.status()),
     };
-    // A device that is only suspended for a moment refuses read-ahead: that is no reason to give it up.
+    // A device that is suspended only for a moment refuses read-ahead: no reason to give it up.
     let is_hint = op == Op::Read && ended.info().is_hint;
     if reaction != Reaction::PassOn && !is_hint {
         bound.count_error(entry, op == Op::Read);
         match bound.store_at(entry) {
-            // It may have lost what later flushes say nothing about.
+            // It may have lost writes, and later flushes would not report that.
             Some(store) if op == Op::Flush => {
                 let place = volume.and_then(|volume| Place::of(bound, volume));
                 store.note_flush_failed(place.map(|place| place.owner()));
@@ -170,7 +170,7 @@ pub(crate) fn ended(
     }
 }
 
-/// Tries a read elsewhere that failed on the disk of an entry.
+/// Retries elsewhere a read that failed on the disk of an entry.
 fn retry(
     this: InUse<'_, Bound>,
     volume: u32,
@@ -180,7 +180,7 @@ fn retry(
     let bound: &Bound = &this;
     let data = ended.data_mut();
     data.volume = volume;
-    // The own disk of a volume may be another one by now: of that, the next place depends on the last.
+    // The volume's own disk may be another one by now; then the next place depends on the last one.
     if data.first == 0 || data.is_own {
         data.first = short_number(entry);
     }
@@ -189,7 +189,7 @@ fn retry(
     end
 }
 
-/// Tries a volume's read on its own disk that failed in the store of an entry.
+/// Retries on the volume's own disk a read that failed in the store of an entry.
 #[cold]
 pub(crate) fn retry_after(
     this: InUse<'_, Bound>,
@@ -200,13 +200,13 @@ pub(crate) fn retry_after(
     retry(this, overlay::number(volume), store, ended)
 }
 
-/// An entry's index as [`InFlight::first`] and [`InFlight::also`] have it.
+/// An entry's index as it is stored in [`InFlight::first`] and [`InFlight::also`].
 pub(crate) fn short_number(entry: usize) -> u16 {
     u16::try_from(entry.saturating_add(1)).unwrap_or(u16::MAX)
 }
 
-/// Sends a new read of a volume elsewhere than to its own disk, which is known not to have it, or does
-/// not answer. Gives the bio back if there is no other place.
+/// Sends a new read of a volume somewhere other than to its own disk, which is known not to have
+/// the data, or does not answer. Returns the bio if there is no other place.
 #[cold]
 #[inline(never)]
 pub(crate) fn read_elsewhere<'a>(
@@ -223,25 +223,25 @@ pub(crate) fn read_elsewhere<'a>(
     let has_bad = |disk: &Disk| disk.bad.has(info.sector, info.sectors);
     let is_bad = bound.members.disk(entry).is_some_and(has_bad);
     if let (true, Some(reader)) = (bound.holds_base(entry), bound.volumes.get(volume)) {
-        // Any source will do, and that one comes last.
+        // Any source will do; this disk is the last choice.
         bio.data_mut().is_own = false;
         return Ok(Bound::send_read(this, &reader.selector, bio));
     }
     if !is_bad && !bound.may_read_past(volume, info.sector, info.sectors) {
-        // It does not answer, but nobody else has it.
+        // It does not answer, but the data is nowhere else.
         return Err(bio);
     }
     bio.let_wait();
     let data = bio.data_mut();
     data.volume = overlay::number(volume);
-    // One that does not answer may still be asked if it comes to that.
+    // A disk that does not answer may still be tried as a last resort.
     data.first = if is_bad { short_number(entry) } else { 0 };
     let (mapped, parked) = bio.park(this);
     bound.group.retries().push(parked);
     Ok(mapped)
 }
 
-/// A read that failed elsewhere, too, is tried part by part.
+/// Retries part by part a read that failed elsewhere, too.
 #[cold]
 pub(crate) fn retry_in_parts(
     this: InUse<'_, Bound>,
@@ -257,7 +257,7 @@ pub(crate) fn retry_in_parts(
     end
 }
 
-/// Holds a new bio back until the failure of a disk is durable, or the disk is kept.
+/// Holds back a new bio until the failure of a disk is durable, or the disk is kept.
 pub(crate) fn hold_new(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -273,8 +273,8 @@ pub(crate) fn hold_new(
     mapped
 }
 
-/// Lets a disk fail that lacks what its volume wrote, and holds the answer back until that is
-/// durable.
+/// Fails a disk that lacks what its volume wrote, and delays completion of the bio until the
+/// failure is durable.
 pub(crate) fn hold_done(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -300,7 +300,7 @@ impl Bound {
         }
     }
 
-    /// Whether the disk of an entry has had more errors than it may, this one included.
+    /// Whether the disk of an entry has had too many errors; counts one more.
     fn has_too_many(&self, entry: usize) -> bool {
         self.volumes
             .get(entry)
@@ -323,13 +323,14 @@ impl Bound {
             && Place::of(self, volume).is_some_and(is_logged)
     }
 
-    /// Whether a commit of its increments volume does for a volume what the disk of this entry could not do:
-    /// make durable what was written.
+    /// Whether a commit of a volume's increments volume can replace a flush that the disk of this
+    /// entry could not do.
     fn flushes_past(&self, volume: usize, entry: usize) -> bool {
         if self.logs_past(volume, entry) {
             return true;
         }
-        // It may come late: the volume went on without the disk meanwhile. Views change after that is known.
+        // The flush may have failed late: the volume may have gone on without the disk meanwhile.
+        // `FAILED` is set before the views change.
         let goes_on = |place: Place<'_>| {
             let volume = self.volumes.get(volume);
             place.owner().mode().is_logged()
@@ -340,25 +341,25 @@ impl Bound {
         self.apart(entry) & FAILED != 0 && Place::of(self, volume).is_some_and(goes_on)
     }
 
-    /// Whether what a volume has here can be read without its disk.
+    /// Whether this part of a volume can be read without its disk.
     fn may_read_past(&self, volume: usize, sector: u64, sectors: u32) -> bool {
         Place::of(self, volume).is_some_and(|place| place.owner().may_read_past(sector, sectors))
     }
 
-    /// Whether the disk of an entry has what the sources of the base image have, and nothing else: it is
-    /// one, or was until it failed, and nobody writes there.
+    /// Whether the disk of an entry holds the base image and nothing else: it is a source, or was
+    /// one until it failed, and nobody writes to it.
     fn holds_base(&self, entry: usize) -> bool {
         self.apart(entry) & WRITTEN == 0 && self.sources.iter().any(|source| source == entry)
     }
 
     /// Whether a read that failed on the disk of `entry` may find its data elsewhere. `is_own` says
-    /// that it was to read what the volume wrote there.
+    /// that it went to the volume's own data there.
     fn has_elsewhere(&self, volume: Option<usize>, entry: usize, is_own: bool) -> bool {
         match volume {
             Some(volume) if is_own => {
                 let reads = self.volumes.get(volume).map(|v| v.view.get().reads);
                 match reads {
-                    // Others may have something else there.
+                    // Others may have different data there.
                     Some(Home::Overlay) if self.reads_alone(volume) == Some(entry) => false,
                     Some(Home::Disk(disk)) if disk == entry => {
                         self.logs_past(volume, entry) || self.holds_base(entry)
@@ -371,9 +372,10 @@ impl Bound {
         }
     }
 
-    /// From now on nobody reads from the disk of an entry, and writes of its volume wait; the rest is
-    /// left to a worker. `asked` says that a user wants it. Returns whether it is so; not if reads of
-    /// the base image would find no disk until the worker has decided. Does not sleep.
+    /// From now on nobody reads from the disk of an entry, and writes of its volume wait; a worker
+    /// does the rest. `asked` says that a user asked for it. Returns whether the failure has begun:
+    /// it does not if reads of the base image would find no disk until the worker has decided. Does
+    /// not sleep.
     pub(crate) fn begin_failure(&self, entry: usize, asked: bool) -> bool {
         let Some(disk) = self.volumes.get(entry) else {
             return false;
@@ -384,7 +386,7 @@ impl Bound {
             return true;
         }
         if (!asked || self.is_read(entry)) && !self.can_spare(entry) {
-            // It is of more use than none.
+            // A bad source is better than none.
             return false;
         }
         let why = if asked { ASKED } else { 0 };
@@ -408,8 +410,8 @@ impl Bound {
         (is_source && self.apart(entry) == 0) || self.volumes.iter().any(is_own)
     }
 
-    /// The disk of an entry is in use again, and says so itself if it fails. Nobody reads the base image from
-    /// it, unless it `serves` others. Does not sleep.
+    /// The disk of an entry is in use again; if it fails, its own errors say so. Nobody reads the
+    /// base image from it unless it `serves` others. Does not sleep.
     pub(crate) fn use_again(&self, entry: usize, serves: bool) {
         let written = if serves { 0 } else { WRITTEN };
         if let Some(disk) = self.volumes.get(entry) {
@@ -419,8 +421,9 @@ impl Bound {
         }
     }
 
-    /// Reads of the base image go to the disk of the entry `to` from now on, which has it, not to that of
-    /// `from`. Returns whether it is so; not if `to` fails just now. Under `commits`. Does not sleep.
+    /// From now on, reads of the base image go to the disk of the entry `to`, which holds it, and
+    /// not to that of `from`. Returns whether that was done: not if `to` is failing. Under
+    /// `commits`. Does not sleep.
     pub(crate) fn hand_over(&self, from: usize, to: usize) -> bool {
         let _one_at_a_time = self.group.failures().lock();
         if self.apart(to) & (FAILING | FAILED) != 0 {
@@ -432,7 +435,7 @@ impl Bound {
         true
     }
 
-    /// Whether the log has to say that a failure can't be made durable: it says so once.
+    /// Whether it still has to be logged that a failure can't be made durable. True once.
     pub(crate) fn say_once(&self, entry: usize) -> bool {
         self.volumes
             .get(entry)
@@ -449,7 +452,7 @@ impl Bound {
             .filter_map(|(index, volume)| Some((volume, Place::of(self, index)?.owner())))
     }
 
-    /// It is durable that the disk of an entry has failed. Does not sleep.
+    /// Called when it is durable that the disk of an entry has failed. Does not sleep.
     pub(crate) fn failure_is_durable(&self, entry: usize) {
         let Some(disk) = self.volumes.get(entry) else {
             return;
@@ -458,13 +461,13 @@ impl Bound {
         let _one_at_a_time = failures.lock();
         change(&disk.apart, |apart| (apart & WRITTEN) | FAILED);
         for (volume, owner) in self.owners_on(entry) {
-            // The view first: who finds the mode does not read the disk.
+            // The view first: whoever sees the new mode must not read the disk.
             volume.view.set(VolumeView {
                 reads: Home::Overlay,
                 ..volume.view.get()
             });
             if owner.advance(log_mode::Event::FailureIsDurable).is_some() {
-                // From now on, what is not committed is nowhere else, and another disk may be filled.
+                // From now on, uncommitted data is nowhere else, and another disk may be filled.
                 owner.leave_move();
                 owner.set_disk(None);
                 volume.view.set(VolumeView {
@@ -476,14 +479,14 @@ impl Bound {
             }
         }
         for place in (0..self.volumes.len()).filter_map(|index| Place::of(self, index)) {
-            // Nothing more goes to it as a disk that is being filled.
+            // If it is being filled, nothing more goes to it.
             place.owner().leave_fill(entry);
             if place.owner().moves_to(entry) {
                 place.owner().leave_move();
             }
         }
         for volume in self.volumes.iter() {
-            // One without a log was never written, else the disk would have been kept.
+            // Without a log, this volume was never written, or the disk would have been kept.
             if volume.view.get().reads == Home::Disk(entry) {
                 volume.view.set(VolumeView {
                     reads: Home::Base,
@@ -491,15 +494,15 @@ impl Bound {
                 });
             }
         }
-        // Those that waited go on.
+        // Waiting bios go on.
         failures.kick();
     }
 
-    /// It is durable that a volume goes on without its log. Sleeps for I/O of a repair.
+    /// Called when it is durable that a volume goes on without its log. Sleeps for I/O of a repair.
     ///
     /// # Errors
     ///
-    /// `EIO` if it can't go on so: its disk fails, too.
+    /// `EIO` if it can't go on without the log, because its disk fails, too.
     pub(crate) fn log_is_given_up(&self, volume: usize) -> kernel::error::Result {
         // What is written from now on takes no locks.
         let own = self.volumes.get(volume).map(|v| v.view.get().writes);
@@ -515,7 +518,7 @@ impl Bound {
         let place = Place::of(self, volume).ok_or(kernel::error::code::EIO)?;
         let owner = place.owner();
         if owner.mode() == log_mode::Mode::Held {
-            // The disk has to go on, since it has what nobody else has.
+            // The disk must stay in use: nothing else has its data.
             if let Some(Home::Logged(entry)) = self.volumes.get(volume).map(|v| v.view.get().writes)
             {
                 self.keep_disk(entry, true);
@@ -531,8 +534,8 @@ impl Bound {
         }
     }
 
-    /// It is durable that a store has failed: the volumes that have a disk go on without it, the
-    /// others fail. Sleeps for I/O of a repair.
+    /// Called when it is durable that a store has failed: volumes that have a disk go on without
+    /// the store, the others fail. Sleeps for I/O of a repair.
     pub(crate) fn store_has_failed(&self, store: &Worker<Store>) {
         // As in `log_is_given_up`.
         let is_its = |place: Place<'_>| place.store().entry() == store.entry();
@@ -545,7 +548,7 @@ impl Bound {
         });
         let failures = self.group.failures();
         let one_at_a_time = failures.lock();
-        // First of all: nobody takes what is left for the work of a diverted volume.
+        // Before anything else: the rest must not be mistaken for the data of a diverted volume.
         store.note_failed();
         for (index, volume) in self.volumes.iter().enumerate() {
             if !Place::of(self, index).is_some_and(is_its) {
@@ -560,12 +563,12 @@ impl Bound {
             }
         }
         drop(one_at_a_time);
-        // What waits for it ends.
+        // Whatever waits for the store ends.
         store.kick();
     }
 
-    /// The disk of an entry goes on although it had errors: nothing could replace it. `unprotected`
-    /// says that it may have been written without a log. Sleeps for I/O of a repair.
+    /// The disk of an entry stays in use despite errors, since nothing can replace it.
+    /// `unprotected` says that it may have been written without a log. Sleeps for I/O of a repair.
     pub(crate) fn disk_is_kept(&self, entry: usize, unprotected: bool) {
         // As in `log_is_given_up`.
         let _no_repairs = self.group.repairs().pause(|disk| disk == entry);
@@ -582,12 +585,12 @@ impl Bound {
         };
         change(&disk.apart, |apart| apart & WRITTEN);
         for (volume, owner) in self.owners_on(entry) {
-            // The view first: without its log, the volume must not be read from that.
+            // The view first: without its log, the volume must not be read from the log.
             volume.view.set(VolumeView {
                 reads: Home::Disk(entry),
                 ..volume.view.get()
             });
-            // Its errors reach its users from now on.
+            // From now on, its errors reach its users.
             owner.disk_is_kept();
             let _ = owner.advance(log_mode::Event::DiskIsKept { unprotected });
         }

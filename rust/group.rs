@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One group, over all tables of its mapped device.
+//! A group. It outlives the tables of its mapped device.
 
 mod add;
 mod announce;
@@ -67,20 +67,20 @@ use kernel::{
     }, //
 };
 
-/// Why entries neither join nor leave.
+/// Why entries can neither join nor leave the group.
 const OTHER_TABLE: &str = "another table is loaded for the group, resume with it or clear it first";
 
 /// One group.
 ///
 /// # Locks
 ///
-/// `commits` before `state`. `commits` is held across metadata I/O, so whatever must answer at once
-/// takes only `state`, under which nothing sleeps for I/O.
+/// `commits` before `state`. `commits` is held across metadata I/O. Code that must return at once
+/// takes only `state`, which is never held across I/O.
 #[pin_data]
 pub(crate) struct Group {
     number: DeviceNumber,
     provider: Arc<Provider<Bound>>,
-    /// Held by whoever changes the metadata.
+    /// Held while the metadata is changed.
     #[pin]
     commits: Mutex<()>,
     #[pin]
@@ -88,65 +88,65 @@ pub(crate) struct Group {
     /// Changes attributes.
     #[pin]
     changes: Worker<Changes>,
-    /// Reads that failed.
+    /// Retries failed reads.
     #[pin]
     retries: Worker<Retries>,
-    /// Disks that failed.
+    /// Handles failed disks.
     #[pin]
     failures: Worker<Failures>,
-    /// Bad sectors.
+    /// Repairs bad sectors.
     #[pin]
     repairs: Worker<Repairs>,
-    /// Disks that do not answer.
+    /// Watches for disks that do not answer.
     #[pin]
     silences: Worker<Silences>,
     /// Fills disks.
     #[pin]
     rebuilds: Worker<Rebuilds>,
-    /// Holds up volumes for that.
+    /// Pauses volumes for a rebuild.
     #[pin]
     pauses: Worker<Pauses>,
-    /// Has the table loaded again.
+    /// Asks user space to load the table again.
     #[pin]
     refreshes: Worker<Refreshes>,
 }
 
-/// What is known of a group.
+/// The state of a group.
 struct State {
     /// Number of `svol-group` tables, live or not.
     tables: usize,
     /// The live table, or the one that was live before a suspend.
     bound: Option<Arc<Bound>>,
-    /// The group table that goes with it.
+    /// The group table that belongs to `bound`.
     table: Option<KBox<GroupTable>>,
-    /// GrpID and uuid of the group that was live last.
+    /// GrpID and uuid of the group that was last live.
     identity: Option<(Id, [u8; 16])>,
     /// Where its metadata copies are.
     homes: Homes,
-    /// The last event count that was seen.
+    /// The last event count seen.
     events: Option<u64>,
-    /// Entries that joined the group since the table was loaded; some may have left it again.
+    /// Entries that joined the group since the table was loaded; some may have left again.
     added: KVec<VolumeLine<DeviceNumber>>,
-    /// Counters of all entries that there ever were.
+    /// Counters of all entries there have ever been.
     stats: KVec<(Id, Arc<VolumeStats>)>,
-    /// Volumes that are loaded.
+    /// Loaded volumes.
     claims: KVec<LidClaim>,
-    /// The table is live: its devices may be written.
+    /// The table is live: its devices may be written to.
     is_live: bool,
-    /// A start has written to the devices, and failed then: `bound` and `table` are not what they hold.
+    /// A start failed after writing to the devices: `bound` and `table` no longer match them.
     is_outdated: bool,
-    /// It is to begin anew, though with the same devices, when it becomes live the next time.
+    /// The next resume must begin from what is on disk, although the devices are the same.
     wants_anew: bool,
     /// An entry that is about to leave the group: it can't be loaded.
     leaving: Option<Id>,
     /// An entry is about to join the group.
     is_joined: bool,
-    /// A volume whose attribute is being changed: it can't be loaded meanwhile.
+    /// A volume whose attribute is being changed: it can't be loaded until that is done.
     changing: Option<Id>,
 }
 
 impl Group {
-    /// The group of the mapped device that a table is loaded for.
+    /// Makes the group of the mapped device for which a table is being loaded.
     pub(crate) fn new<'a>(setup: &'a Setup<'_>) -> impl PinInit<Self, Error> + 'a {
         try_pin_init!(Self {
             number: setup.number(),
@@ -180,32 +180,32 @@ impl Group {
         }? Error)
     }
 
-    /// Number of its mapped device.
+    /// The number of its mapped device.
     pub(crate) fn number(&self) -> DeviceNumber {
         self.number
     }
 
-    /// Publishes its live table to the volumes.
+    /// The provider that publishes the live table to the volumes.
     pub(crate) fn provider(&self) -> &Arc<Provider<Bound>> {
         &self.provider
     }
 
-    /// Tries failed reads elsewhere.
+    /// The worker that retries failed reads on other disks.
     pub(crate) fn retries(&self) -> &Worker<Retries> {
         &self.retries
     }
 
-    /// Sees to disks that fail.
+    /// The worker that handles failing disks.
     pub(crate) fn failures(&self) -> &Worker<Failures> {
         &self.failures
     }
 
-    /// Writes bad sectors back.
+    /// The worker that repairs bad sectors.
     pub(crate) fn repairs(&self) -> &Worker<Repairs> {
         &self.repairs
     }
 
-    /// Its live table, or the one that was live before a suspend.
+    /// The live table, or the one that was live before a suspend.
     pub(crate) fn bound(&self) -> Option<Arc<Bound>> {
         self.state.lock().bound.clone()
     }
@@ -218,17 +218,17 @@ impl Group {
         }
     }
 
-    /// One more table.
+    /// Counts a new table.
     pub(crate) fn table_made(&self) {
         let mut state = self.state.lock();
         state.tables = state.tables.saturating_add(1);
     }
 
-    /// One table less: forgets it, and lets the volumes fail their I/O if it was the last one.
+    /// A table is gone: forgets it. If it was the last one, lets the volumes fail their I/O.
     pub(crate) fn table_gone(&self, number: u64) {
         let going = self.bound().filter(|bound| bound.members.table == number);
         for owner in going.iter().flat_map(|bound| bound.losers()) {
-            // A table that comes later knows nothing of it.
+            // A later table can't know about it.
             if self.loaded_by(&owner.lid).is_some() {
                 self.note_lost(&owner.lid);
             }
@@ -246,13 +246,13 @@ impl Group {
         drop(state);
         drop((bound, table));
         if last {
-            // They may wait for a group that is not there any more.
+            // They may be waiting for a group that no longer exists.
             self.provider.resume_clients();
         }
     }
 
-    /// The table is suspended: waits until no message changes the group any more, and lets none
-    /// begin. Sleeps for I/O of the metadata.
+    /// The table is suspended: waits for messages that are changing the group, and lets no other
+    /// begin. Sleeps for metadata I/O.
     pub(crate) fn stop_changes(&self) {
         self.silences.stop();
         self.repairs.stop();

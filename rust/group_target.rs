@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The target `svol-group`: the group, and its own device with the base image.
+//! The target `svol-group`: a group and its own device, which serves the base image.
 
 use crate::{
     bound::{
@@ -79,7 +79,7 @@ impl Target for GroupTarget {
         words: &[&[u8]],
     ) -> Result<Self, SetupError> {
         let line = TableLine::parse(setup.sectors(), words.iter().copied()).map_err(|error| {
-            // The first word is the group's ID, if it is one.
+            // The first word is the group's ID, if it is valid.
             match words.first().map(|word| Id::parse(word)) {
                 Some(Ok(id)) => log::notice!(id, "{error}"),
                 _ => log::notice!("?", "svol-group: {error}"),
@@ -177,7 +177,7 @@ impl Target for GroupTarget {
         })?;
         match message {
             Message::Query => {
-                // What does not fit makes user space come again with a larger buffer.
+                // If the reply does not fit, user space retries with a larger buffer.
                 let _ = self.group.write_query(&self.line, reply);
                 Ok(())
             }

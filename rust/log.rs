@@ -2,10 +2,10 @@
 
 //! Lines in the kernel log.
 //!
-//! A line starts with `dm_svol:`, then the group's ID (or `?` where there is none yet). What a user
-//! did wrong is a notice; warnings and errors are for what went wrong with a device.
+//! A line starts with `dm_svol:`, then the group's ID (or `?` if there is none yet). User errors
+//! are notices; warnings and errors are for failures of devices.
 
-/// Something that the administrator should know, or did wrong.
+/// Something the administrator should know, or did wrong.
 macro_rules! notice {
     ($who:expr, $($text:tt)*) => {
         kernel::pr_notice!(
@@ -16,7 +16,7 @@ macro_rules! notice {
     };
 }
 
-/// Something failed, the group goes on.
+/// Something failed, but the group goes on.
 macro_rules! warning {
     ($who:expr, $($text:tt)*) => {
         kernel::pr_warn!(
@@ -27,7 +27,7 @@ macro_rules! warning {
     };
 }
 
-/// The ordinary course of things.
+/// A normal event.
 macro_rules! info {
     ($who:expr, $($text:tt)*) => {
         kernel::pr_info!(

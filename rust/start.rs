@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a table line becomes a live group.
+//! Turns a table line into a live group.
 //!
-//! All of it runs in `preresume`. Nothing is written before everything was looked at: [`prepare`] looks,
-//! [`start`] writes. What is written then, in which order, is in the rules of [`crate::svol_core::meta`].
+//! All of this runs in `preresume`. Nothing is written until everything has been checked:
+//! [`prepare`] checks, [`start`] writes. The rules in [`crate::svol_core::meta`] say what is
+//! written, and in which order.
 
 use crate::{
     base::{
@@ -61,30 +62,30 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// By so much a start raises the event count if there are stores; see [`resume`].
+/// How much a start raises the event count if there are stores; see [`resume`].
 const OPENINGS: u32 = 2;
 
-/// The smallest logical block in bytes.
+/// The smallest logical block size in bytes.
 const SECTOR_BYTES: u32 = 512;
 
-/// A table that may become live, and what its devices hold. Nothing is written yet.
+/// A table that may become live, and what its devices hold. Nothing has been written yet.
 pub(crate) struct Prepared {
     table: KBox<GroupTable>,
-    /// Of a group that is being made: the headers of stores that are to be made with it, and samples of its
-    /// base image.
+    /// For a group that is being created: the headers of the stores to create with it, and samples
+    /// of its base image.
     fresh: Option<Fresh>,
-    /// Of a group that exists.
+    /// For an existing group.
     found: Option<Remembered>,
 }
 
 type Fresh = (KVec<(usize, Header)>, env::Vec<samples::Sample>);
 
-/// What a look at a group found that exists.
+/// What was found of an existing group.
 struct Remembered {
     /// What its metadata says.
     chosen: KBox<Metadata>,
     plan: Resume,
-    /// The table is news to the metadata.
+    /// The table differs from the metadata.
     changed: bool,
     stores: KVec<Found>,
     /// See [`find_again`].
@@ -93,29 +94,29 @@ struct Remembered {
 }
 
 impl Prepared {
-    /// The group table, as it is to be when the group starts.
+    /// The group table as it will be when the group starts.
     pub(crate) fn table(&self) -> &GroupTable {
         &self.table
     }
 }
 
-/// A table that may become live.
+/// A table that is ready to become live.
 pub(crate) struct Started {
-    /// The group table, as it is on the metadata devices.
+    /// The group table as it is on the metadata devices.
     pub(crate) table: KBox<GroupTable>,
     /// Where the metadata copies are.
     pub(crate) homes: Homes,
-    /// By so much the event count rose because the stores were opened.
+    /// How much the event count rose because the stores were opened.
     pub(crate) openings: u64,
-    /// The increments stores that are here.
+    /// The increments stores that were found.
     pub(crate) stores: KVec<Found>,
 }
 
-/// Reads the metadata, and checks the devices against it. Writes nothing; sleeps for I/O.
+/// Reads the metadata and checks the devices against it. Writes nothing; sleeps for I/O.
 ///
 /// # Errors
 ///
-/// Say in the log what is wrong.
+/// The log says what is wrong.
 #[inline(never)]
 pub(crate) fn prepare(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prepared> {
     let mut probes = KVec::with_capacity(line.meta.len(), GFP_KERNEL)?;
@@ -143,11 +144,11 @@ pub(crate) fn prepare(line: &TableLine<DeviceNumber>, members: &Members) -> Resu
     }
 }
 
-/// Makes durable what changed. Sleeps for I/O.
+/// Makes durable what has changed. Sleeps for I/O.
 ///
 /// # Errors
 ///
-/// Say in the log what could not be written.
+/// The log says what could not be written.
 #[inline(never)]
 pub(crate) fn start(
     line: &TableLine<DeviceNumber>,
@@ -162,7 +163,7 @@ pub(crate) fn start(
     match (found, fresh) {
         (Some(found), fresh) => resume(line, members, table, fresh, found),
         (None, Some(fresh)) => initialise(line, members, table, fresh),
-        // There is no such thing.
+        // Can't happen.
         (None, None) => Err(EINVAL),
     }
 }
@@ -175,8 +176,8 @@ fn report_damage(line: &TableLine<DeviceNumber>, device: usize, probe: &CopyProb
     }
 }
 
-/// A group that is to be made, since nothing remembers one.
-// Its stack frame is not to add to those of its callers; likewise below.
+/// Prepares a new group, since no metadata was found.
+// Not inlined, so that its stack frame does not add to those of its callers; likewise below.
 #[inline(never)]
 fn prepare_new(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prepared> {
     let mut identity = Identity {
@@ -200,7 +201,7 @@ fn prepare_new(line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prep
     })
 }
 
-/// A group that is loaded for the first time.
+/// Starts a group that is loaded for the first time.
 #[inline(never)]
 fn initialise(
     line: &TableLine<DeviceNumber>,
@@ -228,8 +229,8 @@ fn initialise(
     })
 }
 
-/// Headers for the stores of a group that is being made, each with its entry, as far as they have
-/// to be made yet; checks that the devices can take them.
+/// Headers, each with its entry, for those stores of a group being created that do not exist yet.
+/// Checks that the devices can hold them.
 #[inline(never)]
 fn new_stores(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Header)>> {
     let mut headers = KVec::new();
@@ -244,7 +245,7 @@ fn new_stores(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Head
     Ok(headers)
 }
 
-/// The last steps of a group that is being made.
+/// The last steps of creating a group.
 #[inline(never)]
 fn activate(
     members: &Members,
@@ -263,7 +264,7 @@ fn activate(
     Ok((table, stores))
 }
 
-/// Reads the stores of a group. `force` takes them even if they are older or newer than it.
+/// Reads the stores of a group. `force` accepts them even if they are older or newer than it.
 #[inline(never)]
 fn find_stores(
     table: &GroupTable,
@@ -285,8 +286,8 @@ fn find_stores(
     Ok(stores)
 }
 
-/// Looks at the stores that failed and are to be in use again, and at those that joined the group; each
-/// with its header if it has to be made first. Writes nothing.
+/// Checks the stores that failed and are to be used again, and those that joined the group. Returns
+/// each with its header if it has to be created first. Writes nothing.
 #[inline(never)]
 fn find_again(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Option<Header>)>> {
     let mut back = KVec::new();
@@ -306,9 +307,9 @@ fn find_again(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Opti
     Ok(back)
 }
 
-/// Takes stores back that failed before, or are new. Each is told of the event count before the metadata says that it
-/// is in use: a crash in between leaves a store that is not in use yet, or one that has seen the
-/// event before.
+/// Takes stores into use that failed before or are new. Each is told the event count before the
+/// metadata says that it is in use: a crash in between leaves a store that is not in use yet, or
+/// one that has already seen the event.
 #[inline(never)]
 fn take_back(
     members: &Members,
@@ -324,7 +325,7 @@ fn take_back(
             Ok(found) => stores.push(found, GFP_KERNEL)?,
             Err(ENOMEM) => return Err(ENOMEM),
             Err(_) => {
-                // The group goes on as it did before: all volumes wait for this start.
+                // Start without this store, as before: all volumes wait for this start.
                 let what = if is_new {
                     "not in use"
                 } else {
@@ -334,7 +335,7 @@ fn take_back(
                     log::warning!(table.id(), "increments {}: {what}", volume.lid);
                 }
                 if is_new {
-                    // Nobody must rely on it.
+                    // Nothing may rely on it.
                     table = give_up_new(members, homes, table, stores, entry)?;
                 }
                 continue;
@@ -375,7 +376,7 @@ fn give_up_new(
     }
 }
 
-/// The store of an entry that failed before, or is new; made before, if it has a header.
+/// Opens the store of an entry that failed before or is new. Creates it first if given a header.
 #[inline(never)]
 fn make_usable(
     members: &Members,
@@ -392,7 +393,7 @@ fn make_usable(
     Ok(found)
 }
 
-/// Makes the store of an entry; the log says if that fails.
+/// Creates the store of an entry; a failure is logged.
 fn make_store(members: &Members, table: &GroupTable, entry: usize, header: Header) -> Result {
     let device = &members.disk(entry).ok_or(ENXIO)?.device;
     let lid = header.lid;
@@ -402,7 +403,7 @@ fn make_store(members: &Members, table: &GroupTable, entry: usize, header: Heade
     })
 }
 
-/// Tells the stores of the group's event count, after the metadata has it.
+/// Tells the stores the group's event count, after the metadata has it.
 fn note_events(stores: &mut KVec<Found>, members: &Members, table: &GroupTable) -> Result {
     for found in stores.iter_mut() {
         found.note_events(members, table.id(), table.head().events)?;
@@ -410,7 +411,7 @@ fn note_events(stores: &mut KVec<Found>, members: &Members, table: &GroupTable) 
     Ok(())
 }
 
-/// What is known of a group that exists, and what is found of it.
+/// Prepares an existing group: what the metadata says, and what is found on its devices.
 #[inline(never)]
 fn prepare_known(
     line: &TableLine<DeviceNumber>,
@@ -427,7 +428,7 @@ fn prepare_known(
         back,
     } = look(line, members, &chosen, &mut dead)?;
     let fresh = if table.is_initialising() {
-        // A crash came between the two commits of a new group.
+        // A crash hit between the two commits of a new group.
         let headers = new_stores(&table, members)?;
         Some((headers, take_samples(&table, members)?))
     } else {
@@ -447,7 +448,7 @@ fn prepare_known(
     })
 }
 
-/// A group that exists.
+/// Starts an existing group.
 #[inline(never)]
 fn resume(
     line: &TableLine<DeviceNumber>,
@@ -468,10 +469,10 @@ fn resume(
     let mut openings = 0u64;
 
     let mut homes = Homes::planned(&plan.plans);
-    // After a reset, the devices may still hold what was read from them in their caches. A store
-    // must not know of more events than the metadata after a power cut.
+    // After a reset, what was read from the devices may still be in their caches only. After a
+    // power cut, a store must not know more events than the metadata.
     for device in (0..line.meta.len()).filter_map(|device| members.meta_device(device)) {
-        // One that fails is found out by the commits that follow.
+        // The commits that follow detect a failed device.
         let _ = members.io.flush(device);
     }
     for found in stores.iter_mut() {
@@ -516,8 +517,8 @@ fn resume(
     if let Some((headers, samples)) = fresh {
         (table, stores) = activate(members, &homes, &table, headers, samples)?;
     } else if !stores.is_empty() {
-        // Twice: a copy of a store that was taken before is two events behind then, a store whose
-        // header a crash left behind one.
+        // Twice: an older copy of a store is then two events behind, while a store whose header was
+        // not updated because of a crash is one behind.
         for _ in 0..OPENINGS {
             openings = openings.saturating_add(1);
             note_events(&mut stores, members, &table)?;
@@ -549,18 +550,18 @@ fn resume(
     })
 }
 
-/// What a look at all devices of a group found that exists.
+/// What [`look`] found on the devices of an existing group.
 struct Looked {
     table: KBox<GroupTable>,
-    /// The table is news to the metadata.
+    /// The table differs from the metadata.
     changed: bool,
     stores: KVec<Found>,
     /// See [`find_again`].
     back: KVec<(usize, Option<Header>)>,
 }
 
-/// Looks at all devices, and again without those that can't be read, until the rest fits. Writes nothing;
-/// sleeps for I/O.
+/// Checks all devices, and repeats that without those that can't be read until the rest fits.
+/// Writes nothing; sleeps for I/O.
 #[inline(never)]
 fn look(
     line: &TableLine<DeviceNumber>,
@@ -597,7 +598,7 @@ fn look(
     }
 }
 
-/// Looks which of the increments devices that are to be in use can't be read. Sleeps for I/O.
+/// Finds increments devices that should be in use but can't be read. Sleeps for I/O.
 fn find_dead_stores(table: &GroupTable, members: &Members, dead: &mut Dead) -> Result {
     for (entry, volume) in table.volumes().iter().enumerate() {
         let state = &volume.state;
@@ -620,12 +621,13 @@ fn take_chosen(probes: &mut [CopyProbe], plan: &Resume) -> Result<KBox<Metadata>
     Ok(KBox::new(chosen, GFP_KERNEL)?)
 }
 
-/// Checks a line, all of whose devices are well as far as is known, against what is known of the group, and looks at
-/// the increments devices that it is to use from now on; gives the group table for it. Writes nothing; sleeps for I/O.
+/// Checks a line against the known metadata of the group, assuming that all devices are readable.
+/// Also checks the increments devices that the group is to use from now on. Returns the group table
+/// for the line. Writes nothing; sleeps for I/O.
 ///
 /// # Errors
 ///
-/// Say in the log what does not fit.
+/// The log says what does not fit.
 #[inline(never)]
 pub(crate) fn check_line(
     line: &TableLine<DeviceNumber>,
@@ -641,7 +643,7 @@ pub(crate) fn check_line(
     Ok(table)
 }
 
-/// The group table for a line, and whether it is news to the metadata.
+/// The group table for a line, and whether it differs from the metadata.
 #[inline(never)]
 fn bind(
     line: &TableLine<DeviceNumber>,
@@ -655,7 +657,7 @@ fn bind(
     Ok((boxed(bound.table)?, bound.changed))
 }
 
-/// Moves a table off the stack, where there is little room.
+/// Moves a table to the heap, since stack space is scarce.
 #[inline(never)]
 fn boxed(table: GroupTable) -> Result<KBox<GroupTable>> {
     Ok(KBox::new(table, GFP_KERNEL)?)
@@ -686,7 +688,7 @@ fn disk_sectors(members: &Members) -> impl Fn(usize) -> u64 + '_ {
     |entry| members.disk(entry).map_or(0, |disk| disk.device.sectors())
 }
 
-/// The largest logical block of the volumes' disks in bytes; a new group's from then on.
+/// The largest logical block size of the volumes' disks, in bytes. A new group keeps this size.
 fn volumes_block_size(line: &TableLine<DeviceNumber>, members: &Members) -> u32 {
     line.volumes
         .iter()
@@ -698,7 +700,7 @@ fn volumes_block_size(line: &TableLine<DeviceNumber>, members: &Members) -> u32 
         })
 }
 
-/// A volume's logical block must not grow when it moves to another disk.
+/// A volume's logical block size must not grow when it moves to another disk.
 fn check_block_sizes(table: &GroupTable, members: &Members) -> Result {
     let group = table.head().logical_block_bytes;
     for (entry, volume) in table.volumes().iter().enumerate() {
@@ -718,8 +720,9 @@ fn check_block_sizes(table: &GroupTable, members: &Members) -> Result {
     Ok(())
 }
 
-/// A device that is to be written must take that. The line says what entries were on the first day: it may say `ro`
-/// of any, so that the device could be opened for reading only.
+/// Checks that every device that will be written to is writable. The line gives the entries'
+/// original attributes: an entry that is now written may say `ro` there, so its device may have
+/// been opened read-only.
 fn check_writable(table: &GroupTable, members: &Members) -> Result {
     for (entry, volume) in table.volumes().iter().enumerate() {
         let is_read_only = |disk: &Disk| !disk.may_be_written();
@@ -739,7 +742,7 @@ fn check_writable(table: &GroupTable, members: &Members) -> Result {
     Ok(())
 }
 
-/// Takes samples of the base image, and makes sure that all volumes have the same.
+/// Takes samples of the base image and makes sure that all volumes match them.
 #[inline(never)]
 fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<samples::Sample>> {
     let head = table.head();
@@ -770,8 +773,8 @@ fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<sample
     first.map(|(_, samples)| samples).ok_or(EINVAL)
 }
 
-/// Makes sure that every pristine disk holds the base image, but for those that are to be compared
-/// anyway, and those that can't be read.
+/// Makes sure that every pristine disk holds the base image, except disks that will be compared
+/// anyway, and disks that can't be read.
 fn check_samples(table: &GroupTable, members: &Members, dead: &mut Dead) -> Result {
     for (entry, volume) in table.volumes().iter().enumerate() {
         let has_base = volume.state.pristine && volume.health != Health::Verifying;

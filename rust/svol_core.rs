@@ -2,13 +2,13 @@
 
 //! The pure core: what a group is, how it is written down, where its I/O goes.
 //!
-//! Nothing here knows the kernel: no kernel types, no I/O, no locks. The same files are built as
-//! a part of the module and, on the host, for tools and tests. From its surroundings the core
-//! takes only `crate::env`: a vector whose growth can fail, and CRC-32C.
+//! Nothing here depends on the kernel: no kernel types, no I/O, no locks. The same files are built
+//! into the module and, on the host, into tools and tests. The core takes only `crate::env` from
+//! its surroundings: a vector whose growth can fail, and CRC-32C.
 //!
-//! Rules of the house: nothing panics, every allocation can fail, arithmetic is checked or
-//! saturates, stack frames stay small: what moves whole lines or tables about is not inlined, so
-//! that its frame does not add to that of its caller.
+//! Rules: nothing panics, every allocation can fail, arithmetic is checked or saturates, and stack
+//! frames stay small. Functions that move whole lines or tables are not inlined, so that their
+//! frames do not add to those of their callers.
 //!
 //! Units: a *sector* is 512 bytes; a *block* is the unit of the increments map, 8 to 128 sectors;
 //! a *sub-block* is 4 KiB.

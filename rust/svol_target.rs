@@ -59,12 +59,12 @@ use kernel::{
 /// The longest discard of a diverted volume, in sectors: 64 MiB.
 const DISCARD_SECTORS: u32 = 128 << 10;
 
-/// No entry of the live group table.
+/// Not an entry of the live group table.
 const NO_ENTRY: u32 = u32::MAX;
 
 /// One loaded `svol` line.
 ///
-/// Fields are dropped in this order: the volume stops being a client before it gives up its claim.
+/// Fields are dropped in this order: the volume stops being a client before its claim is released.
 pub(crate) struct SvolTarget {
     client: Client<Bound>,
     /// Index of the volume in the live group table. Written by `preresume`, while no bio is mapped.
@@ -74,7 +74,7 @@ pub(crate) struct SvolTarget {
     writable: bool,
     /// Where its writes go.
     writes: Writes,
-    /// They may go to two places at once, now or later.
+    /// Its writes may go to a disk and a store at once, now or later.
     may_be_logged: bool,
     /// Length of this target in sectors.
     sectors: u64,
@@ -82,7 +82,7 @@ pub(crate) struct SvolTarget {
     _claim: Claim,
 }
 
-/// The claim of a mapped device on an LID; an LID is loaded on one mapped device at a time.
+/// The claim of a mapped device on an LID: only one mapped device at a time can load an LID.
 struct Claim {
     group: GroupRef,
     lid: Id,
@@ -172,14 +172,14 @@ impl Target for SvolTarget {
             )
         })?;
 
-        // With disks that write through, too: later they are what commits the block map.
+        // Even if the disks have no write cache: later, flushes are what commits the block map.
         setup.take_flushes(if volume.may_be_logged { 2 } else { 1 });
         if writable {
             setup.take_write_zeroes();
             match volume.writes {
                 Writes::InPlace => setup.take_discards(),
                 Writes::Diverted => setup.take_all_discards(),
-                // The disk and the store would have to agree on what is left.
+                // The disk and the store might disagree on what a discarded range holds.
                 Writes::Logged | Writes::Nowhere => (),
             }
         }
@@ -199,7 +199,7 @@ impl Target for SvolTarget {
     #[inline(always)]
     fn map<'a>(&self, live: &Live<'a>, bio: Bio<'a, InFlight>) -> Mapped {
         let Some(bound) = self.client.get(live) else {
-            // The group is gone: its table was exchanged for another target's.
+            // The group is gone: its table was replaced by one of another target.
             return bio.fail();
         };
         if !self.writable {
@@ -227,7 +227,7 @@ impl Target for SvolTarget {
     }
 
     fn presuspend(&self, noflush: bool) {
-        // Bios that wait for space would hold the suspend up.
+        // Bios that wait for space would block the suspend.
         if let Some(bound) = self.group().bound().filter(|_| noflush) {
             bound.give_back(&self.lid, true);
         }
@@ -248,7 +248,7 @@ impl Target for SvolTarget {
                 }
                 let entry = bound.position(&self.lid, self.sectors);
                 if self.may_be_logged {
-                    // What changes that suspends the volume.
+                    // Whatever changes this suspends the volume first.
                     let is_diverted = entry.is_some_and(|entry| bound.is_diverted(entry));
                     flushes.set(if is_diverted { 1 } else { 2 });
                 }
@@ -257,7 +257,7 @@ impl Target for SvolTarget {
             None => None,
         };
         if entry.is_none() {
-            // An error would leave the volume suspended, and its users waiting for ever.
+            // An error would leave the volume suspended and its users waiting forever.
             log::warning!(
                 self.group().name(),
                 "{}: no longer in the group, all its I/O fails",

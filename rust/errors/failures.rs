@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Disks that fail: makes that durable, then lets the writes go on that wait for it.
+//! Failing disks: makes the failure durable, then releases the writes that wait for that.
 //!
 //! # Locks
 //!
-//! `live` before the group's `commits`. `held` is a leaf, taken in interrupts, too; all changes of what
-//! a failing disk means to I/O are made under it.
+//! `live` before the group's `commits`. `held` is a leaf, also taken in interrupts. All changes of
+//! what a failing disk means for I/O are made under it.
 
 use super::{
     FAILED,
@@ -39,14 +39,14 @@ use kernel::{
     }, //
 };
 
-/// Sees to disks that fail.
+/// Handles failing disks.
 #[pin_data]
 pub(crate) struct Failures {
-    /// The live table, as long as its devices may be written. Held while a failure is seen to: who
-    /// takes the table away waits for that, so that this never has the last reference.
+    /// The live table, while its devices may be written to. Held while a failure is handled:
+    /// whoever takes the table away waits for that, so this never holds the last reference.
     #[pin]
     live: Mutex<Option<Arc<Bound>>>,
-    /// What waits for a failure to be durable.
+    /// Bios that wait until a failure is durable.
     #[pin]
     held: SpinLockIrq<ParkedList<Bound, InFlight>>,
 }
@@ -63,7 +63,7 @@ impl Failures {
 }
 
 impl Worker<Failures> {
-    /// Holds back what waits for a failure to be durable. Does not sleep.
+    /// Holds back a bio until a failure is durable. Does not sleep.
     pub(super) fn push(&self, parked: Parked<Bound, InFlight>) {
         let mut held = self.held.lock();
         held.push(parked);
@@ -71,7 +71,7 @@ impl Worker<Failures> {
         self.kick();
     }
 
-    /// Keeps others from changing what a failing disk means to I/O. Does not sleep.
+    /// Keeps others from changing what a failing disk means for I/O. Does not sleep.
     pub(crate) fn lock(&self) -> SpinLockIrqGuard<'_, ParkedList<Bound, InFlight>> {
         self.held.lock()
     }
@@ -83,8 +83,8 @@ impl Worker<Failures> {
         self.kick();
     }
 
-    /// The table is suspended, and none of its bios is left: sees to what was asked for before, and to
-    /// nothing more. Sleeps for I/O.
+    /// The table is suspended and has no bios left: handles what was queued before, and nothing
+    /// more. Sleeps for I/O.
     pub(crate) fn stop(&self) {
         self.rest();
         let old = self.live.lock().take();
@@ -105,10 +105,10 @@ impl Job for Failures {
         let Some(bound) = &*live else {
             return;
         };
-        // Before anything is looked at: what comes from now on may wait for a disk that begins to fail
-        // while this is at another one, and is seen to by the next run.
+        // Take the list before any checks: a bio that arrives later may wait for a disk that begins
+        // to fail while another one is handled here. The next run handles it.
         let mut list = worker.held.lock().take();
-        // First: without its log, a volume needs its disk.
+        // Stores first: without its log, a volume needs its disk.
         for store in bound.stores.iter().filter(|store| store.is_failing()) {
             let _ = bound.group.fail_store(bound, store);
         }
@@ -117,7 +117,7 @@ impl Job for Failures {
         }
         for entry in 0..bound.volumes.len() {
             if bound.apart(entry) & FAILING != 0 {
-                // What goes wrong is in the log, and those that wait are told.
+                // Errors are logged, and waiting bios get them.
                 let _ = bound.group.fail_disk(bound, entry);
             }
         }
@@ -127,7 +127,7 @@ impl Job for Failures {
     }
 }
 
-/// Lets a bio go on that waited for a failure.
+/// Lets a bio that waited for a failure go on.
 fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
     let data = *parked.data();
     let op = parked.info().op;
@@ -145,7 +145,7 @@ fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
     let apart = bound.apart(disk);
     let is_durable = apart & FAILED != 0;
     if apart & FAILING != 0 || (data.is_sent && !is_durable) {
-        // Nobody may hear that it is done.
+        // It must not be reported as done.
         return parked.end(Status::IOERR);
     }
     parked.data_mut().disk = 0;
@@ -156,7 +156,7 @@ fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
             Bound::submit(parked, disk, 0);
         }
     } else if !data.is_sent {
-        // It is a new write still.
+        // It is a new write that has not been sent yet.
         store.push_slow(parked);
     } else if data.needs_commit {
         store.wait_for_commit(parked);

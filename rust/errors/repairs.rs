@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bad sectors: what they held is read elsewhere, written back, and read again.
+//! Repairs bad sectors: their data is read elsewhere, written back, and read again.
 //!
-//! Nobody waits for that: who found them reads elsewhere. Sub-block by sub-block, those that can't be
-//! read are written with what they have to hold:
+//! Nobody waits for that: the read that found them goes elsewhere. Each sub-block that can't be
+//! read is rewritten:
 //!
-//! - on a disk that serves the base image, that, from another one. The disk counts an I/O meanwhile, so
-//!   whoever wants it to serve no more waits for the repair as for a read;
-//! - on the disk of a logged volume, what increments and siblings say, under the volume's write locks:
-//!   no write comes between the read and the write.
+//! - on a disk that serves the base image, with the base image from another disk. An I/O is counted
+//!   on the disk meanwhile, so whoever stops the disk from serving waits for the repair as for a
+//!   read;
+//! - on the disk of a logged volume, with data from increments and siblings, under the volume's
+//!   write locks: no write can come between the read and the write.
 //!
-//! A place that stays bad is remembered, see [`BadBlocks`](crate::svol_core::bad_blocks::BadBlocks).
+//! A place that stays bad is remembered, see
+//! [`BadBlocks`](crate::svol_core::bad_blocks::BadBlocks).
 //!
 //! # Locks
 //!
-//! `work` is held by the worker alone, while it looks at one sub-block, across I/O; nothing is committed
-//! under it. Whoever lets a logged volume be written without locks pauses repairs of its disk, see
-//! [`RepairGate`], mostly with the group's `commits` held. The look that tells whether a sub-block is bad at all needs no
-//! turn: a disk that does not answer is found there as a rule, and nobody waits for that.
+//! Only the worker takes `work`. It is held across I/O while one sub-block is handled; nothing is
+//! committed under it. Before a logged volume may be written without locks, repairs of its disk are
+//! paused, see [`RepairGate`], mostly with the group's `commits` held. The first read, which tells
+//! whether a sub-block is bad at all, does not pass the gate: it is usually the one that hangs on a
+//! disk that does not answer, and nobody waits for it.
 
 use super::{
     FAILED,
@@ -61,13 +64,13 @@ use kernel::{
     }, //
 };
 
-/// So many stretches wait for repair at most. More are found again when they are read again.
+/// The most stretches that can wait for repair. Others are found again when they are next read.
 const ROOM: usize = 64;
 
-/// So often a sub-block is looked at again that is being written, a millisecond later each time.
+/// How often a sub-block that is being written is retried, once per millisecond.
 const MAX_LOOKS: usize = 100;
 
-/// How long to sleep before looking again whether a repair has ended.
+/// How long to sleep between checks whether a repair has ended.
 const POLL: Delta = Delta::from_micros(100);
 
 /// A stretch of a disk that could not be read.
@@ -81,7 +84,7 @@ struct Stretch {
 
 /// What the worker needs for a sub-block.
 struct Work {
-    /// What is to be there, and what is there; both have room for a sub-block.
+    /// The right data, and the data read back; both have room for a sub-block.
     good: KVec<u8>,
     here: KVec<u8>,
 }
@@ -91,13 +94,13 @@ struct Work {
 pub(crate) struct Repairs {
     /// Not 0 while the table is about to go.
     stopped: Word,
-    /// The live table, as long as its devices may be written. No other lock is taken under it.
+    /// The live table, while its devices may be written to. No other lock is taken under it.
     #[pin]
     live: Mutex<Option<Arc<Bound>>>,
     gate: RepairGate,
     #[pin]
     work: Mutex<Work>,
-    /// Has room for [`ROOM`].
+    /// Has room for [`ROOM`] stretches.
     #[pin]
     queue: SpinLockIrq<KVec<Stretch>>,
 }
@@ -118,8 +121,8 @@ impl Repairs {
         Worker::new(repairs)
     }
 
-    /// Nothing is repaired until the guard is dropped, if `is_meant` is true for the entry of its disk. Sleeps
-    /// for I/O of a repair of such a disk that was begun.
+    /// Keeps repairs from beginning until the guard is dropped, and waits for one that is under way
+    /// on a disk for whose entry `is_meant` is true. Sleeps for its I/O.
     pub(crate) fn pause(&self, is_meant: impl Fn(usize) -> bool) -> Paused<'_> {
         self.gate.pause();
         let paused = Paused(&self.gate);
@@ -141,7 +144,7 @@ impl Drop for Paused<'_> {
 }
 
 impl Worker<Repairs> {
-    /// A disk could not read these sectors: looks after them some time. Does not sleep.
+    /// A disk could not read these sectors: queues them for repair. Does not sleep.
     pub(crate) fn push(&self, entry: usize, sector: u64, sectors: u32) {
         let wanted = Stretch {
             entry,
@@ -150,7 +153,7 @@ impl Worker<Repairs> {
         };
         let mut queue = self.queue.lock();
         if self.stopped.get() == 0 && !queue.contains(&wanted) {
-            // There is room, or it has to wait for the next read.
+            // If the queue is full, the next read will find the sectors again.
             let _ = queue.push_within_capacity(wanted);
             self.kick();
         }
@@ -163,11 +166,11 @@ impl Worker<Repairs> {
         drop(old);
     }
 
-    /// The table is suspended: ends what is being repaired, and repairs no more. Sleeps for I/O.
+    /// The table is suspended: finishes the current repair, and begins no other. Sleeps for I/O.
     pub(crate) fn stop(&self) {
         self.stopped.set(1);
         self.queue.lock().clear();
-        // Kept until the worker has no reference any more: that is not to be the last one.
+        // Kept until the worker has dropped its reference, which must not be the last one.
         let old = self.live.lock().take();
         self.rest();
         drop(old);
@@ -198,17 +201,17 @@ impl Job for Repairs {
     }
 }
 
-/// How it stands with a sub-block.
+/// The result for a sub-block.
 enum Outcome {
-    /// It can be read; no need for anything.
+    /// It can be read; nothing to do.
     Well,
-    /// It was mended.
+    /// It was repaired.
     Mended,
     /// It stays bad.
     Bad,
-    /// It is being written just now, or the table is being changed.
+    /// It is being written right now, or repairs are paused.
     Busy,
-    /// There is nobody to read it from, or it is nobody's business any more.
+    /// Its data can't be read anywhere, or a repair is no longer needed.
     Left,
 }
 
@@ -282,18 +285,19 @@ impl<'a> SubBlock<'a> {
         })
     }
 
-    /// Mends it, if it is bad.
+    /// Repairs it if it is bad.
     fn repair(&self, gate: &RepairGate, work: &mut Work) -> Result<Outcome> {
         let bytes = usize::try_from(self.sectors)? << 9;
         // There is room.
         work.good.resize(bytes, 0, GFP_KERNEL)?;
         work.here.resize(bytes, 0, GFP_KERNEL)?;
-        // Before it is looked at: see `Bound::begin_read`. Nor is a disk taken back with I/O left.
+        // Before `apart` is checked: see `Bound::begin_read`. Also, a disk is not taken back while
+        // it has I/O in flight.
         self.disk.begin();
         let outcome = match self.bound.apart(self.entry) {
             apart if apart & (FAILING | FAILED) != 0 => Ok(Outcome::Left),
             _ if self.read(&mut work.here).is_ok() => {
-                // It may have been known as bad, and written since, by others than us.
+                // It may have been known as bad, and others may have written it since.
                 self.forget();
                 Ok(Outcome::Well)
             }
@@ -308,7 +312,7 @@ impl<'a> SubBlock<'a> {
         outcome
     }
 
-    /// It can't be read, and nobody changes meanwhile what is looked at here.
+    /// It can't be read. What is checked here can't change meanwhile.
     fn repair_bad(&self, work: &mut Work) -> Result<Outcome> {
         match self.bound.apart(self.entry) {
             apart if apart & (FAILING | FAILED) != 0 => Ok(Outcome::Left),
@@ -322,7 +326,7 @@ impl<'a> SubBlock<'a> {
         io.read(&self.disk.device, self.sector, here)
     }
 
-    /// The disk serves the base image, if anything.
+    /// The disk serves the base image, if it serves at all.
     fn repair_base(&self, work: &mut Work) -> Result<Outcome> {
         if !self.bound.sources.iter().any(|source| source == self.entry) {
             return Ok(Outcome::Left);
@@ -339,7 +343,7 @@ impl<'a> SubBlock<'a> {
         let outcome = if taken < self.sectors {
             Ok(Outcome::Busy)
         } else if owner.is_in_step(self.entry, self.sector, self.sectors) {
-            // That stays so until its turn is over, too.
+            // This stays true until the gate is left.
             self.mend(Of::Volume(volume), work)
         } else {
             Ok(Outcome::Left)
@@ -348,7 +352,7 @@ impl<'a> SubBlock<'a> {
         outcome
     }
 
-    /// The volume whose disk it is and whose writes go to a store besides, by its index.
+    /// The volume that owns the disk and also writes to a store, and its index.
     fn owner(&self) -> Option<(usize, &Owner)> {
         let mut volumes = self.bound.volumes.iter();
         let writes = Home::Logged(self.entry);
@@ -357,14 +361,14 @@ impl<'a> SubBlock<'a> {
         Some((volume, Place::of(self.bound, volume)?.owner()))
     }
 
-    /// Writes what it has to hold, and reads it again. Nobody else writes there meanwhile.
+    /// Writes the right data, and reads it again. Nobody else writes there meanwhile.
     fn mend(&self, of: Of, work: &mut Work) -> Result<Outcome> {
         let bad = &self.disk.bad;
-        // Others are to read elsewhere already now, and so is this, as long as others have it.
+        // From now on, other readers and the read below use other disks, if those have the data.
         let is_news = !bad.has(self.sector, 1) && bad.add(self.sector);
         let read = self.bound.read_parts(of, self.sector, &mut work.good);
         if read.is_err() {
-            // Some of it is lost.
+            // Some of the data is lost.
             self.forget();
             return Ok(Outcome::Left);
         }
@@ -380,12 +384,12 @@ impl<'a> SubBlock<'a> {
         }
         Ok(match is_news {
             true => Outcome::Bad,
-            // The log has said so, or there are too many.
+            // It has been logged before, or there are too many.
             false => Outcome::Left,
         })
     }
 
-    /// Others may ask the disk for it again.
+    /// The disk may be asked for it again.
     fn forget(&self) {
         self.disk
             .bad

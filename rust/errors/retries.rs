@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads that failed, and are tried elsewhere.
+//! Retries failed reads elsewhere.
 
 use crate::{
     bound::{
@@ -34,13 +34,13 @@ use kernel::{
     }, //
 };
 
-/// Bytes that are read at once: as much as the kernel finds memory for, however little there is.
+/// Bytes read at once: small enough to be allocated even when memory is short.
 const BUFFER_BYTES: usize = 32 << 10;
 
-/// So often a volume may have moved to another disk while a read of it fails.
+/// How often a volume may move to another disk while a read of it is retried.
 const MAX_TRIES: u16 = 8;
 
-/// In the place of the number of tries: there is no single place for all of a read.
+/// In place of the number of tries: no single place has all the data of a read.
 pub(super) const IN_PARTS: u16 = u16::MAX;
 
 /// Reads that wait to be tried elsewhere.
@@ -48,7 +48,7 @@ pub(super) const IN_PARTS: u16 = u16::MAX;
 pub(crate) struct Retries {
     #[pin]
     queue: SpinLockIrq<ParkedList<Bound, InFlight>>,
-    /// For what is read part by part; has room for [`BUFFER_BYTES`]. Held across I/O; no other lock is
+    /// For reads part by part; has room for [`BUFFER_BYTES`]. Held across I/O; no other lock is
     /// taken under it.
     #[pin]
     buffer: Mutex<KVec<u8>>,
@@ -66,7 +66,7 @@ impl Retries {
 }
 
 impl Worker<Retries> {
-    /// Takes a read on that failed. Does not sleep.
+    /// Queues a failed read. Does not sleep.
     pub(crate) fn push(&self, parked: Parked<Bound, InFlight>) {
         let mut queue = self.queue.lock();
         queue.push(parked);
@@ -85,7 +85,7 @@ impl Job for Retries {
 
     fn run(worker: &Worker<Self>) {
         loop {
-            // Others may come in the meantime, and each must find its end soon.
+            // One at a time: others may be queued meanwhile, and each must complete soon.
             let Some(parked) = worker.queue.lock().pop() else {
                 return;
             };
@@ -98,7 +98,8 @@ impl Job for Retries {
 enum Next {
     /// On the disk of this entry, at the same place.
     Disk(usize),
-    /// On the disk of an entry, the source of the base image with this index, which has been told.
+    /// On the source of the base image with this index, the disk of this entry, where the read is
+    /// already counted.
     Source(usize, usize),
     /// Where siblings and increments have it.
     Overlay(usize),
@@ -113,7 +114,7 @@ fn retry(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
     let sector = parked.info().sector;
     match next(&parked, failed) {
         Next::Source(index, entry) => {
-            // Never again to this one, nor to one before it.
+            // Never try this source again, nor one before it.
             let behind = index.saturating_add(1);
             let data = parked.data_mut();
             data.is_own = false;
@@ -150,7 +151,7 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
         let is_logged = Place::of(bound, index).is_some_and(may_read_past);
         match (view.reads, view.writes) {
             (Home::Overlay, _) if is_logged => return Next::Overlay(index),
-            // It was not asked, because it does not answer.
+            // The disk was not tried, because it does not answer.
             (Home::Disk(disk), Home::Logged(_))
                 if is_logged && failed.is_none() && bound.is_silent(disk) =>
             {
@@ -159,18 +160,18 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
             (Home::Disk(disk), Home::Logged(_)) if is_logged && Some(disk) == failed => {
                 return Next::Overlay(index);
             }
-            // It lives on another disk by now.
+            // The volume is on another disk by now.
             (Home::Disk(disk), _) if Some(disk) != failed => return Next::Disk(disk),
-            // All sources have what was there.
+            // All sources have the same data.
             (Home::Disk(disk), _) if bound.holds_base(disk) => (),
-            // It turned out meanwhile that it has the base image, or it never wrote.
+            // Meanwhile its disk was found to hold the base image, or the volume never wrote.
             (Home::Base, _) => (),
             _ => return Next::None,
         }
     }
     let info = parked.info();
     let from = match data.is_own {
-        // Until now it was about its own disk.
+        // Until now only its own disk was tried.
         true => 0,
         false => usize::from(data.tries),
     };
@@ -199,7 +200,7 @@ fn read_overlay(worker: &Retries, mut parked: Parked<Bound, InFlight>, volume: u
     }
 }
 
-/// Reads each part from whoever can read it.
+/// Reads each part from wherever it can be read.
 fn read_parts(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
     let volume = usize::try_from(parked.data().volume).ok();
     let of = match volume.filter(|volume| Place::of(parked.keep(), *volume).is_some()) {
@@ -215,12 +216,12 @@ fn read_parts(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
 
 /// Where all of a read is.
 enum Whole {
-    /// In a slot: at this sector of the disk of an entry, as long as the ticket is not given back.
+    /// In a slot: at this sector of the disk of an entry, until the ticket is released.
     Slot(usize, u64, Ticket),
-    /// In the base image, of which the source with this index is the disk of an entry, which has been
-    /// told.
+    /// In the base image, on the source with this index, the disk of this entry, where the read is
+    /// already counted.
     Source(usize, usize),
-    /// At no single place.
+    /// In no single place.
     Nowhere,
 }
 
@@ -232,7 +233,7 @@ fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
         return Whole::Nowhere;
     };
     let (store, owner) = (place.store(), place.owner());
-    // Before the map is looked at: a slot that it names is not used again until this I/O left.
+    // Before the map is read: a slot that it names is not reused until this I/O has left.
     let ticket = owner.grace.enter(current_cpu());
     let run = owner.map.read_run(info.sector, info.sectors);
     if run.sectors == info.sectors {

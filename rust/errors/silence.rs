@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Disks that do not answer: new reads go elsewhere, until they answer again.
+//! Disks that do not answer: new reads go elsewhere until the disk answers again.
 //!
-//! What such a disk has already ends with the disk. Writes of a logged volume wait for its disk, too,
-//! until it answers, fails, or is given up by the message `fail`.
+//! I/O that such a disk already has completes only when the disk completes it. Writes of a logged
+//! volume also wait for its disk, until it answers, fails, or is given up by the message `fail`.
 
 use crate::{
     bound::Bound,
@@ -29,24 +29,25 @@ use kernel::{
     }, //
 };
 
-/// How often disks are looked at, in milliseconds: so often within `slow_after`, but within bounds.
+/// How often disks are checked: this many times within `slow_after`, but at intervals, in
+/// milliseconds, within these bounds.
 const LOOKS: u32 = 4;
 const MIN_EVERY_MS: u32 = 50;
 const MAX_EVERY_MS: u32 = 1000;
 
-/// What the worker looks at.
+/// What the worker watches.
 struct Watch {
     bound: Arc<Bound>,
-    /// For each entry.
+    /// One for each entry.
     disks: KVec<Silence>,
     after_ms: u32,
     start: Instant<Monotonic>,
 }
 
-/// Looks after disks that do not answer.
+/// Watches for disks that do not answer.
 #[pin_data]
 pub(crate) struct Silences {
-    /// The live table. Taken by this worker, and by who starts and stops it.
+    /// The live table. Locked by this worker, and to start and stop it.
     #[pin]
     watch: Mutex<Option<Watch>>,
 }
@@ -97,8 +98,8 @@ fn say(bound: &Bound, entry: usize, after_ms: u32, silent: bool) {
 }
 
 impl Worker<Silences> {
-    /// A table is live from now on; a disk is silent that does not answer for so many milliseconds.
-    /// Sleeps for memory. Without it, disks are not watched.
+    /// A table is live from now on: watches its disks. A disk that does not answer for `slow_after`
+    /// milliseconds is silent. Sleeps for memory; if there is none, disks are not watched.
     pub(crate) fn begin(&self, bound: Arc<Bound>) {
         let mut disks = KVec::new();
         for _ in 0..bound.members.disks.len() {
@@ -122,7 +123,7 @@ impl Worker<Silences> {
         self.kick_in(every);
     }
 
-    /// The table is suspended: watches no more, and takes no disk for silent. Sleeps.
+    /// The table is suspended: stops watching, and no disk counts as silent any more. Sleeps.
     pub(crate) fn stop(&self) {
         let old = self.watch.lock().take();
         self.rest();

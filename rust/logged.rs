@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way of a write that goes to its volume's own disk and, at the same time, to the increments
-//! store. Reads need nothing of this: the disk has all the data.
+//! The path of a write that goes to its volume's own disk and, at the same time, to the increments
+//! store. Reads do not need this: the disk has all the data.
 //!
-//! Nothing here sleeps, and nothing allocates but the second half of the bio, from a pool, and a
-//! page of the block map now and then.
+//! Nothing here sleeps. Nothing allocates, except the second half of a bio, from a pool, and now
+//! and then a page of the block map.
 
 use crate::{
     bound::{
@@ -36,10 +36,10 @@ use crate::{
 /// The legs of a bio.
 const DISK: usize = 0;
 const STORE: usize = 1;
-/// To the disk that its volume moves to.
+/// The leg to the disk to which its volume moves.
 const ALSO: usize = 2;
 
-/// Sends a bio that is no read on its way; `disk` is the entry of the volume's disk.
+/// Sends a bio other than a read on its way; `disk` is the entry of the volume's disk.
 #[inline(never)]
 pub(crate) fn map(
     this: InUse<'_, Bound>,
@@ -60,39 +60,39 @@ pub(crate) fn map(
         {
             bio.fail()
         }
-        // The disk has it all.
+        // The disk has all the data.
         (Mode::Disk, Op::Flush) if info.flush > 0 && !has_regions => bio.complete(),
         (Mode::Disk, Op::Flush) if info.flush > 0 => {
             bio.data_mut().volume = overlay::number(volume);
             overlay::flush(this, place, bio)
         }
-        // It was loaded while it was diverted; nobody relies on a discard.
+        // The volume was loaded while it was diverted; nobody relies on a discard.
         (Mode::Disk, Op::Discard) => bio.complete(),
         (Mode::Disk, _) => {
             bio.data_mut().is_own = true;
             Bound::send(this, disk, info.sector, bio)
         }
-        // One for the disk, one for the store.
+        // Two flushes: one for the disk, one for the store.
         (Mode::Both | Mode::Behind, Op::Flush) if info.flush == 0 => {
             Bound::send_flush(this, disk, bio)
         }
         (Mode::Both | Mode::Behind, Op::Flush) => {
             let data = bio.data_mut();
             data.volume = overlay::number(volume);
-            // Of what is diverted the disk has nothing: its users are told what goes wrong.
+            // The disk has nothing of diverted regions, so users must see errors of this flush.
             data.is_log_flush = !has_regions;
             overlay::flush(this, place, bio)
         }
         (Mode::Both | Mode::Behind, Op::Write) => write(this, volume, disk, place, bio),
-        // Its disk has failed a moment ago.
+        // Its disk failed a moment ago.
         (Mode::Store, _) => map_kept(this, volume, bio),
         (Mode::Held, Op::Write | Op::Flush) => errors::hold_new(this, volume, disk, bio),
         _ => overlay::slowly(this, volume, place, bio),
     }
 }
 
-/// Sends a bio that is no read on its way, of a volume that has no disk yet: the store alone counts,
-/// and a disk that is being filled gets what is in front of its cursor.
+/// Sends a bio other than a read on its way, for a volume that has no disk yet: only the store
+/// counts, and a disk that is being filled gets the writes in front of its cursor.
 pub(crate) fn map_kept(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -104,7 +104,7 @@ pub(crate) fn map_kept(
         return bio.fail();
     };
     match bio.info().op {
-        // When the disk has become the volume's own, it must not lack what was flushed before.
+        // Once the disk has become the volume's own, it must have all that was flushed before.
         Op::Flush if bio.info().flush == 0 => match place.owner().filled(0, 1) {
             (_, Some(disk)) => {
                 let data = bio.data_mut();
@@ -132,14 +132,14 @@ fn write_kept(
     let (store, owner) = (place.store(), place.owner());
     let info = bio.info();
     let ticket = owner.grace.enter(current_cpu());
-    // Marked also behind the cursor, which moves on.
+    // Marked even behind the cursor, since the cursor moves on.
     let locked = match &owner.intents {
         Some(intents) if intents.touch(info.sector, info.sectors) => {
             owner.locks.take(info.sector, info.sectors)
         }
         _ => 0,
     };
-    // Under the locks: what fills the disk takes them, too, and moves the cursor under them.
+    // Under the locks: filling takes them, too, and moves the cursor under them.
     let (sectors, disk) = owner.filled(info.sector, locked);
     let step = match sectors {
         0 => WriteStep::Frozen,
@@ -150,7 +150,7 @@ fn write_kept(
         owner.grace.leave(ticket);
         return overlay::slowly(this, volume, place, bio);
     };
-    // What does not go with this bio comes again.
+    // What does not fit in this bio comes again.
     owner.locks.give_back(
         info.sector.saturating_add(u64::from(run.sectors)),
         locked.saturating_sub(run.sectors),
@@ -197,7 +197,8 @@ pub(crate) fn fill_flushed(
     }
 }
 
-/// The store has it, and the disk that is being filled failed: its user is told when that is durable.
+/// The store has the data, but the disk that is being filled failed: the bio completes when the
+/// data is durable.
 fn without_disk(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InFlight>) -> EndIo {
     let data = ended.data_mut();
     data.ticket = None;
@@ -226,13 +227,14 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
         store.suspect();
     }
     if data.fills && !(in_store && on_disk) {
-        // They may differ now: it is to be copied again.
+        // Disk and store may differ now: this must be copied again.
         if let Some(intents) = &owner.intents {
             intents.pin(info.sector, info.sectors);
         }
     }
     if let (false, Some(disk)) = (on_disk, data.disk()) {
-        // Before anybody who waits for this write: nobody takes the disk for complete.
+        // Before the locks are released to whoever waits for this write: the disk must not be
+        // taken for complete.
         owner.note_fill_failed(disk);
     }
     owner.locks.give_back(info.sector, info.sectors);
@@ -242,7 +244,7 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
     ended.data_mut().ticket = None;
     match (in_store, on_disk) {
         (false, true) if data.fills => {
-            // The clone's own status is that of the disk.
+            // The clone's own status is that of the disk leg.
             let (end, parked) = ended.park(this);
             parked.end(Status::IOERR);
             end
@@ -267,7 +269,7 @@ fn write(
 ) -> Mapped {
     let (store, owner) = (place.store(), place.owner());
     let info = bio.info();
-    // First of all: who takes back marks or freezes blocks waits for this I/O from here on.
+    // Before anything else: from here on, clearing marks and freezing blocks wait for this I/O.
     let ticket = owner.grace.enter(current_cpu());
     let sectors = match &owner.intents {
         Some(intents) if intents.touch(info.sector, info.sectors) => {
@@ -275,11 +277,11 @@ fn write(
         }
         _ => 0,
     };
-    // Under the locks: what fills a disk takes them, too.
+    // Under the locks: filling a disk takes them, too.
     let (together, also) = owner.moved(info.sector, sectors);
     let step = match sectors {
         0 => WriteStep::Frozen,
-        // Another disk may be filled by now, or be its own.
+        // Another disk may be being filled by now, or be the volume's own.
         _ if owner.filled(info.sector, sectors) != (sectors, Some(disk)) => WriteStep::Frozen,
         _ => owner.map.write_run(&store.slots, info.sector, together),
     };
@@ -291,7 +293,7 @@ fn write(
             return overlay::slowly(this, volume, place, bio);
         }
     };
-    // What does not go with this bio comes again.
+    // What does not fit in this bio comes again.
     owner.locks.give_back(
         info.sector.saturating_add(u64::from(run.sectors)),
         sectors.saturating_sub(run.sectors),
@@ -331,7 +333,7 @@ pub(crate) fn flush_failed(
     end
 }
 
-/// Both halves of a write came back.
+/// Both halves of a write have completed.
 pub(crate) fn ended(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -356,7 +358,7 @@ pub(crate) fn ended(
         store.note_written(owner, info.sector, info.sectors);
     }
     if let Some(intents) = owner.intents.as_ref().filter(|_| !(in_store && on_disk)) {
-        // They may differ now, and only a comparison finds out.
+        // Disk and store may differ now, and only a comparison can tell.
         intents.pin(info.sector, info.sectors);
     }
     if let (true, Some(disk)) = (on_disk, data.disk()) {
@@ -366,8 +368,8 @@ pub(crate) fn ended(
     if let Some(also) = data.also() {
         let has_it = on_disk && in_store && !ended.leg_status(ALSO).is_error();
         if !has_it {
-            // Whatever its user is told, the disk that the volume moves to may lack it. Before others may
-            // write there.
+            // Whatever the user is told, the disk to which the volume moves may lack the data.
+            // Noted before the locks are released and others may write there.
             owner.note_move_failed();
         }
         if let Some(disk) = this.members.disk(also) {
@@ -381,14 +383,14 @@ pub(crate) fn ended(
     }
     if let (true, Some(disk)) = (disk_fails, data.disk()) {
         if in_store {
-            // It goes on without the disk, but nobody is told before that is durable.
+            // The volume goes on without the disk, but the bio completes only when that is durable.
             return errors::hold_done(this, volume, disk, ended);
         }
         let bound: &Bound = &this;
         bound.begin_failure(disk, false);
     }
     if on_disk && !in_store {
-        // The volume goes on without the store, but nobody is told before that is durable.
+        // The volume goes on without the store, but the bio completes only when that is durable.
         let data = ended.data_mut();
         *data = InFlight::default();
         data.volume = overlay::number(volume);

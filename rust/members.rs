@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devices of one group table, opened.
+//! The opened devices of one group table.
 
 use crate::{
     dm::{
@@ -29,38 +29,39 @@ use kernel::{
 
 /// One entry's disk.
 ///
-/// The count stands in a cache line of its own: with all readers of all volumes it is the most
-/// written word of the module.
+/// The count of I/Os has a cache line of its own: written for every read of every volume, it is the
+/// most frequently written word of the module.
 #[repr(align(64))]
 pub(crate) struct Disk {
     /// The device.
     pub(crate) device: Device,
-    /// It may serve volumes, now or after a failover: not an increments volume.
+    /// It may serve volumes, now or after a failover: it is not an increments volume.
     is_data: bool,
     /// It was opened for writing.
     is_writable: bool,
-    /// What of it is not to be asked for. Known as long as the table.
+    /// Places that must not be read from it. Kept as long as the table.
     pub(crate) bad: KBox<BadBlocks>,
-    /// I/Os that the disk has and has not answered yet, in the lower half; and how many it has
-    /// answered, which may wrap.
+    /// The number of I/Os in flight on the disk, in the lower half; in the upper half, how many it
+    /// has completed, which may wrap.
     ios: Atomic<u64>,
-    /// How fast it answers, in ticks of [`Bound::ticks`].
+    /// How fast it completes I/O, in ticks of [`Bound::ticks`].
     ///
     /// [`Bound::ticks`]: crate::bound::Bound::ticks
     pub(crate) pace: Pace,
 }
 
-/// One answer of so many is timed on a busy disk; a power of two.
+/// On a busy disk, one completion in this many is timed; a power of two.
 const TIMED: u32 = 16;
 
-/// Zeroes that count as one I/O, in sectors: a disk that writes them one by one has to answer in time.
+/// The most zeroes written as one I/O, in sectors: a disk that writes zeroes block by block must
+/// still answer in time.
 const ZERO_SECTORS: u64 = 1 << 15;
 
-/// An answer, in [`Disk::ios`].
+/// One completion, in [`Disk::ios`].
 const ANSWER: u64 = 1 << 32;
 
 impl Disk {
-    /// A disk without I/O.
+    /// A disk with no I/O in flight.
     ///
     /// # Errors
     ///
@@ -81,43 +82,43 @@ impl Disk {
         self.is_writable && !self.device.is_read_only()
     }
 
-    /// The number of I/Os that the disk has now.
+    /// The number of I/Os in flight on the disk.
     pub(crate) fn in_flight(&self) -> u32 {
         low_half(load::relaxed(&self.ios))
     }
 
-    /// The number of I/Os that the disk has now, and that it has answered so far.
+    /// The number of I/Os in flight on the disk, and the number completed so far.
     pub(crate) fn progress(&self) -> (u32, u32) {
         let ios = load::relaxed(&self.ios);
         (low_half(ios), low_half(ios >> 32))
     }
 
-    /// The number of I/Os that the disk has, if the one that began just now is to be timed: one that is
-    /// alone, and some of the others, as that takes time, too.
+    /// The number of I/Os in flight on the disk, if the one that has just begun is to be timed: one
+    /// that is alone, and some of the others, since timing has a cost, too.
     pub(crate) fn is_timed(&self) -> Option<u32> {
         let (in_flight, answers) = self.progress();
         (in_flight <= 1 || answers & (TIMED - 1) == 0).then_some(in_flight)
     }
 
-    /// Counts an I/O of our own, until that is dropped.
+    /// Counts an I/O of our own until the guard is dropped.
     pub(crate) fn count_io(&self) -> CountedIo<'_> {
         self.begin();
         CountedIo(self)
     }
 
-    /// An I/O goes to the disk. A full barrier.
+    /// Counts an I/O that goes to the disk. A full barrier.
     pub(crate) fn begin(&self) {
         self.ios.fetch_add(1, Full);
     }
 
-    /// An I/O came back.
+    /// An I/O has completed.
     pub(crate) fn end(&self) {
-        // One more answer, and without what `begin` added: the lower half is not 0.
+        // Adds a completion and subtracts what `begin` added: the lower half is not 0.
         self.ios.add(ANSWER - 1, Relaxed);
     }
 }
 
-/// An I/O that is under way; see [`Disk::count_io`].
+/// An I/O in flight; see [`Disk::count_io`].
 pub(crate) struct CountedIo<'a>(&'a Disk);
 
 impl Drop for CountedIo<'_> {
@@ -131,14 +132,14 @@ fn low_half(word: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// The index of an entry, or none; others may look while it changes.
+/// The index of an entry, or none; it may be read while it changes.
 pub(crate) struct EntryCell {
     /// The index, plus 1; 0 for none.
     word: Word,
 }
 
 impl EntryCell {
-    /// One that holds this.
+    /// A cell that holds `entry`.
     pub(crate) fn new(entry: Option<usize>) -> Self {
         let cell = Self { word: Word::new(0) };
         cell.set(entry);
@@ -151,25 +152,25 @@ impl EntryCell {
         usize::try_from(self.word.get()).ok()?.checked_sub(1)
     }
 
-    /// It holds this from now on.
+    /// Replaces what it holds.
     pub(crate) fn set(&self, entry: Option<usize>) {
         let number = entry.and_then(|entry| u64::try_from(entry.checked_add(1)?).ok());
         self.word.set(number.unwrap_or(0));
     }
 }
 
-/// Entries whose disks serve reads of the base image: more may come while others look.
+/// Entries whose disks serve reads of the base image. Entries may be added while it is read.
 pub(crate) struct Sources {
-    /// [`PREFERRED`] and the entry.
+    /// Each an entry, with [`PREFERRED`] or not.
     entries: KVec<Word>,
     count: Word,
 }
 
-/// Of a disk that serves others by choice; those without it do so while there is no other one.
+/// The flag of a preferred source. The others serve only while there is no preferred one.
 const PREFERRED: u64 = 1 << 32;
 
 impl Sources {
-    /// None yet; there is room for as many.
+    /// No entries yet, with room for `room` of them.
     pub(crate) fn new(room: usize) -> Result<Self> {
         let mut entries = KVec::with_capacity(room, GFP_KERNEL)?;
         for _ in 0..room {
@@ -181,7 +182,7 @@ impl Sources {
         })
     }
 
-    /// One more, and whether it serves others by choice; for one caller at a time.
+    /// Adds an entry, or changes whether it is preferred. One caller at a time.
     pub(crate) fn add(&self, entry: usize, preferred: bool) {
         let place = self.iter().position(|known| known == entry);
         let index = place.unwrap_or_else(|| self.len());
@@ -189,7 +190,7 @@ impl Sources {
             slot.set(if preferred { entry | PREFERRED } else { entry });
         }
         if place.is_none() {
-            // After that: whoever sees it finds the entry.
+            // After the entry is set: whoever sees the new count finds the entry.
             let count = index.saturating_add(1);
             self.count.set(u64::try_from(count).unwrap_or(0));
         }
@@ -201,7 +202,7 @@ impl Sources {
         usize::try_from(self.count.get()).unwrap_or(0)
     }
 
-    /// One of them, and whether it serves others by choice.
+    /// One of them, and whether it is preferred.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<(usize, bool)> {
         let word = self.entries.get(index)?.get();
@@ -214,15 +215,15 @@ impl Sources {
         self.all().map(|(entry, _)| entry)
     }
 
-    /// All of them, and whether each serves others by choice.
+    /// All of them, each with whether it is preferred.
     pub(crate) fn all(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 }
 
-/// All devices that one table line names, in its order, `None` for `-`.
+/// All devices that one table line names, in its order; `None` for `-`.
 pub(crate) struct Members {
-    /// Tells the members of one table from those of another.
+    /// Identifies the table that these members belong to.
     pub(crate) table: u64,
     /// Length of the group in sectors.
     pub(crate) sectors: u64,
@@ -230,7 +231,7 @@ pub(crate) struct Members {
     pub(crate) meta: KVec<Option<Device>>,
     /// Disks by entry: S-VOLs, spares and increments volumes.
     pub(crate) disks: KVec<Option<Disk>>,
-    /// For I/O of the group's own.
+    /// For the group's own I/O.
     pub(crate) io: IoClient,
     /// For writes that go to two disks.
     pub(crate) legs: Pin<KBox<LegPool>>,
@@ -249,8 +250,8 @@ impl Members {
         self.io.flush(&disk.device)
     }
 
-    /// Writes zeroes to a disk, part by part, each counted among its I/Os: nobody takes the disk for free
-    /// while they may still come. Sleeps for I/O.
+    /// Writes zeroes to a disk, part by part. Each part is counted among its I/Os, so that the disk
+    /// is not taken for free while it may still be written. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -285,7 +286,7 @@ impl Members {
         self.disks.get(entry)?.as_ref()
     }
 
-    /// The smallest unit of I/O that all disks of volumes take, in bytes.
+    /// The smallest unit of I/O that all disks of volumes support, in bytes.
     pub(crate) fn logical_block_bytes(&self) -> u32 {
         let disks = self.disks.iter().flatten().filter(|disk| disk.is_data);
         disks
@@ -299,8 +300,8 @@ impl Members {
         self.meta.get(device)?.as_ref()
     }
 
-    /// Shows device-mapper all disks that may serve volumes, spares too: a volume keeps its limits
-    /// when it moves. `sectors` of each from its beginning.
+    /// Shows device-mapper all disks that may serve volumes, including spares: a volume keeps its
+    /// limits when it moves. Shows `sectors` of each disk, from its beginning.
     pub(crate) fn show_disks(
         &self,
         visitor: &mut dm::DeviceVisitor<'_>,
@@ -313,8 +314,8 @@ impl Members {
             .try_for_each(|disk| visitor.visit(&disk.device, 0, sectors))
     }
 
-    /// Makes the limits those of increments volumes, too, where I/O of a volume goes as it came: what
-    /// can't be made right by splitting it. Their logical block size is not larger than the group's.
+    /// Applies the limits of increments volumes, too, where I/O of a volume is passed on unchanged
+    /// and splitting it would not help. Their logical block size is never larger than the group's.
     pub(crate) fn raise_limits(&self, limits: &mut dm::Limits<'_>) {
         self.disks
             .iter()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads and writes the metadata copies of a group. What is in them is the core's business.
+//! Reads and writes the metadata copies of a group. Their contents are defined by the core.
 
 use crate::{
     dm::{
@@ -37,12 +37,12 @@ use kernel::prelude::*;
 /// Bytes of one write.
 const CHUNK_BYTES: usize = PIECE;
 
-/// Which device of the line has which copy; devices may have changed places.
+/// Which device of the line has which copy; devices may have been reordered.
 #[derive(Clone, Copy)]
 pub(crate) struct Homes([Option<usize>; MAX_META_COPIES]);
 
 impl Homes {
-    /// Of a new group: copies are numbered as the devices of the line.
+    /// For a new group: copies are numbered like the devices of the line.
     pub(crate) fn fresh(count: usize) -> Self {
         let mut homes = [None; MAX_META_COPIES];
         for (device, home) in homes.iter_mut().take(count).enumerate() {
@@ -51,7 +51,7 @@ impl Homes {
         Self(homes)
     }
 
-    /// Of a group that resumes. A copy that is to be lost has none.
+    /// For an existing group. A copy that is to be lost has no device.
     pub(crate) fn planned(plans: &[Option<CopyPlan>; MAX_META_COPIES]) -> Self {
         let mut homes = [None; MAX_META_COPIES];
         for (device, plan) in plans.iter().enumerate() {
@@ -71,7 +71,7 @@ impl Homes {
         self
     }
 
-    /// The same, without the device of a copy: it is to be lost.
+    /// The same, without the device of a copy, which is to be lost.
     pub(crate) fn without(mut self, copy: usize) -> Self {
         if let Some(home) = self.0.get_mut(copy) {
             *home = None;
@@ -89,17 +89,17 @@ impl Homes {
     }
 }
 
-/// Looks at a metadata device, counting from 0 in the line; [`CopyProbe::Missing`] if that says
+/// Probes a metadata device, counting from 0 in the line; [`CopyProbe::Missing`] if the line says
 /// `-`. Sleeps for I/O.
 ///
 /// # Errors
 ///
-/// Memory ran out. That the device can't be read is not an error but what was found.
+/// `ENOMEM`. An unreadable device is not an error but a result.
 pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe> {
     let Some(device) = members.meta_device(device) else {
         return Ok(CopyProbe::Missing);
     };
-    // That says nothing of the device.
+    // Running out of memory says nothing about the device.
     let mut is_short = false;
     let probe = CopyProbe::probe(|position, buffer: &mut [u8]| -> Result {
         let result = members.io.read_pieces(device, position >> 9, buffer);
@@ -112,17 +112,18 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe> {
     }
 }
 
-/// Writes a table's metadata to all live copies; the table has it as it is on disk then. Sleeps for I/O.
+/// Writes a table's metadata to all live copies; then updates the table to match what is on disk.
+/// Sleeps for I/O.
 ///
 /// A copy that has no device, or can't be written, is recorded as lost in the others: twice, so
-/// that both slots say so. This is the only place where that happens. `told` is the event count that the stores
-/// were told last: see [`Metadata::lose_copy`].
+/// that both slots say so. This is the only place where that happens. `told` is the last event
+/// count that the stores were told: see [`Metadata::lose_copy`].
 ///
 /// # Errors
 ///
-/// `EIO` if no live copy is left: nobody knows then which state the devices hold, and
-/// [`GroupTable::instead_of`] this table is to be committed; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be written down.
-/// The state of the table stays as it was.
+/// `EIO` if no live copy is left: it is then unknown which state the devices hold, and the old
+/// table must be committed [`GroupTable::instead_of`] this one; `ENOMEM`; `E2BIG` or `EINVAL` if it
+/// can't be encoded. The state of the table stays as it was.
 pub(crate) fn commit(
     members: &Members,
     homes: &Homes,
@@ -140,7 +141,7 @@ pub(crate) fn commit(
 
 #[inline(never)]
 fn commit_metadata(members: &Members, homes: &Homes, metadata: &mut Metadata, told: u64) -> Result {
-    // The state is to be written once more, as the next generation.
+    // The state must be written once more, as the next generation.
     let mut again = false;
     for copy in live_copies(metadata) {
         if homes.device(members, copy).is_none() {
@@ -177,22 +178,22 @@ fn live_copies(metadata: &Metadata) -> impl Iterator<Item = usize> {
 }
 
 fn lose(metadata: &mut Metadata, copy: usize, told: u64) -> Result {
-    // All are live that this is asked for, so that only the last one can't be lost.
+    // Called only for live copies, so only the last one can't be lost.
     metadata.lose_copy(copy, told).then_some(()).ok_or(EIO)
 }
 
-/// What became of one round of writing.
+/// The result of one round of writing.
 struct Written {
-    /// Some copy has the generation.
+    /// At least one copy has the generation.
     any: bool,
-    /// A copy that could not be written, the last one if there are more.
+    /// A copy that could not be written; the last one if there are several.
     lost: Option<usize>,
 }
 
 #[inline(never)]
 fn write_live(members: &Members, homes: &Homes, metadata: &Metadata) -> Result<Written> {
     let body = body(metadata)?;
-    // A generation that only one copy has is the newest one: memory must not run out half way.
+    // Even a generation that only one copy has is the newest one: memory must not run out halfway.
     let mut buffer = buffer()?;
     let mut written = Written {
         any: false,
@@ -201,7 +202,7 @@ fn write_live(members: &Members, homes: &Homes, metadata: &Metadata) -> Result<W
     for copy in live_copies(metadata) {
         match write(members, homes, copy, metadata, &body, &mut buffer) {
             Ok(()) => written.any = true,
-            // Says nothing of the copy.
+            // Says nothing about the copy.
             Err(ENOMEM) => return Err(ENOMEM),
             Err(error) => {
                 let device = MetaDevice(homes.position(copy).unwrap_or(copy));
@@ -221,7 +222,7 @@ fn write_live(members: &Members, homes: &Homes, metadata: &Metadata) -> Result<W
 ///
 /// # Errors
 ///
-/// As [`commit`], without its second chance.
+/// As [`commit`], but no copy is given up.
 pub(crate) fn write_copy(
     members: &Members,
     homes: &Homes,
@@ -238,11 +239,11 @@ pub(crate) fn write_copy(
     )
 }
 
-/// Takes the headers of a copy away: nothing of what it held counts from then on. Sleeps for I/O.
+/// Erases the headers of a copy: nothing it held counts from then on. Sleeps for I/O.
 ///
 /// # Errors
 ///
-/// `ENXIO` if it has no device; `ENOMEM`; those of the device.
+/// `ENXIO` if it has no device; `ENOMEM`; errors of the device.
 pub(crate) fn erase(members: &Members, homes: &Homes, copy: usize) -> Result {
     let device = homes.device(members, copy).ok_or(ENXIO)?;
     let zeros = KVec::from_elem(0u8, BODY_OFFSET, GFP_KERNEL)?;
@@ -265,13 +266,13 @@ fn body(metadata: &Metadata) -> Result<KVec<u8>> {
     Ok(bytes)
 }
 
-/// Memory for all that is written at once.
+/// Memory for one write.
 fn buffer() -> Result<KVec<u8>> {
     Ok(KVec::with_capacity(CHUNK_BYTES, GFP_KERNEL)?)
 }
 
-/// The order is what makes a crash harmless: body, flush, header as one block with FUA. The `buffer` has
-/// room for it.
+/// Writes one copy. The order makes a crash harmless: body, flush, header as one block with FUA.
+/// `buffer` has room for one write.
 #[inline(never)]
 fn write(
     members: &Members,

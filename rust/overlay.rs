@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way of an I/O of a volume whose writes are diverted into an increments store.
+//! The path of an I/O of a volume whose writes are diverted into an increments store.
 //!
-//! Nothing here sleeps, and nothing allocates but a page of the block map now and then.
+//! Nothing here sleeps. Nothing allocates, except now and then a page of the block map.
 
 use crate::{
     bound::{
@@ -38,7 +38,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Of a volume of a live table, by its index.
+    /// That of a volume of a live table, by its index.
     pub(crate) fn of(bound: &'a Bound, volume: usize) -> Option<Self> {
         let link = bound.volumes.get(volume)?.link?;
         let store = bound.stores.get(link.store)?;
@@ -81,14 +81,14 @@ pub(crate) fn map(this: InUse<'_, Bound>, volume: usize, mut bio: Bio<'_, InFlig
     }
 }
 
-/// A flush of the store.
+/// Sends a flush to the store.
 pub(crate) fn flush(this: InUse<'_, Bound>, place: Place<'_>, bio: Bio<'_, InFlight>) -> Mapped {
     if place.store.is_busy() || place.store.has_untold(place.owner) {
         let (mapped, parked) = bio.park(this);
         place.store.wait_for_commit(parked);
         return mapped;
     }
-    // The map on disk names all that was written; the device may still hold it in its cache.
+    // The map on disk names all data written; the device may still hold that in its cache.
     Bound::send_flush(this, place.store.entry(), bio)
 }
 
@@ -100,7 +100,7 @@ fn read(
 ) -> Mapped {
     let Place { store, owner } = place;
     let info = bio.info();
-    // Before the map is looked at: a slot that it names is not used again until this I/O left.
+    // Before the map is read: a slot that it names is not reused until this I/O has left.
     let ticket = owner.grace.enter(current_cpu());
     let run = owner.map.read_run(info.sector, info.sectors);
     bio.accept(run.sectors);
@@ -146,12 +146,12 @@ fn write(
     data.volume = number(volume);
     data.ticket = Some(ticket);
     data.is_first = run.is_first;
-    // Its data alone does not make it durable.
+    // FUA data alone does not make the write durable.
     data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
     Bound::send(this, store.entry(), store.run_sector(&run), bio)
 }
 
-/// Leaves a bio to the worker.
+/// Hands a bio over to the worker.
 #[inline(never)]
 pub(crate) fn slowly(
     this: InUse<'_, Bound>,
@@ -165,13 +165,13 @@ pub(crate) fn slowly(
     mapped
 }
 
-/// A volume's index as it is kept with bios.
+/// A volume's index as it is stored in [`InFlight`].
 pub(crate) fn number(volume: usize) -> u32 {
     // A line has far fewer, so nothing is cut off.
     u32::try_from(volume & 0xffff_ffff).unwrap_or(u32::MAX)
 }
 
-/// A bio that relies on a block map came back from the disk that it was sent to.
+/// A bio that relies on a block map came back from the disk it was sent to.
 pub(crate) fn ended(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -192,7 +192,7 @@ pub(crate) fn ended(
             .store
             .note_written(place.owner, info.sector, info.sectors);
     }
-    // After the map was changed: whoever waits for it may change it next.
+    // After the change of the map: whoever waits for that may change the map next.
     place.owner.grace.leave(ticket);
     if ok && data.needs_commit {
         let (end, parked) = ended.park(this);
@@ -202,9 +202,9 @@ pub(crate) fn ended(
     if !ok && info.op == Op::Read && (data.first != 0 || data.is_own) {
         ended.data_mut().ticket = None;
         return match data.first {
-            // Its own disk was not asked, since it does not answer; now it has to be.
+            // Its own disk was not tried, since it does not answer; now it has to be.
             0 => errors::retry_after(this, volume, place.store.entry(), ended),
-            // Neither the disk nor the slot have all of it.
+            // Neither the disk nor the slot has all of it.
             _ => errors::retry_in_parts(this, volume, ended),
         };
     }

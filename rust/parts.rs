@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads part by part, each part from whoever can read it.
+//! Reads part by part, each part from wherever it can be read.
 //!
-//! Bad sectors of several disks may lie in one stretch, so that no disk can read all of it, while of each
-//! part some can. What can't be read as a whole is read by sub-blocks, and such a sub-block by logical
-//! blocks. Nothing here allocates: these reads have to come to their end when memory is short.
+//! Several disks may have bad sectors in one stretch, so that no disk can read all of it although
+//! each part can be read somewhere. What can't be read as a whole is read in sub-blocks, and a
+//! sub-block that can't be read is read in logical blocks. Nothing here allocates: these reads must
+//! complete even when memory is short.
 
 use crate::{
     bound::Bound,
@@ -33,10 +34,10 @@ use kernel::{
 pub(crate) enum Of {
     /// The base image.
     Base,
-    /// What this volume holds, which keeps changes in a store.
+    /// The data of this volume, which keeps changes in a store.
     Volume(usize),
-    /// What its store has of this volume, and the base image as all have it, even if the volume's is
-    /// another one; see [`Bound::reads_alone`].
+    /// What its store has of this volume, and the common base image for the rest, even if the
+    /// volume has its own; see [`Bound::reads_alone`].
     Known(usize),
 }
 
@@ -49,20 +50,20 @@ impl Of {
     }
 }
 
-/// So often a volume's disk is looked at again that is being written, a millisecond later each time.
+/// How often a volume's disk that is being written is retried, once per millisecond.
 const MAX_LOOKS: usize = 5000;
 
-/// What the disk of an in-place volume has of the base image.
+/// Whether the disk of an in-place volume holds a part of the base image.
 enum Sibling {
     /// It was read.
     HasRead,
-    /// It may have it, but is being written there just now.
+    /// It may hold it, but is being written there right now.
     IsBusy,
-    /// Nothing that is known for sure, or readable.
+    /// Unknown, or it can't be read.
     CannotTell,
 }
 
-/// A stretch of a disk or volume, and where it goes to in a buffer.
+/// A stretch of a disk or volume, and where it goes in a buffer.
 #[derive(Clone, Copy)]
 pub(crate) struct Part {
     sector: u64,
@@ -72,7 +73,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// All of a buffer, from `sector` on.
+    /// All of a buffer, starting at `sector`.
     pub(crate) fn all(sector: u64, buffer: &KVec<u8>) -> Result<Self> {
         Ok(Self {
             sector,
@@ -81,7 +82,7 @@ impl Part {
         })
     }
 
-    /// Its first `sectors`, and what is left behind them.
+    /// Its first `sectors`, and the rest.
     fn split(self, sectors: u32) -> (Self, Self) {
         let sectors = sectors.min(self.sectors);
         let rest = Self {
@@ -92,13 +93,13 @@ impl Part {
         (Self { sectors, ..self }, rest)
     }
 
-    /// As far as the next multiple of `unit` sectors, and what is left.
+    /// Up to the next multiple of `unit` sectors, and the rest.
     fn split_at_unit(self, unit: u64) -> (Self, Self) {
         let within = self.sector.checked_rem(unit).unwrap_or(0);
         self.split(u32::try_from(unit.saturating_sub(within)).unwrap_or(u32::MAX))
     }
 
-    /// Whether it has more than one unit of so many sectors.
+    /// Whether it extends beyond one unit of `unit` sectors.
     fn is_beyond(self, unit: u64) -> bool {
         self.split_at_unit(unit).1.sectors > 0
     }
@@ -111,11 +112,11 @@ impl Part {
 }
 
 impl Bound {
-    /// Reads from `sector` on into all of `buffer`. Sleeps for I/O, allocates nothing.
+    /// Fills all of `buffer`, reading from `sector` on. Sleeps for I/O, allocates nothing.
     ///
     /// # Errors
     ///
-    /// `EIO` if there is a part that nobody can read.
+    /// `EIO` if some part can't be read anywhere.
     #[inline(never)]
     pub(crate) fn read_parts(&self, of: Of, sector: u64, buffer: &mut KVec<u8>) -> Result {
         let all = Part::all(sector, buffer)?;
@@ -142,8 +143,9 @@ impl Bound {
         Ok(())
     }
 
-    /// As [`Bound::read_parts`], of a volume: increments, and siblings where these have nothing. The
-    /// volume's own disk is not asked, unless it is alone with that.
+    /// As [`Bound::read_parts`], for a volume: reads increments, and siblings where these have
+    /// nothing. Does not read the volume's own disk, unless the volume reads the base image only
+    /// there.
     ///
     /// # Errors
     ///
@@ -153,7 +155,7 @@ impl Bound {
         self.read_runs(Of::Volume(volume), volume, None, all, buffer)
     }
 
-    /// The next smaller unit that a part is made of, in sectors.
+    /// The next smaller unit into which a part can be split, in sectors.
     fn smaller_unit(&self, part: Part) -> Result<u64> {
         let block = u64::from(self.members.logical_block_bytes() >> 9);
         [SUB_BLOCK_SECTORS, block.max(1)]
@@ -176,7 +178,7 @@ impl Bound {
         Ok(())
     }
 
-    /// Reads a part of the base image that some disk has to have all of, also for a volume.
+    /// Reads a part of the base image, also for a volume. One disk must be able to read all of it.
     fn read_base_whole(&self, of: Of, part: Part, buffer: &mut KVec<u8>) -> Result {
         let selector = match of {
             Of::Base => &self.selector,
@@ -210,7 +212,7 @@ impl Bound {
         if self.read_clean_sibling(of, part, buffer).is_ok() {
             return Ok(());
         }
-        // Of what is known to be bad as a whole, a part may be well.
+        // A part of what is known to be bad may still be readable.
         let mut from = 0;
         while let Some((index, entry)) = self.begin_next(from, first) {
             from = index.saturating_add(1);
@@ -221,9 +223,9 @@ impl Bound {
         Err(EIO)
     }
 
-    /// Reads a part of the base image from the disk of an in-place volume that never wrote there. Waits
-    /// some time for those that write there, or mend what lies there, just now: who reads a volume may
-    /// be the one that mends its disk, and has no use for that disk.
+    /// Reads a part of the base image from the disk of an in-place volume that never wrote there.
+    /// If others are writing or repairing that part, waits for them for a while. Skips the volume
+    /// that is being read: the caller may be repairing its disk, and can't use that.
     fn read_clean_sibling(&self, of: Of, part: Part, buffer: &mut KVec<u8>) -> Result {
         for _ in 0..MAX_LOOKS {
             let mut is_busy = false;
@@ -258,7 +260,7 @@ impl Bound {
             return Sibling::CannotTell;
         };
         disk.begin();
-        // After that: a disk that failed is used for something else when it has no I/O left.
+        // Check after counting: a failed disk is not reused while it has I/O in flight.
         let has_failed = self.apart(entry) & (errors::FAILING | errors::FAILED) != 0;
         let owner = place.owner();
         let taken = match has_failed {
@@ -267,7 +269,7 @@ impl Bound {
         };
         let mut sibling = Sibling::CannotTell;
         if taken == part.sectors && owner.disk_has_base(entry, part.sector, part.sectors) {
-            // Writes that take no locks begin after its mode has changed.
+            // Writes without locks begin only after the mode has changed.
             if self.read_part(entry, part, buffer).is_ok() && owner.mode() == Mode::Both {
                 sibling = Sibling::HasRead;
             }
@@ -279,7 +281,7 @@ impl Bound {
         sibling
     }
 
-    /// Reads a part from a disk that has been told of that.
+    /// Reads a part from a disk on which the read is already counted.
     fn read_begun_part(&self, entry: usize, part: Part, buffer: &mut KVec<u8>) -> Result {
         let result = self.read_part(entry, part, buffer);
         if let Some(disk) = self.members.disk(entry) {
@@ -295,8 +297,8 @@ impl Bound {
             .inspect_err(|_| self.count_error(entry, true))
     }
 
-    /// Reads a volume, stretch by stretch as its map has them; `disk` is its own disk, if that is asked,
-    /// too.
+    /// Reads a volume, stretch by stretch as its map has them. `disk` is its own disk, if that may
+    /// be read, too.
     fn read_runs(
         &self,
         of: Of,
@@ -348,7 +350,8 @@ impl Bound {
         Ok(())
     }
 
-    /// Reads a part of a volume from its increments or its siblings; it has to be in one place.
+    /// Reads a part of a volume from its increments or its siblings. All of it must be in one
+    /// place.
     fn read_past_disk(
         &self,
         of: Of,
@@ -362,14 +365,15 @@ impl Bound {
         if disk.is_some() && !owner.may_read_past(part.sector, part.sectors) {
             return Err(EIO);
         }
-        // Before the map is looked at: a slot that it names is not used again until this has left.
+        // Before the map is read: a slot that it names is not reused until this read has left.
         let ticket = owner.grace.enter(current_cpu());
         let run = owner.map.read_run(part.sector, part.sectors);
         let result = match run.kind {
-            // It has changed meanwhile.
+            // The map has changed meanwhile.
             _ if run.sectors < part.sectors => Err(EIO),
             Kind::Base => {
-                // As in `overlay`: who waits for I/O of this volume does not wait for disks of others.
+                // As in `overlay`: waiting for I/O of this volume must not mean waiting for other
+                // volumes' disks.
                 owner.grace.leave(ticket);
                 return self.read_base_whole(of, part, buffer);
             }
@@ -388,14 +392,15 @@ impl Bound {
 }
 
 impl Owner {
-    /// Whether the disk of this entry is its own and holds the base image here. To be called under the
-    /// write locks of these sectors; true as long as they are held and its mode stays as it is.
+    /// Whether the disk of this entry is its own and holds the base image here. Call it under the
+    /// write locks of these sectors. Stays true while they are held and its mode does not change.
     fn disk_has_base(&self, entry: usize, sector: u64, sectors: u32) -> bool {
         let run = self.map.read_run(sector, sectors);
         self.is_in_step(entry, sector, sectors) && run.kind == Kind::Base && run.sectors == sectors
     }
 
-    /// Whether the disk of this entry is its own, and disk and store hold the same. As
+    /// Whether the disk of this entry is its own, and disk and store are in sync. Same conditions
+    /// as
     /// [`Owner::disk_has_base`].
     pub(crate) fn is_in_step(&self, entry: usize, sector: u64, sectors: u32) -> bool {
         let is_apart = self.intents.as_ref().is_none_or(|intents| {

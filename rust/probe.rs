@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Opens the devices of a group's table line and looks whether they fit.
+//! Opens the devices of a group's table line and checks whether they fit.
 //!
-//! Reads nothing from them and writes nothing to them: it is not known yet whether the table will
-//! ever be live.
+//! Does not read from them or write to them: it is not known yet whether the table will ever be
+//! live.
 
 use crate::{
     dm::{
@@ -44,13 +44,13 @@ use kernel::{
 /// Smallest increments volume in sectors (4 MiB).
 const MIN_INCREMENTS_SECTORS: u64 = 8192;
 
-/// Largest logical block that the format of the metadata copes with, in bytes.
+/// Largest logical block size that the metadata format supports, in bytes.
 const MAX_LOGICAL_BLOCK: u32 = 4096;
 
 /// The next table's number.
 static TABLES: Atomic<u64> = Atomic::new(0);
 
-/// Which device of the line, as the user knows it; people count from one.
+/// Names a device of the line for the user, counting from one.
 struct Which<'a> {
     line: &'a TableLine<&'a [u8]>,
     role: DeviceRole,
@@ -75,7 +75,7 @@ impl fmt::Display for Which<'_> {
 ///
 /// # Errors
 ///
-/// Name the device; the detail goes to the log.
+/// The error names the device; details are logged.
 pub(crate) fn open(
     setup: &mut Setup<'_>,
     registry: &Registry,
@@ -137,8 +137,8 @@ pub(crate) fn open(
             );
         }
 
-        // Only repair and rebuild will ever write to the disk of a volume that is only read; it may
-        // as well be one that can't be written.
+        // Only repair and rebuild ever write to the disk of a read-only volume, so the disk may be
+        // read-only, too.
         let is_ro = attr == Some(Attr::Ro);
         let device = match setup.device(path, Mode::ReadWrite) {
             Err(_) if is_ro => setup.device(path, Mode::Read).map(|device| (device, false)),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All groups that the module knows, and which devices they use.
+//! All groups of the module, and the devices they use.
 //!
-//! The block layer lets two device-mapper tables share a device. For a group that would mean wrong
-//! data sooner or later, so that the registry refuses a second use. It is the owner of the rule "one
-//! live group per group ID and per device".
+//! The block layer lets two device-mapper tables share a device. For a group, that would sooner or
+//! later mean wrong data, so the registry refuses a second use. It enforces the rule "one live
+//! group per group ID and per device".
 //!
 //! # Locks
 //!
@@ -33,7 +33,7 @@ use kernel::{
 struct Entry {
     group: Arc<Group>,
     handles: usize,
-    /// What its live tables use; more than one only while a table is exchanged.
+    /// What its live tables use. More than one only while one table replaces another.
     claims: KVec<Claim>,
 }
 
@@ -68,14 +68,14 @@ impl From<kernel::alloc::AllocError> for Conflict {
 }
 
 impl Registry {
-    /// An empty one.
+    /// An empty registry.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             groups <- new_mutex!(KVec::new()),
         })
     }
 
-    /// The group of the mapped device that a table is loaded for; made if there is none yet.
+    /// The group of the mapped device for which a table is loaded; created if there is none yet.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Registry {
         if let Some(found) = Self::find(this, setup.number()) {
             return Ok(found);
         }
-        // Without the lock, since it allocates.
+        // Without the lock, since this allocates.
         let group = Arc::pin_init(Group::new(setup), GFP_KERNEL)?;
 
         let mut groups = this.groups.lock();
@@ -128,7 +128,7 @@ impl Registry {
     }
 
     /// Whether a table of the group on `number` could use a device: no live group on another
-    /// mapped device does.
+    /// mapped device uses it.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl Registry {
     }
 
     /// Whether a table of the group on `number` could have this ID: no live group on another
-    /// mapped device has.
+    /// mapped device has it.
     ///
     /// # Errors
     ///
@@ -151,8 +151,8 @@ impl Registry {
         no_user(user_of_id(&self.groups.lock(), number, id))
     }
 
-    /// Claims the ID and the members of a table, until [`Registry::release`]. Claiming again
-    /// changes nothing.
+    /// Claims the ID and the members of a table until [`Registry::release`]. Claiming again changes
+    /// nothing.
     pub(crate) fn claim(
         &self,
         number: DeviceNumber,
@@ -186,7 +186,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Gives up what a table claimed.
+    /// Releases what a table claimed.
     pub(crate) fn release(&self, number: DeviceNumber, table: u64) {
         let mut groups = self.groups.lock();
         if let Some(entry) = groups.iter_mut().find(|e| e.group.number() == number) {
@@ -195,7 +195,7 @@ impl Registry {
     }
 }
 
-/// What live groups on other mapped devices than `number` claim; with each its mapped device.
+/// The claims of live groups on mapped devices other than `number`, each with its mapped device.
 fn claims_of_others(
     groups: &[Entry],
     number: DeviceNumber,
@@ -227,7 +227,7 @@ fn no_user<T>(user: Option<T>) -> Result<(), T> {
     }
 }
 
-/// A handle to a group; the registry forgets a group with its last handle.
+/// A handle to a group. The registry forgets a group when its last handle is dropped.
 pub(crate) struct GroupRef {
     registry: Arc<Registry>,
     group: Arc<Group>,
@@ -261,7 +261,7 @@ impl Drop for GroupRef {
             entry.handles = entry.handles.saturating_sub(1);
             entry.handles == 0
         });
-        // Dropped after the lock.
+        // Dropped after the lock is released.
         let _entry = last.then(|| groups.remove(at));
         drop(groups);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is counted of each entry; kept as long as the group is, over reloads.
+//! Counters of each entry, kept across reloads for as long as the group exists.
 
 use crate::{
     env::AtomicU64,
@@ -33,7 +33,7 @@ pub(crate) struct VolumeStats {
     read_errors: AtomicU64,
     /// Other failed I/Os of the entry's disk.
     write_errors: AtomicU64,
-    /// Sub-blocks of the entry's disk that were mended.
+    /// Sub-blocks of the entry's disk that were repaired.
     repairs: AtomicU64,
     /// When counting began.
     start: Instant<Monotonic>,
@@ -45,7 +45,7 @@ pub(crate) struct VolumeStats {
 }
 
 impl VolumeStats {
-    /// Nothing counted yet.
+    /// Counters at 0.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             ios: Counter::new(),
@@ -58,7 +58,7 @@ impl VolumeStats {
         })
     }
 
-    /// The volume had an I/O, on `cpu`.
+    /// Counts an I/O of the volume on `cpu`.
     pub(crate) fn count_io(&self, cpu: u32) {
         self.ios.count(cpu);
     }
@@ -68,7 +68,7 @@ impl VolumeStats {
         self.ios.total()
     }
 
-    /// The disk answered with an error.
+    /// Counts an error of the disk.
     pub(crate) fn count_error(&self, read: bool) {
         if read {
             self.read_errors.add(1);
@@ -77,18 +77,19 @@ impl VolumeStats {
         }
     }
 
-    /// A sub-block of the disk was mended.
+    /// Counts a sub-block of the disk that was repaired.
     pub(crate) fn count_repair(&self) {
         self.repairs.add(1);
     }
 
-    /// One more error of the disk that ages; returns how many there are. Does not sleep.
+    /// Counts an error of the disk that is forgotten with time; returns how many there are now.
+    /// Does not sleep.
     pub(crate) fn age_errors(&self) -> u32 {
         let now_ms = self.now_ms();
         self.errors.lock().add(now_ms)
     }
 
-    /// Another disk may be there: what ages begins anew. Does not sleep.
+    /// Forgets these errors, since there may be another disk now. Does not sleep.
     pub(crate) fn forget_errors(&self) {
         *self.errors.lock() = ErrorCount::new();
     }
@@ -103,7 +104,7 @@ impl VolumeStats {
         self.write_errors.load()
     }
 
-    /// Sub-blocks that were mended so far.
+    /// Sub-blocks repaired so far.
     pub(crate) fn repairs(&self) -> u64 {
         self.repairs.load()
     }

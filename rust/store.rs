@@ -2,13 +2,13 @@
 
 //! An increments store in use: what its owners share.
 //!
-//! The way of a write is in [`crate::overlay`]. A [`Worker`](crate::dm::worker::Worker) runs what
-//! has to sleep: commits, the formatting of segments, and writes that can't be done in one step.
+//! For the path of a write, see [`crate::overlay`]. A [`Worker`](crate::dm::worker::Worker) does
+//! what has to sleep: commits, formatting of segments, and writes that can't be done in one step.
 //!
 //! # Order
 //!
-//! Data is durable before the entry that names it, an entry before the flush that waited for it is
-//! answered, and the freeing of a slot before the slot is used again; see
+//! Data is durable before the entry that names it, an entry before the flush that waits for it
+//! completes, and the freeing of a slot before the slot is reused; see
 //! Documentation/on-disk-format.rst.
 
 mod commit;
@@ -105,12 +105,13 @@ use kernel::{
     }, //
 };
 
-/// The longest time between a write and the commit that makes it last, in milliseconds.
+/// The longest time between a write and the commit that makes it durable, in milliseconds.
 const COMMIT_MS: u32 = 1000;
 
-/// The disk of a volume may have lost what it wrote: who asks for a flush next is told.
+/// The disk of a volume may have lost writes: the next flush reports that.
 const LOST: u64 = 1;
-/// It may have, but it fails, and the store has all: nobody need know unless it is kept.
+/// It may have, but the disk is failing and the store has all data: reported only if the disk is
+/// kept.
 const LOST_IF_KEPT: u64 = 2;
 
 /// A volume that keeps its changes in the store.
@@ -121,17 +122,19 @@ pub(crate) struct Owner {
     pub(crate) number: u16,
     /// Its blocks.
     pub(crate) map: BlockMap,
-    /// I/Os that rely on them. Of each owner: one whose disk does not answer keeps no other waiting.
+    /// I/Os that rely on the map. Per owner, so that an owner whose disk does not answer does not
+    /// delay the others.
     pub(crate) grace: Grace,
     /// Sub-blocks that are being written, if it is logged.
     pub(crate) locks: WriteLocks,
     /// Where its disk and the store may differ after a crash, if it is logged.
     pub(crate) intents: Option<Intents>,
-    /// 1 if there may be marks on disk that are taken back here.
+    /// 1 if there may be marks on disk that are cleared here.
     has_old_marks: Word,
-    /// The entry of its disk, if it is logged, or of the disk that is being filled for it; else none.
+    /// The entry of its disk if it is logged, or of the disk that is being filled for it; else
+    /// none.
     disk: EntryCell,
-    /// 1 if it is in place, but for some regions that are diverted.
+    /// 1 if it is in place, except for some regions that are diverted.
     regions: Word,
     /// See [`fill`].
     fill: fill::Fill,
@@ -141,25 +144,25 @@ pub(crate) struct Owner {
     keeps_entries: Word,
     /// Whether somebody waits for its marks to be cleared; see [`in_place`].
     clearing: Word,
-    /// So many answers its disk had given when idle marks were looked for last.
+    /// How many I/Os its disk had completed when idle marks were last looked for.
     answers: Word,
     /// See [`patience`].
     disks: patience::Disks,
-    /// Whether a flush of its disk failed that nobody had asked for: [`LOST`], [`LOST_IF_KEPT`], or 0.
+    /// Whether an internal flush of its disk failed: [`LOST`], [`LOST_IF_KEPT`], or 0.
     lost_writes: Word,
-    /// What its users were told of what the store may have lost.
+    /// Which losses of the store have been reported to its users.
     told: Told,
     /// Where its writes go, if it is logged.
     mode: ModeCell,
     /// 1 while it is being suspended and its writes must not wait for space.
     suspending: Word,
-    /// What the owner table said when the store was opened.
+    /// Its record in the owner table when the store was opened.
     record: OwnerRecord,
-    /// How often that was written since, or may have been.
+    /// How often that record has been written since, or may have been.
     record_writes: Word,
     /// Whether it leaves the group; see [`leave`].
     leaving: Word,
-    /// So many of its blocks are given back already.
+    /// How many of its blocks have been freed already.
     given_back: Word,
 }
 
@@ -169,75 +172,75 @@ impl Owner {
         self.mode.get()
     }
 
-    /// Goes to another mode, if that can be; for one caller at a time. See [`ModeCell::advance`].
+    /// Changes to another mode, if possible. One caller at a time. See [`ModeCell::advance`].
     pub(crate) fn advance(&self, event: Event) -> Option<Mode> {
         self.mode.advance(event)
     }
 
-    /// Whether it is written without a log by now.
+    /// Whether it is written without a log now.
     pub(crate) fn is_unlogged(&self) -> bool {
         self.mode() == Mode::Disk
     }
 
-    /// Whether it has a log that lacks something it wrote before.
+    /// Whether it has a log that lacks some of its earlier writes.
     pub(crate) fn is_behind(&self) -> bool {
         self.mode() == Mode::Behind
     }
 
-    /// Whether its disk may have lost what it wrote, which nobody was told yet; from now on somebody was.
-    /// Does not sleep.
+    /// Whether its disk may have lost writes that have not been reported yet. Marks them as
+    /// reported. Does not sleep.
     pub(crate) fn tell_lost_writes(&self) -> bool {
         self.lost_writes.get() == LOST && self.lost_writes.replace(LOST, 0).is_ok()
     }
 
-    /// Whether its disk may have lost what it wrote, which nobody was told yet.
+    /// Whether its disk may have lost writes that have not been reported yet.
     pub(crate) fn has_lost_writes(&self) -> bool {
         self.lost_writes.get() != 0
     }
 
-    /// Its disk, if it has one of its own, has lost what it wrote. Does not sleep.
+    /// Its own disk, if it has one, has lost writes. Does not sleep.
     pub(crate) fn lose_writes(&self) {
         if self.is_on_disk() {
             self.lost_writes.set(LOST);
         }
     }
 
-    /// Its disk stays in use although it failed: what that has lost is lost. Does not sleep.
+    /// Its disk stays in use although it failed: what the disk lost is lost. Does not sleep.
     pub(crate) fn disk_is_kept(&self) {
         let _ = self.lost_writes.replace(LOST_IF_KEPT, LOST);
     }
 
-    /// What the store lost before this table was loaded is still to be told. Does not sleep.
+    /// What the store lost before this table was loaded must still be reported. Does not sleep.
     pub(crate) fn forget_told(&self) {
         self.told.forget();
     }
 
-    /// Whether a disk of its own has all that it wrote.
+    /// Whether its own disk has all that it wrote.
     fn has_all_on_disk(&self) -> bool {
         self.is_on_disk() && !self.has_regions()
     }
 
-    /// It is being suspended, or no longer, and its writes must not wait for space meanwhile.
+    /// Sets whether it is being suspended, so that its writes must not wait for space.
     pub(crate) fn set_suspending(&self, suspending: bool) {
         self.suspending.set(u64::from(suspending));
     }
 }
 
-/// Bios that the worker has to see to.
+/// Bios that wait for the worker.
 struct Queues {
     /// Writes that can't be done in one step.
     slow: ParkedList<Bound, InFlight>,
-    /// Writes for which there is no space.
+    /// Writes that wait for space.
     full: ParkedList<Bound, InFlight>,
-    /// Flushes, and writes that are done, which wait for a commit.
+    /// Flushes and finished writes that wait for a commit.
     waiting: ParkedList<Bound, InFlight>,
 }
 
-/// A store.
+/// An increments store.
 #[pin_data]
 pub(crate) struct Store {
     members: Arc<Members>,
-    /// Its group; ends with the live table.
+    /// Its group. Dropped with the live table.
     home: Arc<Group>,
     /// Its entry in the group table.
     entry: usize,
@@ -245,11 +248,11 @@ pub(crate) struct Store {
     lid: Id,
     layout: Layout,
     on_full: OnFull,
-    /// Slots that have to be free, or an event is raised.
+    /// An event is raised when fewer slots than this are free.
     low_water: u32,
-    /// 1 after it was.
+    /// 1 after that event was raised.
     is_low: Word,
-    /// Other times are counted from here.
+    /// When it was opened; other times count from here.
     opened: Instant<Monotonic>,
     /// Which slots are free.
     pub(crate) slots: Slots,
@@ -257,34 +260,34 @@ pub(crate) struct Store {
     pub(crate) owners: KVec<Owner>,
     /// Changes of block maps that are not on disk yet.
     changes: Changes,
-    /// When idle marks were looked for last.
+    /// When idle marks were last looked for.
     #[pin]
     marks_looked_at: Mutex<Instant<Monotonic>>,
     /// 1 if there may be marks.
     has_marks: Word,
-    /// Its sectors' tag, and which bits masks may have.
+    /// The tag of its sectors, and the bits that masks may have.
     tag: u64,
     mask: u16,
     /// The number of the last commit.
     commits: AtomicU64,
-    /// By when the worker has to run, in milliseconds since the store was opened.
+    /// When the worker must run at the latest, in milliseconds since the store was opened.
     due: Deadline,
-    /// 1 if the worker has something to do for some owner alone.
+    /// 1 if the worker has something to do for a single owner.
     asked: Word,
-    /// In so many milliseconds more slots of volumes that leave are given back; 0 if there are none.
+    /// Milliseconds until more slots of leaving volumes are freed; 0 if there are none.
     give_back_in: Word,
-    /// 1 after it left the group itself.
+    /// 1 after the store itself has left the group.
     retired: Word,
-    /// What is known of its device.
+    /// The state of its device.
     failure: fail::Failure,
-    /// 1 after the log has said that no segment could be formatted.
+    /// 1 after it was logged that no segment could be formatted.
     unformatted: Word,
-    /// 1 after the log has said that it is full.
+    /// 1 after it was logged that the store is full.
     full: Word,
     #[pin]
     queues: SpinLockIrq<Queues>,
-    /// The header as it is on disk. Held across I/O, also that of owners; no other lock is taken
-    /// under it.
+    /// The header as it is on disk. Held across I/O, including that of owners; no other lock is
+    /// taken under it.
     #[pin]
     header: Mutex<Header>,
     /// Entry sectors. Held across I/O; no other lock is taken under it.
@@ -330,7 +333,7 @@ impl Job for Store {
 }
 
 impl Worker<Store> {
-    /// Sees to what waits for a store that has failed, or left the group.
+    /// Handles what waits for a store that has failed or left the group.
     fn end_waiting(&self, is_asked: bool, losses: u64) {
         self.work();
         self.retry_full();
@@ -341,13 +344,14 @@ impl Worker<Store> {
         }
     }
 
-    /// Has the worker look at what was set in an owner. Does not sleep.
+    /// Has the worker handle what was set in an owner. Does not sleep.
     fn ask(&self) {
         self.asked.set(1);
         self.kick();
     }
 
-    /// Lets it run within so many milliseconds, or sooner if that was asked for before. Does not sleep.
+    /// Runs the worker within `ms` milliseconds, or sooner if that was already requested. Does not
+    /// sleep.
     fn kick_within(&self, ms: u32) {
         let at = self.now().saturating_add(u64::from(ms));
         self.due.by(at, |at| {
@@ -356,8 +360,8 @@ impl Worker<Store> {
         });
     }
 
-    /// Waits until its device is not written any more, after [`Store::retire`]. Not under the group's locks,
-    /// which a run may take. Sleeps.
+    /// After [`Store::retire`], waits until its device is no longer written. Do not call it under
+    /// the group's locks, which the worker may take. Sleeps.
     pub(crate) fn wait_for_end(&self) {
         self.rest_now();
     }
@@ -365,11 +369,11 @@ impl Worker<Store> {
     /// As [`Worker::rest`].
     fn rest_now(&self) {
         self.rest();
-        // Or nobody would set the timer again.
+        // Otherwise nobody would set the timer again.
         self.due.clear();
     }
 
-    /// Comes again for what has to be done by some time.
+    /// Schedules the next run for work that is due by a certain time.
     fn come_again(&self) {
         let give_back_in = self.give_back_in.get();
         if give_back_in > 0 {
@@ -403,30 +407,31 @@ impl Store {
         &self.group
     }
 
-    /// A volume that keeps its changes here, and is in the group.
+    /// A volume that keeps its changes here and is in the group.
     pub(crate) fn owner(&self, lid: &Id) -> Option<&Owner> {
         let mut owners = self.owners.iter();
         owners.find(|owner| owner.lid == *lid && owner.leaving.get() == leave::STAYS)
     }
 
-    /// Whether it has anything of a volume of this name: one that is in the group, or one that left it and
-    /// whose blocks, or number, are not given back yet.
+    /// Whether it has anything of a volume of this name: one that is in the group, or one that left
+    /// it and whose blocks or number have not been freed yet.
     pub(crate) fn has_blocks_of(&self, lid: &Id) -> bool {
         let mut owners = self.owners.iter();
         owners.any(|owner| owner.lid == *lid && owner.leaving.get() != leave::LEFT)
     }
 
-    /// It left the group: its device is not written any more, but by a run that is under way. Does not sleep.
+    /// The store has left the group: its device is no longer written, except by a run that is under
+    /// way. Does not sleep.
     pub(crate) fn retire(&self) {
         self.retired.set(1);
     }
 
-    /// Whether it left the group.
+    /// Whether the store has left the group.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.get() != 0
     }
 
-    /// Whether its device is to be written no more.
+    /// Whether its device must no longer be written.
     fn is_left_alone(&self) -> bool {
         self.has_failed() || self.is_retired()
     }
@@ -436,7 +441,7 @@ impl Store {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(0)
     }
 
-    /// Slots taken, and all slots.
+    /// Used slots, and all slots.
     pub(crate) fn usage(&self) -> (u64, u64) {
         (u64::from(self.slots.used()), u64::from(self.slots.total()))
     }
@@ -446,7 +451,7 @@ impl Store {
         self.layout.slot_sector(slot)
     }
 
-    /// The first sector of a stretch that is to be written.
+    /// The first sector on the device of a stretch that is to be written.
     pub(crate) fn run_sector(&self, run: &WriteRun) -> u64 {
         self.slot_sector(run.slot)
             .saturating_add(u64::from(run.offset))
@@ -457,23 +462,23 @@ impl Store {
         self.changes.is_busy()
     }
 
-    /// Volumes whose changes may be in memory only and nowhere else: those that are not logged, or not
-    /// everywhere.
+    /// Volumes whose changes may be only in memory and nowhere else: those that are not logged, or
+    /// not everywhere.
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Owner> {
         self.owners
             .iter()
             .filter(|owner| !owner.has_all_on_disk() && owner.map.is_dirty())
     }
 
-    /// Such volumes whose changes the device may have lost, of which nobody was told.
+    /// Such volumes whose changes the device may have lost, where that has not been reported.
     pub(crate) fn untold(&self) -> impl Iterator<Item = &Owner> {
         self.owners
             .iter()
             .filter(|owner| !owner.has_all_on_disk() && self.has_untold(owner))
     }
 
-    /// Whether it is in use, and some volume goes on without it: it gets what that wrote when the table
-    /// begins anew.
+    /// Whether it is in use although some volume goes on without it. It gets what that volume wrote
+    /// when the table begins anew.
     pub(crate) fn lacks_writes(&self) -> bool {
         !self.has_failed() && self.owners.iter().any(Owner::is_unlogged)
     }

@@ -343,7 +343,7 @@ impl<'a> SubBlock<'a> {
         let outcome = if taken < self.sectors {
             Ok(Outcome::Busy)
         } else if owner.is_in_step(self.entry, self.sector, self.sectors) {
-            // This stays true until the gate is left.
+            // This also stays true until the gate is released.
             self.mend(Of::Volume(volume), work)
         } else {
             Ok(Outcome::Left)

@@ -2,8 +2,9 @@
 
 //! Entries join the group, as a message wants.
 //!
-//! All that is written is their record in the metadata. The table that is loaded next has their devices;
-//! what those hold is looked at then, and a device that does not fit is refused as any other one.
+//! All that is written is their record in the metadata. The table that is loaded next has their
+//! devices; what those hold is looked at then, and a device that does not fit is refused as any
+//! other one.
 
 use super::{
     Group,

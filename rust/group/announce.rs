@@ -25,8 +25,8 @@ struct News {
 }
 
 impl Group {
-    /// Tells udev which entries have another health or protection than in the table before; a `change`
-    /// event of the group's device for each. Under `commits`. Sleeps for memory.
+    /// Tells udev which entries have another health or protection than in the table before; a
+    /// `change` event of the group's device for each. Under `commits`. Sleeps for memory.
     #[inline(never)]
     pub(super) fn announce(&self, bound: &Bound, before: &GroupTable) {
         let told = self.news(before).and_then(|news| {

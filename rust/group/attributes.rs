@@ -5,11 +5,12 @@
 //! # Order
 //!
 //! The volume's I/O waits from the beginning to the end. A diverted volume becomes logged in these
-//! steps: its disk serves others no more, and that is durable; the disk gets all that the increments
-//! volume has, flushed; the new attribute is durable; I/O goes on. After a crash before that, it is
-//! diverted still, and its disk is of no use to anybody. A logged volume becomes diverted as soon as
-//! the increments volume is known to have all that the disk has. Entries stay in either case: where there
-//! is none, the disk holds the base image, also in regions that are diverted.
+//! steps: its disk serves others no more, and that is durable; the disk gets all that the
+//! increments volume has, flushed; the new attribute is durable; I/O goes on. After a crash before
+//! that, it is diverted still, and its disk is of no use to anybody. A logged volume becomes
+//! diverted as soon as the increments volume is known to have all that the disk has. Entries stay
+//! in either case: where there is none, the disk holds the base image, also in regions that are
+//! diverted.
 //!
 //! A range of a volume goes the same way. A volume of which any part is in place is one that is in
 //! place, with regions that are diverted.
@@ -17,14 +18,15 @@
 //! # Locks
 //!
 //! A worker of the group does it while the message waits: the message keeps the group's table from
-//! being exchanged, by a read lock of the same class as the one that pausing the volume waits for, so
-//! the two must not be taken by one thread. The suspend of the group waits for that lock, but its removal
-//! does not before all is suspended: so whoever commits here looks whether the table is live still.
+//! being exchanged, by a read lock of the same class as the one that pausing the volume waits for,
+//! so the two must not be taken by one thread. The suspend of the group waits for that lock, but
+//! its removal does not before all is suspended: so whoever commits here looks whether the table is
+//! live still.
 //!
 //! Pausing the volume takes its suspend lock, under which its `preresume` takes `commits`; so
-//! `commits` comes after it, and is given up before the volume goes on. It is not held while data is
-//! copied, nor while reads of others come to their end, nor while the store's worker is waited for, which takes it
-//! too.
+//! `commits` comes after it, and is given up before the volume goes on. It is not held while data
+//! is copied, nor while reads of others come to their end, nor while the store's worker is waited
+//! for, which takes it too.
 
 use super::{
     rebuild::is_usable,
@@ -142,8 +144,8 @@ struct Change {
 }
 
 impl Group {
-    /// Gives a volume, or a range of it, another attribute, as a message of the table of these members wants. Sleeps
-    /// for I/O.
+    /// Gives a volume, or a range of it, another attribute, as a message of the table of these
+    /// members wants. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -327,7 +329,8 @@ impl Group {
         Ok(())
     }
 
-    /// As [`Group::stop_being_source`]; returns whether it is so, not if reads of others are under way.
+    /// As [`Group::stop_being_source`]; returns whether it is so, not if reads of others are under
+    /// way.
     #[inline(never)]
     fn stop_being_source_now(&self, change: &Change) -> Result<bool> {
         let _commits = self.commits.lock();
@@ -382,7 +385,8 @@ impl Group {
         let _no_repairs = self.repairs.pause(|disk| disk == change.disk);
         let _views = self.failures.lock();
         let place = Place::of(&change.bound, change.entry);
-        // Where only its regions change it keeps its view, which says more if its disk fails just now.
+        // Where only its regions change it keeps its view, which says more if its disk fails just
+        // now.
         if volume.view.get().writes != view.writes {
             if let Some(place) = place {
                 place.owner().set_disk(match view.writes {

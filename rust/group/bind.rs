@@ -153,8 +153,8 @@ impl Group {
         Ok(prepared)
     }
 
-    /// A start is about to write. Volumes that are loaded must not find another group under them, although it
-    /// may have the same names.
+    /// A start is about to write. Volumes that are loaded must not find another group under them,
+    /// although it may have the same names.
     pub(super) fn begin_writing(&self, table: &GroupTable) -> Result {
         let head = table.head();
         let identity = (head.group, head.uuid);
@@ -188,8 +188,8 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a table that was suspended, and is to be live again, is not to go on but to begin from what is
-    /// on disk. Makes all durable then that its suspend could not; sleeps for I/O.
+    /// Whether a table that was suspended, and is to be live again, is not to go on but to begin
+    /// from what is on disk. Makes all durable then that its suspend could not; sleeps for I/O.
     pub(super) fn begins_anew(&self, bound: &Bound) -> bool {
         if self.state.lock().is_outdated {
             return true;
@@ -212,8 +212,8 @@ impl Group {
         );
     }
 
-    /// Whether an increments volume was taken back that is in use, or has what it lacks, only after all is begun
-    /// anew, and nothing is known that would keep the group from beginning.
+    /// Whether an increments volume was taken back that is in use, or has what it lacks, only after
+    /// all is begun anew, and nothing is known that would keep the group from beginning.
     pub(super) fn awaits_store(&self, members: &Members) -> bool {
         let state = self.state.lock();
         let table = state.table.as_ref();
@@ -225,8 +225,8 @@ impl Group {
         })
     }
 
-    /// Makes durable what the suspend of the old table could not. What can't be written is lost with
-    /// that table; its users must not see older data as if nothing had happened.
+    /// Makes durable what the suspend of the old table could not. What can't be written is lost
+    /// with that table; its users must not see older data as if nothing had happened.
     pub(super) fn settle_old(&self) {
         let Some(old) = self.bound() else {
             return;

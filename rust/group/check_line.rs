@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looks whether a table line fits a group that is in use, before it takes the place of the line that
-//! works.
+//! Looks whether a table line fits a group that is in use, before it takes the place of the line
+//! that works.
 
 use super::Group;
 use crate::{
@@ -14,10 +14,11 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// Checks a line against what is known of the group, if it is in use: a resume that is refused would leave
-    /// all its volumes waiting. What disks hold is looked at by the resume, and what may have changed by then is
-    /// looked at again. Called by the constructor, when the table counts already: from then on no entry joins or
-    /// leaves the group. Sleeps for I/O, without a lock.
+    /// Checks a line against what is known of the group, if it is in use: a resume that is refused
+    /// would leave all its volumes waiting. What disks hold is looked at by the resume, and what
+    /// may have changed by then is looked at again. Called by the constructor, when the table
+    /// counts already: from then on no entry joins or leaves the group. Sleeps for I/O, without a
+    /// lock.
     ///
     /// # Errors
     ///

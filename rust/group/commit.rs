@@ -65,7 +65,8 @@ impl Group {
     }
 }
 
-/// Commits a table, and tells the stores, which were told of the event `told` last; under `commits`.
+/// Commits a table, and tells the stores, which were told of the event `told` last; under
+/// `commits`.
 pub(super) fn commit_and_tell(
     bound: &Bound,
     homes: &Homes,
@@ -77,7 +78,8 @@ pub(super) fn commit_and_tell(
     Ok(())
 }
 
-/// A table after stores that missed events before have seen those of `table`; `None` if there are none.
+/// A table after stores that missed events before have seen those of `table`; `None` if there are
+/// none.
 #[inline(never)]
 pub(super) fn with_told_stores(
     bound: &Bound,

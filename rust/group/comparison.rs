@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the comparisons of disks have in common: a volume's disk is read from its beginning to its end
-//! while it is in use, in turns, by the worker that fills disks.
+//! What the comparisons of disks have in common: a volume's disk is read from its beginning to its
+//! end while it is in use, in turns, by the worker that fills disks.
 
 use super::{
     rebuild::{
@@ -62,9 +62,9 @@ pub(super) enum Halt {
 }
 
 impl Worker<Rebuilds> {
-    /// Compares a volume's disk to its end, from where it stands, as long as it is this volume's turn.
-    /// `compare` is told where, and of how many sectors at most, and returns how many it has done. Sleeps
-    /// for I/O.
+    /// Compares a volume's disk to its end, from where it stands, as long as it is this volume's
+    /// turn. `compare` is told where, and of how many sectors at most, and returns how many it has
+    /// done. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -88,8 +88,8 @@ impl Worker<Rebuilds> {
 }
 
 impl Group {
-    /// What the worker does after a part of a comparison, which may have ended. `with` is what the volume
-    /// is compared with.
+    /// What the worker does after a part of a comparison, which may have ended. `with` is what the
+    /// volume is compared with.
     pub(super) fn after_comparing(
         &self,
         worker: &Worker<Rebuilds>,

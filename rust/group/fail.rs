@@ -2,8 +2,8 @@
 
 //! Disks that fail while the group is in use: their own errors, or a user, say so.
 //!
-//! I/O has turned away from a disk before it comes here, see [`crate::errors`]; what is done here is
-//! to make the failure durable, and to let what waits for that go on.
+//! I/O has turned away from a disk before it comes here, see [`crate::errors`]; what is done here
+//! is to make the failure durable, and to let what waits for that go on.
 
 use super::Group;
 use crate::{
@@ -29,9 +29,9 @@ impl Group {
         }
     }
 
-    /// The table is suspended and settled: disks that could not be flushed then have failed, which is made durable
-    /// now. The next table knows nothing of it, and would take what they hold for what was written. Sleeps for
-    /// I/O.
+    /// The table is suspended and settled: disks that could not be flushed then have failed, which
+    /// is made durable now. The next table knows nothing of it, and would take what they hold for
+    /// what was written. Sleeps for I/O.
     pub(crate) fn fail_unflushed(&self, bound: &Bound) {
         let is_failing = |entry: &usize| bound.apart(*entry) & errors::FAILING != 0;
         for entry in (0..bound.volumes.len()).filter(is_failing) {
@@ -93,8 +93,8 @@ impl Group {
         Ok(())
     }
 
-    /// Makes it durable that the disk of an entry has failed, unless nothing could replace it: it is
-    /// kept then. Sleeps for I/O of the metadata.
+    /// Makes it durable that the disk of an entry has failed, unless nothing could replace it: it
+    /// is kept then. Sleeps for I/O of the metadata.
     ///
     /// # Errors
     ///

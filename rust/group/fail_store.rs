@@ -3,10 +3,10 @@
 //! Increments volumes that fail while the group is in use: their own errors, or a user, say so.
 //!
 //! It is made durable in one step that the increments volume has failed and that the volumes it
-//! kept the log of are unprotected. While a diverted volume, or one whose disk is gone, has data there,
-//! it is not given up: its errors reach those volumes, and what they had flushed is there when the
-//! device comes back. That it may lack events from now on is made durable, so that it is not taken for an
-//! old copy then.
+//! kept the log of are unprotected. While a diverted volume, or one whose disk is gone, has data
+//! there, it is not given up: its errors reach those volumes, and what they had flushed is there
+//! when the device comes back. That it may lack events from now on is made durable, so that it is
+//! not taken for an old copy then.
 
 use super::Group;
 use crate::{
@@ -27,8 +27,8 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// Makes it durable that a store has failed, unless some volume can't be served without it: then
-    /// it is kept, but nobody relies on it who can do without. Sleeps for I/O of the metadata.
+    /// Makes it durable that a store has failed, unless some volume can't be served without it:
+    /// then it is kept, but nobody relies on it who can do without. Sleeps for I/O of the metadata.
     ///
     /// # Errors
     ///
@@ -102,8 +102,8 @@ impl Group {
         Ok(())
     }
 
-    /// The table after it is on record that a store is kept, if that is news; under `commits`. Waits for whoever
-    /// writes the headers of the store.
+    /// The table after it is on record that a store is kept, if that is news; under `commits`.
+    /// Waits for whoever writes the headers of the store.
     #[inline(never)]
     fn with_kept_store(&self, store: &Store) -> Result<Option<KBox<GroupTable>>> {
         let known = store.known_events();
@@ -115,8 +115,8 @@ impl Group {
         })
     }
 
-    /// A store that was kept works again: tells it of the events that it has not seen, and makes durable
-    /// that it has. Sleeps for I/O.
+    /// A store that was kept works again: tells it of the events that it has not seen, and makes
+    /// durable that it has. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -144,7 +144,8 @@ impl Group {
         self.commit(bound, &homes, told)
     }
 
-    /// Looks for stores that were kept, and are known to work since the table `before`; under `commits`.
+    /// Looks for stores that were kept, and are known to work since the table `before`; under
+    /// `commits`.
     pub(super) fn greet_stores(&self, bound: &Bound, before: &GroupTable) {
         for store in bound.stores.iter() {
             let entry = store.entry();

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A volume's I/O is held up by a worker of its own, for a worker that the suspend of the group waits for.
+//! A volume's I/O is held up by a worker of its own, for a worker that the suspend of the group
+//! waits for.
 //!
-//! Who holds up a volume takes the suspend lock of its device. The group's suspend waits for the worker that fills
-//! disks while it has that of the group's device. These are two locks, but lockdep has one class for those of all
-//! devices, so it would take the one for the other. The worker here is waited for by nobody who has either.
+//! Who holds up a volume takes the suspend lock of its device. The group's suspend waits for the
+//! worker that fills disks while it has that of the group's device. These are two locks, but
+//! lockdep has one class for those of all devices, so it would take the one for the other. The
+//! worker here is waited for by nobody who has either.
 
 use crate::{
     bound::Bound,

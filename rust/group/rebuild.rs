@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rebuild: volumes whose disk is gone get another one, while they are in use. Others may move to another
-//! one before theirs is gone.
+//! Rebuild: volumes whose disk is gone get another one, while they are in use. Others may move to
+//! another one before theirs is gone.
 //!
-//! A worker of the group does it, one volume after the other, but for those that can't go on just now; it
-//! is at work between `preresume` and `postsuspend` of a table. What has to be known after a crash is in
-//! the metadata: which disk is being filled, and how far. See [`crate::store`] for volumes that are
-//! written meanwhile; of others only the base image is copied.
+//! A worker of the group does it, one volume after the other, but for those that can't go on just
+//! now; it is at work between `preresume` and `postsuspend` of a table. What has to be known after
+//! a crash is in the metadata: which disk is being filled, and how far. See [`crate::store`] for
+//! volumes that are written meanwhile; of others only the base image is copied.
 //!
 //! # Locks
 //!
-//! The worker takes `commits` only while it holds nothing else but a volume that it has paused, and waits
-//! for a store's worker with nothing held. It holds no reference to the group's table while it rests.
+//! The worker takes `commits` only while it holds nothing else but a volume that it has paused, and
+//! waits for a store's worker with nothing held. It holds no reference to the group's table while
+//! it rests.
 
 mod filling;
 
@@ -132,9 +133,10 @@ impl Rebuilds {
         self.stopped.get() != 0
     }
 
-    /// Has a part of a volume's disk filled or compared, and moves its cursor by what that returns; 0 if
-    /// it is being written just now. I/O of users goes first, as long as some disk `is_busy`; `part` is
-    /// told of how many sectors it may do at once. A cursor that others moved meanwhile stays where it is. Sleeps.
+    /// Has a part of a volume's disk filled or compared, and moves its cursor by what that returns;
+    /// 0 if it is being written just now. I/O of users goes first, as long as some disk `is_busy`;
+    /// `part` is told of how many sectors it may do at once. A cursor that others moved meanwhile
+    /// stays where it is. Sleeps.
     ///
     /// # Errors
     ///
@@ -164,8 +166,8 @@ impl Rebuilds {
         Ok(())
     }
 
-    /// Lets I/O of users go first, for a while, if enough was done since the last time and they have
-    /// any: some disk `is_busy`, or was since. Returns whether they have none. Sleeps.
+    /// Lets I/O of users go first, for a while, if enough was done since the last time and they
+    /// have any: some disk `is_busy`, or was since. Returns whether they have none. Sleeps.
     fn give_way(&self, bound: &Bound, is_busy: impl Fn() -> bool) -> bool {
         if self.done.get() < u64::from(CHUNK_SECTORS) {
             return false;
@@ -291,7 +293,8 @@ impl Group {
         self.rebuilds.rate.set(u64::from(rate));
     }
 
-    /// How far a disk is filled for a volume, or compared with its increments: blocks done, and all.
+    /// How far a disk is filled for a volume, or compared with its increments: blocks done, and
+    /// all.
     pub(super) fn rebuild_progress(
         table: &GroupTable,
         bound: &Bound,
@@ -315,7 +318,8 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `EBUSY` while the worker still has to do with the last one of that volume; those of the commit.
+    /// `EBUSY` while the worker still has to do with the last one of that volume; those of the
+    /// commit.
     pub(super) fn begin_rebuild(
         &self,
         bound: &Bound,
@@ -331,7 +335,8 @@ impl Group {
             None => "rebuild",
         };
         if self.rebuilds.active.get() == Some(begun.entry) {
-            // It may wait for a disk that does not answer. What it does next would count for the new one.
+            // It may wait for a disk that does not answer. What it does next would count for the
+            // new one.
             log::notice!(
                 self.name(),
                 "{lid}: what was begun before has not ended yet"
@@ -593,8 +598,9 @@ impl Group {
         self.commit(bound, &homes, next)
     }
 
-    /// Brings disks that are being filled in step after a crash, before the table is live. One that does
-    /// not hold what was copied to it is filled from its beginning: it may be another one since then.
+    /// Brings disks that are being filled in step after a crash, before the table is live. One that
+    /// does not hold what was copied to it is filled from its beginning: it may be another one
+    /// since then.
     #[inline(never)]
     pub(super) fn resolve_rebuilds(
         &self,
@@ -640,8 +646,9 @@ impl Group {
     }
 }
 
-/// Whether the disk that is being filled holds what was copied to it, by samples; what can't be read
-/// counts as not there. `place` is where the volume's changes are, if they were copied, too. Sleeps for I/O.
+/// Whether the disk that is being filled holds what was copied to it, by samples; what can't be
+/// read counts as not there. `place` is where the volume's changes are, if they were copied, too.
+/// Sleeps for I/O.
 ///
 /// # Errors
 ///
@@ -666,8 +673,8 @@ fn holds_copied(
     Ok(matches!(found, Comparison::Same))
 }
 
-/// What is read at once, in sectors, of `most` where so many are `left`: less if there is little memory
-/// for it in the buffers.
+/// What is read at once, in sectors, of `most` where so many are `left`: less if there is little
+/// memory for it in the buffers.
 pub(super) fn chunk<const N: usize>(most: u32, left: u64, mut buffers: [&mut KVec<u8>; N]) -> u32 {
     let most = most.min(u32::try_from(left).unwrap_or(u32::MAX));
     let mut has_room = |sectors: u32| {
@@ -721,8 +728,8 @@ pub(super) fn table_disk(table: &GroupTable, lid: &Id) -> Option<usize> {
     table.disk_of(entry).filter(|_| is_rw)
 }
 
-/// Whether the disk of an entry is here and can be written, and nobody uses it: a volume may have left it,
-/// or have been about to move there.
+/// Whether the disk of an entry is here and can be written, and nobody uses it: a volume may have
+/// left it, or have been about to move there.
 pub(super) fn is_free(bound: &Bound, entry: usize) -> bool {
     let mut owners = bound.stores.iter().flat_map(|store| store.owners.iter());
     is_usable(bound, entry)

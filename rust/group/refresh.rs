@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The live table is loaded again by itself: an increments volume that was taken back is in use then.
+//! The live table is loaded again by itself: an increments volume that was taken back is in use
+//! then.
 //!
-//! A worker does it, since nothing of the group may be waited for meanwhile: it has the group suspended and
-//! resumed, as `dmsetup suspend` and `resume` would. [`Group::bind`](super::Group::bind) sees that an
-//! increments volume is awaited, or lacks something, and begins from what is on disk.
+//! A worker does it, since nothing of the group may be waited for meanwhile: it has the group
+//! suspended and resumed, as `dmsetup suspend` and `resume` would.
+//! [`Group::bind`](super::Group::bind) sees that an increments volume is awaited, or lacks
+//! something, and begins from what is on disk.
 
 use crate::{
     bound::Bound,

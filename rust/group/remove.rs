@@ -27,7 +27,8 @@ use kernel::{
     }, //
 };
 
-/// How often the disks of an entry that left are looked at until they have no I/O, a millisecond apart.
+/// How often the disks of an entry that left are looked at until they have no I/O, a millisecond
+/// apart.
 pub(super) const REMOVE_LOOKS: usize = 100;
 
 impl Group {
@@ -93,8 +94,8 @@ impl Group {
             Ok(()) => {
                 bound.retire(entry);
                 drop(commits);
-                // As long as they have I/O the group does not use them, see `is_free`. Mostly that is only a moment,
-                // and whoever wants this may have another use for them next.
+                // As long as they have I/O the group does not use them, see `is_free`. Mostly that
+                // is only a moment, and whoever wants this may have another use for them next.
                 for _ in 0..REMOVE_LOOKS {
                     if !bound.has_io([entry, disk]) {
                         break;

@@ -28,7 +28,8 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The generation that brings a copy back goes to this slot, so that the claim stays in the other one.
+/// The generation that brings a copy back goes to this slot, so that the claim stays in the other
+/// one.
 const SLOT: usize = 1;
 
 impl Group {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The messages `restore` and `readd`: a volume gets another disk, a disk or an increments volume is taken
-//! back that had failed.
+//! The messages `restore` and `readd`: a volume gets another disk, a disk or an increments volume
+//! is taken back that had failed.
 
 use super::{
     rebuild::{
@@ -30,8 +30,8 @@ use kernel::{
 };
 
 impl Group {
-    /// Has a disk filled for a volume that lost its own, or is to have another one. Sleeps for I/O of the
-    /// metadata.
+    /// Has a disk filled for a volume that lost its own, or is to have another one. Sleeps for I/O
+    /// of the metadata.
     ///
     /// # Errors
     ///
@@ -44,8 +44,9 @@ impl Group {
         self.begin_restore(&bound, &homes, "restore", lid, onto)
     }
 
-    /// Takes a disk back that had failed, as a spare, or to be filled for its own volume; an increments
-    /// volume is in use a moment later, if a start from what is on disk can be expected to succeed. Sleeps for I/O of the metadata and of that device.
+    /// Takes a disk back that had failed, as a spare, or to be filled for its own volume; an
+    /// increments volume is in use a moment later, if a start from what is on disk can be expected
+    /// to succeed. Sleeps for I/O of the metadata and of that device.
     ///
     /// # Errors
     ///
@@ -103,7 +104,8 @@ impl Group {
             return refuse(&"its disk has not answered all I/O from before", EBUSY);
         }
         if is_store {
-            // Now rather than when it is to be in use, which would fail. The log says what is wrong.
+            // Now rather than when it is to be in use, which would fail. The log says what is
+            // wrong.
             store::find_again(&bound.members, &next, entry)?;
         }
         self.commit(&bound, &homes, next)?;
@@ -111,8 +113,8 @@ impl Group {
             volume.stats.forget_errors();
         }
         if is_store && !self.awaits_store(&bound.members) {
-            // The line that is live does not fit any more, or another increments volume can't be written: a
-            // start would be refused, and all volumes would wait.
+            // The line that is live does not fit any more, or another increments volume can't be
+            // written: a start would be refused, and all volumes would wait.
             log::info!(
                 self.name(),
                 "increments {lid}: taken back, in use after the next load of the group's table"
@@ -147,8 +149,8 @@ impl Group {
         }
     }
 
-    /// While a volume gets another attribute, its increments are copied to its disk: even if that has
-    /// failed meanwhile, it must not be filled with something else.
+    /// While a volume gets another attribute, its increments are copied to its disk: even if that
+    /// has failed meanwhile, it must not be filled with something else.
     pub(super) fn refuse_while_changing(&self, message: &str, lid: &Id) -> Result {
         let is_changing = self.state.lock().changing.is_some();
         if is_changing {
@@ -226,9 +228,9 @@ impl Group {
         })
     }
 
-    /// A volume that is written in place is about to move: from its disk nobody else reads the base image
-    /// any more, but for reads that are under way. They need not be waited for: nobody writes there that
-    /// did not before. Returns whether that is news. Does not sleep.
+    /// A volume that is written in place is about to move: from its disk nobody else reads the base
+    /// image any more, but for reads that are under way. They need not be waited for: nobody writes
+    /// there that did not before. Returns whether that is news. Does not sleep.
     fn prepare_move(&self, bound: &Bound, message: &str, lid: &Id, own: usize) -> Result<bool> {
         let refuse = |why: &str| {
             log::notice!(self.name(), "message \"{message}\": LID {lid}: {why}");

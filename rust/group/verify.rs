@@ -3,9 +3,10 @@
 //! Disks of a new group are compared with the base image, while they are in use.
 //!
 //! The worker that fills disks does this when there is nothing to fill, volume by volume. Until a
-//! volume's disk is compared to its end, the volume reads nothing but that, and nobody else reads it;
-//! see [`Bound::reads_alone`]. What a logged volume has written is left out: it is compared under the
-//! write locks, where its map says that it never wrote. How far a comparison is is not written down.
+//! volume's disk is compared to its end, the volume reads nothing but that, and nobody else reads
+//! it; see [`Bound::reads_alone`]. What a logged volume has written is left out: it is compared
+//! under the write locks, where its map says that it never wrote. How far a comparison is is not
+//! written down.
 //!
 //! The worker takes `commits` only while it holds nothing else.
 
@@ -120,8 +121,8 @@ impl Group {
         Ok(())
     }
 
-    /// Makes durable that a volume is in step with the others, and lets it take effect. Returns whether
-    /// it is so.
+    /// Makes durable that a volume is in step with the others, and lets it take effect. Returns
+    /// whether it is so.
     #[inline(never)]
     fn commit_verified(&self, comparing: &Comparing<'_>) -> Result<bool> {
         let (bound, due) = (comparing.bound, comparing.due);
@@ -195,8 +196,8 @@ impl Comparing<'_> {
         })
     }
 
-    /// Compares a chunk, or its beginning; returns how many sectors, 0 if that is being written just
-    /// now.
+    /// Compares a chunk, or its beginning; returns how many sectors, 0 if that is being written
+    /// just now.
     fn compare(
         &self,
         at: u64,
@@ -232,8 +233,8 @@ impl Comparing<'_> {
         }
     }
 
-    /// As [`Comparing::compare`], under the write locks of these sectors, if there are any. What can't
-    /// be read is an error of the disk, `ENOMEM` or `EAGAIN`.
+    /// As [`Comparing::compare`], under the write locks of these sectors, if there are any. What
+    /// can't be read is an error of the disk, `ENOMEM` or `EAGAIN`.
     fn compare_locked(
         &self,
         at: u64,

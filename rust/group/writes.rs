@@ -22,8 +22,9 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if others read the base image from the volume's disk, and have nobody else to ask, or it does not
-    /// answer them; `EROFS` if it has no disk and no increments volume to write to; those of the commit.
+    /// `EBUSY` if others read the base image from the volume's disk, and have nobody else to ask,
+    /// or it does not answer them; `EROFS` if it has no disk and no increments volume to write to;
+    /// those of the commit.
     pub(crate) fn prepare_writes(&self, bound: &Bound, lid: &Id) -> Result {
         while let Some(disk) = self.prepare_writes_now(bound, lid)? {
             // With nothing held: it may hang, and then others have to go on.
@@ -37,8 +38,8 @@ impl Group {
         Ok(())
     }
 
-    /// As [`Group::prepare_writes`], if nobody reads the base image from the volume's disk any more; returns the
-    /// disk's entry if somebody may.
+    /// As [`Group::prepare_writes`], if nobody reads the base image from the volume's disk any
+    /// more; returns the disk's entry if somebody may.
     #[inline(never)]
     pub(super) fn prepare_writes_now(&self, bound: &Bound, lid: &Id) -> Result<Option<usize>> {
         let _commits = self.commits.lock();
@@ -100,8 +101,8 @@ impl Group {
         if let Some(disk) = disk {
             let is_news = bound.keep_away(disk);
             let was_source = bound.sources.iter().any(|source| source == disk);
-            // Also if that is no news: a move may have begun while they were under way. But for one that is on
-            // record as written that was seen to before.
+            // Also if that is no news: a move may have begun while they were under way. But for one
+            // that is on record as written that was seen to before.
             if was_source && (is_news || next.is_some()) && bound.has_io([disk]) {
                 return Ok(Some(disk));
             }
@@ -119,8 +120,8 @@ impl Group {
         Ok(None)
     }
 
-    /// Makes it known, and durable, that a logged volume goes on without a log. Called by the worker
-    /// of its store; sleeps for I/O.
+    /// Makes it known, and durable, that a logged volume goes on without a log. Called by the
+    /// worker of its store; sleeps for I/O.
     ///
     /// # Errors
     ///

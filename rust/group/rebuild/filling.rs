@@ -142,8 +142,8 @@ impl Filling<'_> {
         self.finish()
     }
 
-    /// What is written goes to the disk up to where its owner says that it is filled, which moves under the
-    /// write locks: the filling goes on there.
+    /// What is written goes to the disk up to where its owner says that it is filled, which moves
+    /// under the write locks: the filling goes on there.
     fn keep_to_reach(&self) {
         if let Some(reach) = self.place.and_then(|place| place.owner().filled_up_to()) {
             self.volume.copied.set(reach);
@@ -199,8 +199,8 @@ impl Filling<'_> {
         }
     }
 
-    /// Copies a chunk, and reads the next one meanwhile; returns its length in sectors, 0 if its beginning
-    /// is being written just now.
+    /// Copies a chunk, and reads the next one meanwhile; returns its length in sectors, 0 if its
+    /// beginning is being written just now.
     fn copy(
         &self,
         at: u64,
@@ -308,8 +308,8 @@ impl Filling<'_> {
             })
     }
 
-    /// As [`Filling::finish`], for a volume that is written in place: its I/O waits meanwhile, so that the
-    /// flush makes all durable that was ever written.
+    /// As [`Filling::finish`], for a volume that is written in place: its I/O waits meanwhile, so
+    /// that the flush makes all durable that was ever written.
     fn finish_move(&self, place: Place<'_>) -> Result<(), Halt> {
         let group = &self.bound.group;
         let paused = match group.loaded_by(&self.due.lid) {
@@ -396,19 +396,22 @@ impl Group {
         self.commit_quietly(bound, &homes, next)
     }
 
-    /// Makes durable that a disk is a volume's own, and lets it take effect. Of a volume that is written in
-    /// place the I/O `is_paused`, unless nobody has loaded it: who does waits for `commits` before it writes.
+    /// Makes durable that a disk is a volume's own, and lets it take effect. Of a volume that is
+    /// written in place the I/O `is_paused`, unless nobody has loaded it: who does waits for
+    /// `commits` before it writes.
     ///
     /// # Errors
     ///
-    /// `EIO` if the disk failed, `EBUSY` if there may be I/O, `ENXIO` if it is not to be filled any more.
+    /// `EIO` if the disk failed, `EBUSY` if there may be I/O, `ENXIO` if it is not to be filled any
+    /// more.
     #[inline(never)]
     fn commit_rebuilt(&self, filling: &Filling<'_>, is_paused: bool) -> Result {
         let (bound, entry) = (filling.bound, filling.due.rebuild.entry);
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        // Of one that moves, and whether that has the base image: a diverted volume may have written it once.
+        // Of one that moves, and whether that has the base image: a diverted volume may have
+        // written it once.
         let old = table.disk_of(entry);
         let old_serves = old.is_some_and(|old| table.is_source(old));
         let next = match table.with_rebuilt(entry)? {

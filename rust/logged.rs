@@ -197,8 +197,8 @@ pub(crate) fn fill_flushed(
     }
 }
 
-/// The store has the data, but the disk that is being filled failed: the bio completes when the
-/// data is durable.
+/// The store has the data, but the disk that is being filled failed: the bio completes when that
+/// failure is durable.
 fn without_disk(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InFlight>) -> EndIo {
     let data = ended.data_mut();
     data.ticket = None;

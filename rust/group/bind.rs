@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A table of a group becomes live.
+//! Makes a table of a group live.
 
 use super::{
     claim::may_write,
@@ -60,26 +60,27 @@ use kernel::{
 };
 
 impl Group {
-    /// Makes a table live, up to its bios. Called by its `preresume`; sleeps for I/O.
+    /// Makes a table live, ready for bios. Called by its `preresume`; sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log what is wrong; the volumes stay suspended then.
+    /// The log says what is wrong; the volumes stay suspended.
     pub(crate) fn bind(
         self: &Arc<Self>,
         live: &Live<'_>,
         line: &TableLine<DeviceNumber>,
         members: &Arc<Members>,
     ) -> Result {
-        // Before the lock: it takes the volumes' suspend locks, under which they take this one.
+        // Before taking `commits`: this takes the volumes' suspend locks, under which they take
+        // `commits`.
         self.provider.suspend_clients();
-        // Tables that go are dropped after the lock: the workers of their stores, which end then,
-        // may be about to take it.
+        // Old tables are dropped after the lock is released: this ends the workers of their stores,
+        // which may be about to take it.
         let (_old, new);
         let _commits = self.commits.lock();
         let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
         match &known {
-            // The same table again, after a suspend: its devices were held all the time.
+            // The same table again, after a suspend: its devices have been held all the time.
             Some(bound) if !self.begins_anew(bound) => {
                 return self.go_on_as_before(live, bound.clone());
             }
@@ -89,7 +90,7 @@ impl Group {
         let prepared = match self.prepare(line, members) {
             Ok(prepared) => prepared,
             Err(error) => {
-                // Nothing was written. All volumes would wait for what some of them miss.
+                // Nothing was written. On error, all volumes would wait for what only some need.
                 let Some(bound) = known.filter(|_| !self.state.lock().is_outdated) else {
                     return Err(error);
                 };
@@ -136,11 +137,11 @@ impl Group {
         Ok(())
     }
 
-    /// All that a start does before it writes. Sleeps for I/O.
+    /// Does everything that a start does before it writes. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log what is wrong; nothing has changed then.
+    /// The log says what is wrong; nothing has changed.
     #[inline(never)]
     pub(super) fn prepare(
         &self,
@@ -153,8 +154,8 @@ impl Group {
         Ok(prepared)
     }
 
-    /// A start is about to write. Volumes that are loaded must not find another group under them,
-    /// although it may have the same names.
+    /// A start is about to write. Loaded volumes must not end up on another group, even if that has
+    /// the same names.
     pub(super) fn begin_writing(&self, table: &GroupTable) -> Result {
         let head = table.head();
         let identity = (head.group, head.uuid);
@@ -168,7 +169,7 @@ impl Group {
             );
             return Err(EBUSY);
         }
-        // Nor can any be loaded from here on.
+        // From here on, none can be loaded, either.
         let other = match is_other {
             true => state.table.take(),
             false => None,
@@ -179,7 +180,7 @@ impl Group {
         Ok(())
     }
 
-    /// Makes a table live once more as it was. Sleeps while volumes' bios need.
+    /// Makes a table live again as it was. Sleeps until bios of the volumes allow it.
     pub(super) fn go_on_as_before(&self, live: &Live<'_>, bound: Arc<Bound>) -> Result {
         self.provider.publish(live, bound.clone())?;
         self.state.lock().is_live = true;
@@ -188,15 +189,15 @@ impl Group {
         Ok(())
     }
 
-    /// Whether a table that was suspended, and is to be live again, is not to go on but to begin
-    /// from what is on disk. Makes all durable then that its suspend could not; sleeps for I/O.
+    /// Whether a suspended table that is resumed must begin from what is on disk instead of going
+    /// on. If so, makes durable what its suspend could not. Sleeps for I/O.
     pub(super) fn begins_anew(&self, bound: &Bound) -> bool {
         if self.state.lock().is_outdated {
             return true;
         }
         let mut is_settled = self.awaits_store(&bound.members);
         if is_settled {
-            // What can't be written now is in memory still: to begin anew would lose it.
+            // What can't be written now is still in memory: beginning anew would lose it.
             bound.settle_again(|_| is_settled = false);
             if !is_settled {
                 self.say_as_before();
@@ -212,13 +213,13 @@ impl Group {
         );
     }
 
-    /// Whether an increments volume was taken back that is in use, or has what it lacks, only after
-    /// all is begun anew, and nothing is known that would keep the group from beginning.
+    /// Whether an increments volume that was taken back can be used, or can get what it lacks, only
+    /// after the group begins anew, and nothing is known that would prevent that.
     pub(super) fn awaits_store(&self, members: &Members) -> bool {
         let state = self.state.lock();
         let table = state.table.as_ref();
         table.is_some_and(|table| {
-            // Also one that failed before it ever held a store.
+            // Includes one that failed before it ever held a store.
             let mut awaited = Iterator::chain(table.awaited_stores(), table.new_stores());
             let is_wanted = state.wants_anew || awaited.any(|entry| members.disk(entry).is_some());
             is_wanted && table.may_begin_anew(members.disks.len())
@@ -226,7 +227,7 @@ impl Group {
     }
 
     /// Makes durable what the suspend of the old table could not. What can't be written is lost
-    /// with that table; its users must not see older data as if nothing had happened.
+    /// with that table; users of its volumes must not see older data as if nothing had happened.
     pub(super) fn settle_old(&self) {
         let Some(old) = self.bound() else {
             return;
@@ -234,7 +235,7 @@ impl Group {
         old.settle_again(|lid| self.note_lost(lid));
     }
 
-    /// Brings stores in step with disks after a crash, before the table is live.
+    /// Brings stores in sync with disks after a crash, before the table is live.
     #[inline(never)]
     pub(super) fn resolve(
         &self,
@@ -261,14 +262,14 @@ impl Group {
         Ok(table)
     }
 
-    /// A table must not take the leave to write from volumes that are loaded for writing.
+    /// Checks that a table does not make volumes read-only that are loaded for writing.
     pub(super) fn check_writers(&self, table: &GroupTable) -> Result {
         let state = self.state.lock();
         for claim in state.claims.iter().filter(|claim| claim.writable) {
             let view = table
                 .position(&claim.lid)
                 .and_then(|entry| table.view(entry));
-            // What has lost its data fails anyway, and is no reason to stop the others.
+            // A volume that has lost its data fails anyway: no reason to stop the others.
             let is_lost = table
                 .position(&claim.lid)
                 .is_some_and(|entry| table.is_lost(entry));
@@ -321,8 +322,8 @@ impl Group {
             volumes.push(volume, GFP_KERNEL)?;
         }
 
-        // Disks of in-place volumes serve others only if there is nothing else: their first write
-        // would have to wait for reads of others.
+        // Disks of in-place volumes serve others only if there is no other source: the first write
+        // of such a volume would have to wait for reads of others.
         let is_ro = |disk: usize| {
             let served = table.served_by(disk).and_then(|entry| table.volume(entry));
             served.is_some_and(|volume| volume.attr == Attr::Ro)
@@ -344,7 +345,7 @@ impl Group {
         })
     }
 
-    /// The counters of an entry; made if there are none yet.
+    /// The counters of an entry; created if there are none yet.
     #[inline(never)]
     pub(super) fn stats(&self, lid: &Id) -> Result<Arc<VolumeStats>> {
         let mut state = self.state.lock();
@@ -357,7 +358,7 @@ impl Group {
     }
 }
 
-/// A selector; apart, since it is large for a stack.
+/// Makes a selector. In a function of its own, since it is large for the stack.
 #[inline(never)]
 pub(super) fn new_selector(policy: ReadPolicy) -> Result<KBox<Selector>> {
     Ok(KBox::new(Selector::new(policy), GFP_KERNEL)?)

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A volume's I/O is held up by a worker of its own, for a worker that the suspend of the group
-//! waits for.
+//! Pauses a volume's I/O in a worker of its own, on behalf of the worker that fills disks.
 //!
-//! Who holds up a volume takes the suspend lock of its device. The group's suspend waits for the
-//! worker that fills disks while it has that of the group's device. These are two locks, but
-//! lockdep has one class for those of all devices, so it would take the one for the other. The
-//! worker here is waited for by nobody who has either.
+//! Pausing a volume takes the suspend lock of its device. The group's suspend holds the suspend
+//! lock of the group's device while it waits for the worker that fills disks. These are two locks,
+//! but lockdep has one class for the suspend locks of all devices, so it would confuse them. Nobody
+//! who holds either lock waits for the worker here.
 
 use crate::{
     bound::Bound,
@@ -29,28 +28,28 @@ use kernel::{
     }, //
 };
 
-/// Holds up volumes, one at a time.
+/// Pauses volumes, one at a time.
 #[pin_data]
 pub(super) struct Pauses {
     /// No other lock is taken under it.
     #[pin]
     step: Mutex<Step>,
-    /// It has changed.
+    /// Signalled when `step` changes.
     #[pin]
     changed: CondVar,
 }
 
-/// How far it is.
+/// The state of a request.
 enum Step {
-    /// Nobody wants anything.
+    /// There is no request.
     Idle,
-    /// The volume on this device is to be held up.
+    /// The volume on this device is to be paused.
     Wanted(Arc<Provider<Bound>>, DeviceNumber),
-    /// It is being held up; or let go, and nobody waits for that any more.
+    /// It is being paused; or it is being resumed, and nobody waits for that.
     Busy,
-    /// It is held up, or not, since it is not there, or for an error.
+    /// It is paused; or it is not, since it is not there or there was an error.
     Answer(Result<bool>),
-    /// Who wanted it has what it needs.
+    /// The requester is done.
     Over,
 }
 

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rebuild: volumes whose disk is gone get another one, while they are in use. Others may move to
-//! another one before theirs is gone.
+//! Rebuild: gives volumes whose disk is gone another disk while they are in use. Volumes can also
+//! be moved to another disk before theirs is gone.
 //!
-//! A worker of the group does it, one volume after the other, but for those that can't go on just
-//! now; it is at work between `preresume` and `postsuspend` of a table. What has to be known after
-//! a crash is in the metadata: which disk is being filled, and how far. See [`crate::store`] for
-//! volumes that are written meanwhile; of others only the base image is copied.
+//! A worker of the group rebuilds one volume after the other, skipping those that can't make
+//! progress. It runs between `preresume` and `postsuspend` of a table. The metadata records what
+//! must be known after a crash: which disk is being filled, and how far. See [`crate::store`] for
+//! volumes that are written meanwhile; for other volumes only the base image is copied.
 //!
 //! # Locks
 //!
-//! The worker takes `commits` only while it holds nothing else but a volume that it has paused, and
-//! waits for a store's worker with nothing held. It holds no reference to the group's table while
-//! it rests.
+//! When the worker takes `commits`, it may have paused a volume, but holds nothing else. It holds
+//! nothing while it waits for a store's worker. It holds no reference to the group's table while it
+//! is idle.
 
 mod filling;
 
@@ -79,38 +79,38 @@ use kernel::{
     }, //
 };
 
-/// What is copied at once, in sectors, if there is memory for it, while nobody waits for the disks.
+/// Sectors copied at once while nobody waits for the disks, if there is enough memory.
 const LARGE_SECTORS: u32 = 2048;
-/// The same while somebody does.
+/// Sectors copied at once while users wait for the disks.
 const CHUNK_SECTORS: u32 = 512;
-/// What is copied at once if there is little memory.
+/// Sectors copied at once if memory is short.
 const SMALL_SECTORS: u32 = 64;
 
-/// How often the metadata is told how far a disk is filled, in milliseconds.
+/// How often the metadata records how far a disk is filled, in milliseconds.
 const CHECKPOINT_MS: i64 = 5000;
 
-/// A chunk waits for I/O of users so long at most, in milliseconds.
+/// How long a chunk waits for user I/O at most, in milliseconds.
 const YIELD_MS: u32 = 100;
-/// Or until they had so many I/Os: of a hundred, less than one has to wait for a chunk.
+/// It waits for at most this many user I/Os: so fewer than one in a hundred waits for a chunk.
 const YIELD_IOS: u64 = 256;
 
 /// Fills disks.
 #[pin_data]
 pub(super) struct Rebuilds {
-    /// The table that is live. No other lock is taken under it.
+    /// The live table. No other lock is taken under it.
     #[pin]
     bound: Mutex<Option<Arc<Bound>>>,
-    /// 1 while it is not to work.
+    /// 1 while it must not run.
     stopped: Word,
-    /// 1 if it decides by itself that a disk is to be filled.
+    /// 1 if it starts rebuilds by itself.
     is_auto: Word,
-    /// The fastest rate in KiB/s; 0 for no limit.
+    /// The maximum rate in KiB/s; 0 for no limit.
     rate: Word,
-    /// Sectors that were done since I/O of users went first.
+    /// Sectors done since user I/O last went first.
     done: Word,
-    /// I/Os that users had had until then.
+    /// The number of user I/Os until then.
     ios: Word,
-    /// The entry whose disk is being filled just now; changes to one under `commits`.
+    /// The entry whose disk is being filled right now; set to an entry under `commits`.
     active: EntryCell,
 }
 
@@ -133,10 +133,10 @@ impl Rebuilds {
         self.stopped.get() != 0
     }
 
-    /// Has a part of a volume's disk filled or compared, and moves its cursor by what that returns;
-    /// 0 if it is being written just now. I/O of users goes first, as long as some disk `is_busy`;
-    /// `part` is told of how many sectors it may do at once. A cursor that others moved meanwhile
-    /// stays where it is. Sleeps.
+    /// Fills or compares a part of a volume's disk by calling `part`, and moves the volume's cursor
+    /// by the number of sectors that it returns: 0 if they are being written right now. `part` gets
+    /// the cursor and the maximum number of sectors. User I/O goes first while some disk `is_busy`.
+    /// If others have moved the cursor meanwhile, it stays there. Sleeps.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Rebuilds {
         if sectors == 0 {
             fsleep(Delta::from_micros(100));
         }
-        // Not if it begins anew, on another disk or the same one.
+        // Not if the work has been restarted, on another disk or the same one.
         let end = at.saturating_add(u64::from(sectors));
         let _ = volume.copied.replace(at, end);
         self.done.add(u64::from(sectors));
@@ -166,8 +166,8 @@ impl Rebuilds {
         Ok(())
     }
 
-    /// Lets I/O of users go first, for a while, if enough was done since the last time and they
-    /// have any: some disk `is_busy`, or was since. Returns whether they have none. Sleeps.
+    /// Lets user I/O go first for a while, if enough was done since the last time and there is user
+    /// I/O: some disk `is_busy`, or there were I/Os since. Returns whether there is none. Sleeps.
     fn give_way(&self, bound: &Bound, is_busy: impl Fn() -> bool) -> bool {
         if self.done.get() < u64::from(CHUNK_SECTORS) {
             return false;
@@ -189,7 +189,7 @@ impl Rebuilds {
         false
     }
 
-    /// Waits until so many sectors may have been copied since `began`. Sleeps.
+    /// Waits until the rate allows `sectors` to have been copied since `began`. Sleeps.
     fn keep_to_rate(&self, began: Instant<Monotonic>, sectors: u32) {
         while !self.is_stopped() {
             let rate = self.rate.get();
@@ -233,11 +233,11 @@ impl Job for Rebuilds {
 #[derive(Clone, Copy)]
 struct Due {
     rebuild: Rebuild,
-    /// For a volume that has a disk which it writes to, and moves.
+    /// The volume is written in place, and moves away from its own disk.
     is_in_place: bool,
-    /// What the volume wrote is to be copied, too.
+    /// What the volume wrote must be copied, too.
     needs_increments: bool,
-    /// What the log says when that is done.
+    /// How the log describes completion.
     done: &'static str,
     lid: Id,
     target: Id,
@@ -249,12 +249,12 @@ pub(super) enum Next {
     Again,
     /// There is nothing to do.
     Nothing,
-    /// It tries again later.
+    /// Try again later.
     Later,
 }
 
 impl Group {
-    /// Lets rebuilds of a table go on that is live now. Does not sleep for I/O.
+    /// Lets rebuilds of a table that is now live go on. Does not sleep for I/O.
     pub(super) fn start_rebuilds(&self, bound: Arc<Bound>, features: &Features) {
         let auto = features.failover == Failover::Auto;
         self.rebuilds.is_auto.set(u64::from(auto));
@@ -273,28 +273,28 @@ impl Group {
         self.rebuilds.kick();
     }
 
-    /// The table is suspended: rebuilds rest when this returns, and the metadata knows how far they
-    /// are. Sleeps for I/O.
+    /// The table is suspended: when this returns, rebuilds are idle and the metadata records how
+    /// far they are. Sleeps for I/O.
     pub(crate) fn stop_rebuilds(&self) {
         self.rebuilds.stopped.set(1);
-        // Before the wait: a run that is kicked later finds none.
+        // Before the wait: a run that is kicked later finds no table.
         let bound = self.rebuilds.bound.lock().take();
         self.rebuilds.rest();
         drop(bound);
     }
 
-    /// A disk has failed: looks for one to be filled. Does not sleep.
+    /// A disk has failed: has the worker look for one to fill. Does not sleep.
     pub(super) fn let_rebuild(&self) {
         self.rebuilds.kick();
     }
 
-    /// Sets the fastest rate of rebuilds, in KiB/s; 0 for no limit.
+    /// Sets the maximum rate of rebuilds, in KiB/s; 0 for no limit.
     pub(crate) fn set_rebuild_rate(&self, rate: u32) {
         self.rebuilds.rate.set(u64::from(rate));
     }
 
-    /// How far a disk is filled for a volume, or compared with its increments: blocks done, and
-    /// all.
+    /// How far a disk is filled for a volume, or how far its disk is compared: blocks done, and all
+    /// blocks.
     pub(super) fn rebuild_progress(
         table: &GroupTable,
         bound: &Bound,
@@ -314,11 +314,11 @@ impl Group {
         })
     }
 
-    /// Makes durable that a disk is to be filled, and lets the worker do it; under `commits`.
+    /// Makes durable that a disk is to be filled, and lets the worker fill it; under `commits`.
     ///
     /// # Errors
     ///
-    /// `EBUSY` while the worker still has to do with the last one of that volume; those of the
+    /// `EBUSY` while the worker is not yet done with the last rebuild of that volume; those of the
     /// commit.
     pub(super) fn begin_rebuild(
         &self,
@@ -326,7 +326,7 @@ impl Group {
         homes: &Homes,
         next: KBox<GroupTable>,
     ) -> Result {
-        // It is the last one.
+        // The new rebuild is the last one.
         let begun = next.rebuilds().last().ok_or(EINVAL)?;
         let lid = next.volume(begun.entry).ok_or(EINVAL)?.lid;
         let target = next.volume(begun.target).ok_or(EINVAL)?.lid;
@@ -335,8 +335,8 @@ impl Group {
             None => "rebuild",
         };
         if self.rebuilds.active.get() == Some(begun.entry) {
-            // It may wait for a disk that does not answer. What it does next would count for the
-            // new one.
+            // The worker may wait for a disk that does not answer. What it does next would count
+            // for the new rebuild.
             log::notice!(
                 self.name(),
                 "{lid}: what was begun before has not ended yet"
@@ -361,9 +361,9 @@ impl Group {
         Ok(())
     }
 
-    /// Does some part of the work.
+    /// Does part of the work.
     fn go_on_rebuilding(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
-        // A filling that is durable may not be there yet in all that knows of it.
+        // Under `commits`: a rebuild that is already durable may not have taken effect everywhere.
         let commits = self.commits.lock();
         let state = self.state.lock();
         let Some(table) = state.table.as_ref() else {
@@ -398,7 +398,7 @@ impl Group {
         }
     }
 
-    /// As [`Group::go_on_rebuilding`], with what was `found` to be done.
+    /// As [`Group::go_on_rebuilding`], with the rebuild that was `found`, if any.
     fn go_on_with(&self, worker: &Worker<Rebuilds>, bound: &Bound, found: Option<Due>) -> Next {
         let Some(due) = found else {
             return match self.begin_next(worker, bound) {
@@ -428,7 +428,7 @@ impl Group {
             due,
         };
         volume.turn.take();
-        // It does not keep others waiting.
+        // It must not delay others.
         let put_off = || {
             volume.turn.put_off(bound.age_ms());
             Next::Again
@@ -443,7 +443,7 @@ impl Group {
             }
             Err(Halt::Stopped) => {
                 if filling.checkpoint().is_err() {
-                    // It goes on from an earlier place then.
+                    // It will then go on from an earlier place.
                     log::notice!(self.name(), "{lid}: how far it is rebuilt is not on record");
                 }
                 Next::Nothing
@@ -487,7 +487,7 @@ impl Group {
         }
     }
 
-    /// What is done while no disk can be filled.
+    /// Does other work while no disk can be filled.
     fn go_on_comparing(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         match self.go_on_verifying(worker, bound) {
             Next::Again => Next::Again,
@@ -499,7 +499,7 @@ impl Group {
         }
     }
 
-    /// Begins the next rebuild, if there is one and it may.
+    /// Begins the next rebuild, if there is one and it is allowed.
     #[inline(never)]
     fn begin_next(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         if worker.is_auto.get() == 0 {
@@ -513,7 +513,7 @@ impl Group {
         let Some(table) = state.table.as_ref() else {
             return Next::Nothing;
         };
-        // Of one whose last changes are lost, nobody has what it had before.
+        // If a volume's last changes are lost, its increments can't be copied.
         let may_begin =
             |entry| kept_place(bound, entry).is_some() || !table.needs_increments(entry);
         let next = match table.with_next_rebuild(may_begin, |entry| is_free(bound, entry)) {
@@ -532,12 +532,12 @@ impl Group {
         }
     }
 
-    /// A disk that was being filled for a volume, or became its own a moment ago, failed; that is
-    /// durable when it returns, and nothing goes there any more. Sleeps for I/O.
+    /// A disk that was being filled for a volume, or became its own a moment ago, has failed: makes
+    /// that durable. When this returns, nothing goes to the disk any more. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// `EIO` if nobody else has what it holds; those of the commit.
+    /// `EIO` if its data is nowhere else; those of the commit.
     #[inline(never)]
     pub(crate) fn give_up_disk(&self, bound: &Bound, entry: usize, disk: usize) -> Result {
         let _commits = self.commits.lock();
@@ -579,7 +579,7 @@ impl Group {
         Ok(())
     }
 
-    /// The disk is not filled any more; that is durable when it returns. Sleeps for I/O.
+    /// Makes durable that the disk is no longer filled. Sleeps for I/O.
     #[inline(never)]
     fn stop_rebuild(&self, bound: &Bound, filling: &Filling<'_>) -> Result {
         let _commits = self.commits.lock();
@@ -598,9 +598,9 @@ impl Group {
         self.commit(bound, &homes, next)
     }
 
-    /// Brings disks that are being filled in step after a crash, before the table is live. One that
-    /// does not hold what was copied to it is filled from its beginning: it may be another one
-    /// since then.
+    /// Brings disks that are being filled in sync after a crash, before the table is live. A disk
+    /// that does not hold what was copied to it is filled from its beginning: it may have been
+    /// replaced.
     #[inline(never)]
     pub(super) fn resolve_rebuilds(
         &self,
@@ -628,10 +628,10 @@ impl Group {
             {
                 continue;
             }
-            // From the beginning on; and the metadata must not say otherwise later.
+            // Start from the beginning; the metadata must not say otherwise later.
             if let Some(next) = table.with_cursor(entry, 0)? {
                 let mut next = KBox::new(next, GFP_KERNEL)?;
-                // No event, but that a copy may be lost.
+                // Not an event, unless a metadata copy is lost.
                 commit_and_tell(bound, homes, &mut next, table.head().events)?;
                 table = next;
             }
@@ -646,13 +646,13 @@ impl Group {
     }
 }
 
-/// Whether the disk that is being filled holds what was copied to it, by samples; what can't be
-/// read counts as not there. `place` is where the volume's changes are, if they were copied, too.
+/// Whether the disk that is being filled holds what was copied to it, judged by samples; what can't
+/// be read counts as missing. `place` is where the volume's changes are, if they were copied, too.
 /// Sleeps for I/O.
 ///
 /// # Errors
 ///
-/// `ENOMEM`, or that the disk is not here.
+/// `ENOMEM`, or `ENXIO` if the disk is not here.
 #[inline(never)]
 fn holds_copied(
     bound: &Bound,
@@ -673,8 +673,8 @@ fn holds_copied(
     Ok(matches!(found, Comparison::Same))
 }
 
-/// What is read at once, in sectors, of `most` where so many are `left`: less if there is little
-/// memory for it in the buffers.
+/// How many sectors to read at once: at most `most` and `left`, and fewer if there is too little
+/// memory for the buffers.
 pub(super) fn chunk<const N: usize>(most: u32, left: u64, mut buffers: [&mut KVec<u8>; N]) -> u32 {
     let most = most.min(u32::try_from(left).unwrap_or(u32::MAX));
     let mut has_room = |sectors: u32| {
@@ -693,12 +693,12 @@ fn bytes(sectors: u32) -> usize {
     usize::try_from(sectors).map_or(0, |sectors| sectors << 9)
 }
 
-/// Makes a buffer so many sectors long.
+/// Makes a buffer `sectors` sectors long.
 pub(super) fn resize(buffer: &mut KVec<u8>, sectors: u32) -> Result {
     Ok(buffer.resize(bytes(sectors), 0, GFP_KERNEL)?)
 }
 
-/// The disks that are to be filled; of what was added the device is not here yet.
+/// The disks to fill. Skips added entries, whose devices are not here yet.
 fn to_fill<'a>(
     table: &'a GroupTable,
     bound: &'a Bound,
@@ -709,13 +709,13 @@ fn to_fill<'a>(
     here.filter_map(move |rebuild| Some((rebuild, &bound.volumes.get(rebuild.entry)?.turn)))
 }
 
-/// Where the changes of a volume are that has no disk yet.
+/// Where the changes of a volume are, if it has no disk yet.
 fn kept_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
     let view = bound.volumes.get(entry)?.view.get();
     Place::of(bound, entry).filter(|_| view.writes == Home::Kept)
 }
 
-/// Where the changes of a volume are that is written in place.
+/// Where the changes of a volume are, if it is written in place.
 fn place_in_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
     let view = bound.volumes.get(entry)?.view.get();
     Place::of(bound, entry).filter(|_| matches!(view.writes, Home::Logged(_)))
@@ -728,8 +728,8 @@ pub(super) fn table_disk(table: &GroupTable, lid: &Id) -> Option<usize> {
     table.disk_of(entry).filter(|_| is_rw)
 }
 
-/// Whether the disk of an entry is here and can be written, and nobody uses it: a volume may have
-/// left it, or have been about to move there.
+/// Whether the disk of an entry is here, can be written, and is not in use: a volume that left it
+/// may still have reads there, or a volume may still be moving to it.
 pub(super) fn is_free(bound: &Bound, entry: usize) -> bool {
     let mut owners = bound.stores.iter().flat_map(|store| store.owners.iter());
     is_usable(bound, entry)

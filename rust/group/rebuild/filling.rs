@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A disk that is being filled for a volume, chunk by chunk, until it is the volume's own.
+//! Fills a disk for a volume, chunk by chunk, until it becomes the volume's own.
 
 use super::{
     chunk,
@@ -52,21 +52,21 @@ use kernel::{
     }, //
 };
 
-/// Why the filling of a disk does not go on.
+/// Why filling a disk does not go on.
 pub(super) enum Halt {
-    /// The worker is to rest.
+    /// The worker must stop.
     Stopped,
-    /// Somebody else gave it up.
+    /// The rebuild was given up elsewhere.
     Gone,
     /// There is nothing to copy from, or the metadata can't be written.
     Later(Error),
-    /// Somebody else is at it, who will be done soon.
+    /// Something else that will soon be done is in the way.
     Busy,
-    /// Another one has waited long enough for its turn.
+    /// Another rebuild has waited long enough for its turn.
     Turn,
     /// The disk that is being filled failed.
     Target,
-    /// The increments do not have all that the volume's disk has.
+    /// The increments may lack some of what the volume's disk has.
     Differs,
 }
 
@@ -84,16 +84,16 @@ pub(super) struct Filling<'a> {
     pub(super) worker: &'a Worker<Rebuilds>,
     pub(super) bound: &'a Bound,
     pub(super) volume: &'a Volume,
-    /// Where its changes are, if they are to be copied, too.
+    /// Where its changes are, if they must be copied, too.
     pub(super) place: Option<Place<'a>>,
     pub(super) due: Due,
 }
 
-/// What was read before its turn.
+/// What was read ahead.
 struct Ahead {
     /// The base image.
     content: KVec<u8>,
-    /// Where it is, if something was read: from which sector on, and how many.
+    /// Which part was read, if any: its first sector, and the number of sectors.
     place: Option<(u64, u32)>,
 }
 
@@ -101,7 +101,7 @@ impl Filling<'_> {
     /// Fills the disk to its end, and makes it the volume's own.
     pub(super) fn fill(&self) -> Result<(), Halt> {
         if (self.due.is_in_place || self.due.needs_increments) && self.place.is_none() {
-            // It does no I/O now, and its changes can't be found.
+            // The volume does no I/O now, and its changes can't be found.
             return Err(Halt::Busy);
         }
         let end = self.bound.members.sectors;
@@ -142,15 +142,15 @@ impl Filling<'_> {
         self.finish()
     }
 
-    /// What is written goes to the disk up to where its owner says that it is filled, which moves
-    /// under the write locks: the filling goes on there.
+    /// Writes go to the disk up to where the owner says that it is filled, which moves under the
+    /// write locks: filling continues from there.
     fn keep_to_reach(&self) {
         if let Some(reach) = self.place.and_then(|place| place.owner().filled_up_to()) {
             self.volume.copied.set(reach);
         }
     }
 
-    /// Whether another one that could not go on is to be tried again.
+    /// Whether another rebuild that could not go on must be tried again.
     fn has_to_make_way(&self) -> bool {
         let state = self.bound.group.state.lock();
         state.table.as_ref().is_some_and(|table| {
@@ -175,7 +175,7 @@ impl Filling<'_> {
             .is_some_and(|table| table_disk(table, &self.due.lid).is_some());
         match now {
             Some(rebuild) if rebuild.target != self.due.rebuild.target => Err(Halt::Gone),
-            // It may have lost its disk, and be rebuilt onto the same one.
+            // The volume may have lost its disk, and now be rebuilt onto the same target.
             Some(_) if is_in_place != self.due.is_in_place => Err(Halt::Gone),
             Some(_) if self.has_failed() => Err(Halt::Target),
             Some(_) => Ok(()),
@@ -190,7 +190,7 @@ impl Filling<'_> {
         })
     }
 
-    /// Nothing goes to the disk any more that was being filled, for this volume. Sleeps.
+    /// Stops writes of this volume to the disk that was being filled. Sleeps.
     pub(super) fn leave(&self) {
         match self.place {
             Some(place) if self.due.is_in_place => place.store().end_move(place.owner()),
@@ -199,8 +199,8 @@ impl Filling<'_> {
         }
     }
 
-    /// Copies a chunk, and reads the next one meanwhile; returns its length in sectors, 0 if its
-    /// beginning is being written just now.
+    /// Copies a chunk, and reads the next one meanwhile. Returns the number of sectors copied: 0 if
+    /// the beginning of the chunk is being written right now.
     fn copy(
         &self,
         at: u64,
@@ -233,7 +233,7 @@ impl Filling<'_> {
         Ok(sectors)
     }
 
-    /// Reads the base image where it is to be copied next. What is not read is read later.
+    /// Reads ahead the part of the base image that is copied next. If that fails, it is read later.
     fn read_ahead(&self, at: u64, sectors: u32, ahead: &mut Ahead) {
         let is_base = self.place.is_none_or(|place| {
             let run = place.owner().map.read_run(at, sectors);
@@ -249,9 +249,9 @@ impl Filling<'_> {
         }
     }
 
-    /// Makes all in front of the cursor durable; returns the cursor.
+    /// Makes everything in front of the cursor durable; returns the cursor.
     fn make_durable(&self) -> Result<u64, Halt> {
-        // Before the flush: what comes later may lack it.
+        // Read it before the flush, which may not cover what is copied later.
         let cursor = self.volume.copied.get();
         match self.place {
             Some(place) => place.store().sync_owner(place.owner())?,
@@ -279,12 +279,12 @@ impl Filling<'_> {
             .map_err(Halt::Later)
     }
 
-    /// The disk holds all: it is the volume's own from now on.
+    /// The disk holds all data: makes it the volume's own.
     #[inline(never)]
     fn finish(&self) -> Result<(), Halt> {
         let reach = self.place.map(|place| place.owner().filled_up_to());
         if reach.is_some_and(|reach| reach.is_none_or(|reach| reach < self.bound.members.sectors)) {
-            // Writes did not go there.
+            // Some writes did not go to the disk.
             return Err(Halt::Busy);
         }
         if let (Some(place), true) = (self.place, self.due.is_in_place) {
@@ -308,17 +308,17 @@ impl Filling<'_> {
             })
     }
 
-    /// As [`Filling::finish`], for a volume that is written in place: its I/O waits meanwhile, so
-    /// that the flush makes all durable that was ever written.
+    /// As [`Filling::finish`], for a volume that is written in place. Its I/O is paused meanwhile,
+    /// so that the flush makes everything durable that was ever written.
     fn finish_move(&self, place: Place<'_>) -> Result<(), Halt> {
         let group = &self.bound.group;
         let paused = match group.loaded_by(&self.due.lid) {
-            // Not here: the suspend of the group waits for this worker.
+            // Not in this worker: the suspend of the group waits for it.
             Some(number) => match group.pauses.pause(group.provider.clone(), number) {
                 Ok(Some(paused)) => Some(paused),
-                // It is being loaded, or about to be gone.
+                // The volume is being loaded, or about to go away.
                 Ok(None) => return Err(Halt::Busy),
-                // The group is being suspended, but that may be broken off.
+                // The group is being suspended, but that may be undone.
                 Err(_) => return Err(Halt::Busy),
             },
             None => None,
@@ -343,7 +343,7 @@ impl Filling<'_> {
             })
     }
 
-    /// A disk that will serve others must hold what they expect.
+    /// Checks that a disk that will serve others holds the base image.
     fn compare_samples(&self) -> Result<(), Halt> {
         if self.place.is_some() {
             return Ok(());
@@ -396,22 +396,22 @@ impl Group {
         self.commit_quietly(bound, &homes, next)
     }
 
-    /// Makes durable that a disk is a volume's own, and lets it take effect. Of a volume that is
-    /// written in place the I/O `is_paused`, unless nobody has loaded it: who does waits for
-    /// `commits` before it writes.
+    /// Makes durable that a disk is a volume's own, and lets that take effect. For a volume that is
+    /// written in place, I/O must be paused (`is_paused`) unless it is not loaded: if it is loaded
+    /// meanwhile, it waits for `commits` before it writes.
     ///
     /// # Errors
     ///
-    /// `EIO` if the disk failed, `EBUSY` if there may be I/O, `ENXIO` if it is not to be filled any
-    /// more.
+    /// `EIO` if the disk failed, `EBUSY` if there may be I/O, `ENXIO` if the disk is no longer to
+    /// be filled.
     #[inline(never)]
     fn commit_rebuilt(&self, filling: &Filling<'_>, is_paused: bool) -> Result {
         let (bound, entry) = (filling.bound, filling.due.rebuild.entry);
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        // Of one that moves, and whether that has the base image: a diverted volume may have
-        // written it once.
+        // The old disk of a volume that moves, and whether that holds the base image: it may not,
+        // since a diverted volume may once have written to it.
         let old = table.disk_of(entry);
         let old_serves = old.is_some_and(|old| table.is_source(old));
         let next = match table.with_rebuilt(entry)? {
@@ -429,9 +429,9 @@ impl Group {
         }
         let view = next.view(entry).ok_or(EINVAL)?;
         let is_source = next.is_source(target);
-        // A disk that may be written any moment serves its own volume only.
+        // A disk that may be written at any moment serves only its own volume.
         let serves = is_source && filling.place.is_none();
-        // Before it is durable, so that somebody serves whichever of the two fails.
+        // Before it is durable, so that reads are served whichever of the two disks fails.
         let is_failing = || bound.apart(target) & (errors::FAILING | errors::FAILED) != 0;
         match old {
             Some(_) if filling.due.is_in_place && is_failing() => return Err(EIO),
@@ -455,10 +455,10 @@ impl Group {
             place.owner().finish_move();
         } else if let Some(place) = filling.place {
             place.owner().end_fill();
-            // It was filled while it had no disk.
+            // The disk was filled while the volume had none.
             let _ = place.owner().advance(Event::DiskIsFilled);
         }
-        // One whose last changes are lost goes on with nothing.
+        // A volume whose last changes are lost stays without any I/O.
         if filling.volume.view.get() != VolumeView::NOWHERE {
             filling.volume.view.set(view);
         }
@@ -468,7 +468,7 @@ impl Group {
         Ok(())
     }
 
-    /// As [`Group::commit`], for what is no change of state; under `commits`.
+    /// As [`Group::commit`], for what is not a change of state; under `commits`.
     pub(in crate::group) fn commit_quietly(
         &self,
         bound: &Bound,
@@ -479,7 +479,7 @@ impl Group {
         metadata::commit(&bound.members, homes, &mut next, events)?;
         let now = next.head().events;
         if now != events {
-            // A copy was lost.
+            // A metadata copy was lost.
             bound.note_events(&next);
         }
         let mut state = self.state.lock();
@@ -488,7 +488,7 @@ impl Group {
         drop(state);
         drop(old);
         if now != events {
-            // No entry's health has changed, so udev has nothing to hear.
+            // No entry's health has changed, so udev need not be told.
             bound.members.event.raise();
         }
         Ok(())

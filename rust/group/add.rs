@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries join the group, as a message wants.
+//! The message `add`: adds entries to the group.
 //!
-//! All that is written is their record in the metadata. The table that is loaded next has their
-//! devices; what those hold is looked at then, and a device that does not fit is refused as any
-//! other one.
+//! This writes only their record in the metadata. The table that is loaded next names their
+//! devices. Then the contents of the devices are checked, and one that does not fit is refused like
+//! any other.
 
 use super::{
     Group,
@@ -31,12 +31,12 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// Adds an entry to the group, as a message of the table of these members wants; `path` is its
-    /// device. It is in use from the next load of the table on. Sleeps for I/O of the metadata.
+    /// Adds an entry to the group, for a message to the table of these members; `path` is its
+    /// device. It is in use after the next load of the table. Sleeps for metadata I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log why not; nothing has changed then.
+    /// The log says why; nothing has changed.
     #[inline(never)]
     pub(crate) fn add(
         &self,
@@ -45,7 +45,7 @@ impl Group {
         new: &NewEntry,
         path: Option<&[u8]>,
     ) -> Result {
-        // Before the locks: it may sleep for whatever has the path.
+        // Before the locks: this may sleep for whatever serves the path.
         let number = path.map(|path| (path, find_device(path)));
         let _commits = self.commits.lock();
         let (bound, homes) = self.live_table(members, "add")?;
@@ -79,7 +79,7 @@ impl Group {
         }
         let mut state = self.state.lock();
         if state.tables > 1 {
-            // The line of that lacks the entry, and fitted when it was loaded.
+            // That table's line was checked when it was loaded, and lacks the entry.
             return Err(refuse(format_args!("{OTHER_TABLE}"), EBUSY));
         }
         let table = state.table.as_ref().ok_or(ENXIO)?;
@@ -91,7 +91,7 @@ impl Group {
             _ => refuse(format_args!("{error}"), EINVAL),
         })?;
         if bound.has_blocks_of(&lid) {
-            // It would have them again.
+            // The new volume would get them.
             let why = format_args!(
                 "the blocks of a volume of this name are given back still; try again later"
             );
@@ -122,7 +122,7 @@ impl Group {
         Ok(())
     }
 
-    /// Whether the live table, or an entry that was added to it, has this device.
+    /// Whether the live table, or an entry that was added to it, uses this device.
     fn has_device(&self, members: &Members, number: DeviceNumber) -> bool {
         let state = self.state.lock();
         let mut added = state.added.iter();
@@ -131,7 +131,7 @@ impl Group {
     }
 }
 
-/// Whether an entry that was added is in the group still.
+/// Whether an entry that was added is still in the group.
 fn has_entry(state: &super::State, lid: &Id) -> bool {
     let table = state.table.as_ref();
     table.is_some_and(|table| table.position(lid).is_some())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What udev is told.
+//! Reports changes to udev.
 
 use super::Group;
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// What has changed of an entry.
+/// What has changed in an entry.
 struct News {
     lid: Id,
     health: Health,
@@ -25,7 +25,7 @@ struct News {
 }
 
 impl Group {
-    /// Tells udev which entries have another health or protection than in the table before; a
+    /// Tells udev which entries' health or protection differs from the table `before`, with one
     /// `change` event of the group's device for each. Under `commits`. Sleeps for memory.
     #[inline(never)]
     pub(super) fn announce(&self, bound: &Bound, before: &GroupTable) {

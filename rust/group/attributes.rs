@@ -1,32 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `set_attr`: a volume gets another attribute while it is in use.
+//! The message `set_attr`: changes a volume's attribute while the volume is in use.
 //!
 //! # Order
 //!
-//! The volume's I/O waits from the beginning to the end. A diverted volume becomes logged in these
-//! steps: its disk serves others no more, and that is durable; the disk gets all that the
-//! increments volume has, flushed; the new attribute is durable; I/O goes on. After a crash before
-//! that, it is diverted still, and its disk is of no use to anybody. A logged volume becomes
-//! diverted as soon as the increments volume is known to have all that the disk has. Entries stay
-//! in either case: where there is none, the disk holds the base image, also in regions that are
-//! diverted.
+//! The volume's I/O is paused all the time. A diverted volume becomes logged in these steps: make
+//! durable that its disk no longer serves others; copy everything that the increments volume has to
+//! the disk, and flush it; make the new attribute durable; resume I/O. After a crash before the new
+//! attribute is durable, the volume is still diverted, and its disk serves nobody. A logged volume
+//! becomes diverted as soon as the increments volume is known to have all that the disk has.
+//! Entries stay in both cases: where there is no entry, the disk holds the base image, even in
+//! regions that are diverted.
 //!
-//! A range of a volume goes the same way. A volume of which any part is in place is one that is in
+//! A range of a volume is changed in the same way. A volume with any part in place counts as in
 //! place, with regions that are diverted.
 //!
 //! # Locks
 //!
-//! A worker of the group does it while the message waits: the message keeps the group's table from
-//! being exchanged, by a read lock of the same class as the one that pausing the volume waits for,
-//! so the two must not be taken by one thread. The suspend of the group waits for that lock, but
-//! its removal does not before all is suspended: so whoever commits here looks whether the table is
-//! live still.
+//! A worker of the group makes the change while the message waits. The message holds a read lock
+//! that keeps the group's table from being replaced. Pausing the volume waits for a lock of the
+//! same class, so one thread must not take both. The suspend of the group waits for that read lock,
+//! but removal of the group waits for it only after everything is suspended: so commits here check
+//! that the table is still live.
 //!
-//! Pausing the volume takes its suspend lock, under which its `preresume` takes `commits`; so
-//! `commits` comes after it, and is given up before the volume goes on. It is not held while data
-//! is copied, nor while reads of others come to their end, nor while the store's worker is waited
-//! for, which takes it too.
+//! Pausing the volume takes its suspend lock, under which its `preresume` takes `commits`. So
+//! `commits` is taken after it, and released before the volume resumes. It is not held while
+//! copying data, while waiting for reads of others, or while waiting for the store's worker, which
+//! takes it, too.
 
 use super::{
     rebuild::is_usable,
@@ -62,14 +62,14 @@ use kernel::{
     }, //
 };
 
-/// Makes changes, one at a time.
+/// Makes changes of attributes, one at a time.
 #[pin_data]
 pub(super) struct Changes {
     #[pin]
     wanted: Mutex<Option<Wanted>>,
 }
 
-/// A change, and who waits for it.
+/// A change, and where to report its outcome.
 struct Wanted {
     change: Change,
     outcome: Arc<Outcome>,
@@ -80,7 +80,7 @@ struct Wanted {
 struct Outcome {
     #[pin]
     done: Completion,
-    /// Set before that. No other lock is taken under it.
+    /// Set before `done` completes. No other lock is taken under it.
     #[pin]
     result: Mutex<Result>,
 }
@@ -121,14 +121,14 @@ impl Job for Changes {
             return;
         };
         *outcome.result.lock() = change.bound.group.make_change(&change);
-        // It holds the group, which waits for this worker when it goes: so before the message ends,
-        // which holds the group, too.
+        // The change holds a reference to the group, and the group waits for this worker when it is
+        // dropped. So drop the change before the message ends, which also holds the group.
         drop(change);
         outcome.done.complete_all();
     }
 }
 
-/// A change that was found possible.
+/// A change that has been checked to be possible.
 struct Change {
     bound: Arc<Bound>,
     /// The volume's index.
@@ -137,19 +137,19 @@ struct Change {
     disk: usize,
     lid: Id,
     attr: Attr,
-    /// The part of it; all of it if there is none.
+    /// The part to change; `None` for all of the volume.
     range: Option<Sectors>,
-    /// Where it is loaded.
+    /// The mapped device that has loaded it.
     number: Option<DeviceNumber>,
 }
 
 impl Group {
-    /// Gives a volume, or a range of it, another attribute, as a message of the table of these
-    /// members wants. Sleeps for I/O.
+    /// Changes the attribute of a volume, or of a range of it, for a message to the table of these
+    /// members. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log why not; the volume is as before then.
+    /// The log says why; the volume has not changed.
     #[inline(never)]
     pub(crate) fn set_attr(
         &self,
@@ -187,7 +187,8 @@ impl Group {
         error
     }
 
-    /// Checks that the change is possible, and keeps others away; `None` if there is nothing to do.
+    /// Checks that the change is possible, and keeps out other changes; `None` if there is nothing
+    /// to do.
     #[inline(never)]
     fn begin_attr(
         &self,
@@ -219,7 +220,7 @@ impl Group {
         let is_usable = found.is_some_and(|(_, disk)| is_usable(&bound, disk));
         let keeps_source = found.is_some_and(|(_, disk)| keeps_source(&bound, disk, attr));
 
-        // What refuses takes the lock again, for the group's name.
+        // `refuse` takes the lock again, for the group's name.
         match checked {
             Ok(false) => return Ok(None),
             Ok(true) => (),
@@ -268,7 +269,7 @@ impl Group {
         }))
     }
 
-    /// Has the worker make a change, and waits for that.
+    /// Has the worker make a change, and waits for it.
     fn let_change(&self, change: Change) -> Result {
         let outcome = Outcome::new()?;
         let wanted = Wanted {
@@ -285,7 +286,7 @@ impl Group {
     #[inline(never)]
     fn make_change(&self, change: &Change) -> Result {
         let paused = match change.number {
-            // If it is being loaded, it may have no I/O to wait for, but begin with it soon.
+            // `None`: it is just being loaded. There may be no I/O to wait for yet, but soon.
             Some(number) => Some(self.provider.pause(number)?.ok_or(EBUSY)?),
             None => None,
         };
@@ -294,9 +295,9 @@ impl Group {
             (Some(place), Attr::Rw) => {
                 self.stop_being_source(change)?;
                 place.owner().keep_entries();
-                // Before the disk has anything: it must never be ahead of the increments.
+                // Before anything is copied: the disk must never be ahead of the increments.
                 place.store().settle_owner(place.owner())?;
-                // One that began when the disk was last written.
+                // Wait for a repair that began when the disk was last written.
                 drop(self.repairs.pause(|disk| disk == change.disk));
                 let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
                 let range = match change.range {
@@ -318,10 +319,10 @@ impl Group {
         Ok(())
     }
 
-    /// The disk of a volume serves nobody else any more; that is durable when it returns.
+    /// Makes durable that the disk of a volume no longer serves others.
     fn stop_being_source(&self, change: &Change) -> Result {
         while !self.stop_being_source_now(change)? {
-            // With no lock held: it may hang, and then others have to go on.
+            // Without a lock: this may hang, and others must be able to go on.
             change.bound.wait_for_reads(change.disk).map_err(|error| {
                 self.refuse_attr(&change.lid, &"its disk does not answer", error)
             })?;
@@ -329,8 +330,8 @@ impl Group {
         Ok(())
     }
 
-    /// As [`Group::stop_being_source`]; returns whether it is so, not if reads of others are under
-    /// way.
+    /// As [`Group::stop_being_source`], but does not wait; returns `false` if reads of others are
+    /// in flight.
     #[inline(never)]
     fn stop_being_source_now(&self, change: &Change) -> Result<bool> {
         let _commits = self.commits.lock();
@@ -381,12 +382,12 @@ impl Group {
         let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
         self.commit(&change.bound, &homes, next)?;
 
-        // Which looks at the regions, too.
+        // Repairs look at the regions, too.
         let _no_repairs = self.repairs.pause(|disk| disk == change.disk);
         let _views = self.failures.lock();
         let place = Place::of(&change.bound, change.entry);
-        // Where only its regions change it keeps its view, which says more if its disk fails just
-        // now.
+        // If only its regions change it keeps its view, which may already say that its disk is
+        // failing.
         if volume.view.get().writes != view.writes {
             if let Some(place) = place {
                 place.owner().set_disk(match view.writes {
@@ -399,7 +400,7 @@ impl Group {
         if let Some(place) = place {
             place.owner().set_has_regions(!borders.is_empty());
         }
-        // There is room: the core allows no more.
+        // There is room: the core does not allow more.
         match volume.regions.set(&borders) {
             true => Ok(()),
             false => Err(EINVAL),
@@ -407,7 +408,8 @@ impl Group {
     }
 }
 
-/// Whether some disk serves reads of the base image when a volume on this one has this attribute.
+/// Whether some disk still serves reads of the base image once a volume on `disk` has this
+/// attribute.
 fn keeps_source(bound: &Bound, disk: usize, attr: Attr) -> bool {
     bound.has_other_source(disk) || (attr == Attr::Ro && bound.has_other_source(usize::MAX))
 }

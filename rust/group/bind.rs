@@ -180,7 +180,7 @@ impl Group {
         Ok(())
     }
 
-    /// Makes a table live again as it was. Sleeps until bios of the volumes allow it.
+    /// Makes a table live again as it was. May sleep until the volumes have no bios in flight.
     pub(super) fn go_on_as_before(&self, live: &Live<'_>, bound: Arc<Bound>) -> Result {
         self.provider.publish(live, bound.clone())?;
         self.state.lock().is_live = true;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looks whether a table line fits a group that is in use, before it takes the place of the line
-//! that works.
+//! Checks that a table line fits a group that is in use before it replaces the line that works.
 
 use super::Group;
 use crate::{
@@ -14,15 +13,14 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// Checks a line against what is known of the group, if it is in use: a resume that is refused
-    /// would leave all its volumes waiting. What disks hold is looked at by the resume, and what
-    /// may have changed by then is looked at again. Called by the constructor, when the table
-    /// counts already: from then on no entry joins or leaves the group. Sleeps for I/O, without a
-    /// lock.
+    /// If the group is in use, checks a line against what is known of it: a refused resume would
+    /// leave all its volumes waiting. The resume checks the contents of disks, and rechecks what
+    /// may have changed by then. Called by the constructor after the table has been counted: from
+    /// then on no entry can join or leave the group. Sleeps for I/O, without a lock.
     ///
     /// # Errors
     ///
-    /// Say in the log why it does not fit.
+    /// The log says why it does not fit.
     #[inline(never)]
     pub(crate) fn check_line(&self, line: &TableLine<DeviceNumber>, members: &Members) -> Result {
         let state = self.state.lock();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes of a group are loaded by mapped devices, each by one at a time.
+//! Mapped devices load volumes of a group; only one at a time can load a given volume.
 
 use super::Group;
 use crate::{
@@ -19,15 +19,15 @@ use crate::{
 use core::fmt;
 use kernel::prelude::*;
 
-/// A volume that is loaded by a mapped device.
+/// A volume that a mapped device has loaded.
 pub(super) struct LidClaim {
     pub(super) lid: Id,
     pub(super) number: DeviceNumber,
-    /// Tables, or lines of tables, of that device.
+    /// The number of targets for it in tables of that device.
     pub(super) targets: usize,
     /// One of them was loaded for writing.
     pub(super) writable: bool,
-    /// Changes were lost that its users do not know to be lost: its I/O fails until they are gone.
+    /// Changes were lost without its users knowing: its I/O fails until it is no longer loaded.
     pub(super) lost: bool,
 }
 
@@ -47,15 +47,15 @@ pub(crate) enum Detail {
     NotLive,
     /// No such entry.
     Unknown,
-    /// The entry is no volume.
+    /// The entry is not a volume.
     NoVolume(Attr),
-    /// The target is longer than the group: target, group in sectors.
+    /// The target is longer than the group: lengths of target and group in sectors.
     TooLong(u64, u64),
-    /// Loaded elsewhere.
+    /// Already loaded by another device, which has this number.
     Taken(DeviceNumber),
-    /// Not to be written, for this reason.
+    /// It can't be written, for this reason.
     ReadOnly(&'static str),
-    /// It was added to the group, and its device is not here yet.
+    /// It was added to the group, but its device is not here yet.
     Added,
     /// Its attribute is being changed.
     Changing,
@@ -104,7 +104,7 @@ impl Refusal {
     }
 }
 
-/// A volume that was claimed.
+/// A claimed volume.
 pub(crate) struct Claimed {
     /// Where its writes go.
     pub(crate) writes: Writes,
@@ -141,7 +141,7 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// Say why not.
+    /// Why the volume can't be loaded.
     pub(crate) fn claim(
         &self,
         lid: &Id,
@@ -176,7 +176,7 @@ impl Group {
             return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
         }
         let writes = Writes::of(&view);
-        // One whose disk or increments volume is gone may get another one.
+        // If its disk or increments volume is gone, it may get another one.
         let may_be_logged =
             volume.rlid.is_some() && (volume.disk.is_some() || volume.health != Health::InSync);
         let group_sectors = table.head().sectors;
@@ -250,14 +250,14 @@ impl Group {
         })
     }
 
-    /// The mapped device that a volume is loaded by.
+    /// The mapped device that has loaded a volume.
     pub(super) fn loaded_by(&self, lid: &Id) -> Option<DeviceNumber> {
         let state = self.state.lock();
         let claim = state.claims.iter().find(|claim| claim.lid == *lid);
         claim.map(|claim| claim.number)
     }
 
-    /// Gives up a claim.
+    /// Releases a claim.
     pub(crate) fn unclaim(&self, lid: &Id, number: DeviceNumber) {
         let mut state = self.state.lock();
         let claim = |claim: &&mut LidClaim| claim.lid == *lid && claim.number == number;
@@ -267,7 +267,7 @@ impl Group {
         state.claims.retain(|claim| claim.targets > 0);
     }
 
-    /// A volume has lost changes that its user takes for written.
+    /// A volume has lost changes that its users believe to be written.
     pub(super) fn note_lost(&self, lid: &Id) {
         let mut state = self.state.lock();
         if let Some(claim) = state.claims.iter_mut().find(|claim| claim.lid == *lid) {
@@ -281,14 +281,14 @@ impl Group {
         );
     }
 
-    /// Whether a volume that is loaded has lost changes.
+    /// Whether a loaded volume has lost changes.
     pub(super) fn has_lost(&self, lid: &Id) -> bool {
         let state = self.state.lock();
         state.claims.iter().any(|c| c.lost && c.lid == *lid)
     }
 }
 
-/// Whether writes of such a volume go anywhere.
+/// Whether a volume with this view can be written.
 pub(super) fn may_write(view: &VolumeView) -> bool {
     view.writes != Home::Nowhere
 }

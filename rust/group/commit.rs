@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changes of the group become durable, and take effect.
+//! Makes changes of the group durable, and lets them take effect.
 
 use super::Group;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// Commits a table and puts it in the place of the old one; under `commits`.
+    /// Commits a table, and replaces the old one with it; under `commits`.
     pub(super) fn commit(
         &self,
         bound: &Bound,
@@ -28,7 +28,7 @@ impl Group {
                 self.take_back(bound, homes, &next);
             }
         })?;
-        // What is not on record now is with the next change.
+        // If this fails, it goes on record with the next change.
         if let Ok(Some(mut told)) = with_told_stores(bound, &next) {
             if commit_and_tell(bound, homes, &mut told, next.head().events).is_ok() {
                 next = told;
@@ -46,8 +46,8 @@ impl Group {
         Ok(())
     }
 
-    /// Writes the state that the group is in over one whose commit `failed`, but which the group
-    /// might be found in after a crash; under `commits`.
+    /// Overwrites a state whose commit `failed`, but which might be found after a crash, with the
+    /// current state of the group; under `commits`.
     #[inline(never)]
     pub(super) fn take_back(&self, bound: &Bound, homes: &Homes, failed: &GroupTable) {
         let old = || -> Result<_> {
@@ -65,8 +65,8 @@ impl Group {
     }
 }
 
-/// Commits a table, and tells the stores, which were told of the event `told` last; under
-/// `commits`.
+/// Commits a table, and tells the stores its event count; `told` is the one they were last told.
+/// Under `commits`.
 pub(super) fn commit_and_tell(
     bound: &Bound,
     homes: &Homes,
@@ -78,8 +78,8 @@ pub(super) fn commit_and_tell(
     Ok(())
 }
 
-/// A table after stores that missed events before have seen those of `table`; `None` if there are
-/// none.
+/// The table after stores that had missed events have seen those of `table`; `None` if there are no
+/// such stores.
 #[inline(never)]
 pub(super) fn with_told_stores(
     bound: &Bound,
@@ -90,7 +90,7 @@ pub(super) fn with_told_stores(
         let store = bound.store_at(entry);
         store.is_some_and(|store| store.known_events() == events)
     };
-    // Or each commit would make a copy of the table.
+    // Otherwise each commit would make a copy of the table.
     if !table.has_kept_store() {
         return Ok(None);
     }

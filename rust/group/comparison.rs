@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the comparisons of disks have in common: a volume's disk is read from its beginning to its
-//! end while it is in use, in turns, by the worker that fills disks.
+//! Common code for comparisons of disks: the worker that fills disks reads a volume's disk from
+//! beginning to end, in turns, while it is in use.
 
 use super::{
     rebuild::{
@@ -27,21 +27,21 @@ use kernel::{
     }, //
 };
 
-/// How often the worker looks whether a disk is to be filled, which comes first, in milliseconds.
+/// How often the worker checks whether there is a disk to fill, which comes first, in milliseconds.
 const TURN_MS: i64 = 1000;
 
-/// What a comparison has come across.
+/// What a comparison has found so far.
 pub(crate) struct Comparison {
-    /// Sub-blocks that were copied, because they differ.
+    /// Sub-blocks that were copied because they differed.
     pub(super) copied: Word,
     /// Sub-blocks of the volume's disk that can't be read.
     pub(super) unread: Word,
-    /// 1 if it is at its end, and the volume stays as it is.
+    /// 1 if it has ended and the volume stays as it is.
     pub(super) is_over: Word,
 }
 
 impl Comparison {
-    /// Nothing yet.
+    /// Nothing found yet.
     pub(crate) fn new() -> Self {
         Self {
             copied: Word::new(0),
@@ -53,22 +53,22 @@ impl Comparison {
 
 /// Why a comparison does not go on now.
 pub(super) enum Halt {
-    /// The worker has something else to do, or is to rest.
+    /// The worker has something else to do, or must stop.
     Turn,
-    /// It is to be tried again later.
+    /// It must be tried again later.
     Later(Error),
-    /// The disk differs, first at this sector, and is to stay so.
+    /// The disk differs, first at this sector, and must stay so.
     Differs(u64),
 }
 
 impl Worker<Rebuilds> {
-    /// Compares a volume's disk to its end, from where it stands, as long as it is this volume's
-    /// turn. `compare` is told where, and of how many sectors at most, and returns how many it has
+    /// Compares a volume's disk from its cursor to its end, while it is this volume's turn.
+    /// `compare` gets the position and the maximum number of sectors, and returns how many it has
     /// done. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Say why it is not at the end.
+    /// Why it has not reached the end.
     pub(super) fn go_on(
         &self,
         bound: &Bound,
@@ -88,8 +88,8 @@ impl Worker<Rebuilds> {
 }
 
 impl Group {
-    /// What the worker does after a part of a comparison, which may have ended. `with` is what the
-    /// volume is compared with.
+    /// Decides what the worker does after part of a comparison, which may have ended. `with` says
+    /// what the volume is compared with.
     pub(super) fn after_comparing(
         &self,
         worker: &Worker<Rebuilds>,

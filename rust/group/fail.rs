@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Disks that fail while the group is in use: their own errors, or a user, say so.
+//! Disks that fail while the group is in use, because of their own errors or at a user's request.
 //!
-//! I/O has turned away from a disk before it comes here, see [`crate::errors`]; what is done here
-//! is to make the failure durable, and to let what waits for that go on.
+//! I/O no longer goes to a disk when its failure gets here, see [`crate::errors`]. The code here
+//! makes the failure durable, and lets what waits for that go on.
 
 use super::Group;
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// The table is live: its failing disks are seen to from now on.
+    /// The table is live: handles its failing disks from now on.
     pub(crate) fn watch_disks(&self) {
         if let Some(bound) = self.bound() {
             self.repairs.begin(bound.clone());
@@ -29,24 +29,24 @@ impl Group {
         }
     }
 
-    /// The table is suspended and settled: disks that could not be flushed then have failed, which
-    /// is made durable now. The next table knows nothing of it, and would take what they hold for
-    /// what was written. Sleeps for I/O.
+    /// The table is suspended and settled: makes durable that disks which could not be flushed have
+    /// failed. The next table can't know that, and would take their contents for what was written.
+    /// Sleeps for I/O.
     pub(crate) fn fail_unflushed(&self, bound: &Bound) {
         let is_failing = |entry: &usize| bound.apart(*entry) & errors::FAILING != 0;
         for entry in (0..bound.volumes.len()).filter(is_failing) {
-            // What goes wrong is in the log.
+            // Errors are logged.
             let _ = self.fail_disk(bound, entry);
         }
         bound.rest();
     }
 
-    /// Lets the disk of an entry fail, as a message of the table of these members wants. Does not
-    /// wait for I/O: a worker does the rest.
+    /// Fails the disk of an entry, for a message to the table of these members. Does not wait for
+    /// I/O: a worker does the rest.
     ///
     /// # Errors
     ///
-    /// Say in the log why not.
+    /// The log says why.
     #[inline(never)]
     pub(crate) fn fail(&self, members: &Members, lid: &Id) -> Result {
         let state = self.state.lock();
@@ -93,18 +93,18 @@ impl Group {
         Ok(())
     }
 
-    /// Makes it durable that the disk of an entry has failed, unless nothing could replace it: it
-    /// is kept then. Sleeps for I/O of the metadata.
+    /// Makes durable that the disk of an entry has failed. If nothing could replace it, keeps it
+    /// instead. Sleeps for metadata I/O.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is kept; those of the commit, and then what waits must not go on.
+    /// `EBUSY` if it is kept; those of the commit, in which case what waits must not go on.
     #[inline(never)]
     pub(crate) fn fail_disk(&self, bound: &Bound, entry: usize) -> Result {
         let _commits = self.commits.lock();
         let apart = bound.apart(entry);
         if apart & errors::FAILING == 0 {
-            // Somebody was faster.
+            // Already handled.
             return match apart & errors::FAILED {
                 0 => Err(EBUSY),
                 _ => Ok(()),

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Increments volumes that fail while the group is in use: their own errors, or a user, say so.
+//! Increments volumes that fail while the group is in use, because of their own errors or at a
+//! user's request.
 //!
-//! It is made durable in one step that the increments volume has failed and that the volumes it
-//! kept the log of are unprotected. While a diverted volume, or one whose disk is gone, has data
-//! there, it is not given up: its errors reach those volumes, and what they had flushed is there
-//! when the device comes back. That it may lack events from now on is made durable, so that it is
-//! not taken for an old copy then.
+//! One step makes durable that the increments volume has failed and that the volumes whose log it
+//! kept are unprotected. While a diverted volume, or one whose disk is gone, has data there, the
+//! increments volume is kept: its errors reach those volumes, and what they had flushed is still
+//! there when the device comes back. That it may miss events from now on is made durable, so that
+//! it is not taken for an old copy when it comes back.
 
 use super::Group;
 use crate::{
@@ -27,18 +28,18 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// Makes it durable that a store has failed, unless some volume can't be served without it:
-    /// then it is kept, but nobody relies on it who can do without. Sleeps for I/O of the metadata.
+    /// Makes durable that a store has failed. If some volume can't be served without it, keeps it
+    /// instead, but volumes that can do without it no longer rely on it. Sleeps for metadata I/O.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is kept; those of the commit, and then what waits must not go on.
+    /// `EBUSY` if it is kept; those of the commit, in which case what waits must not go on.
     #[inline(never)]
     pub(crate) fn fail_store(&self, bound: &Bound, store: &Worker<Store>) -> Result {
         let (asked, lid) = (store.is_asked(), *store.lid());
         let commits = self.commits.lock();
         if !store.is_failing() {
-            // Somebody was faster.
+            // Already handled.
             return match store.has_failed() {
                 true => Ok(()),
                 false => Err(EBUSY),
@@ -63,7 +64,7 @@ impl Group {
                 };
                 store.keep();
                 if let Some(kept) = kept {
-                    // Without a record, nobody has seen an event, either.
+                    // If it is not on record, there was no event that the store could miss, either.
                     if self.commit(bound, &homes, kept).is_ok() {
                         store.note_kept();
                     }
@@ -102,8 +103,8 @@ impl Group {
         Ok(())
     }
 
-    /// The table after it is on record that a store is kept, if that is news; under `commits`.
-    /// Waits for whoever writes the headers of the store.
+    /// The table with a record that a store is kept, or `None` if it has that already; under
+    /// `commits`. Waits while the headers of the store are being written.
     #[inline(never)]
     fn with_kept_store(&self, store: &Store) -> Result<Option<KBox<GroupTable>>> {
         let known = store.known_events();
@@ -115,8 +116,8 @@ impl Group {
         })
     }
 
-    /// A store that was kept works again: tells it of the events that it has not seen, and makes
-    /// durable that it has. Sleeps for I/O.
+    /// A store that was kept works again: tells it the events it has missed, and makes durable that
+    /// it has seen them. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ impl Group {
         self.commit(bound, &homes, told)
     }
 
-    /// Looks for stores that were kept, and are known to work since the table `before`; under
+    /// Finds stores that were kept in the table `before`, and are now known to work; under
     /// `commits`.
     pub(super) fn greet_stores(&self, bound: &Bound, before: &GroupTable) {
         for store in bound.stores.iter() {
@@ -176,8 +177,9 @@ impl Group {
         disk.is_some_and(|disk| disk.pristine)
     }
 
-    /// All volumes of a store that have a disk go on without it. One that was never written lacks
-    /// nothing there, and others may need its disk: it is seen to when it is written.
+    /// All volumes of a store that have a disk go on without the store. Skips a volume that was
+    /// never written: the store lacks nothing of it, and others may need its disk. It is handled
+    /// when it is first written.
     fn unprotect_all(&self, bound: &Bound, store: &Store) {
         for volume in bound.volumes.iter() {
             let owner = store.owner(&volume.lid);
@@ -185,7 +187,7 @@ impl Group {
             if owner.is_some_and(|owner| is_logged && !owner.is_unlogged())
                 && !self.is_on_pristine(&volume.lid)
             {
-                // What goes wrong is in the log.
+                // Errors are logged.
                 let _ = self.unprotect(bound, &volume.lid);
             }
         }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In-place volumes get their log back: their increments volume was full, or failed, and is in use
-//! again since the table was loaded.
+//! Gives in-place volumes their log back, after their increments volume was full or had failed and
+//! is in use again since the table was loaded.
 //!
-//! The worker that fills disks does this, too, when there is nothing to fill; see
-//! [`crate::store`] for the comparison. It takes `commits` only while it holds nothing else.
+//! The worker that fills disks does this, too, when there is nothing to fill; see [`crate::store`]
+//! for the comparison. It takes `commits` only while it holds nothing else.
 
 use super::{
     comparison::Halt,
@@ -34,8 +34,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// What is compared at once, in sectors: as much as the kernel finds memory for, however little
-/// there is.
+/// Sectors compared at once: few enough to be allocated even when memory is short.
 const CHUNK_SECTORS: u32 = 64;
 
 /// Whether a volume's disk is being compared with its increments.
@@ -46,7 +45,7 @@ pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
 }
 
 impl Group {
-    /// Does some part of the work, for the first volume that needs it.
+    /// Does part of the work, for the first volume that needs it.
     #[inline(never)]
     pub(super) fn go_on_protecting(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         let mut volumes = bound.volumes.iter().enumerate();
@@ -64,7 +63,7 @@ impl Group {
         self.after_comparing(worker, volume, "its increments", result)
     }
 
-    /// Compares a chunk, or its beginning; returns how many sectors.
+    /// Compares a chunk, or its beginning; returns how many sectors were compared.
     fn compare_some(
         &self,
         bound: &Bound,
@@ -113,7 +112,7 @@ impl Group {
         }
     }
 
-    /// All is compared: makes that durable, and then what follows from it.
+    /// The comparison is complete: makes durable what was copied, then that the log is whole again.
     #[inline(never)]
     fn end_comparison(&self, bound: &Bound, entry: usize, volume: &Volume) -> Result<(), Halt> {
         let place = Place::of(bound, entry).ok_or(Halt::Turn)?;
@@ -129,7 +128,7 @@ impl Group {
             return Ok(());
         }
         if let Err(error) = place.store().sync_owner(place.owner()) {
-            // What the disk has lost, a flush that works later does not bring back.
+            // What the disk has lost, a later successful flush does not bring back.
             volume.copied.set(0);
             return Err(Halt::Later(match error {
                 CopyError::Source(error) | CopyError::Target(error) => error,
@@ -148,7 +147,7 @@ impl Group {
         Ok(())
     }
 
-    /// Returns whether it is so; not if the log was given up meanwhile.
+    /// Makes durable that the log is whole. Returns `false` if the log was given up meanwhile.
     #[inline(never)]
     fn commit_protected(&self, bound: &Bound, entry: usize, place: Place<'_>) -> Result<bool> {
         let _commits = self.commits.lock();
@@ -174,7 +173,7 @@ impl Group {
     }
 }
 
-/// Whether users wait for a disk that a comparison reads, or for its increments volume.
+/// Whether users wait for a disk that a comparison reads, or for the increments volume.
 fn is_busy(bound: &Bound, entry: usize) -> bool {
     let own = bound
         .volumes

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The live table is loaded again by itself: an increments volume that was taken back is in use
-//! then.
+//! Reloads the live table automatically, to put an increments volume that was taken back into use.
 //!
-//! A worker does it, since nothing of the group may be waited for meanwhile: it has the group
-//! suspended and resumed, as `dmsetup suspend` and `resume` would.
+//! A worker of its own does this: the suspend waits for messages and for the group's other workers,
+//! so none of these can do it. It suspends and resumes the group as `dmsetup suspend` and `resume`
+//! would.
 //! [`Group::bind`](super::Group::bind) sees that an increments volume is awaited, or lacks
-//! something, and begins from what is on disk.
+//! something,
+//! and begins from what is on disk.
 
 use crate::{
     bound::Bound,
@@ -27,7 +28,7 @@ use kernel::{
     }, //
 };
 
-/// Has the group suspended and resumed.
+/// Suspends and resumes the group.
 #[pin_data]
 pub(super) struct Refreshes {
     /// No other lock is taken under it.
@@ -52,8 +53,8 @@ impl Refreshes {
 }
 
 impl Worker<Refreshes> {
-    /// Lets a group be suspended and resumed soon; its device is kept until then. Sleeps, but for
-    /// no I/O.
+    /// Has a group suspended and resumed soon; its device is held until then. Sleeps, but not for
+    /// I/O.
     pub(super) fn want(&self, provider: Arc<Provider<Bound>>, device: HeldDevice) {
         let old = self.wanted.lock().replace(Refresh { provider, device });
         drop(old);

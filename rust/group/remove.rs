@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries leave a group that is in use.
+//! The message `remove`: removes entries from a group that is in use.
 
 use super::{
     Group,
@@ -27,16 +27,15 @@ use kernel::{
     }, //
 };
 
-/// How often the disks of an entry that left are looked at until they have no I/O, a millisecond
-/// apart.
+/// How often to check, once per millisecond, whether the disks of a removed entry have no I/O left.
 pub(super) const REMOVE_LOOKS: usize = 100;
 
 impl Group {
-    /// Takes an entry out of the group. Sleeps for I/O.
+    /// Removes an entry from the group. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log why not; nothing has changed then.
+    /// The log says why; nothing has changed.
     #[inline(never)]
     pub(crate) fn remove(&self, lid: &Id) -> Result {
         let commits = self.commits.lock();
@@ -65,7 +64,7 @@ impl Group {
             return Err(refuse(format_args!("loaded by device {number}"), EBUSY));
         }
         if state.tables > 1 {
-            // The line of that has the entry, and fitted when it was loaded.
+            // That table's line was checked when it was loaded, and has the entry.
             return Err(refuse(format_args!("{OTHER_TABLE}"), EBUSY));
         }
         let next = table.with_removed(lid).map_err(|error| match error {
@@ -75,7 +74,7 @@ impl Group {
         })?;
         let next = KBox::new(next, GFP_KERNEL)?;
         let entry = table.position(lid).ok_or(ENODEV)?;
-        // After a failover it lives on that of another entry, which is free then.
+        // After a failover it uses the disk of another entry, which is freed by this.
         let disk = table.disk_of(entry).unwrap_or(entry);
         let bound = bound.clone();
         if bound.is_last_source(disk, lid) {
@@ -86,7 +85,7 @@ impl Group {
         state.leaving = Some(*lid);
         drop(state);
 
-        // Before it is durable: nobody relies on a disk that serves nobody any more.
+        // Before it is durable, so that nobody still relies on its disks afterwards.
         let was_read = [entry, disk].map(|disk| (disk, bound.keep_away(disk)));
         let result = self.commit_removal(&bound, &homes, next, lid);
         self.state.lock().leaving = None;
@@ -94,15 +93,15 @@ impl Group {
             Ok(()) => {
                 bound.retire(entry);
                 drop(commits);
-                // As long as they have I/O the group does not use them, see `is_free`. Mostly that
-                // is only a moment, and whoever wants this may have another use for them next.
+                // While the disks have I/O, the group does not reuse them, see `is_free`. This is
+                // usually short, and the user may have another use for the disks next.
                 for _ in 0..REMOVE_LOOKS {
                     if !bound.has_io([entry, disk]) {
                         break;
                     }
                     fsleep(Delta::from_millis(1));
                 }
-                // Its worker may be about to take the lock.
+                // Without the lock, which the store's worker may be about to take.
                 bound.wait_for_store(entry);
                 log::info!(group, "{lid}: removed from the group");
                 Ok(())
@@ -130,10 +129,10 @@ impl Group {
         let Some((store, owner)) = place.filter(|(store, _)| !store.has_failed()) else {
             return self.commit(bound, homes, next);
         };
-        // Before the metadata forgets it: what it has in the store would belong to nobody.
+        // Before the metadata forgets it: otherwise its blocks in the store would have no owner.
         store.announce_leave(owner, true)?;
         self.commit(bound, homes, next).inspect_err(|_| {
-            // A start would find that it stays, too.
+            // A start would also find that it stays.
             let _ = store.announce_leave(owner, false);
         })?;
         store.let_leave(owner);

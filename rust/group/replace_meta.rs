@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A metadata copy that was lost is written to another device, or to its own once more.
+//! Writes a lost metadata copy to another device, or to its own once more.
 //!
-//! The order, and what a crash leaves: [`crate::svol_core::meta`].
+//! For the order, and what a crash leaves behind, see [`crate::svol_core::meta`].
 
 use super::Group;
 use crate::{
@@ -28,18 +28,17 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The generation that brings a copy back goes to this slot, so that the claim stays in the other
-/// one.
+/// The generation that brings a copy back goes to this slot, so that the claim stays in the other.
 const SLOT: usize = 1;
 
 impl Group {
-    /// Writes the metadata copy that is lost to a metadata device of the live line, counting from
-    /// 0, as a message of the table of these members wants. `path` says once more which device that
-    /// is: what it holds is overwritten. Sleeps for I/O.
+    /// Writes the lost metadata copy to a metadata device of the live line, counting from 0, for a
+    /// message to the table of these members. `path` names that device again, since its contents
+    /// are overwritten. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log why not; the group has the copies then that it had.
+    /// The log says why; the group still has the copies it had.
     #[inline(never)]
     pub(crate) fn replace_meta(&self, members: &Members, device: usize, path: &[u8]) -> Result {
         let number = device_number(path);
@@ -95,8 +94,8 @@ impl Group {
         Ok(())
     }
 
-    /// The copy that is lost, and the group with it. `EBUSY` if the device has another one that is
-    /// live, `ENOENT` if none is lost.
+    /// The lost copy, and the group table with it. `EBUSY` if the device holds another copy that is
+    /// live, `ENOENT` if no copy is lost.
     fn with_lost_copy(&self, homes: &Homes, device: usize) -> Result<(usize, KBox<GroupTable>)> {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
@@ -113,7 +112,7 @@ impl Group {
         Ok((copy, KBox::new(next, GFP_KERNEL)?))
     }
 
-    /// The steps; under `commits`.
+    /// The steps of [`Group::replace_meta`]; under `commits`.
     #[inline(never)]
     fn write_lost_copy(
         &self,
@@ -133,12 +132,12 @@ impl Group {
         let written = metadata::write_copy(members, homes, copy, next.metadata())
             .and_then(|()| self.commit(bound, homes, next));
         if written.is_err() {
-            // What it says was never in effect. If it can't be erased, it can't be read either.
+            // Its state was never in effect. If it can't be erased, it can't be read, either.
             let _ = metadata::erase(members, homes, copy);
             return written;
         }
         self.state.lock().homes = *homes;
-        // Both of its slots are whole then.
+        // This makes both of its slots whole.
         self.commit_again(bound, homes)?;
         let state = self.state.lock();
         let copies = state.table.as_ref().map(|table| table.head().copies);
@@ -155,7 +154,7 @@ impl Group {
         Ok(KBox::new(next, GFP_KERNEL)?)
     }
 
-    /// Commits the state as it is once more.
+    /// Commits the current state once more.
     fn commit_again(&self, bound: &Bound, homes: &Homes) -> Result {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;

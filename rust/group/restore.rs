@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The messages `restore` and `readd`: a volume gets another disk, a disk or an increments volume
-//! is taken back that had failed.
+//! The messages `restore` and `readd`: give a volume another disk, and take back a disk or an
+//! increments volume that had failed.
 
 use super::{
     rebuild::{
@@ -30,12 +30,12 @@ use kernel::{
 };
 
 impl Group {
-    /// Has a disk filled for a volume that lost its own, or is to have another one. Sleeps for I/O
-    /// of the metadata.
+    /// Has a disk filled for a volume that lost its own, or that is to move. Sleeps for metadata
+    /// I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log why not.
+    /// The log says why.
     #[inline(never)]
     pub(crate) fn restore(&self, members: &Members, lid: &Id, onto: Option<&Id>) -> Result {
         let _commits = self.commits.lock();
@@ -44,13 +44,13 @@ impl Group {
         self.begin_restore(&bound, &homes, "restore", lid, onto)
     }
 
-    /// Takes a disk back that had failed, as a spare, or to be filled for its own volume; an
+    /// Takes back a disk that had failed, as a spare or to be filled for its own volume. An
     /// increments volume is in use a moment later, if a start from what is on disk can be expected
     /// to succeed. Sleeps for I/O of the metadata and of that device.
     ///
     /// # Errors
     ///
-    /// Say in the log why not.
+    /// The log says why.
     #[inline(never)]
     pub(crate) fn readd(&self, members: &Members, lid: &Id) -> Result {
         let _commits = self.commits.lock();
@@ -85,7 +85,7 @@ impl Group {
         let store = bound.store_at(entry);
         let is_lacking = store.is_some_and(|store| store.lacks_writes());
         if let (true, Some(store)) = (is_kept || is_lacking, store) {
-            // It was never given up.
+            // The store was never given up.
             self.tell_store_locked(&bound, store)
                 .or_else(|_| refuse(&"its device still can't be written", EIO))?;
             if is_lacking {
@@ -104,8 +104,7 @@ impl Group {
             return refuse(&"its disk has not answered all I/O from before", EBUSY);
         }
         if is_store {
-            // Now rather than when it is to be in use, which would fail. The log says what is
-            // wrong.
+            // Check it now: later, the start that uses it would fail. The log says what is wrong.
             store::find_again(&bound.members, &next, entry)?;
         }
         self.commit(&bound, &homes, next)?;
@@ -113,8 +112,8 @@ impl Group {
             volume.stats.forget_errors();
         }
         if is_store && !self.awaits_store(&bound.members) {
-            // The line that is live does not fit any more, or another increments volume can't be
-            // written: a start would be refused, and all volumes would wait.
+            // The live line no longer fits, or another increments volume can't be written: a start
+            // would be refused, and all volumes would wait.
             log::info!(
                 self.name(),
                 "increments {lid}: taken back, in use after the next load of the group's table"
@@ -137,10 +136,10 @@ impl Group {
         Ok(())
     }
 
-    /// Has the table begin anew soon, with the same devices. Does not sleep for I/O.
+    /// Has the table begin anew soon with the same devices. Does not sleep for I/O.
     fn begin_anew(&self, bound: &Bound) {
         self.state.lock().wants_anew = true;
-        // Otherwise with the next load of the group's table.
+        // If not possible now, it happens with the next load of the group's table.
         if !self.awaits_store(&bound.members) {
             return;
         }
@@ -149,8 +148,9 @@ impl Group {
         }
     }
 
-    /// While a volume gets another attribute, its increments are copied to its disk: even if that
-    /// has failed meanwhile, it must not be filled with something else.
+    /// Refuses a message while a volume's attribute is being changed: its increments are being
+    /// copied to its disk, which must not be filled with something else, even if it has failed
+    /// meanwhile.
     pub(super) fn refuse_while_changing(&self, message: &str, lid: &Id) -> Result {
         let is_changing = self.state.lock().changing.is_some();
         if is_changing {
@@ -182,7 +182,7 @@ impl Group {
         }
     }
 
-    /// Under `commits`.
+    /// Begins a rebuild or a move for a message; under `commits`.
     #[inline(never)]
     fn begin_restore(
         &self,
@@ -228,9 +228,9 @@ impl Group {
         })
     }
 
-    /// A volume that is written in place is about to move: from its disk nobody else reads the base
-    /// image any more, but for reads that are under way. They need not be waited for: nobody writes
-    /// there that did not before. Returns whether that is news. Does not sleep.
+    /// A volume that is written in place is about to move: keeps new reads of others away from its
+    /// disk. Reads in flight need not be waited for: the move adds no writes there. Returns whether
+    /// the reads were allowed before. Does not sleep.
     fn prepare_move(&self, bound: &Bound, message: &str, lid: &Id, own: usize) -> Result<bool> {
         let refuse = |why: &str| {
             log::notice!(self.name(), "message \"{message}\": LID {lid}: {why}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What users are told of a group.
+//! The status output of a group.
 
 use super::Group;
 use crate::{
@@ -40,7 +40,8 @@ impl fmt::Display for Name {
 }
 
 impl Group {
-    /// Writes the line of a table of these members: if it is the live one, as it is by now.
+    /// Writes the line of the table of these members; for the live one, with entries that have
+    /// since been added or removed.
     pub(crate) fn write_line(
         &self,
         members: &Members,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Disks of a new group are compared with the base image, while they are in use.
+//! Compares disks of a new group with the base image while they are in use.
 //!
 //! The worker that fills disks does this when there is nothing to fill, volume by volume. Until a
-//! volume's disk is compared to its end, the volume reads nothing but that, and nobody else reads
-//! it; see [`Bound::reads_alone`]. What a logged volume has written is left out: it is compared
-//! under the write locks, where its map says that it never wrote. How far a comparison is is not
-//! written down.
+//! volume's disk has been compared to its end, the volume reads the base image only from that disk,
+//! and nobody else reads it; see [`Bound::reads_alone`]. What a logged volume has written is left
+//! out: its disk is compared under the write locks, where its map says that it never wrote. The
+//! progress of a comparison is not recorded.
 //!
 //! The worker takes `commits` only while it holds nothing else.
 
@@ -39,7 +39,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// A comparison that goes on.
+/// A comparison in progress.
 struct Comparing<'a> {
     bound: &'a Bound,
     volume: &'a Volume,
@@ -49,7 +49,7 @@ struct Comparing<'a> {
 }
 
 impl Group {
-    /// Does some part of the work, for the first volume that needs it.
+    /// Does part of the work, for the first volume that needs it.
     #[inline(never)]
     pub(super) fn go_on_verifying(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         let is_over = |entry: usize| {
@@ -88,7 +88,7 @@ impl Group {
         self.after_comparing(worker, volume, "the base image", result)
     }
 
-    /// All is compared, or that has no point.
+    /// The comparison is complete, or pointless.
     fn end_verification(&self, comparing: &Comparing<'_>) -> Result {
         let (volume, due) = (comparing.volume, comparing.due);
         let unread = volume.verified.unread.get();
@@ -121,15 +121,15 @@ impl Group {
         Ok(())
     }
 
-    /// Makes durable that a volume is in step with the others, and lets it take effect. Returns
-    /// whether it is so.
+    /// Makes durable that a volume is in sync with the others, and lets that take effect. Returns
+    /// whether that was done.
     #[inline(never)]
     fn commit_verified(&self, comparing: &Comparing<'_>) -> Result<bool> {
         let (bound, due) = (comparing.bound, comparing.due);
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        // What was written without a log meanwhile was not left out.
+        // If it was written without a log meanwhile, those writes were not left out.
         if table.verification_of(due.entry) != Some(due) {
             return Ok(false);
         }
@@ -156,14 +156,14 @@ impl Group {
         Ok(true)
     }
 
-    /// Makes durable that a disk holds something else.
+    /// Makes durable that a disk holds something other than the base image.
     #[inline(never)]
     fn commit_diverged(&self, comparing: &Comparing<'_>, sector: u64) -> Result {
         let (bound, due) = (comparing.bound, comparing.due);
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        // One that is written without a log meanwhile may differ for that reason.
+        // A volume that is now written without a log may differ for that reason.
         let next = match table.with_diverged(due.entry)? {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Ok(()),
@@ -196,8 +196,8 @@ impl Comparing<'_> {
         })
     }
 
-    /// Compares a chunk, or its beginning; returns how many sectors, 0 if that is being written
-    /// just now.
+    /// Compares a chunk, or its beginning. Returns how many sectors were compared: 0 if they are
+    /// being written right now.
     fn compare(
         &self,
         at: u64,
@@ -248,7 +248,7 @@ impl Comparing<'_> {
         let counted = device.count_io();
         let read = bound.members.io.read(&device.device, at, here);
         drop(counted);
-        // Writes that take no locks begin after its mode has changed.
+        // Writes without locks begin only after the mode has changed.
         let mode = self.place.map(|place| place.owner().mode());
         if mode.is_some_and(|mode| mode != Mode::Both) {
             return Err(Halt::Later(EAGAIN));
@@ -266,7 +266,7 @@ impl Comparing<'_> {
                 {
                     return Err(Halt::Differs(sector.saturating_add(first(here, base))));
                 }
-                // What it wrote last is to be looked at first, by others.
+                // Disk and store may still differ here; that must be resolved elsewhere first.
                 return match done {
                     0 => Err(Halt::Later(EAGAIN)),
                     _ => Ok(done),
@@ -277,7 +277,7 @@ impl Comparing<'_> {
         Ok(done)
     }
 
-    /// Whether the volume wrote a sub-block, as its map says.
+    /// Whether the volume wrote a sub-block, according to its map.
     fn has_written(&self, sector: u64, sectors: u32) -> bool {
         self.place.is_some_and(|place| {
             let run = place.owner().map.read_run(sector, sectors);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has to be on record before a volume is written, and when it goes on without a log.
+//! Records what must be durable before a volume is written, or before it goes on without a log.
 
 use super::{
     claim::may_write,
@@ -17,17 +17,17 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// Makes it known, and durable, that a volume will be written without a log. Called by the
-    /// volume's `preresume`; sleeps for I/O.
+    /// Makes durable that a volume will be written, and that it is unprotected if it has no log.
+    /// Called by the volume's `preresume`; sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if others read the base image from the volume's disk, and have nobody else to ask,
-    /// or it does not answer them; `EROFS` if it has no disk and no increments volume to write to;
-    /// those of the commit.
+    /// `EBUSY` if the base image is needed and the volume's disk is its only source, or if the disk
+    /// does not answer reads of others; `EROFS` if the volume has no disk and no increments volume
+    /// to write to; those of the commit.
     pub(crate) fn prepare_writes(&self, bound: &Bound, lid: &Id) -> Result {
         while let Some(disk) = self.prepare_writes_now(bound, lid)? {
-            // With nothing held: it may hang, and then others have to go on.
+            // Without a lock: this may hang, and others must be able to go on.
             bound.wait_for_reads(disk).inspect_err(|_| {
                 log::notice!(
                     self.name(),
@@ -38,8 +38,8 @@ impl Group {
         Ok(())
     }
 
-    /// As [`Group::prepare_writes`], if nobody reads the base image from the volume's disk any
-    /// more; returns the disk's entry if somebody may.
+    /// As [`Group::prepare_writes`], but does not wait: if reads of the base image may still be in
+    /// flight on the volume's disk, returns the disk's entry.
     #[inline(never)]
     pub(super) fn prepare_writes_now(&self, bound: &Bound, lid: &Id) -> Result<Option<usize>> {
         let _commits = self.commits.lock();
@@ -55,15 +55,15 @@ impl Group {
             .view(entry)
             .is_some_and(|view| matches!(view.writes, Home::Overlay | Home::Kept))
         {
-            // Nothing but the store will be written.
+            // Only the store will be written.
             return Ok(None);
         }
         if !table.view(entry).is_some_and(|view| may_write(&view)) {
             if !table.is_served(entry) {
-                // It writes nowhere, and its users are to see that.
+                // It can't write anywhere, and its users should see that.
                 return Ok(None);
             }
-            // It may get a disk while it is in use, and would write there although nobody knows.
+            // It may get a disk while it is in use, and would write there without any record of it.
             drop(state);
             log::notice!(
                 self.name(),
@@ -83,7 +83,7 @@ impl Group {
             Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
             None => None,
         };
-        // Whoever needs the base image would have nobody to ask.
+        // If so, reads of the base image would find no disk.
         let is_needed = disk.is_some_and(|disk| {
             let needs_others = table.has_regions(entry);
             bound.is_last_source(disk, lid) || (needs_others && !bound.has_other_source(disk))
@@ -101,8 +101,8 @@ impl Group {
         if let Some(disk) = disk {
             let is_news = bound.keep_away(disk);
             let was_source = bound.sources.iter().any(|source| source == disk);
-            // Also if that is no news: a move may have begun while they were under way. But for one
-            // that is on record as written that was seen to before.
+            // Wait even if reads were kept away before: a move may have begun while some were in
+            // flight. But if the volume is already on record as written, they have been waited for.
             if was_source && (is_news || next.is_some()) && bound.has_io([disk]) {
                 return Ok(Some(disk));
             }
@@ -120,8 +120,8 @@ impl Group {
         Ok(None)
     }
 
-    /// Makes it known, and durable, that a logged volume goes on without a log. Called by the
-    /// worker of its store; sleeps for I/O.
+    /// Makes durable that a logged volume goes on without a log, and lets that take effect. Called
+    /// by the worker of its store; sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl Group {
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let entry = table.position(lid).ok_or(ENXIO)?;
         if table.disk_of(entry).is_none() {
-            // It has failed meanwhile: what the increments volume lacks is nowhere.
+            // The disk has failed meanwhile: what the increments volume lacks is lost.
             return Err(EIO);
         }
         let next = match table.with_unprotected(entry)? {

@@ -486,7 +486,7 @@ impl Bound {
             }
         }
         for volume in self.volumes.iter() {
-            // Without a log, this volume was never written, or the disk would have been kept.
+            // A volume without a log was never written; otherwise its disk would have been kept.
             if volume.view.get().reads == Home::Disk(entry) {
                 volume.view.set(VolumeView {
                     reads: Home::Base,
@@ -504,7 +504,7 @@ impl Bound {
     ///
     /// `EIO` if it can't go on without the log, because its disk fails, too.
     pub(crate) fn log_is_given_up(&self, volume: usize) -> kernel::error::Result {
-        // What is written from now on takes no locks.
+        // From now on, writes take no locks.
         let own = self.volumes.get(volume).map(|v| v.view.get().writes);
         let is_own = |entry| own == Some(Home::Logged(entry));
         let _no_repairs = self.group.repairs().pause(is_own);
@@ -526,7 +526,7 @@ impl Bound {
         }
         match owner.advance(log_mode::Event::LogIsGivenUp) {
             Some(_) => {
-                // What is written from now on goes to its own disk alone.
+                // From now on, writes go only to its own disk.
                 owner.leave_move();
                 Ok(())
             }
@@ -548,7 +548,8 @@ impl Bound {
         });
         let failures = self.group.failures();
         let one_at_a_time = failures.lock();
-        // Before anything else: the rest must not be mistaken for the data of a diverted volume.
+        // Before anything else: once views change, bios that are left must not be taken for those
+        // of a diverted volume.
         store.note_failed();
         for (index, volume) in self.volumes.iter().enumerate() {
             if !Place::of(self, index).is_some_and(is_its) {

@@ -106,7 +106,7 @@ pub(crate) struct Group {
     /// Pauses volumes for a rebuild.
     #[pin]
     pauses: Worker<Pauses>,
-    /// Asks user space to load the table again.
+    /// Suspends and resumes the group, to reload its table.
     #[pin]
     refreshes: Worker<Refreshes>,
 }

@@ -400,8 +400,7 @@ impl Owner {
     }
 
     /// Whether the disk of this entry is its own, and disk and store are in sync. Same conditions
-    /// as
-    /// [`Owner::disk_has_base`].
+    /// as [`Owner::disk_has_base`].
     pub(crate) fn is_in_step(&self, entry: usize, sector: u64, sectors: u32) -> bool {
         let is_apart = self.intents.as_ref().is_none_or(|intents| {
             let (first, last) = intents.span(sector, sectors);

@@ -307,7 +307,7 @@ fn find_again(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Opti
     Ok(back)
 }
 
-/// Takes stores into use that failed before or are new. Each is told the event count before the
+/// Takes into use stores that failed before or are new. Each is told the event count before the
 /// metadata says that it is in use: a crash in between leaves a store that is not in use yet, or
 /// one that has already seen the event.
 #[inline(never)]

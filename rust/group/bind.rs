@@ -60,7 +60,8 @@ use kernel::{
 };
 
 impl Group {
-    /// Makes a table live, ready for bios. Called by its `preresume`; sleeps for I/O.
+    /// Makes a table live, short of letting bios through. Called by its `preresume`; sleeps for
+    /// I/O.
     ///
     /// # Errors
     ///

@@ -57,7 +57,7 @@ pub(super) enum Halt {
     Turn,
     /// It must be tried again later.
     Later(Error),
-    /// The disk differs, first at this sector, and must stay so.
+    /// The disk differs, first at this sector, and is left so.
     Differs(u64),
 }
 

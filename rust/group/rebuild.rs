@@ -598,7 +598,7 @@ impl Group {
         self.commit(bound, &homes, next)
     }
 
-    /// Brings disks that are being filled in sync after a crash, before the table is live. A disk
+    /// After a crash, before the table is live, brings disks that are being filled in sync. A disk
     /// that does not hold what was copied to it is filled from its beginning: it may have been
     /// replaced.
     #[inline(never)]

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reloads the live table automatically, to put an increments volume that was taken back into use.
+//! Reloads the live table automatically when an increments volume was taken back, to make use of
+//! it.
 //!
 //! A worker of its own does this: the suspend waits for messages and for the group's other workers,
 //! so none of these can do it. It suspends and resumes the group as `dmsetup suspend` and `resume`
-//! would.
-//! [`Group::bind`](super::Group::bind) sees that an increments volume is awaited, or lacks
-//! something,
-//! and begins from what is on disk.
+//! would. [`Group::bind`](super::Group::bind) sees that an increments volume is awaited, or lacks
+//! something, and begins from what is on disk.
 
 use crate::{
     bound::Bound,

@@ -397,8 +397,8 @@ impl Group {
     }
 
     /// Makes durable that a disk is a volume's own, and lets that take effect. For a volume that is
-    /// written in place, I/O must be paused (`is_paused`) unless it is not loaded: if it is loaded
-    /// meanwhile, it waits for `commits` before it writes.
+    /// written in place, I/O must be paused (`is_paused`), unless the volume is not loaded: one
+    /// that is being loaded waits for `commits` before it writes.
     ///
     /// # Errors
     ///

@@ -317,7 +317,7 @@ impl Bound {
                 }
                 Self::send_begun(disk, entry, info.sector, bio)
             }
-            // It was there a moment ago.
+            // Can't happen: it was there a moment ago.
             None => bio.fail(),
         }
     }

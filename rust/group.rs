@@ -121,7 +121,7 @@ struct State {
     table: Option<KBox<GroupTable>>,
     /// GrpID and uuid of the group that was last live.
     identity: Option<(Id, [u8; 16])>,
-    /// Where its metadata copies are.
+    /// The devices of its metadata copies.
     homes: Homes,
     /// The last event count seen.
     events: Option<u64>,

@@ -179,7 +179,7 @@ fn write_kept(
     }
 }
 
-/// A flush of a disk that is being filled came back.
+/// A flush of a disk that is being filled has completed.
 pub(crate) fn fill_flushed(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -208,7 +208,7 @@ fn without_disk(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, I
     end
 }
 
-/// A write of a volume that has no disk yet came back.
+/// A write of a volume that has no disk yet has completed.
 fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InFlight>) -> EndIo {
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();

@@ -39,7 +39,7 @@ pub(crate) struct Disk {
     is_data: bool,
     /// It was opened for writing.
     is_writable: bool,
-    /// Places that must not be read from it. Kept as long as the table.
+    /// Which places of it should not be read. Kept as long as the table.
     pub(crate) bad: KBox<BadBlocks>,
     /// The number of I/Os in flight on the disk, in the lower half; in the upper half, how many it
     /// has completed, which may wrap.

@@ -291,7 +291,7 @@ fn find_stores(
 #[inline(never)]
 fn find_again(table: &GroupTable, members: &Members) -> Result<KVec<(usize, Option<Header>)>> {
     let mut back = KVec::new();
-    // Without its device it has failed again.
+    // Without its device, the store has failed again.
     for entry in table.awaited_stores() {
         if members.disk(entry).is_some() {
             let header = store::find_again(members, table, entry)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An increments store in use: what its owners share.
+//! An increments store in use, shared by its owners.
 //!
 //! For the path of a write, see [`crate::overlay`]. A [`Worker`](crate::dm::worker::Worker) does
 //! what has to sleep: commits, formatting of segments, and writes that can't be done in one step.
@@ -140,7 +140,7 @@ pub(crate) struct Owner {
     fill: fill::Fill,
     /// See [`moving`].
     moving: moving::Move,
-    /// 1 if its entries have to stay; see [`Owner::keep_entries`].
+    /// 1 if its entries must stay; see [`Owner::keep_entries`].
     keeps_entries: Word,
     /// Whether somebody waits for its marks to be cleared; see [`in_place`].
     clearing: Word,
@@ -160,7 +160,7 @@ pub(crate) struct Owner {
     record: OwnerRecord,
     /// How often that record has been written since, or may have been.
     record_writes: Word,
-    /// Whether it leaves the group; see [`leave`].
+    /// Whether it is leaving the group; see [`leave`].
     leaving: Word,
     /// How many of its blocks have been freed already.
     given_back: Word,

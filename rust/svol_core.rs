@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pure core: what a group is, how it is written down, where its I/O goes.
+//! The pure core: what a group is, how it is stored on disk, and where its I/O goes.
 //!
 //! Nothing here depends on the kernel: no kernel types, no I/O, no locks. The same files are built
 //! into the module and, on the host, into tools and tests. The core takes only `crate::env` from

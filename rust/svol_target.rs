@@ -205,7 +205,7 @@ impl Target for SvolTarget {
         if !self.writable {
             match bio.info().op {
                 Op::Read => (),
-                // Nothing was written.
+                // Nothing has been written.
                 Op::Flush => return bio.complete(),
                 _ => return bio.fail(),
             }

@@ -52,7 +52,7 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// A worker that has nothing to do.
+    /// An idle worker.
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let failures = try_pin_init!(Self {
             live <- new_mutex!(None),
@@ -67,7 +67,7 @@ impl Worker<Failures> {
     pub(super) fn push(&self, parked: Parked<Bound, InFlight>) {
         let mut held = self.held.lock();
         held.push(parked);
-        // Under the lock: once the bio can be ended, this may go away.
+        // Under the lock: once the bio can complete, this may go away.
         self.kick();
     }
 

@@ -92,7 +92,7 @@ struct Work {
 /// Repairs disks.
 #[pin_data]
 pub(crate) struct Repairs {
-    /// Not 0 while the table is about to go.
+    /// Not 0 while the table is not live, or about to be suspended.
     stopped: Word,
     /// The live table, while its devices may be written to. No other lock is taken under it.
     #[pin]
@@ -106,7 +106,7 @@ pub(crate) struct Repairs {
 }
 
 impl Repairs {
-    /// A worker that has nothing to do.
+    /// An idle worker.
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let repairs = try_pin_init!(Self {
             stopped: Word::new(1),
@@ -269,7 +269,7 @@ struct SubBlock<'a> {
     entry: usize,
     disk: &'a Disk,
     sector: u64,
-    /// Fewer at the end of the disk.
+    /// The length; less than a sub-block only at the end of the disk.
     sectors: u32,
 }
 
@@ -288,7 +288,7 @@ impl<'a> SubBlock<'a> {
     /// Repairs it if it is bad.
     fn repair(&self, gate: &RepairGate, work: &mut Work) -> Result<Outcome> {
         let bytes = usize::try_from(self.sectors)? << 9;
-        // There is room.
+        // There is room for a sub-block.
         work.good.resize(bytes, 0, GFP_KERNEL)?;
         work.here.resize(bytes, 0, GFP_KERNEL)?;
         // Before `apart` is checked: see `Bound::begin_read`. Also, a disk is not taken back while
@@ -356,7 +356,7 @@ impl<'a> SubBlock<'a> {
     fn owner(&self) -> Option<(usize, &Owner)> {
         let mut volumes = self.bound.volumes.iter();
         let writes = Home::Logged(self.entry);
-        // Where it is diverted, its disk need not hold anything.
+        // In diverted regions, its disk need not hold anything.
         let volume = volumes.position(|volume| volume.view_at(self.sector).writes == writes)?;
         Some((volume, Place::of(self.bound, volume)?.owner()))
     }

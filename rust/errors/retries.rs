@@ -43,7 +43,7 @@ const MAX_TRIES: u16 = 8;
 /// In place of the number of tries: no single place has all the data of a read.
 pub(super) const IN_PARTS: u16 = u16::MAX;
 
-/// Reads that wait to be tried elsewhere.
+/// Reads that wait to be retried elsewhere.
 #[pin_data]
 pub(crate) struct Retries {
     #[pin]
@@ -55,7 +55,7 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
-    /// A worker that has nothing to do.
+    /// An idle worker.
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let retries = try_pin_init!(Self {
             queue <- new_spinlock_irq!(ParkedList::new()),
@@ -70,7 +70,7 @@ impl Worker<Retries> {
     pub(crate) fn push(&self, parked: Parked<Bound, InFlight>) {
         let mut queue = self.queue.lock();
         queue.push(parked);
-        // Under the lock: once the bio can be ended, this may go away.
+        // Under the lock: once the bio can complete, this may go away.
         self.kick();
     }
 }
@@ -101,9 +101,9 @@ enum Next {
     /// On the source of the base image with this index, the disk of this entry, where the read is
     /// already counted.
     Source(usize, usize),
-    /// Where siblings and increments have it.
+    /// From siblings and increments.
     Overlay(usize),
-    /// Each part where it can be read.
+    /// Each part from wherever it can be read.
     Parts,
     /// Nowhere.
     None,
@@ -214,7 +214,7 @@ fn read_parts(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
     });
 }
 
-/// Where all of a read is.
+/// Where all the data of a read is.
 enum Whole {
     /// In a slot: at this sector of the disk of an entry, until the ticket is released.
     Slot(usize, u64, Ticket),
@@ -262,7 +262,7 @@ fn copy_parts(worker: &Retries, parked: &mut Parked<Bound, InFlight>, of: Of) ->
     let mut done = 0usize;
     while done < bytes {
         let now = BUFFER_BYTES.min(bytes.saturating_sub(done));
-        // There is room.
+        // There is room for `BUFFER_BYTES`.
         buffer.resize(now, 0, GFP_KERNEL)?;
         let sector = info.sector.saturating_add(u64::try_from(done >> 9)?);
         parked.keep().read_parts(of, sector, &mut buffer)?;

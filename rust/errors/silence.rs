@@ -53,7 +53,7 @@ pub(crate) struct Silences {
 }
 
 impl Silences {
-    /// A worker that has nothing to do.
+    /// An idle worker.
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         Worker::new(try_pin_init!(Self {
             watch <- new_mutex!(None),

@@ -113,7 +113,7 @@ impl Group {
             dev,
             rlid: new.rlid,
         };
-        // There is room.
+        // There is room: it was reserved above.
         let _ = self.state.lock().added.push_within_capacity(line);
         log::info!(
             name,

@@ -98,7 +98,7 @@ impl Outcome {
 }
 
 impl Changes {
-    /// A worker that has nothing to do.
+    /// An idle worker.
     pub(super) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let changes = try_pin_init!(Self {
             wanted <- new_mutex!(None),

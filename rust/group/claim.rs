@@ -115,7 +115,7 @@ pub(crate) struct Claimed {
 /// Where the writes of a volume go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writes {
-    /// It is not written.
+    /// The volume is not written.
     Nowhere,
     /// To its disk.
     InPlace,

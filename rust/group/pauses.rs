@@ -54,7 +54,7 @@ enum Step {
 }
 
 impl Pauses {
-    /// A worker that has nothing to do.
+    /// An idle worker.
     pub(super) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let pauses = try_pin_init!(Self {
             step <- new_mutex!(Step::Idle),

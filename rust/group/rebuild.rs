@@ -115,7 +115,7 @@ pub(super) struct Rebuilds {
 }
 
 impl Rebuilds {
-    /// A worker that has nothing to do.
+    /// An idle worker.
     pub(super) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let rebuilds = try_pin_init!(Self {
             bound <- new_mutex!(None),
@@ -229,7 +229,7 @@ impl Job for Rebuilds {
     }
 }
 
-/// A disk that is to be filled.
+/// A disk to fill.
 #[derive(Clone, Copy)]
 struct Due {
     rebuild: Rebuild,

@@ -42,7 +42,7 @@ struct Refresh {
 }
 
 impl Refreshes {
-    /// A worker that has nothing to do.
+    /// An idle worker.
     pub(super) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let refreshes = try_pin_init!(Self {
             wanted <- new_mutex!(None),

@@ -220,7 +220,7 @@ impl Comparing<'_> {
             place.owner().locks.give_back(at, taken);
         }
         match result {
-            // The disk can't be read here: perhaps a part of it.
+            // The disk can't be read here, but perhaps a part can.
             Err(Halt::Later(error)) if error != ENOMEM && error != EAGAIN => {
                 let sub_block = u32::try_from(SUB_BLOCK_SECTORS).unwrap_or(sectors);
                 if sectors > sub_block {
@@ -233,8 +233,8 @@ impl Comparing<'_> {
         }
     }
 
-    /// As [`Comparing::compare`], under the write locks of these sectors, if there are any. What
-    /// can't be read is an error of the disk, `ENOMEM` or `EAGAIN`.
+    /// As [`Comparing::compare`], under the write locks of these sectors, if there are any. Returns
+    /// `ENOMEM`, `EAGAIN`, or, if the disk can't be read, its error.
     fn compare_locked(
         &self,
         at: u64,

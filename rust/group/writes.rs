@@ -48,7 +48,7 @@ impl Group {
             return Err(ENXIO);
         };
         let Some(entry) = table.position(lid) else {
-            // It was removed from the group; its I/O fails.
+            // It was removed from the group, so its I/O fails.
             return Ok(None);
         };
         if table

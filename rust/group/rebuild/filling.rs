@@ -98,7 +98,7 @@ struct Ahead {
 }
 
 impl Filling<'_> {
-    /// Fills the disk to its end, and makes it the volume's own.
+    /// Fills the disk to its end, then makes it the volume's own.
     pub(super) fn fill(&self) -> Result<(), Halt> {
         if (self.due.is_in_place || self.due.needs_increments) && self.place.is_none() {
             // The volume does no I/O now, and its changes can't be found.
@@ -266,7 +266,7 @@ impl Filling<'_> {
         }
     }
 
-    /// Makes durable how far it is.
+    /// Makes durable how far the disk is filled.
     #[inline(never)]
     pub(super) fn checkpoint(&self) -> Result<(), Halt> {
         if self.due.is_in_place {

@@ -27,8 +27,8 @@ use svol_core::{
         deadline::Deadline,
         grace::{Grace, Ticket},
         intents::Intents,
-        slots::Slots,
         repair_gate::RepairGate,
+        slots::Slots,
         write_locks::WriteLocks,
     },
 };

@@ -165,9 +165,9 @@ test_failed_commit_is_taken_back() {
 	attr_is C1 ro
 	steps C1 check write:50+100 flush check
 	dd if=/dev/mapper/doubtful of=meta bs=1M count=2 iflag=direct status=none
-	"$SVOL" dump meta >dump
-	grep -q 'entry C1 ro' dump || fail "no entry C1: $(cat dump)"
-	! grep -q 'entry C1 rw' dump || fail 'a change that failed is on disk'
+	"$SVOL" dump meta >found
+	grep -q 'entry C1 ro' found || fail "no entry C1: $(cat found)"
+	! grep -q 'entry C1 rw' found || fail 'a change that failed is on disk'
 	set_attr C1 rw
 	steps C1 check
 	clones_restart

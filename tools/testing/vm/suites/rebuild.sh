@@ -445,6 +445,7 @@ test_readd() {
 	read_status
 	assert_status L5.health=degraded
 	rebuild_down
+	# shellcheck disable=SC2153 # set by logged_disks
 	group_move L5 "$DISK"
 	group_create
 	clones_create

@@ -239,31 +239,6 @@ test_changes_that_a_reload_loses() {
 	assert_pattern /dev/mapper/LV0 4096 2 10
 }
 
-# A volume leaves, and its increments volume a moment later: nothing is written to that any more.
-test_removed_while_blocks_are_given_back() {
-	local before
-	load_module
-	new_disk META 8
-	new_disk D0 16
-	new_disk DI 64
-	"$SVOL_TEST" fill --seed "$SEED" "$D0"
-	G_NAME=G0
-	G_LEN=32768
-	G_BLOCK=8
-	G_META=("$META")
-	G_VOLUMES=("LV0 ro $D0 -" "LV1 ro - DLV" "DLV increments $DI -")
-	G_FEATURES=(init assume_identical)
-	group_create
-	svol_create LV1
-	dd if=/dev/zero of=/dev/mapper/LV1 bs=1M count=16 oflag=direct conv=fsync status=none
-	dmsetup remove LV1
-	dmsetup message G0 0 remove LV1
-	dmsetup message G0 0 remove DLV
-	before=$(content "$DI")
-	nap 2
-	assert_eq 'the device' "$(content "$DI")" "$before"
-}
-
 # The increments device is blank, or an older copy: refused, and nothing is written.
 test_wrong_increments_device() {
 	store_group 16

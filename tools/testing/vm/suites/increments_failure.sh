@@ -93,11 +93,12 @@ test_entries_cannot_be_read() {
 	local size before
 	covered9 40
 	size=$(blockdev --getsz "$DI")
+	# A unit has the entries of 256 slots: the next write needs some of this one and some of the next one.
+	dd if=/dev/zero of=/dev/mapper/LV2 bs=64K count=250 oflag=direct conv=fsync status=none
 	dm_change store "0 4104 linear $DI 0
 		4104 8 error
 		4112 $((size - 4112)) linear $DI 4112" --noflush
-	# Slots of several units of entries.
-	dd if=/dev/zero of=/dev/mapper/LV2 bs=1M count=32 oflag=direct conv=fsync status=none
+	dd if=/dev/zero of=/dev/mapper/LV2 bs=1M count=1 seek=20 oflag=direct conv=fsync,notrunc status=none
 	store_has_failed
 	before=$(digest "$DI")
 	cover_is store linear

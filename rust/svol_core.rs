@@ -3,12 +3,12 @@
 //! The pure core: what a group is, how it is stored on disk, and where its I/O goes.
 //!
 //! Nothing here depends on the kernel: no kernel types, no I/O, no locks. The same files are built
-//! into the module and, on the host, into tools and tests. The core takes only `crate::env` from
-//! its surroundings: a vector whose growth can fail, and CRC-32C.
+//! into the module and, on the host, into tools and tests. The only outside dependency is
+//! `crate::env`: a vector whose growth can fail, and CRC-32C.
 //!
-//! Rules: nothing panics, every allocation can fail, arithmetic is checked or saturates, and stack
-//! frames stay small. Functions that move whole lines or tables are not inlined, so that their
-//! frames do not add to those of their callers.
+//! Rules for this code: nothing panics, every allocation can fail, arithmetic is checked or
+//! saturates, and stack frames stay small. Functions that move whole lines or tables are not
+//! inlined, so that their frames do not add to the caller's.
 //!
 //! Units: a *sector* is 512 bytes; a *block* is the unit of the increments map, 8 to 128 sectors;
 //! a *sub-block* is 4 KiB.

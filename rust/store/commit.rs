@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commits: how entries of the block maps get on disk.
+//! Commits: how entries of the block maps get to disk.
 
 use super::{
     fail,
@@ -44,7 +44,7 @@ use kernel::{
     }, //
 };
 
-/// Entries that one round of a commit writes; more take several rounds.
+/// How many entries one round of a commit writes; more take several rounds.
 pub(super) const BATCH: usize = 1024;
 
 /// The unit in which entries are cached and written, in bytes.
@@ -67,8 +67,8 @@ impl Change {
 }
 
 impl Worker<Store> {
-    /// A stretch was written to its slots: notes it in the owner's map. A flush that comes after
-    /// anybody could see it waits for it. Does not sleep.
+    /// A range was written to its slots: notes that in the owner's map. A flush that comes after
+    /// anybody could see the data waits for it. Does not sleep.
     pub(crate) fn note_written(&self, owner: &Owner, sector: u64, sectors: u32) {
         let written = || owner.map.written(sector, sectors);
         if self.changes.note(current_cpu(), written) {
@@ -87,14 +87,15 @@ impl Worker<Store> {
     pub(crate) fn wait_for_commit(&self, parked: Parked<Bound, InFlight>) {
         let mut queues = self.queues.lock();
         queues.waiting.push(parked);
-        // Under the lock: once the bio can be ended, this may go away.
+        // Under the lock: once the bio can end, this store may go away.
         self.kick();
     }
 }
 
 impl Worker<Store> {
     /// Commits if somebody waits for it, or if changes have waited long enough. `losses` is what
-    /// [`Changes::losses`] said before the worker wrote what waits now. Sleeps for I/O.
+    /// [`Changes::losses`] returned before the worker wrote the data of the bios that wait now.
+    /// Sleeps for I/O.
     ///
     /// [`Changes::losses`]: crate::svol_core::changes::Changes::losses
     pub(super) fn commit_if_due(&self, losses: u64) {
@@ -102,7 +103,7 @@ impl Worker<Store> {
         let dirty = self.changes.is_dirty();
         if waiting.is_empty() {
             if dirty {
-                // Whoever asks next is told.
+                // Whoever asks next is told of a failure.
                 let _ = self.commit();
             }
             return;
@@ -111,20 +112,20 @@ impl Worker<Store> {
         self.end_all(waiting, result, losses);
     }
 
-    /// Commits what is left, while no volume is in use. Sleeps for I/O.
+    /// Commits what remains, while no volume is in use. Sleeps for I/O.
     pub(crate) fn settle(&self) {
         self.rest_now();
         if self.is_left_alone() {
             return;
         }
-        // What goes wrong is in the log.
+        // Errors are logged.
         let _ = self.settle_map();
         self.clear_all_marks();
         self.rest_now();
     }
 
-    /// Commits what is left of the block maps, while no volume is in use and the worker rests.
-    /// Sleeps for I/O.
+    /// Commits the remaining changes of the block maps, while no volume is in use and the worker
+    /// rests. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -136,17 +137,17 @@ impl Worker<Store> {
         }
     }
 
-    /// Makes all that was written durable, and the entries that name it. Sleeps for I/O.
+    /// Makes all written data durable, and then the entries that refer to it. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Those of the device. The changes are kept for another try.
+    /// Those of the device. The changes are kept for a retry.
     pub(crate) fn commit(&self) -> Result {
         if self.is_left_alone() {
             return Err(EIO);
         }
         self.changes.begin_commit();
-        // Whoever waits for this commit may rely on changes that are not noted in full yet.
+        // Whoever waits for this commit may rely on changes that are still being noted.
         for _ in 0..2 {
             self.changes.noting().turn();
             while !self.changes.noting().is_over() {
@@ -177,7 +178,8 @@ impl Worker<Store> {
     fn commit_rounds(&self) -> Result {
         self.commits.add(1);
         let mut batch = self.batch.lock();
-        // Once through all maps: what changes behind that is for the next commit, which is asked for by then.
+        // One pass over all maps: what changes behind it is left to the next commit, which has been
+        // requested by then.
         let (mut at, mut first) = (0usize, 0u64);
         loop {
             batch.clear();
@@ -190,7 +192,7 @@ impl Worker<Store> {
                         bid,
                         entry,
                     };
-                    // There is room for as many as were asked for.
+                    // There is room for all that were requested.
                     let _ = batch.push_within_capacity(change);
                 });
                 first = next.unwrap_or(0);
@@ -215,13 +217,13 @@ impl Worker<Store> {
     }
 
     fn write_changes(&self, batch: &mut [Change]) -> Result {
-        // The data that the entries name.
+        // The data that the entries refer to.
         self.or_lose(self.members.io.flush(self.device()?))?;
         if batch.is_empty() {
             return Ok(());
         }
-        // Blocks that were first written one after the other have their entries side by side, wherever in
-        // the volume they are.
+        // Blocks that were first written in sequence have adjacent entries, wherever they are in
+        // the volume.
         sort_by_key(batch, &|change| change.entry.slot().map_or(0, u64::from));
         let mut parts = batch.chunk_by(Change::shares_sector);
         let changed = parts.try_for_each(|changes| {
@@ -250,16 +252,16 @@ impl Worker<Store> {
         self.write_dirty(changed)
     }
 
-    /// Writes the entries that were `changed`, and makes them durable; also if not all of them could be.
-    /// What is left in the cache would be written at any later time, at the latest when the store is not in
-    /// use any more, and another one may be in its place by then. Sleeps for I/O.
+    /// Writes the entries that were `changed`, and makes them durable, even if some could not be
+    /// changed. Anything left in the cache would be written at some later time, at the latest when
+    /// the store is closed, and by then another store may be in its place. Sleeps for I/O.
     fn write_dirty(&self, changed: Result) -> Result {
         let written = self.entries.lock().write_dirty();
         changed.and(self.or_lose(written))
     }
 
-    /// Changes the entries of slots in the cache of entries, all in one sector; it gets on disk with the
-    /// next `write_dirty`. May sleep for I/O.
+    /// Changes the entries of slots, all in one sector, in the entry cache; the next `write_dirty`
+    /// writes them to disk. May sleep for I/O.
     fn write_records(&self, records: impl Iterator<Item = (u32, Option<Record>)>) -> Result {
         let mut records = records.peekable();
         let Some((first, _)) = records.peek() else {
@@ -278,7 +280,7 @@ impl Worker<Store> {
                 return false;
             };
             if let Err(error) = entries::check(sector, self.tag, number, self.mask) {
-                // To seal it again would make it look right.
+                // Sealing it again would make it look valid.
                 damage = Some(error);
                 return false;
             }
@@ -304,8 +306,8 @@ impl Worker<Store> {
 }
 
 impl Store {
-    /// How a flush of the device has ended: if not well, it may have lost what a later flush says nothing
-    /// about, and all volumes have to be told. Does not sleep.
+    /// Handles the result of a flush of the device: if it failed, the device may have lost data
+    /// that a later flush says nothing about, and all volumes have to be told. Does not sleep.
     pub(super) fn or_lose(&self, flushed: Result) -> Result {
         flushed.inspect_err(|error| {
             if fail::is_of_device(*error) {
@@ -314,7 +316,8 @@ impl Store {
         })
     }
 
-    /// A flush failed that was sent to the device for this owner, whose user is told. Does not sleep.
+    /// A flush that was sent to the device for this owner failed, and the owner's user is told.
+    /// Does not sleep.
     pub(crate) fn note_flush_failed(&self, owner: Option<&Owner>) {
         let told = owner.filter(|owner| !self.has_untold(owner));
         self.changes.lose();
@@ -323,12 +326,13 @@ impl Store {
         }
     }
 
-    /// Whether the device may have lost what an owner wrote, of which its user was not told. Does not sleep.
+    /// Whether the device may have lost what an owner wrote, and its user was not told yet. Does
+    /// not sleep.
     pub(crate) fn has_untold(&self, owner: &Owner) -> bool {
         self.changes.is_untold(&owner.told)
     }
 
-    /// The same, unless the owner does without the store.
+    /// As [`Store::has_untold`], but false if the owner works without the store.
     pub(super) fn may_have_lost(&self, owner: &Owner) -> bool {
         !owner.is_unlogged() && self.has_untold(owner)
     }
@@ -341,15 +345,15 @@ fn owner_of(parked: &Parked<Bound, InFlight>) -> Option<&Owner> {
 }
 
 impl Worker<Store> {
-    /// Ends all of a list as the commit ended that they waited for, and tells those who flush what was lost
-    /// before. `before` is as for [`Worker::commit_if_due`].
+    /// Ends all bios of a list with the result of the commit that they waited for; flushes are told
+    /// of earlier losses, too. `before` is the `losses` of [`Worker::commit_if_due`].
     fn end_all(&self, mut list: ParkedList<Bound, InFlight>, result: Result, before: u64) {
         let losses = self.changes.losses();
         let mut failed = ParkedList::new();
         while let Some(parked) = list.pop() {
             let is_lost = match parked.info().op {
                 Op::Flush => owner_of(&parked).is_none_or(|owner| self.has_untold(owner)),
-                // It answers for itself only.
+                // A durable write answers only for itself.
                 _ => losses != before,
             };
             match result.is_err() || is_lost {
@@ -370,7 +374,7 @@ impl Worker<Store> {
                     .is_some_and(|volume| volume.is_on_disk(info.op, info.sector))
             };
             if is_logged {
-                // Its disk has it all: it goes on without the store.
+                // Its disk has all of it: the volume goes on without the store.
                 parked.data_mut().has_no_log = true;
                 self.push_slow(parked);
             } else {

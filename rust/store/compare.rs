@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes whose increments volume lacks something that they wrote: it was full, or failed, and is in
-//! use again.
+//! Volumes whose increments volume lacks some of their writes, because it was full, or failed and
+//! is in use again.
 //!
-//! What such a volume writes goes to its disk and to the store, as ever, but nothing is read from the
-//! store: its disk alone has all. In the background the two are compared, sub-block by sub-block under
-//! the write locks, and what differs is copied to the store. When the end is reached, both devices are
-//! flushed, and the metadata says that the volume is protected again. Nothing else is recorded: after a
-//! crash, or when the table is loaded again, the comparison begins anew.
+//! Writes of such a volume go to its disk and to the store, as usual, but nothing is read from the
+//! store: only its disk has all data. In the background the two are compared, sub-block by
+//! sub-block under the write locks, and what differs is copied to the store. When the end is
+//! reached, both devices are flushed, and the metadata records that the volume is protected again.
+//! Nothing else is recorded: after a crash, or when the table is loaded again, the comparison
+//! starts over.
 
 use super::{
     leave,
@@ -28,15 +29,16 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// How far a comparison came.
+/// The progress of a comparison.
 pub(crate) struct Compared {
-    /// So many sectors from the beginning hold the same now; 0 if they are being written just now.
+    /// How many sectors from the beginning are now the same on both; 0 if they are being written
+    /// right now.
     pub(crate) sectors: u32,
-    /// So many sub-blocks were copied to the store.
+    /// How many sub-blocks were copied to the store.
     pub(crate) copied: u64,
 }
 
-/// Why a comparison does not go on.
+/// Why a comparison can't continue.
 pub(crate) enum CompareError {
     /// The volume's disk can't be read here.
     Disk,
@@ -49,8 +51,8 @@ pub(crate) enum CompareError {
 }
 
 impl Worker<Store> {
-    /// Compares a stretch of a volume's disk with what the store says, and copies to the store what
-    /// differs. Sleeps for I/O.
+    /// Compares a range of a volume's disk with what the store says, and copies differences to the
+    /// store. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -118,8 +120,8 @@ impl Worker<Store> {
             disk: None,
             is_kept: false,
         };
-        // Not before: nobody who waits for I/O of this volume waits for the disks that were read. Slots of a
-        // volume that leaves are given back when this is over.
+        // Not earlier: whoever waits for I/O of this volume must not wait for the disks that were
+        // read. Slots of a volume that leaves are released only after this ends.
         let ticket = owner.grace.enter(current_cpu());
         let logged = match owner.leaving.get() {
             leave::STAYS => slow

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether the disks of logged volumes hold what their increments say, before anything is written:
-//! disks get swapped, and a written one has no label. The same of disks that are being filled for
-//! such volumes, as far as that is.
+//! Checks that the disks of logged volumes hold what their increments say, before anything is
+//! written: disks get swapped, and a written one has no label. Disks that are being filled for such
+//! volumes are checked up to the cursor.
 
 use super::{
     load::Found,
@@ -38,17 +38,17 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// Blocks of each volume that are looked at.
+/// How many blocks of each volume are checked.
 const LOOKS: usize = 16;
 
 impl Found {
     /// Compares samples of each logged volume's disk with its increments, and with the base image
-    /// where it was never written. A disk that can't be read at half of the places is dead, or one that
-    /// can't be flushed where a crash left marks. Writes nothing; sleeps for I/O.
+    /// where it was never written. A disk counts as dead if it can't be read at half of the places,
+    /// or can't be flushed although a crash left marks. Writes nothing; sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Say in the log which disk is wrong.
+    /// The log says which disk is wrong.
     #[inline(never)]
     pub(crate) fn check_disks(
         &self,
@@ -109,7 +109,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, or that the disk is not here.
+    /// `ENOMEM`, or the error for a missing disk.
     #[inline(never)]
     pub(crate) fn compare_filled(
         &self,
@@ -132,7 +132,7 @@ impl Store {
     }
 }
 
-/// A look at the disk of a volume, and at what its increments say of it.
+/// A check of a volume's disk against what its increments say.
 struct Look<'a> {
     members: &'a Members,
     table: &'a GroupTable,
@@ -140,7 +140,7 @@ struct Look<'a> {
     volume: usize,
     /// The entry of the disk.
     disk: usize,
-    /// So many sectors of it are looked at, from the beginning on.
+    /// How many sectors of it are checked, from the beginning.
     end: u64,
     map: &'a BlockMap,
     intents: Option<&'a Intents>,
@@ -150,8 +150,8 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Compares samples of the disk: those of the base image, unless it is known to hold
-    /// something else, or not known yet what it holds; and those of what the store has.
+    /// Compares samples of the disk: those of the base image, unless the disk is known to hold
+    /// something else or its content is not known yet; and those of what the store has.
     #[inline(never)]
     fn first_difference(&self) -> Result<Comparison> {
         let (members, table, map) = (self.members, self.table, self.map);
@@ -174,7 +174,7 @@ impl Look<'_> {
             let is_known =
                 map.read_run(sector, sectors).kind == Kind::Base && !self.is_open(sector);
             match members.io.read(device, sector, &mut here) {
-                // Whether it can be read counts everywhere: after a crash, all of it may be open.
+                // Readability counts at every place: after a crash, all of them may be open.
                 Ok(()) if !is_known || sample.matches(&here) => unread.looked_at(),
                 Ok(()) => return Ok(Comparison::Differs(sector)),
                 Err(ENOMEM) => return Err(ENOMEM),
@@ -182,8 +182,8 @@ impl Look<'_> {
             }
         }
 
-        // There the disk need not have what the store has. But it has the base image wherever the store
-        // has nothing, there too.
+        // In diverted regions, the disk need not have what the store has. But wherever the store
+        // has nothing, it has the base image, in these regions, too.
         let regions = table.make_regions(self.volume)?.ok_or(EINVAL)?;
         let store = &members.disk(self.store).ok_or(ENXIO)?.device;
         let mut there = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
@@ -203,7 +203,7 @@ impl Look<'_> {
             match members.io.read(store, home, &mut there) {
                 Ok(()) => (),
                 Err(ENOMEM) => return Err(ENOMEM),
-                // Says nothing of the disk.
+                // Says nothing about the disk.
                 Err(_) => continue,
             }
             match members.io.read(device, sector, &mut here) {
@@ -225,7 +225,7 @@ impl Look<'_> {
         self.intents.is_some_and(marked)
     }
 
-    /// Whether there is any such place.
+    /// Whether a crash may have left them different anywhere.
     fn has_marks(&self) -> bool {
         let any =
             |intents: &Intents| (0..intents.regions()).any(|region| intents.is_marked(region));
@@ -233,7 +233,7 @@ impl Look<'_> {
     }
 }
 
-/// Blocks to look at, spread over all that the map has in front of a sector.
+/// The blocks to check, spread over all that the map has before a sector.
 fn looks(map: &BlockMap, end: u64) -> Result<KVec<u64>> {
     let is_meant = |bid: u64| (bid << map.block_shift()) < end;
     let mut count = 0usize;

@@ -2,12 +2,12 @@
 
 //! Stores whose device fails.
 //!
-//! An error of a single I/O says little: one bad sector fails one write. So the store is only suspected
-//! then, and its worker writes the headers again; if they can't be written either, the device is
-//! dead. A commit that failed needs no such question, nor does a flush.
+//! An error of a single I/O says little: one bad sector fails one write. So such an error only
+//! makes the store suspect, and its worker writes the headers again; if that fails, too, the device
+//! is dead. A failed commit or flush needs no such check.
 //!
-//! What follows is in [`crate::group`]: it is made durable that the store has failed. Nothing is
-//! written to it any more from then on, and what waits for it ends.
+//! What follows is in [`crate::group`]: the failure is made durable. From then on nothing more is
+//! written to the store, and whatever waits for it ends.
 
 use super::Store;
 use crate::{
@@ -17,28 +17,28 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// It has failed, which is not durable yet.
+/// It has failed, but that is not durable yet.
 const FAILING: u64 = 1;
 /// It has failed.
 const FAILED: u64 = 2;
-/// With [`FAILING`]: a user wants that.
+/// With [`FAILING`]: at a user's request.
 const ASKED: u64 = 4;
-/// The log has said what there is to say.
+/// The outcome was logged.
 const SAID: u64 = 8;
-/// It stays in use although it failed, and the metadata says so.
+/// It stays in use although it failed, and the metadata records that.
 const KEPT: u64 = 16;
-/// With [`KEPT`]: it works again, and the metadata is to say that.
+/// With [`KEPT`]: it works again, which the metadata has to record.
 const BACK: u64 = 32;
 
-/// What is known of a store's device.
+/// What is known about a store's device.
 pub(super) struct Failure {
     state: Word,
-    /// 1 if it is to be asked whether it still answers.
+    /// 1 if the device has to be checked.
     suspect: Word,
 }
 
 impl Failure {
-    /// Nothing.
+    /// Nothing is known yet.
     pub(super) fn new() -> Self {
         Self {
             state: Word::new(0),
@@ -58,13 +58,13 @@ impl Store {
         self.failure.state.get() & FAILED != 0
     }
 
-    /// A user, not an error, says that it has failed.
+    /// The failure was requested by a user, not caused by an error.
     pub(crate) fn is_asked(&self) -> bool {
         self.failure.state.get() & ASKED != 0
     }
 
-    /// Its device has failed: a worker of the group sees to that. `asked` says that a user wants it.
-    /// Does not sleep.
+    /// Its device has failed: a worker of the group handles that. `asked` says that a user
+    /// requested it. Does not sleep.
     pub(crate) fn begin_failure(&self, asked: bool) {
         let why = if asked { ASKED } else { 0 };
         if self.is_retired() {
@@ -77,35 +77,36 @@ impl Store {
         self.home.failures().kick();
     }
 
-    /// It is durable now. Does not sleep.
+    /// The failure is durable now. Does not sleep.
     pub(crate) fn note_failed(&self) {
         change(&self.failure.state, |_| FAILED);
-        // No flush passes by the commit, which always fails from now on.
+        // Every flush waits for a commit, which always fails from now on.
         self.changes.fail();
     }
 
-    /// It stays in use: nothing could replace what it has. Does not sleep.
+    /// It stays in use: its data could not be replaced. Does not sleep.
     pub(crate) fn keep(&self) {
         change(&self.failure.state, |state| state & (FAILED | SAID | KEPT));
     }
 
-    /// The metadata says that it failed, and stays in use. Does not sleep.
+    /// The metadata records that it failed and stays in use. Does not sleep.
     pub(crate) fn note_kept(&self) {
         change(&self.failure.state, |state| state | KEPT);
     }
 
-    /// It stays in use although it failed, but works again, which the metadata does not say yet.
+    /// It stayed in use although it failed, and now works again, which the metadata does not record
+    /// yet.
     pub(crate) fn is_back(&self) -> bool {
         self.failure.state.get() & BACK != 0
     }
 
-    /// The metadata says that it works again, or it turned out that it does not. Does not sleep.
+    /// The metadata records that it works again, or it turned out that it does not. Does not sleep.
     pub(crate) fn note_told(&self, works: bool) {
         let rest = if works { !(BACK | KEPT | SAID) } else { !BACK };
         change(&self.failure.state, |state| state & rest);
     }
 
-    /// Whether the log has to say what becomes of it: it says so once.
+    /// Whether the outcome still has to be logged: that is done once.
     pub(crate) fn say_once(&self) -> bool {
         change(&self.failure.state, |state| state | SAID) & SAID == 0
     }
@@ -131,13 +132,13 @@ impl Store {
 }
 
 impl Worker<Store> {
-    /// Something could not be read or written. Does not sleep.
+    /// A read or write of the store failed. Does not sleep.
     pub(crate) fn suspect(&self) {
         self.failure.suspect.set(1);
         self.kick();
     }
 
-    /// Asks a device that is suspected. Sleeps for I/O.
+    /// Checks a suspect device. Sleeps for I/O.
     pub(super) fn look_at_suspect(&self) {
         let is_known = self.is_failing() || self.is_left_alone();
         if self.failure.suspect.swap(0) != 0 && !is_known && !self.answers() {
@@ -146,7 +147,7 @@ impl Worker<Store> {
     }
 }
 
-/// Whether an error says something of the device.
+/// Whether an error says something about the device.
 pub(super) fn is_of_device(error: Error) -> bool {
     !(error == ENOMEM || error == EAGAIN || error == ENOSPC)
 }

@@ -2,15 +2,15 @@
 
 //! In-place volumes whose disk is gone, and the disk that is being filled for them.
 //!
-//! Such a volume reads the base image and the store, and the store alone decides whether a write is
-//! done. The disk that is being filled has a cursor: all in front of it is there, and stays in step,
-//! since writes go there, too, as those of a logged volume do. Behind it, writes go to the store only.
-//! What fills the disk and what is written take the same locks, and the cursor moves under them, so
-//! that nothing is missed.
+//! Such a volume reads the base image and the store, and the store alone decides whether a write
+//! succeeds. The disk that is being filled has a cursor: everything below it has been copied, and
+//! stays in step, since writes below it go to the disk, too, like those of a logged volume. Beyond
+//! it, writes go only to the store. The fill and the writes take the same locks, and the cursor
+//! moves under them, so that nothing is missed.
 //!
-//! Regions are marked as those of a logged volume, behind the cursor, too: a mark goes only after disk
-//! and store were flushed. After a crash, marked regions in front of the durable cursor are copied
-//! again.
+//! Regions are marked like those of a logged volume, even beyond the cursor: a mark is cleared only
+//! after disk and store were flushed. After a crash, marked regions below the durable cursor are
+//! copied again.
 
 use super::{
     in_place::NOT_ASKED,
@@ -56,9 +56,9 @@ use kernel::{
 /// The cursor of a disk that needs no filling.
 const WHOLE: u64 = u64::MAX;
 
-/// The worker is to make an owner's writes durable.
+/// The worker has been asked to make an owner's writes durable.
 const ASKED: u64 = 1;
-/// They are.
+/// They are durable.
 const DONE: u64 = 2;
 /// The store failed.
 const STORE_FAILED: u64 = 3;
@@ -67,17 +67,18 @@ const DISK_FAILED: u64 = 4;
 
 /// How far an owner's disk is filled.
 pub(super) struct Fill {
-    /// So many sectors from the beginning hold what the volume holds. Moves under the write locks.
+    /// How many sectors from the beginning hold what the volume holds. Advances under the write
+    /// locks.
     reach: Word,
-    /// The disks that lack a write which they were to get while they were filled: a write may end after its disk
-    /// was given up, and another one took its place.
+    /// The disks that lack a write which they should have got while they were filled. More than
+    /// one, since a write may end after its disk was given up and replaced by another one.
     failed: EntrySet,
     /// Whether somebody waits for [`Worker::sync_owners`].
     syncing: Word,
 }
 
 impl Fill {
-    /// Of an owner whose disk holds all, or is filled up to `cursor`.
+    /// For an owner whose disk holds everything, or is filled up to `cursor`.
     pub(super) fn new(is_whole: bool, cursor: u64) -> Self {
         Self {
             reach: Word::new(match is_whole {
@@ -90,7 +91,7 @@ impl Fill {
         }
     }
 
-    /// The disk holds all, or nothing.
+    /// The disk holds everything, or nothing.
     pub(super) fn set_whole(&self, is_whole: bool) {
         self.reach.set(if is_whole { WHOLE } else { 0 });
     }
@@ -102,7 +103,7 @@ impl Owner {
         self.disk().is_some() && self.fill.reach.get() == WHOLE
     }
 
-    /// How many of these sectors, from the beginning on, go the same way, and the entry of the disk
+    /// How many of these sectors, from the beginning, take the same path, and the entry of the disk
     /// that has to get them, too. To be called under their write locks. Does not sleep.
     pub(crate) fn filled(&self, sector: u64, sectors: u32) -> (u32, Option<usize>) {
         let reach = self.fill.reach.get();
@@ -121,25 +122,26 @@ impl Owner {
         self.moving.target().or_else(fills)
     }
 
-    /// So many sectors from the beginning of the disk that is being filled are done, if there is one.
+    /// How many sectors from the beginning of the disk that is being filled are done, if there is
+    /// one.
     pub(crate) fn filled_up_to(&self) -> Option<u64> {
         let reach = self.target().map(|(_, reach)| reach.get());
         reach.filter(|reach| *reach != WHOLE)
     }
 
-    /// So many sectors from the beginning of the disk that is being filled are done.
+    /// How many sectors from the beginning of the disk that is being filled are done.
     pub(crate) fn reach(&self) -> u64 {
         self.fill.reach.get()
     }
 
-    /// The disk of this entry is to be filled for it, from the beginning on.
+    /// Begins to fill the disk of this entry for it, from the beginning.
     pub(crate) fn begin_fill(&self, target: usize) {
         self.fill.reach.set(0);
         self.fill.failed.remove(target);
         self.disk.set(Some(target));
     }
 
-    /// What is on the disk that is being filled is to be copied again, from the beginning on.
+    /// Restarts the fill of its disk from the beginning.
     pub(crate) fn restart_fill(&self) {
         self.fill.reach.set(0);
         if let Some(disk) = self.disk() {
@@ -161,12 +163,13 @@ impl Owner {
         }
     }
 
-    /// The disk that was being filled is its own now.
+    /// The disk that was being filled is now its own.
     pub(crate) fn end_fill(&self) {
         self.fill.reach.set(WHOLE);
     }
 
-    /// The disk of this entry, which is being filled or was, lacks a write. Does not sleep.
+    /// Records that the disk of this entry, which is or was being filled, lacks a write. Does not
+    /// sleep.
     pub(crate) fn note_fill_failed(&self, disk: usize) {
         self.fill.failed.insert(disk);
     }
@@ -193,11 +196,11 @@ impl Slow<'_> {
             Op::Write if parked.data().has_no_log => return Err(EIO),
             Op::Write => self.write_kept(Source::new(Content::Bio(parked)), range)?,
             Op::WriteZeroes => self.write_kept(Source::new(Content::Zeroes), range)?,
-            // It may have been loaded while it was diverted. Nobody relies on a discard.
+            // The table may have been loaded while it was diverted. Nobody relies on a discard.
             Op::Discard => (),
             _ => return Err(EIO),
         }
-        // The commit that answers a durable write flushes the store only.
+        // The commit that answers a durable write flushes only the store.
         match info.fua {
             true => self.flush_fill(),
             false => Ok(()),
@@ -216,13 +219,13 @@ impl Slow<'_> {
         Ok(())
     }
 
-    /// The disk that is being filled failed; that is durable when it returns.
+    /// The disk that is being filled failed; that is durable when this returns.
     pub(super) fn give_up_fill(&self, disk: Option<usize>) -> Result {
         let disk = disk.ok_or(EIO)?;
         self.bound.group.give_up_disk(self.bound, self.volume, disk)
     }
 
-    /// Writes a stretch to the store, and to the disk that is being filled as far as that is.
+    /// Writes a range to the store and, up to the cursor, to the disk that is being filled.
     pub(super) fn write_kept(&self, source: Source<'_>, range: Range) -> Result {
         self.mark(range)?;
         let mut done = 0;
@@ -270,8 +273,9 @@ fn part(content: &mut KVec<u8>, sector: u32, sectors: u32) -> Result<&mut [u8]> 
         .ok_or(EIO)
 }
 
-/// Reads the base image of a stretch, where the store has nothing over it, from where it is asked for least.
-/// What is in the store once stays there, as long as a disk is filled: what has nothing later was read.
+/// Reads the base image of a range, where the store has nothing over it, from the least used
+/// source. Entries stay in the store as long as a disk is being filled, so whatever has no entry
+/// later was read.
 fn read_base(
     bound: &Bound,
     owner: &Owner,
@@ -301,10 +305,11 @@ fn read_base(
 }
 
 impl Worker<Store> {
-    /// Copies a stretch of a volume, or the beginning of it, to the disk that is being filled; moves
-    /// the cursor behind it if that stands at its beginning. Returns how many sectors were copied: 0
-    /// if the first of them are being written. With `has_base`, the buffer has the base image of it
-    /// already. While it is written, something else is done `meanwhile`. Sleeps for I/O.
+    /// Copies a range of a volume, or the beginning of it, to the disk that is being filled; if the
+    /// cursor is at its beginning, advances the cursor past it. Returns how many sectors were
+    /// copied: 0 if the first of them are being written. With `has_base`, the buffer already has
+    /// the base image of the range. `meanwhile` runs while the disk is being written. Sleeps for
+    /// I/O.
     ///
     /// # Errors
     ///
@@ -325,8 +330,9 @@ impl Worker<Store> {
             return Ok(0);
         }
         if !has_base {
-            // Before the locks: writes that wait for them do not wait for disks of others. Nobody writes the
-            // base image, and where it is not needed any more in a moment it does no harm.
+            // Before taking the locks, so that writes that wait for them do not wait for other
+            // volumes' disks. Nobody writes the base image, and reading it where it is no longer
+            // needed a moment later does no harm.
             read_base(bound, owner, sector, sectors, buffer).map_err(CopyError::Source)?;
         }
         let locked = owner.locks.take(sector, sectors);
@@ -335,7 +341,7 @@ impl Worker<Store> {
         }
         let result = self.copy_locked(bound, owner, sector, locked, buffer, meanwhile);
         if let (Ok(()), Some((_, reach))) = (&result, owner.target()) {
-            // Not if it was given up meanwhile.
+            // Has no effect if the fill was given up meanwhile.
             let end = sector.saturating_add(u64::from(locked));
             let _ = reach.replace(sector, end);
         }
@@ -343,7 +349,7 @@ impl Worker<Store> {
         result.map(|()| locked)
     }
 
-    /// Copies a stretch, under its write locks; the buffer has the base image of it.
+    /// Copies a range, under its write locks; the buffer has the base image of it.
     fn copy_locked(
         &self,
         bound: &Bound,
@@ -361,7 +367,8 @@ impl Worker<Store> {
             .map_err(CopyError::Target)
     }
 
-    /// Reads what the store has of a stretch over what a buffer has of it, and cuts the buffer to its length.
+    /// Reads what the store has of a range over the content of a buffer, and cuts the buffer to the
+    /// range's length.
     fn read_store(
         &self,
         owner: &Owner,
@@ -373,7 +380,7 @@ impl Worker<Store> {
         let mut done = 0;
         while done < sectors {
             let at = sector.saturating_add(u64::from(done));
-            // Nobody uses a slot again that is read here.
+            // The ticket keeps slots that are read here from being reused.
             let ticket = owner.grace.enter(current_cpu());
             let run = owner.map.read_run(at, sectors.saturating_sub(done));
             let read =
@@ -385,7 +392,7 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Reads what the store has at a place; leaves what it has not.
+    /// Reads what the store has at a place; leaves the rest of the buffer unchanged.
     fn read_place(&self, kind: &Kind, part: &mut [u8]) -> Result {
         match *kind {
             Kind::Base => (),
@@ -400,8 +407,8 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Makes durable what an owner wrote until now, in the store and on the disk that is being filled:
-    /// the worker does. Sleeps for I/O.
+    /// Has the worker make durable what an owner wrote until now, in the store and on the disk that
+    /// is being filled. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -447,8 +454,8 @@ impl Worker<Store> {
         }
     }
 
-    /// After a crash: copies regions again that are marked, in front of the cursor. Nobody uses the
-    /// volume meanwhile. Durable when it returns; sleeps for I/O.
+    /// After a crash: copies marked regions below the cursor again. Nobody uses the volume
+    /// meanwhile. Durable when it returns; sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -471,18 +478,18 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Copies again what a write left different that failed. Sleeps for I/O.
+    /// Copies again the regions that a failed write left different. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Those of the devices; the regions are still known then.
+    /// Those of the devices; the regions stay pinned then.
     #[inline(never)]
     pub(crate) fn fill_pinned(&self, bound: &Bound, owner: &Owner) -> Result<(), CopyError> {
         let Some(intents) = &owner.intents else {
             return Ok(());
         };
         for region in (0..intents.regions()).filter(|region| intents.is_pinned(*region)) {
-            // Before: another write may fail meanwhile.
+            // Before the copy, since another write may fail meanwhile.
             intents.unpin(region);
             let begin = u64::from(region) << intents.shift();
             self.copy_region(bound, owner, region)
@@ -491,9 +498,9 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Copies a region again as far as it is in front of the cursor.
+    /// Copies a region again, as far as it is below the cursor.
     fn copy_region(&self, bound: &Bound, owner: &Owner, region: u32) -> Result<(), CopyError> {
-        /// What is copied at once, in sectors.
+        /// How many sectors are copied at once.
         const PART: u64 = 64;
 
         let Some(intents) = &owner.intents else {

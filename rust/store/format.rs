@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes what a store consists of besides the entries of its blocks: headers, owners, segments.
+//! Writes the parts of a store other than block entries: headers, owners, segments.
 
 use super::{
     fail,
@@ -27,14 +27,14 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// One more segment is formatted when fewer slots than this are left to give out.
+/// One more segment is formatted when fewer free slots than this are left.
 const AHEAD: u32 = 1024;
 
-/// The unit that metadata is written in, in bytes: every logical block size divides it.
+/// The unit in which metadata is written, in bytes: every logical block size divides it.
 const UNIT: usize = 4096;
 
-/// Makes a store on a device that is blank, or that a start before a crash began with. Sleeps for
-/// I/O.
+/// Creates a store on a device that is blank, or that a start interrupted by a crash had begun to
+/// format. Sleeps for I/O.
 ///
 /// # Errors
 ///
@@ -44,11 +44,11 @@ pub(crate) fn make(members: &Members, device: &Device, mut header: Header) -> Re
     header.phase = Phase::Formatting;
     header.segments = 0;
     if header.sequence > 0 {
-        // The start before may have written one copy only.
+        // The earlier start may have written only one copy.
         write_header_again(members, device, &header)?;
     }
     write_header(members, device, &mut header)?;
-    // Owners that a start before a crash may have written.
+    // Clear owners that a start before a crash may have written.
     let zeroes = KVec::from_elem(0u8, PIECE, GFP_KERNEL)?;
     for copy in 0..COPIES {
         for at in (0..layout::OWNER_TABLE_BYTES).step_by(PIECE) {
@@ -63,7 +63,7 @@ pub(crate) fn make(members: &Members, device: &Device, mut header: Header) -> Re
     write_header(members, device, &mut header)
 }
 
-/// Writes both headers, one after the other, as the next in their row. Durable when it returns;
+/// Writes both headers, one after the other, with the next sequence. Durable when it returns;
 /// sleeps for I/O.
 ///
 /// # Errors
@@ -74,7 +74,7 @@ pub(super) fn write_header(members: &Members, device: &Device, header: &mut Head
     write_header_again(members, device, header)
 }
 
-/// Writes both headers as they were, to mend a copy. Durable when it returns; sleeps for I/O.
+/// Writes both headers unchanged, to repair a copy. Durable when it returns; sleeps for I/O.
 ///
 /// # Errors
 ///
@@ -115,7 +115,8 @@ pub(super) fn write_owner(
         let unit_bytes = u64::try_from(UNIT)?;
         let within = usize::try_from(offset.checked_rem(unit_bytes).ok_or(EINVAL)?)?;
         let begin = offset.saturating_sub(u64::try_from(within)?);
-        // Others stand in the same unit. Where it can't be read, they are as the other copy has them.
+        // Other owners are in the same unit. If it can't be read, they are taken from the other
+        // copy.
         let mut unit = KVec::from_elem(0u8, UNIT, GFP_KERNEL)?;
         let other = layout::owner_offset(1usize.saturating_sub(copy), record.number);
         let other = other.saturating_sub(u64::try_from(within)?);
@@ -132,11 +133,11 @@ pub(super) fn write_owner(
     Ok(())
 }
 
-// They are written by whole pieces.
+// Both are written in whole pieces.
 const _: () = assert!(layout::OWNER_TABLE_BYTES % PIECE == 0);
 const _: () = assert!(layout::SEGMENT_ENTRY_BYTES % PIECE == 0);
 
-/// Writes the entries of a segment, all of them free. Durable when it returns.
+/// Writes the entries of a segment, all free. Durable when it returns.
 fn write_segment(
     members: &Members,
     device: &Device,
@@ -159,7 +160,7 @@ fn write_segment(
 }
 
 impl Store {
-    /// Formats a segment more, if slots are about to run out. Sleeps for I/O.
+    /// Formats one more segment if slots are about to run out. Sleeps for I/O.
     pub(super) fn format_ahead(&self) {
         if self.slots.ready() >= AHEAD || self.slots.limit() >= self.slots.total() {
             return;
@@ -181,11 +182,11 @@ impl Store {
         }
     }
 
-    /// Formats the next segment, and lets its slots be used. Sleeps for I/O.
+    /// Formats the next segment, and makes its slots available. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Those of the device; `ENOSPC` if there is none.
+    /// Those of the device; `ENOSPC` if there is no further segment.
     pub(super) fn format_segment(&self) -> Result {
         let mut header = self.header.lock();
         if header.segments >= self.layout.segments() {
@@ -205,7 +206,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes the group's event count in the headers. Sleeps for I/O.
+    /// Records the group's event count in the headers. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -217,18 +218,19 @@ impl Store {
         self.change_header(&mut self.header.lock(), |header| header.events = events)
     }
 
-    /// The group's event count that the headers have. Sleeps while they are written.
+    /// The group's event count as recorded in the headers. Sleeps while they are written.
     pub(crate) fn known_events(&self) -> u64 {
         self.header.lock().events
     }
 
-    /// Writes the headers as they are, to see whether that works. Sleeps for I/O.
+    /// Rewrites the headers with their content unchanged, to see whether that works. Sleeps for
+    /// I/O.
     pub(super) fn write_header_once_more(&self) -> Result {
         self.change_header(&mut self.header.lock(), |_| ())
     }
 
-    /// Changes the header, on disk and then in memory. What a write that failed has left on disk is not known,
-    /// so that the next one gets another number in the row. Sleeps for I/O.
+    /// Changes the header, on disk and then in memory. What a failed write has left on disk is
+    /// unknown, so the next write gets a new sequence. Sleeps for I/O.
     fn change_header(&self, header: &mut Header, change: impl FnOnce(&mut Header)) -> Result {
         let mut next = *header;
         change(&mut next);

@@ -19,10 +19,10 @@ use crate::{
     svol_core::table_line::OnFull, //
 };
 
-/// How often writes that wait for space are looked at, in milliseconds.
+/// How often writes that wait for space are retried, in milliseconds.
 pub(super) const LOOK_MS: u32 = 500;
 
-/// Slots that have to be free, of `total`, for a low water mark in percent.
+/// How many of `total` slots have to be free, for a low water mark in percent.
 pub(super) fn low_water(total: u32, percent: u8) -> u32 {
     // At most `total`.
     let slots = u64::from(total).saturating_mul(u64::from(percent)) / 100;
@@ -30,7 +30,7 @@ pub(super) fn low_water(total: u32, percent: u8) -> u32 {
 }
 
 impl Worker<Store> {
-    /// A write found no space: it waits for some, as long as it may, or fails.
+    /// A write found no space: it waits for space as long as it may, or fails.
     pub(super) fn no_space(&self, mut parked: Parked<Bound, InFlight>) {
         if self.on_full == OnFull::Error {
             parked.end(Status::NOSPC);
@@ -44,7 +44,7 @@ impl Worker<Store> {
                 .is_some_and(|place| place.owner().suspending.get() != 0)
         };
         if suspending {
-            // It comes again after the suspend.
+            // It will be resubmitted after the suspend.
             parked.end(Status::REQUEUE);
             return;
         }
@@ -60,7 +60,7 @@ impl Worker<Store> {
         self.queues.lock().full.push(parked);
     }
 
-    /// Tries writes again that wait for space. May sleep for I/O.
+    /// Retries writes that wait for space. May sleep for I/O.
     pub(super) fn retry_full(&self) {
         let mut list: ParkedList<Bound, InFlight> = self.queues.lock().full.take();
         while let Some(parked) = list.pop() {
@@ -88,13 +88,14 @@ impl Worker<Store> {
     }
 
     fn now_ms(&self) -> u32 {
-        // Around the end after 49 days.
+        // Wraps around after 49 days.
         u32::try_from(self.opened.elapsed().as_millis() & i64::from(u32::MAX)).unwrap_or(0)
     }
 }
 
 impl Store {
-    /// Says that there is no slot left; once, until the low water mark is behind it again.
+    /// Reports that there is no slot left: once, until the free slots reach the low water mark
+    /// again.
     pub(super) fn say_full(&self) {
         if self.full.swap(1) == 0 {
             log::warning!(self.group(), "increments {}: full", self.lid());

@@ -2,7 +2,7 @@
 
 //! Volumes that change between diverted and logged; see `set_attr` in Documentation/dm-svol.rst.
 //!
-//! No I/O of the volume is under way meanwhile, and none comes.
+//! Meanwhile the volume has no I/O in flight, and gets none.
 
 use super::{
     Owner,
@@ -24,25 +24,25 @@ use kernel::{
     }, //
 };
 
-/// The map is looked at in stretches of so many sectors.
+/// How many sectors of the map are checked at once.
 const LOOK_SECTORS: u64 = 1 << 20;
 
-/// What is copied at once, in sectors: as much as the kernel finds memory for, however little
-/// there is.
+/// How much is copied at once, in sectors: small enough that the kernel finds memory even when it
+/// is short.
 const COPY_SECTORS: u32 = 64;
 
-/// Nobody wants it settled.
+/// Nobody has requested to settle the owner.
 pub(super) const NOT_ASKED: u64 = 0;
 /// The worker is to settle it.
 const ASKED: u64 = 1;
 /// It is settled.
 const CLEARED: u64 = 2;
-/// It is not, and won't be.
+/// It could not be settled.
 const LEFT: u64 = 3;
 
 impl Worker<Store> {
-    /// Writes all that the store has of a volume's diverted parts, from one sector up to another one, to
-    /// the disk of an entry. Durable when it returns; sleeps for I/O.
+    /// Writes all that the store has of a volume's diverted parts, between two sectors, to the disk
+    /// of an entry. Durable when it returns; sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -103,12 +103,12 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Commits what a volume wrote, and, if it is logged, brings disk and store to where they are
-    /// known to be the same, and takes all its marks back: the worker does. Sleeps for I/O.
+    /// Has the worker commit what a volume wrote and, if it is logged, sync disk and store until
+    /// they are known to be the same, and clear all its marks. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// `EIO` if it can't be committed, or marks have to stay.
+    /// `EIO` if the commit fails, or marks have to stay.
     pub(crate) fn settle_owner(&self, owner: &Owner) -> Result {
         owner.clearing.set(ASKED);
         self.ask();
@@ -124,7 +124,7 @@ impl Worker<Store> {
     /// Does what [`Worker::settle_owner`] waits for. Sleeps for I/O.
     pub(super) fn settle_owners(&self) {
         for owner in self.owners.iter().filter(|o| o.clearing.get() == ASKED) {
-            // Twice: the first time they count as written just now.
+            // Twice: the first time, its regions still count as just written.
             let cleared = self
                 .settle_map()
                 .and_then(|()| self.clear_marks(owner))
@@ -143,27 +143,27 @@ impl Owner {
         self.disk.get()
     }
 
-    /// It is logged, and the disk of this entry is its own; or it is logged no more.
+    /// It is logged, and the disk of this entry is its own; or it is no longer logged.
     pub(crate) fn set_disk(&self, disk: Option<usize>) {
         self.disks.lose(self.disk());
         self.disk.set(disk);
-        // Those of another one.
+        // These were writes to another disk.
         self.lost_writes.set(0);
         self.fill.set_whole(disk.is_some());
     }
 
-    /// Whether regions of it are diverted, although the rest is in place.
+    /// Whether some regions of it are diverted while the rest is in place.
     pub(crate) fn has_regions(&self) -> bool {
         self.regions.get() != 0
     }
 
-    /// Whether it has such regions from now on.
+    /// Sets whether it has such regions from now on.
     pub(crate) fn set_has_regions(&self, has_regions: bool) {
         self.regions.set(u64::from(has_regions));
     }
 
-    /// Whether its entries have to stay: its own disk may hold something else than the base image
-    /// wherever there is an entry.
+    /// Whether its entries have to stay: wherever there is an entry, its own disk may hold
+    /// something other than the base image.
     pub(super) fn keeps_entries(&self) -> bool {
         self.keeps_entries.get() != 0
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes that leave the group give their slots back.
+//! Volumes that leave the group release their slots.
 //!
-//! First it is made durable, in the owner table, that the volume is about to leave; then the
-//! metadata of the group goes on without it; only then its entries are freed, part by part, and at
-//! last its number. A start finds a volume that is about to leave either in the metadata, and keeps
-//! it, or not, and goes on with freeing.
+//! First the owner table records durably that the volume is about to leave; then the group's
+//! metadata drops it; only then are its entries freed, part by part, and finally its number. If a
+//! start finds a volume that is about to leave, it keeps the volume if that is still in the
+//! metadata, and otherwise continues freeing it.
 
 use super::{
     format,
@@ -24,21 +24,21 @@ use kernel::prelude::*;
 
 /// It stays.
 pub(super) const STAYS: u64 = 0;
-/// Its slots are given back.
+/// Its slots are being released.
 pub(super) const LEAVES: u64 = 1;
-/// They were, and so was its number.
+/// Its slots and its number have been released.
 pub(super) const LEFT: u64 = 2;
 
-/// Slots that are given back at once.
+/// How many slots are released at once.
 const PART: usize = 1024;
 
-/// How long until the next part, in milliseconds: others have their turn in between.
+/// The delay before the next part, in milliseconds: others get their turn in between.
 const NEXT_MS: u64 = 1;
 /// The same after an error.
 const RETRY_MS: u64 = 5000;
 
 impl Worker<Store> {
-    /// Makes durable that a volume is about to leave, or is not. Sleeps for I/O.
+    /// Records durably that a volume is about to leave, or is not. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -51,14 +51,14 @@ impl Worker<Store> {
         self.write_owner(owner, record)
     }
 
-    /// Lets a volume leave that nobody uses, after that was announced and the metadata knows. Does
+    /// Lets an unused volume leave, after that was announced and the metadata has dropped it. Does
     /// not sleep.
     pub(crate) fn let_leave(&self, owner: &Owner) {
         owner.leaving.set(LEAVES);
         self.ask();
     }
 
-    /// Gives back some slots of volumes that leave. Sleeps for I/O.
+    /// Releases some slots of volumes that leave. Sleeps for I/O.
     pub(super) fn give_back(&self) {
         let mut again = 0;
         for owner in self.owners.iter().filter(|o| o.leaving.get() == LEAVES) {
@@ -94,7 +94,7 @@ impl Worker<Store> {
         let mut bids = KVec::with_capacity(PART, GFP_KERNEL)?;
         let first = owner.given_back.get();
         if first == 0 {
-            // What compares it with its disk takes slots, until it sees that it leaves.
+            // A comparison with its disk takes slots until it sees that the volume leaves.
             self.wait_for_ios(owner)?;
         }
         let next = owner.map.for_some(first, PART, |bid, entry| {
@@ -106,7 +106,7 @@ impl Worker<Store> {
         });
         if !slots.is_empty() {
             self.write_free(&slots)?;
-            // No I/O relies on the map: the volume is not in use, and can't be any more.
+            // No I/O relies on the map: the volume is not in use, and can't be used again.
             for bid in &bids {
                 let out = |entry: Entry| Some(entry.moved_to(None).with_dirty(false));
                 owner.map.update(*bid, out);
@@ -128,11 +128,11 @@ impl Worker<Store> {
         Ok(false)
     }
 
-    /// Writes what the owner table says of a volume, as the next in the row.
+    /// Writes the owner table's record of a volume, with the next sequence.
     fn write_owner(&self, owner: &Owner, mut record: OwnerRecord) -> Result {
-        // Others stand in the same block of the device.
+        // Other owners are in the same block of the device.
         let _one_at_a_time = self.header.lock();
-        // One that fails counts, too: what it has left on disk is not known.
+        // A failed write counts, too: what it has left on disk is unknown.
         let writes = owner.record_writes.get().saturating_add(1);
         owner.record_writes.set(writes);
         record.sequence = record.sequence.saturating_add(writes);

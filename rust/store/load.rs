@@ -2,8 +2,8 @@
 
 //! How a store is found on its device, and how it is opened.
 //!
-//! Finding reads and never writes: whether the group starts is not known yet. Opening writes what
-//! the store has to learn.
+//! Finding only reads: it is not known yet whether the group will start. Opening writes what the
+//! store has to record.
 
 use super::{
     fail::{
@@ -108,7 +108,7 @@ pub(crate) struct Link {
     pub(crate) owner: usize,
 }
 
-/// A store as it was found.
+/// A store as found on its device.
 pub(crate) struct Found {
     pub(super) entry: usize,
     lid: Id,
@@ -118,11 +118,11 @@ pub(crate) struct Found {
     pub(super) layout: Layout,
     slots: Slots,
     pub(super) owners: KVec<Known>,
-    /// Owners of which a copy is damaged or older.
+    /// Owners with a copy that is damaged or out of date.
     stale_owners: Vec<u16>,
-    /// Owners whose marks are to be written as they are here.
+    /// Owners whose marks have to be written as they are in memory.
     stale_marks: Vec<u16>,
-    /// It is in use again after it failed: volumes may have left the group meanwhile.
+    /// It comes back into use after it failed: volumes may have left the group meanwhile.
     is_back: bool,
 }
 
@@ -130,10 +130,10 @@ pub(crate) struct Found {
 ///
 /// # Errors
 ///
-/// `ENOMEM`; that the device can't be read is not an error but what was found.
+/// `ENOMEM`. A device that can't be read is not an error, but part of the result.
 pub(crate) fn probe(members: &Members, entry: usize) -> Result<Probe> {
     let device = &members.disk(entry).ok_or(ENXIO)?.device;
-    // That says nothing of the device.
+    // `ENOMEM` says nothing about the device.
     let mut is_short = false;
     let probe = Probe::device(|position, buffer: &mut [u8]| -> Result {
         let result = members.io.read_pieces(device, position >> 9, buffer);
@@ -205,12 +205,12 @@ fn report(table: &GroupTable, expected: &Expected) -> impl Fn(Refusal) -> Error 
     }
 }
 
-/// The header for the store of a group that is being made, if it has to be made yet; checks that
-/// the device can take it. Sleeps for I/O.
+/// The header for a store of a group that is being created, if the store still has to be made;
+/// checks that the device can take it. Sleeps for I/O.
 ///
 /// # Errors
 ///
-/// Say in the log what is wrong with the device.
+/// The log says what is wrong with the device.
 #[inline(never)]
 pub(crate) fn new_header(
     members: &Members,
@@ -222,12 +222,12 @@ pub(crate) fn new_header(
     header_to_make(table, &expected, &probe, plan)
 }
 
-/// Looks at the device of an increments entry that failed and is to be in use again; returns the header
-/// of the store to be made there first, if there is none. Writes nothing; sleeps for I/O.
+/// Checks the device of an increments entry that failed and is to be used again; if it holds no
+/// store, returns the header of the store to be made there first. Writes nothing; sleeps for I/O.
 ///
 /// # Errors
 ///
-/// Say in the log what is wrong with the device.
+/// The log says what is wrong with the device.
 #[inline(never)]
 pub(crate) fn find_again(
     members: &Members,
@@ -235,7 +235,7 @@ pub(crate) fn find_again(
     entry: usize,
 ) -> Result<Option<Header>> {
     let (_, expected, probe) = look(members, table, entry, table.head().events)?;
-    // One that failed before it ever held a store has nothing that could be needed.
+    // A device that failed before it ever held a store has nothing that is needed.
     let volume = table.volume(entry).filter(|volume| volume.state.formatted);
     let failed_at = volume.map(|volume| volume.failed_at);
     let failed_at = failed_at.filter(|_| table.is_needed_store(entry));
@@ -252,7 +252,7 @@ fn header_to_make(
 ) -> Result<Option<Header>> {
     match plan {
         Plan::Use => Ok(None),
-        // A crash cut it off.
+        // A crash interrupted the formatting.
         Plan::FormatAgain => Ok(probe.header().copied()),
         Plan::Format => {
             let layout = Layout::new(expected.block_sectors, expected.device_sectors);
@@ -279,11 +279,11 @@ fn header_to_make(
 
 /// Finds the store of an entry and reads its map; writes nothing. Sleeps for I/O.
 ///
-/// `events` is the event count of the metadata; `force` accepts a store that has seen others.
+/// `events` is the event count of the metadata; `force` accepts a store with another event count.
 ///
 /// # Errors
 ///
-/// Say in the log what is wrong.
+/// The log says what is wrong.
 #[inline(never)]
 pub(crate) fn find(
     members: &Members,
@@ -379,7 +379,7 @@ struct Reading<'a> {
     device: &'a Device,
     group: &'a Id,
     lid: &'a Id,
-    /// When the log said last how far it is.
+    /// When progress was last logged.
     reported: Instant<Monotonic>,
 }
 
@@ -401,7 +401,7 @@ impl Source for Reading<'_> {
     }
 
     fn progress(&mut self, segments: u32, of: u32) {
-        /// How often the log says how far it is.
+        /// How often progress is logged.
         const REPORT_MS: i64 = 5000;
 
         if self.reported.elapsed().as_millis() >= REPORT_MS {
@@ -416,7 +416,7 @@ impl Source for Reading<'_> {
 }
 
 impl Found {
-    /// Brings the headers up to an event count, and mends what was found damaged. Sleeps for I/O.
+    /// Updates the event count in the headers, and repairs what was found damaged. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -427,7 +427,7 @@ impl Found {
     }
 
     fn say_not_written(&self, group: &Id, error: Error) {
-        // Of too many owners it says so.
+        // If there are too many owners, that was logged already.
         if error != E2BIG {
             let errno = error.to_errno();
             log::warning!(
@@ -445,7 +445,7 @@ impl Found {
         }
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
         if self.heal {
-            // Before the change: no copy is ever two steps behind the other one.
+            // Before the change, so that no copy is ever two steps behind the other one.
             format::write_header_again(members, device, &self.header)?;
             self.heal = false;
         }
@@ -475,24 +475,25 @@ impl Found {
         Ok(())
     }
 
-    /// What has to be on the device before the store is in use. Sleeps for I/O.
+    /// Writes what has to be on the device before the store is used. Sleeps for I/O.
     fn write_before_use(&mut self, members: &Members, table: &GroupTable) -> Result {
-        // After a reset, the device may still hold what was read from it in its cache. A slot that
-        // was free only there must not be used.
+        // After a reset, what was read may still be only in the device's cache. A slot that is free
+        // only there must not be used.
         members
             .io
             .flush(&members.disk(self.entry).ok_or(ENXIO)?.device)?;
         self.add_owners(members, table)
     }
 
-    /// Gives every volume of the group that keeps its changes here a number. Sleeps for I/O.
+    /// Gives a number to every volume of the group that keeps its changes here. Sleeps for I/O.
     fn add_owners(&mut self, members: &Members, table: &GroupTable) -> Result {
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
         for volume in table.volumes() {
             if volume.rlid != Some(self.lid) {
                 continue;
             }
-            // A diverted volume with a disk of its own, or one that may get it, may become one.
+            // A diverted volume that has, or may get, a disk of its own may become an in-place
+            // volume.
             let in_place =
                 volume.attr == Attr::Rw || volume.disk.is_some() || volume.health != Health::InSync;
             let known = self.owners.iter().position(|known| known.is(&volume.lid));
@@ -533,10 +534,10 @@ impl Found {
             };
             let tag = self.header.tag;
             let intents = match region_shift {
-                // It was about to leave, and stays.
+                // The volume was about to leave, and stays.
                 Some(_) if marks.is_some() => marks,
                 Some(shift) => {
-                    // Before the owner says that it has them.
+                    // Before the owner record says that it has marks.
                     write_marks(members, device, tag, number, owner.regions(), |_| false)?;
                     Some(Intents::new(owner.regions(), shift)?)
                 }
@@ -562,8 +563,9 @@ impl Found {
         Ok(())
     }
 
-    /// The index of the volume of this name that keeps its changes here: one that was here may have left
-    /// the group, and one of the same name have joined it that keeps them elsewhere.
+    /// The index of the volume of this name that keeps its changes here. The volume that was here
+    /// may have left the group, and another one of the same name, which keeps its changes
+    /// elsewhere, may have joined.
     pub(super) fn volume_of(&self, table: &GroupTable, lid: &Id) -> Option<usize> {
         let entry = table.position(lid)?;
         (table.volume(entry)?.rlid == Some(self.lid)).then_some(entry)
@@ -586,7 +588,7 @@ impl Found {
     ///
     /// # Errors
     ///
-    /// Those of the device, and the log says so; `ENOMEM`.
+    /// Those of the device, which are logged; `ENOMEM`.
     #[inline(never)]
     pub(crate) fn open(
         mut self,
@@ -623,8 +625,8 @@ impl Found {
                     },
                     _ => (None, Fill::new(false, 0)),
                 };
-                // Compared, or copied again, before the volume is used. Until then nobody takes these marks
-                // for idle ones, nor the disk for one that is in step.
+                // These regions are compared, or copied again, before the volume is used. Until
+                // then, their marks do not count as idle, nor the disk as in step.
                 let is_due = match entry.zip(writes) {
                     Some((_, Home::Logged(disk))) => !is_unprotected(disk),
                     Some((entry, Home::Kept)) => table
@@ -655,14 +657,14 @@ impl Found {
                     regions: Word::new(u64::from(has_regions)),
                     fill,
                     moving: Move::new(moving.map(|rebuild| rebuild.target)),
-                    // A disk that is filled for it may get what the store has of its regions.
+                    // A disk that is being filled for it may get what the store has of its regions.
                     keeps_entries: Word::new(u64::from(is_written || has_regions)),
                     clearing: Word::new(in_place::NOT_ASKED),
                     answers: Word::new(u64::MAX),
                     disks: Disks::new(),
                     lost_writes: Word::new(0),
                     told: Told::new(),
-                    // What it lacks is found by comparing it with the disk, in the background.
+                    // What the log lacks is found by comparing it with the disk, in the background.
                     mode: ModeCell::new(match disk {
                         _ if is_kept => Mode::Store,
                         Some(disk) if is_unprotected(disk) => Mode::Behind,
@@ -708,7 +710,7 @@ impl Found {
             mask: entries::mask_of(header.block_sectors),
             commits: AtomicU64::new(0),
             due: Deadline::new(),
-            // Some may have begun to leave before.
+            // Some owners may have begun to leave before.
             asked: Word::new(1),
             give_back_in: Word::new(0),
             retired: Word::new(0),

@@ -3,9 +3,10 @@
 //! Logged volumes: writes that go to a disk and to the store, and the marks that say where the two
 //! may differ after a crash.
 //!
-//! A mark is durable before the first write of its region. It is taken back when the region was not
-//! written for a while: no write finds it any more, those that found it have ended, the disk is
-//! flushed, the store committed, and only then the mark goes on disk too.
+//! A mark is durable before the first write of its region. It is cleared when the region has not
+//! been written for a while: first in memory, so that no new write finds it; then the writes that
+//! did find it end, the disk is flushed, and the store is committed; only then is the mark cleared
+//! on disk.
 
 use super::{
     fail,
@@ -52,12 +53,12 @@ use kernel::{
 /// milliseconds.
 pub(super) const IDLE_MS: u32 = 5000;
 
-/// What is compared at once, in sectors: as much as the kernel finds memory for, however little
-/// there is.
+/// How much is compared at once, in sectors: small enough that the kernel finds memory even when it
+/// is short.
 const COMPARE_SECTORS: u32 = 64;
 
-/// Writes an owner's marks as `is_marked` says, to all of its sectors of the map. Durable when it
-/// returns; sleeps for I/O.
+/// Writes an owner's marks, as given by `is_marked`, to all of its sectors of the map. Durable when
+/// it returns; sleeps for I/O.
 pub(super) fn write_marks(
     members: &crate::members::Members,
     device: &crate::dm::Device,
@@ -86,11 +87,11 @@ pub(super) fn write_marks(
 }
 
 impl Slow<'_> {
-    /// Writes a stretch to the disk and to the store.
+    /// Writes a range to the disk and to the store.
     pub(super) fn write_logged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
         match self.mark(range) {
             Ok(()) => (),
-            // Says nothing of the log.
+            // Says nothing about the log.
             Err(ENOMEM) => return Err(ENOMEM),
             Err(_) => {
                 self.give_up_log()?;
@@ -102,7 +103,7 @@ impl Slow<'_> {
             let left = range.behind(done);
             let sectors = self.lock(left)?;
             let part = Range { sectors, ..left };
-            // Under the locks: what fills another disk takes them, too.
+            // Under the locks, which the fill of another disk takes, too.
             if self.owner.mode() == Mode::Store {
                 self.owner.locks.give_back(part.sector, sectors);
                 return self.without_disk().write_kept(source.behind(done), left);
@@ -116,7 +117,7 @@ impl Slow<'_> {
                     self.give_up_log()?;
                     return self.write_unlogged(disk, source.behind(done), left);
                 }
-                // All that was written is on both, and it is tried again.
+                // What was written is on both; the rest is retried.
                 Err(ENOMEM) => return Err(ENOMEM),
                 Err(error) => {
                     if let Some(intents) = &self.owner.intents {
@@ -129,7 +130,7 @@ impl Slow<'_> {
         Ok(())
     }
 
-    /// Makes the marks of a stretch durable, and some of its neighbours'.
+    /// Makes the marks of a range durable, and those of some neighbours.
     pub(super) fn mark(&self, range: Range) -> Result {
         let intents = self.owner.intents.as_ref().ok_or(EIO)?;
         if intents.touch(range.sector, range.sectors) {
@@ -163,7 +164,7 @@ impl Slow<'_> {
         }
         let group = &self.bound.group;
         if self.store.is_failing() {
-            // All of its volumes at once. What goes wrong is in the log.
+            // For all of its volumes at once. Errors are logged.
             let _ = group.fail_store(self.bound, self.store);
             if self.owner.is_unlogged() {
                 return Ok(());
@@ -172,7 +173,7 @@ impl Slow<'_> {
         group.unprotect(self.bound, &self.owner.lid)
     }
 
-    /// Brings the store in step with the disk, in the regions that a crash left marked. Nobody uses
+    /// Brings the store in step with the disk in the regions that a crash left marked. Nobody uses
     /// the volume meanwhile. Sleeps for I/O.
     #[inline(never)]
     fn resolve(&self, disk: usize) -> Result {
@@ -229,7 +230,7 @@ impl Slow<'_> {
             return Ok(());
         }
         self.store.commit()?;
-        // The first time they count as written just now.
+        // The first time, they still count as just written.
         intents.take_idle(|_| ());
         intents.take_idle(|_| ());
         self.store
@@ -243,7 +244,7 @@ impl Slow<'_> {
         Ok(())
     }
 
-    /// Copies to the store what the disk has and the store lacks; returns the number of sub-blocks.
+    /// Copies what the disk has and the store lacks to the store; returns the number of sub-blocks.
     #[inline(never)]
     fn resolve_range(&self, disk: usize, range: Range) -> Result<u64> {
         let bytes = usize::try_from(range.sectors)? << 9;
@@ -254,7 +255,7 @@ impl Slow<'_> {
             .io
             .read(device, range.sector, &mut here)?;
         let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
-        // Without a source to compare with, all of it may differ.
+        // With no source to compare with, all of it may differ.
         let of = Of::Known(self.volume);
         let compared = self.bound.read_parts(of, range.sector, &mut known);
         let known = compared.is_ok().then_some(&*known);
@@ -321,7 +322,7 @@ impl Worker<Store> {
             disk: Some(disk),
             is_kept: false,
         };
-        // What is behind is compared as a whole, in the background.
+        // A store that is behind is compared as a whole, in the background.
         if owner.is_unlogged() || owner.is_behind() {
             return Ok(());
         }
@@ -332,7 +333,7 @@ impl Worker<Store> {
         result
     }
 
-    /// Takes back the marks of regions that are not written any more. Sleeps for I/O.
+    /// Clears the marks of regions that are no longer written. Sleeps for I/O.
     pub(super) fn clear_idle_marks(&self) {
         let mut last = self.marks_looked_at.lock();
         if last.elapsed().as_millis() < i64::from(IDLE_MS) {
@@ -343,7 +344,7 @@ impl Worker<Store> {
         let mut left = false;
         for owner in self.owners.iter() {
             if !self.is_answering(owner) {
-                // A flush would wait for it, and all others for that.
+                // A flush would wait for its disk, and everyone else for the flush.
                 left = true;
                 continue;
             }
@@ -359,8 +360,8 @@ impl Worker<Store> {
         self.has_marks.set(u64::from(left));
     }
 
-    /// Whether the disk of an owner has answered something since this was asked the last time, or has
-    /// nothing to answer.
+    /// Whether the disk of an owner has answered anything since the last call, or has nothing to
+    /// answer.
     fn is_answering(&self, owner: &Owner) -> bool {
         let Some(disk) = owner.disk().and_then(|disk| self.members.disk(disk)) else {
             return true;
@@ -370,8 +371,9 @@ impl Worker<Store> {
         !disk.bad.is_silent() && (in_flight == 0 || before != u64::from(answers))
     }
 
-    /// Returns whether there are marks left. All of them are if the store may have lost what is on the disk:
-    /// the volume goes on without its log then, or a start compares the two.
+    /// Clears an owner's idle marks; returns whether there are marks left. All marks stay if the
+    /// store may have lost data that the disk has: then the volume goes on without its log, or a
+    /// start compares the two.
     pub(super) fn clear_marks(&self, owner: &Owner) -> Result<bool> {
         let Some(intents) = &owner.intents else {
             return Ok(false);
@@ -390,7 +392,7 @@ impl Worker<Store> {
         }
         let durable = self.make_durable(owner);
         if durable.is_err() || self.may_have_lost(owner) {
-            // On disk they still are.
+            // They are still marked on disk.
             for region in idle {
                 intents.mark(region);
                 left = true;
@@ -398,37 +400,37 @@ impl Worker<Store> {
             return durable.map(|()| left);
         }
         for region in idle {
-            // A write that was under way may have failed on one side.
+            // A write that was in flight may have failed on one side.
             left |= intents.mark_if_pinned(region);
         }
         let result = self.write_marks_of(owner, |region| intents.is_marked(region));
-        // If that failed, some are there and some are not. Writes mark their regions anew, and one too many on
-        // disk does no harm.
+        // After a failure, some marks are on disk and some are not. Writes mark their regions
+        // again, and an extra mark on disk does no harm.
         owner.has_old_marks.set(u64::from(result.is_err()));
         result.map(|()| left)
     }
 
-    /// Makes durable, on both devices if there are two, all of an owner's writes that have begun.
+    /// Makes all of an owner's writes that have begun durable, on both devices if there are two.
     fn make_durable(&self, owner: &Owner) -> Result {
         self.wait_for_ios(owner)?;
         self.flush_disk_of(owner)?;
         self.commit()
     }
 
-    /// Flushes the disk of an owner, or the one that is being filled for it, if there is one. What it has
-    /// lost if that fails, a flush that works later does not bring back: the disk fails, or who asks for a
-    /// flush next is told. Sleeps for I/O.
+    /// Flushes the disk of an owner, or the one that is being filled for it, if there is one. If
+    /// that fails, a later successful flush does not bring lost data back: the disk fails, or
+    /// whoever asks for a flush next is told. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// Those of the disk; [`LATER`] if the owner has another one by then, or none.
+    /// Those of the disk; [`LATER`] if the owner by then has another disk, or none.
     pub(super) fn flush_disk_of(&self, owner: &Owner) -> Result {
         let Some(entry) = owner.disk() else {
             return Ok(());
         };
         let disk = self.members.disk(entry).ok_or(ENXIO)?;
-        // Now, so that nothing sleeps between a flush that fails and what follows. Before a table is live, the
-        // one before it is there still.
+        // Look this up now, so that nothing sleeps between a failed flush and what follows. Until a
+        // new table is live, the old one is still there.
         let bound = self.home.bound();
         let bound = bound.filter(|bound| Arc::ptr_eq(&bound.members, &self.members));
         let result = self.members.flush(disk);
@@ -440,9 +442,9 @@ impl Worker<Store> {
         }
     }
 
-    /// The flush of a disk has failed. Does not sleep.
+    /// Handles the failed flush of a disk. Does not sleep.
     fn disk_is_not_flushed(&self, bound: Option<&Bound>, owner: &Owner, entry: usize) -> Result {
-        // Under it, an owner gets another disk.
+        // An owner's disk changes only under this lock.
         let views = self.home.failures().lock();
         if owner.disk() != Some(entry) {
             return Err(LATER);
@@ -476,10 +478,10 @@ impl Worker<Store> {
         );
     }
 
-    /// Takes back all marks, while no volume is in use. Sleeps for I/O.
+    /// Clears all marks, while no volume is in use. Sleeps for I/O.
     pub(super) fn clear_all_marks(&self) {
         for owner in self.owners.iter() {
-            // Twice: the first time they count as written just now.
+            // Twice: the first time, they still count as just written.
             for _ in 0..2 {
                 match self.clear_marks(owner) {
                     Ok(_) | Err(LATER) => (),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Logged volumes that move to another disk while their own one is well.
+//! Logged volumes that move to another disk while their own disk works.
 //!
-//! The disk that is being filled has a cursor, as in [`super::fill`]: a write in front of it goes there,
-//! too, besides disk and store. But it does not count: it is no error of the volume if that disk lacks a
-//! write, and no flush has to reach it. At the end the volume's I/O is made to wait, the disk is flushed
-//! if it lacks nothing, and takes the place of the other one.
+//! The disk that is being filled has a cursor, as in [`super::fill`]: a write below the cursor goes
+//! to that disk as well as to disk and store. But that disk does not count yet: a write that it
+//! misses is no error of the volume, and no flush has to reach it. At the end the volume's I/O is
+//! held, the new disk is flushed if it lacks nothing, and replaces the old one.
 //!
-//! How far it is is in memory only: after a start it begins anew.
+//! The progress is kept only in memory: after a start, the move starts over.
 
 use super::{
     slow::{
@@ -29,14 +29,15 @@ use kernel::prelude::*;
 pub(super) struct Move {
     /// The entry of the disk that is being filled.
     target: EntryCell,
-    /// So many sectors from the beginning hold what the volume holds. Moves under the write locks.
+    /// How many sectors from the beginning hold what the volume holds. Advances under the write
+    /// locks.
     reach: Word,
-    /// 1 if it lacks a write.
+    /// 1 if the disk lacks a write.
     failed: Word,
 }
 
 impl Move {
-    /// Of an owner that moves to the disk of this entry, or stays.
+    /// For an owner that moves to the disk of this entry, or stays.
     pub(super) fn new(target: Option<usize>) -> Self {
         Self {
             target: EntryCell::new(target),
@@ -45,27 +46,28 @@ impl Move {
         }
     }
 
-    /// The disk that is being filled, and how far it is.
+    /// The disk that is being filled, and how far.
     pub(super) fn target(&self) -> Option<(usize, &Word)> {
         Some((self.target.get()?, &self.reach))
     }
 }
 
 impl Owner {
-    /// It is to move to the disk of this entry.
+    /// Begins to move the owner to the disk of this entry.
     pub(crate) fn begin_move(&self, target: usize) {
         self.moving.reach.set(0);
         self.moving.failed.set(0);
         self.moving.target.set(Some(target));
     }
 
-    /// The disk of this entry is being filled for it, or may still get writes that began while it was.
+    /// Whether the disk of this entry is being filled for it, or may still get writes that began
+    /// while it was.
     pub(crate) fn moves_to(&self, entry: usize) -> bool {
         self.moving.target.get() == Some(entry)
     }
 
-    /// How many of these sectors, from the beginning on, go the same way, and the entry of the disk that
-    /// is to get them besides. To be called under their write locks. Does not sleep.
+    /// How many of these sectors, from the beginning, take the same path, and the entry of the disk
+    /// that also gets them. To be called under their write locks. Does not sleep.
     #[inline]
     pub(crate) fn moved(&self, sector: u64, sectors: u32) -> (u32, Option<usize>) {
         let Some(target) = self.moving.target.get() else {
@@ -80,32 +82,32 @@ impl Owner {
         }
     }
 
-    /// The disk that it is to move to lacks a write. Does not sleep.
+    /// Records that the disk that it moves to lacks a write. Does not sleep.
     pub(crate) fn note_move_failed(&self) {
         self.moving.failed.set(1);
     }
 
-    /// Whether the disk that it is to move to lacks a write.
+    /// Whether the disk that it moves to lacks a write.
     pub(crate) fn has_move_failed(&self) -> bool {
         self.moving.failed.get() != 0
     }
 
-    /// It stays, or does not go on as one that moves: nothing more begins to be written to the other disk.
-    /// See [`Worker::end_move`]. Does not sleep.
+    /// The owner stays, or no longer counts as moving: no new writes go to the other disk. See
+    /// [`Worker::end_move`]. Does not sleep.
     pub(crate) fn leave_move(&self) {
         self.note_move_failed();
         self.moving.reach.set(0);
     }
 
-    /// The disk that was being filled is its own now. It has no I/O.
+    /// The disk that was being filled is now its own. The owner must have no I/O in flight.
     pub(crate) fn finish_move(&self) {
         let target = self.moving.target.get();
         self.moving.target.set(None);
         self.set_disk(target);
     }
 
-    /// Whether disk and store differ somewhere, as far as is known: then the store does not have all that
-    /// another disk needs.
+    /// Whether disk and store may differ somewhere: then the store does not have all that another
+    /// disk needs.
     pub(crate) fn may_differ(&self) -> bool {
         let intents = self.intents.as_ref();
         intents.is_none_or(|intents| (0..intents.regions()).any(|region| intents.is_pinned(region)))
@@ -113,8 +115,8 @@ impl Owner {
 }
 
 impl Slow<'_> {
-    /// Writes a stretch, or the beginning of it, to disk and store, and to a disk that the volume moves
-    /// to; returns how many sectors. Under the write locks of all of it.
+    /// Writes a range, or the beginning of it, to disk and store, and to a disk that the volume
+    /// moves to; returns how many sectors. The caller holds the write locks of all of it.
     ///
     /// # Errors
     ///
@@ -133,12 +135,12 @@ impl Slow<'_> {
 }
 
 impl Worker<Store> {
-    /// A volume does not move after all, or not as it did: nothing is written to the other disk for it
-    /// when this returns. Sleeps for I/O.
+    /// A volume does not move after all, or not in the same way: when this returns, nothing more is
+    /// written to the other disk for it. Sleeps for I/O.
     pub(crate) fn end_move(&self, owner: &Owner) {
         owner.leave_move();
-        // The worker does it, so its own writes have ended, too. Whether it can be flushed matters to
-        // nobody here.
+        // The worker does this, so its own writes have ended, too. Whether the flush succeeds does
+        // not matter here.
         let _ = self.sync_owner(owner);
         owner.moving.target.set(None);
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting for I/O of an owner, as long as the disks that have it answer.
+//! Waits for I/O of an owner, as long as the disks that it was sent to answer.
 //!
-//! An I/O that a disk does not answer keeps its write locks, and stays counted, also when the disk was given
-//! up long since. The store's thread, which serves all owners, does not wait for it: what it was about to do for
-//! that owner it does later.
+//! An I/O that a disk does not answer keeps its write locks and stays counted, even long after the
+//! disk was given up. The store's thread, which serves all owners, does not wait for it: it
+//! postpones what it was about to do for that owner.
 
 use super::{
     slow::{
@@ -28,37 +28,38 @@ use kernel::{
     }, //
 };
 
-/// What came to nothing for now, since some disk does not answer.
+/// The operation can't be done now, since some disk does not answer; retry later.
 pub(super) const LATER: Error = ETIMEDOUT;
 
 /// When to try again, in milliseconds.
 pub(super) const LATER_MS: u32 = 50;
 
-/// A disk that has I/O and has answered nothing for so long is not waited for, in milliseconds.
+/// A disk that has I/O in flight and has answered nothing for this long is not waited for, in
+/// milliseconds.
 const LONG_MS: i64 = 200;
 
-/// Whoever has it, I/O is waited for so long at most; and write locks, which nothing is lost by asking for
-/// again. In milliseconds.
+/// The longest wait for I/O, whichever disk has it; and for write locks, where a retry loses
+/// nothing. In milliseconds.
 const MOST_MS: i64 = 3000;
 const MOST_LOCK_MS: i64 = 500;
 
-/// How long to sleep before looking again whether I/O has ended.
+/// How long to sleep before checking again whether I/O has ended.
 const POLL: Delta = Delta::from_micros(100);
 
-/// So many disks that have I/O of an owner are looked at: its own one, one that is filled for it, and those
-/// that it lost.
+/// How many disks with I/O of an owner are checked: its own, one that is being filled for it, and
+/// those that it lost.
 const DISKS: usize = 8;
 
-/// What is remembered of an owner's disks.
+/// What is remembered about an owner's disks.
 pub(super) struct Disks {
-    /// The entries of those that it lost, and that may still have I/O of it.
+    /// The entries of disks that it lost, and that may still have I/O of it in flight.
     lost: EntrySet,
     /// The disk that did not answer, as [`code`] says; 0 for none.
     stuck: Word,
 }
 
 impl Disks {
-    /// None was lost.
+    /// No disk was lost.
     pub(super) fn new() -> Self {
         Self {
             lost: EntrySet::new(),
@@ -66,7 +67,7 @@ impl Disks {
         }
     }
 
-    /// It has this one no more.
+    /// The owner no longer has this disk.
     pub(super) fn lose(&self, disk: Option<usize>) {
         if let Some(disk) = disk {
             self.lost.insert(disk);
@@ -74,26 +75,26 @@ impl Disks {
     }
 }
 
-/// A disk that has given so many answers. Never 0.
+/// Encodes a disk and how many answers it has given. Never 0.
 fn code(disk: usize, answers: u32) -> u64 {
     let disk = u64::try_from(disk).unwrap_or(u64::MAX).saturating_add(1);
     (disk << u32::BITS) | u64::from(answers)
 }
 
-/// A wait for an owner's I/O.
+/// One wait for an owner's I/O.
 pub(super) struct Patience<'a> {
     store: &'a Store,
     owner: &'a Owner,
     began: Instant<Monotonic>,
-    /// It takes so many milliseconds at most.
+    /// The longest it may take, in milliseconds.
     most: i64,
     since: Instant<Monotonic>,
-    /// What each disk was like then.
+    /// The state of each disk at `since`, as [`code`] says.
     seen: [u64; DISKS],
 }
 
 impl<'a> Patience<'a> {
-    /// It begins now.
+    /// Starts a wait now.
     fn new(store: &'a Store, owner: &'a Owner, most: i64) -> Self {
         let now = Instant::<Monotonic>::now();
         let mut patience = Self {
@@ -108,15 +109,15 @@ impl<'a> Patience<'a> {
         patience
     }
 
-    /// Sleeps a moment, until an I/O that is under way may have ended.
+    /// Sleeps for a moment; an I/O in flight may end meanwhile.
     ///
     /// # Errors
     ///
-    /// [`LATER`] if a disk that may have it does not answer, or it takes too long.
+    /// [`LATER`] if a disk that may have the I/O does not answer, or if the wait takes too long.
     fn wait(&mut self) -> Result {
         let now = self.look();
         let stuck = self.owner.disks.stuck.get();
-        // Of one that was found out before, and has answered nothing since, nothing is expected.
+        // Expect nothing of a disk that was found stuck before, and has answered nothing since.
         if now.iter().any(|disk| *disk != 0 && *disk == stuck) {
             return Err(LATER);
         }
@@ -136,7 +137,7 @@ impl<'a> Patience<'a> {
         Ok(())
     }
 
-    /// What the disks that have I/O have answered so far, as [`code`] says; the rest is 0.
+    /// The answers so far of the disks that have I/O in flight, as [`code`] says; the rest is 0.
     fn look(&self) -> [u64; DISKS] {
         let owner = self.owner;
         let moving = owner.moving.target().map(|(target, _)| target);
@@ -162,12 +163,12 @@ impl<'a> Patience<'a> {
 }
 
 impl Slow<'_> {
-    /// Takes the write locks of a stretch, or of the beginning of it; returns of how many sectors. Sleeps
-    /// while others have them.
+    /// Takes the write locks of a range, or of the beginning of it; returns for how many sectors.
+    /// Sleeps while others hold them.
     ///
     /// # Errors
     ///
-    /// [`LATER`] if a disk does not answer, or it takes too long.
+    /// [`LATER`] if a disk does not answer, or if the wait takes too long.
     pub(super) fn lock(&self, range: Range) -> Result<u32> {
         let mut patience = None;
         loop {
@@ -182,12 +183,13 @@ impl Slow<'_> {
 }
 
 impl Store {
-    /// Waits until all of an owner's I/O has ended that looked at the map before. For one caller at a
-    /// time. Sleeps.
+    /// Waits until all I/O of an owner that read the map before this call has ended. One caller at
+    /// a time. Sleeps.
     ///
     /// # Errors
     ///
-    /// [`LATER`] if a disk does not answer, or it takes too long. The next wait begins anew.
+    /// [`LATER`] if a disk does not answer, or if the wait takes too long. The next wait starts
+    /// over.
     pub(super) fn wait_for_ios(&self, owner: &Owner) -> Result {
         let mut patience = Patience::new(self, owner, MOST_MS);
         // Twice: see `Grace`.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I/O that can't be done in one step: merges into sub-blocks, blocks without a slot at hand, zeroes,
-//! discards, first writes of a region. Runs in the store's worker, one bio after the other.
+//! I/O that can't be done in one step: partial writes of sub-blocks, blocks without a slot at hand,
+//! zeroes, discards, first writes of a region. Runs in the store's worker, one bio after the other.
 //!
-//! Who has to keep other writes away from a block of a diverted volume freezes it and waits until
-//! all I/O that began before has ended: see [`Slow::freeze`]. Writes of a logged volume take their
-//! sub-blocks, here as elsewhere.
+//! To keep other writes away from a block of a diverted volume, the worker freezes it and waits
+//! until all I/O that began before has ended: see [`Slow::freeze`]. Writes of a logged volume lock
+//! their sub-blocks, here as elsewhere.
 
 use super::{
     patience::{
@@ -46,10 +46,11 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// Bytes that are copied at once: as much as the kernel finds memory for, however little there is.
+/// How many bytes are copied at once: small enough that the kernel finds memory even when it is
+/// short.
 const CHUNK_BYTES: usize = 32 << 10;
 
-/// Blocks that a discard gives back at once.
+/// How many blocks a discard releases at once.
 const DISCARD_BLOCKS: usize = 256;
 
 /// What is written.
@@ -63,7 +64,7 @@ pub(super) enum Content<'a> {
     Zeroes,
 }
 
-/// What is written, from some sector of it on.
+/// The content to be written, starting at some sector of it.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     content: Content<'a>,
@@ -71,7 +72,7 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// What is to be written behind the first `sectors`.
+    /// The content after the first `sectors`.
     pub(super) fn behind(self, sectors: u32) -> Self {
         Self {
             skip: self.skip.saturating_add(sectors),
@@ -79,12 +80,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// All of this.
+    /// All of this content.
     pub(super) fn new(content: Content<'a>) -> Self {
         Self { content, skip: 0 }
     }
 
-    /// Copies what is to be written from `sector` on, counted from its beginning.
+    /// Copies the content from `sector` on, counted from its beginning.
     pub(super) fn copy_to(self, sector: u32, to: &mut [u8]) -> Result {
         let offset = usize::try_from(self.skip.saturating_add(sector))? << 9;
         match self.content {
@@ -99,7 +100,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A stretch of a volume, in sectors.
+/// A range of a volume, in sectors.
 #[derive(Clone, Copy)]
 pub(super) struct Range {
     pub(super) sector: u64,
@@ -107,7 +108,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// What is left behind the first `done` sectors.
+    /// What is left after the first `done` sectors.
     pub(super) fn behind(self, done: u32) -> Self {
         Self {
             sector: self.sector.saturating_add(u64::from(done)),
@@ -117,17 +118,17 @@ impl Range {
 }
 
 impl Worker<Store> {
-    /// Leaves a bio to the worker. Does not sleep.
+    /// Hands a bio to the worker. Does not sleep.
     pub(crate) fn push_slow(&self, parked: Parked<Bound, InFlight>) {
         let mut queues = self.queues.lock();
         queues.slow.push(parked);
-        // Under the lock: once the bio can be ended, this may go away.
+        // Under the lock: once the bio can end, this store may go away.
         self.kick();
     }
 
-    /// Sees to all bios that were left to the worker. Sleeps for I/O.
+    /// Handles all bios that were handed to the worker. Sleeps for I/O.
     ///
-    /// Writes to a disk that does not answer wait, so that other volumes need not.
+    /// Writes to a disk that does not answer stay queued, so that other volumes need not wait.
     pub(super) fn work(&self) {
         let mut list = self.queues.lock().slow.take();
         let mut waiting = ParkedList::new();
@@ -157,7 +158,8 @@ impl Worker<Store> {
             return false;
         }
         Slow::of(self, bound, volume, info.op, info.sector).is_some_and(|slow| {
-            // Without its log, it is sent on and not waited for; with others, it does not need the disk.
+            // Without its log, the bio is sent on and not waited for; in the other modes, it does
+            // not need the disk.
             let goes_there = matches!(slow.owner.mode(), Mode::Both | Mode::Behind);
             slow.disk
                 .is_some_and(|disk| goes_there && bound.is_silent(disk))
@@ -182,7 +184,7 @@ impl Worker<Store> {
                 *parked.data_mut() = data;
                 Bound::submit(parked, entry, sector);
             }
-            // Answered by the commit that follows.
+            // The commit that follows answers it.
             (Ok(()), Then::End) if info.fua => self.queues.lock().waiting.push(parked),
             (Ok(()), Then::End | Then::Answer) => parked.end(Status::OK),
             (Err(ENOSPC), _) => self.no_space(parked),
@@ -196,11 +198,11 @@ impl Worker<Store> {
     }
 }
 
-/// What becomes of a bio.
+/// What happens next to a bio.
 enum Then {
     /// It is done; a durable write is answered by the commit that follows.
     End,
-    /// It is done, and nothing of it is in the store.
+    /// It is done, and none of it is in the store.
     Answer,
     /// All of it goes to this place on the disk of an entry.
     Submit(usize, u64, InFlight),
@@ -220,7 +222,7 @@ pub(super) struct Slow<'a> {
 }
 
 impl<'a> Slow<'a> {
-    /// As such an I/O needs it, which begins at a sector.
+    /// Looks a volume up for an I/O of this type that begins at this sector.
     fn of(
         store: &'a Worker<Store>,
         bound: &'a Bound,
@@ -243,7 +245,7 @@ impl<'a> Slow<'a> {
         })
     }
 
-    /// The same volume, which has lost its disk.
+    /// The same volume after it lost its disk.
     pub(super) fn without_disk(&self) -> Self {
         Self {
             disk: None,
@@ -295,14 +297,15 @@ impl<'a> Slow<'a> {
                 None => self.write(Source::new(Content::Bio(parked)), range),
             },
             (None, Op::WriteZeroes) => self.write(Source::new(Content::Zeroes), range),
-            // Its disk may hold something else where an entry goes. Nobody relies on a discard.
+            // Where an entry is removed, its disk may hold something else. Nobody relies on a
+            // discard.
             (None, Op::Discard) if self.owner.keeps_entries() => Ok(()),
             (None, Op::Discard) => self.discard(range),
             // It was loaded while it was diverted.
             (Some(_), Op::Discard) => Ok(()),
             _ => Err(EIO),
         };
-        // The commit that answers a durable write flushes the store only.
+        // The commit that answers a durable write flushes only the store.
         let result = match self.disk {
             Some(_) if parked.info().fua => result.and_then(|()| self.flush_own()),
             _ => result,
@@ -320,18 +323,18 @@ impl<'a> Slow<'a> {
                 .bound
                 .flush_disk(disk)
                 .or_else(|error| self.lose(disk, error)),
-            // Another one may be in the course of being filled by now.
+            // Another disk may be being filled for it by now.
             None => self.flush_fill(),
         }
     }
 
-    /// The entry of the disk that gets what is written, too.
+    /// The entry of the volume's own disk, if that also gets the writes.
     fn own_disk(&self) -> Option<usize> {
         self.disk.filter(|_| self.owner.mode() != Mode::Store)
     }
 
-    /// The disk has failed to do something: the volume goes on without it, and that is durable when
-    /// this returns.
+    /// The disk failed an operation: the volume goes on without it, and that is durable when this
+    /// returns.
     fn lose(&self, disk: usize, error: Error) -> Result {
         self.bound.count_error(disk, false);
         if error == ENOMEM || !self.owner.mode().is_logged() {
@@ -341,10 +344,9 @@ impl<'a> Slow<'a> {
         self.settle(disk)
     }
 
-    /// Waits until it is decided what becomes of the disk; fails unless the volume goes on without
-    /// it.
+    /// Waits until the fate of the disk is decided; fails unless the volume goes on without it.
     fn settle(&self, disk: usize) -> Result {
-        // What went wrong is in the log.
+        // Errors are logged.
         let _ = self.bound.group.fail_disk(self.bound, disk);
         match self.owner.mode() {
             Mode::Store => Ok(()),
@@ -352,7 +354,7 @@ impl<'a> Slow<'a> {
         }
     }
 
-    /// What held a write up may be over; then all of it goes to one place.
+    /// The reason why a write was held up may be gone; then all of it goes to one place.
     fn try_at_once(&self, range: Range, fua: bool) -> Option<Then> {
         let ticket = self.owner.grace.enter(current_cpu());
         match self
@@ -380,7 +382,7 @@ impl<'a> Slow<'a> {
         }
     }
 
-    /// Writes a stretch to the store, and to the disk if there is one, step by step.
+    /// Writes a range to the store, and to the disk if there is one, step by step.
     pub(super) fn write(&self, source: Source<'_>, range: Range) -> Result {
         let mut done = 0;
         while done < range.sectors {
@@ -407,8 +409,8 @@ impl<'a> Slow<'a> {
         Ok(())
     }
 
-    /// Writes a stretch that has slots, or the beginning of it; returns how much in sectors. `from`
-    /// is where it begins in the source.
+    /// Writes a range that has slots, or the beginning of it; returns how many sectors. `from` is
+    /// where it begins in the source.
     fn write_run(
         &self,
         source: Source<'_>,
@@ -428,7 +430,7 @@ impl<'a> Slow<'a> {
                     }
                     return Ok(whole);
                 }
-                // Up to where whole ones begin.
+                // Up to where whole sub-blocks begin.
                 let within = range.sector.checked_rem(SUB_BLOCK_SECTORS).unwrap_or(0);
                 let rest = u32::try_from(SUB_BLOCK_SECTORS.saturating_sub(within))?;
                 rest.min(range.sectors)
@@ -485,21 +487,21 @@ impl<'a> Slow<'a> {
             .map_err(|error| {
                 self.store.suspect();
                 match self.own_disk() {
-                    // The volume can go on without it, as without space.
+                    // The volume can go on without the store, as when there is no space.
                     Some(_) => ENOSPC,
                     None => error,
                 }
             })
     }
 
-    /// Sectors of the whole sub-blocks that a stretch begins with.
+    /// How many sectors the whole sub-blocks at the beginning of a range have.
     fn whole_sub_blocks(&self, range: Range) -> u32 {
         let sub = |sectors: u64| sectors.checked_rem(SUB_BLOCK_SECTORS).unwrap_or(0);
         let end = range.sector.saturating_add(u64::from(range.sectors));
         if sub(range.sector) != 0 {
             return 0;
         }
-        // The end of the volume cuts the last one off.
+        // The end of the volume may cut the last one short.
         let cut = if end >= self.bound.members.sectors {
             0
         } else {
@@ -510,10 +512,11 @@ impl<'a> Slow<'a> {
             .saturating_sub(u32::try_from(cut).unwrap_or(0))
     }
 
-    /// Writes a part of a sub-block that is not in its slot: with what it reads as now around it.
+    /// Writes a part of a sub-block that is not in its slot: reads the rest of the sub-block, and
+    /// writes all of it to the slot.
     fn merge(&self, source: Source<'_>, range: Range, from: u32) -> Result {
         if self.disk.is_some() || self.is_kept {
-            // Its sub-blocks are taken, so that there are no other writes.
+            // Its sub-blocks are locked, so there are no other writes.
             return self.merge_quiet(source, range, from);
         }
         let bid = range.sector >> self.map().block_shift();
@@ -572,12 +575,12 @@ impl<'a> Slow<'a> {
         })
     }
 
-    /// Reads the base image with what the store has over it, from `sector` on.
+    /// Reads the base image, overlaid with what the store has, from `sector` on.
     pub(super) fn read_overlay(&self, sector: u64, content: &mut KVec<u8>) -> Result {
         self.bound.read_overlay(self.volume, sector, content)
     }
 
-    /// Gives back the blocks that a discard covers whole; others stay as they are.
+    /// Releases the blocks that a discard covers entirely; others stay as they are.
     fn discard(&self, range: Range) -> Result {
         let shift = self.map().block_shift();
         let end = range.sector.saturating_add(u64::from(range.sectors));
@@ -603,7 +606,7 @@ impl<'a> Slow<'a> {
         Ok(())
     }
 
-    /// Takes blocks out of the map, and gives their slots back when nothing relies on them.
+    /// Takes blocks out of the map, and releases their slots once nothing relies on them.
     fn free(&self, bids: &[u64]) -> Result {
         let mut slots = KVec::with_capacity(bids.len(), GFP_KERNEL)?;
         let mut freed = KVec::with_capacity(bids.len(), GFP_KERNEL)?;
@@ -617,7 +620,7 @@ impl<'a> Slow<'a> {
                 let _ = freed.push_within_capacity((*bid, old));
             }
         }
-        // Then reads that found a slot before.
+        // Then wait for reads that found a slot before.
         let result = self
             .store
             .write_free(&slots)
@@ -627,7 +630,7 @@ impl<'a> Slow<'a> {
                 self.store.slots.give_back(*slot);
             }
         } else {
-            // They may be on disk still, and no block may ever have two slots.
+            // Their entries may still be on disk, and no block may ever have two slots.
             for (bid, old) in &freed {
                 self.map().update(*bid, |_| Some(old.with_dirty(true)));
                 self.store.note_change();
@@ -637,8 +640,8 @@ impl<'a> Slow<'a> {
         result
     }
 
-    /// Holds writes of these blocks back, and waits until all I/O has ended that began before; holds
-    /// nothing back if that fails.
+    /// Holds back writes of these blocks, and waits until all I/O that began before has ended; if
+    /// that fails, nothing is held back.
     fn freeze(&self, bids: &[u64]) -> Result {
         for bid in bids {
             self.map()
@@ -650,7 +653,7 @@ impl<'a> Slow<'a> {
             .inspect_err(|_| self.thaw(bids))
     }
 
-    /// Lets writes of these blocks go on; those that came meanwhile are in the worker's queue.
+    /// Lets writes of these blocks proceed; those that came meanwhile are in the worker's queue.
     fn thaw(&self, bids: &[u64]) {
         for bid in bids {
             self.map()
@@ -681,14 +684,14 @@ impl<'a> Slow<'a> {
                     Err(ENOSPC)
                 }
             },
-            // Only the worker freezes, and not now.
+            // Only the worker freezes blocks, and none is frozen now.
             _ => Err(EIO),
         }
     }
 }
 
 impl Owner {
-    /// Whether what would be on the disk may be read from increments and siblings instead.
+    /// Whether data of the disk may be read from increments and siblings instead.
     pub(crate) fn may_read_past(&self, sector: u64, sectors: u32) -> bool {
         let is_open = |intents: &Intents| intents.is_open(sector, sectors);
         self.mode().is_logged() && !self.intents.as_ref().is_some_and(is_open)

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The attribute of a table entry: which part it plays in the group.
+//! The attribute of a table entry: its role in the group.
 
 use super::words::word_enum;
 
 word_enum! {
-    /// The part that an entry plays.
+    /// The role of an entry.
     pub enum Attr {
         /// A secondary volume that keeps the base image; its writes, if any, are diverted.
         Ro = 1, "ro";
         /// A secondary volume that is written in place.
         Rw = 2, "rw";
-        /// A disk that waits to replace a failed one.
+        /// A disk that stands by to replace a failed one.
         Spare = 3, "spare";
         /// A store for the changes of other volumes.
         Increments = 4, "increments";
@@ -19,7 +19,7 @@ word_enum! {
 }
 
 impl Attr {
-    /// Whether users can do I/O on such an entry: it is a secondary volume.
+    /// Whether such an entry is a secondary volume, so that users can do I/O on it.
     pub const fn is_volume(self) -> bool {
         matches!(self, Self::Ro | Self::Rw)
     }

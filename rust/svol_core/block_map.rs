@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The block map of one owner of an increments store: which slot has which block, and what of the
-//! slot is valid.
+//! The block map of one owner of an increments store: which slot holds which block, and which parts
+//! of the slot are valid.
 //!
-//! Looking up takes no lock: a directory leads to pages of words, one word per block, each of which
-//! is read and changed as a whole. Pages are added and never taken away while the map is in use. A
+//! A lookup takes no lock: a directory points to pages of words, one word per block, each of which
+//! is read and changed atomically. Pages are added, and never removed while the map is in use. A
 //! mapped block costs 8 bytes, the directory 24 bytes per 512 blocks.
 //!
 //! The map also remembers what has changed since the last commit; see [`BlockMap::take_dirty`].
@@ -45,7 +45,7 @@ pub struct BlockMap {
     dirty: Vec<Word>,
     /// A bit per word of `dirty`: it may have bits set.
     dirty_words: Vec<Word>,
-    /// 1 if there may be bits set in those.
+    /// 1 if `dirty_words` may have bits set.
     some_dirty: Word,
     /// The size of a block in sectors, as a shift.
     block_shift: u32,
@@ -56,7 +56,7 @@ pub struct BlockMap {
 }
 
 impl BlockMap {
-    /// An empty map of a volume of `sectors`, in blocks of `1 << block_shift` sectors. May sleep.
+    /// An empty map for a volume of `sectors`, in blocks of `1 << block_shift` sectors. May sleep.
     ///
     /// # Errors
     ///
@@ -122,8 +122,9 @@ impl BlockMap {
         Ok(())
     }
 
-    /// Changes the entry of a block as `change` says, which may be asked more than once; `None`
-    /// leaves it. Returns the entry before and after, `None` if it was left, or has no room.
+    /// Changes the entry of a block as `change` says, which may be called more than once; `None`
+    /// leaves it unchanged. Returns the entry before and after; `None` if it was left unchanged, or
+    /// has no room.
     pub fn update(
         &self,
         bid: u64,
@@ -136,7 +137,8 @@ impl BlockMap {
             match word.replace(old, new) {
                 Ok(()) => {
                     let (old, new) = (Entry::from_word(old), Entry::from_word(new));
-                    // Even if it was dirty: who made it so may not have come to this point.
+                    // Even if it was dirty already: whoever made it so may not have reached this
+                    // point yet.
                     if new.is_dirty() {
                         self.note_dirty(bid);
                     }
@@ -158,19 +160,21 @@ impl BlockMap {
         Ok(())
     }
 
-    /// Takes the marks of dirty blocks away, up to `limit` of them, and hands each block's number
-    /// and entry, as it is in that moment, to `each`. Returns whether any may be left.
+    /// Clears the marks of up to `limit` dirty blocks, and passes each block's number and entry, as
+    /// it is at that moment, to `each`. Returns whether any may be left.
     ///
-    /// Whoever takes a mark has to see to it that the entry gets on disk, or mark it again with
+    /// Whoever takes a mark has to make sure that the entry gets to disk, or mark it again with
     /// [`BlockMap::mark_dirty`].
     pub fn take_dirty(&self, limit: usize, each: impl FnMut(u64, Entry)) -> bool {
         self.take_dirty_from(0, limit, each).is_some()
     }
 
-    /// As [`BlockMap::take_dirty`], for the blocks of the page that `first` is in, and of those behind it.
-    /// Returns the first block of the page to go on with, if any marks may be left there or behind it.
+    /// As [`BlockMap::take_dirty`], for the blocks of the page that contains `first`, and of the
+    /// pages after it. Returns the first block of the page to continue with, if any marks may be
+    /// left there or after it.
     ///
-    /// Who goes on so has an end, however fast others mark blocks, if there is room for those of a page.
+    /// A caller that continues this way finishes, however fast others mark blocks, if `limit` has
+    /// room for the blocks of one page.
     pub fn take_dirty_from(
         &self,
         first: u64,
@@ -178,21 +182,22 @@ impl BlockMap {
         mut each: impl FnMut(u64, Entry),
     ) -> Option<u64> {
         let mut left = limit;
-        // Mostly there is nothing, and to swap would take the cache line away from others.
+        // Usually there is nothing, and a swap would take the cache line away from other CPUs.
         if !self.may_be_dirty() {
             return None;
         }
         let (from, _) = split(first);
         let from_word = from / BITS;
         if from == 0 {
-            // Before what it stands for is looked at: who marks a block after that sets it again.
+            // Clear it before checking what it stands for: whoever marks a block after that sets it
+            // again.
             self.some_dirty.swap(0);
         }
         for (index, word) in self.dirty_words.iter().enumerate() {
             let mut words = take_bits(word, index, from_word);
             while let Some(at) = take_bit(&mut words, index) {
                 if at == from_word && from % BITS != 0 {
-                    // For the pages in front of that one.
+                    // For the pages before that one.
                     set(&self.dirty_words, index, 1 << (at % BITS));
                 }
                 if let Some(page) = self.take_word(at, from, &mut left, &mut each) {
@@ -205,7 +210,8 @@ impl BlockMap {
         None
     }
 
-    /// As [`BlockMap::take_dirty_from`] for the pages of one word of `dirty`; returns the page to go on with.
+    /// As [`BlockMap::take_dirty_from`] for the pages of one word of `dirty`; returns the page to
+    /// continue with.
     fn take_word(
         &self,
         index: usize,
@@ -224,7 +230,7 @@ impl BlockMap {
         None
     }
 
-    /// Whether there may be marks of dirty blocks. What was marked before is never missed.
+    /// Whether there may be marks of dirty blocks. A mark set before the call is never missed.
     #[inline]
     pub fn may_be_dirty(&self) -> bool {
         self.some_dirty.get() != 0
@@ -269,12 +275,12 @@ impl BlockMap {
         true
     }
 
-    /// Marks a block again that [`BlockMap::take_dirty`] gave.
+    /// Marks a block again that [`BlockMap::take_dirty`] returned.
     pub fn mark_dirty(&self, bid: u64) {
         self.update(bid, |entry| Some(entry.with_dirty(true)));
     }
 
-    /// Hands the number and entry of every block that has a slot to `each`.
+    /// Passes the number and entry of every block that has a slot to `each`.
     pub fn for_each(&self, mut each: impl FnMut(u64, Entry)) {
         for (page, words) in self.pages.iter().enumerate() {
             let Some(words) = words.get() else {
@@ -290,9 +296,9 @@ impl BlockMap {
         }
     }
 
-    /// As [`BlockMap::for_each`], for blocks from `first` on, and `limit` of them at most. Returns the number of
-    /// the block to go on with; that of the last one, plus 1, when all were looked at. Of a large map that
-    /// takes several calls, whatever is in it: each is over soon.
+    /// As [`BlockMap::for_each`], for at most `limit` blocks from `first` on. Returns the number of
+    /// the block to continue with; that of the last one, plus 1, when all were visited. A large map
+    /// takes several calls, whatever is in it, so that each call is short.
     pub fn for_some(&self, first: u64, limit: usize, mut each: impl FnMut(u64, Entry)) -> u64 {
         let (page, _) = split(first);
         let pages = self.pages.iter().enumerate().skip(page).take(LOOK_PAGES);
@@ -334,12 +340,12 @@ impl BlockMap {
         self.note_page(page);
     }
 
-    /// Some block of a page may be dirty. From below to above, as [`BlockMap::take_dirty`] goes from
-    /// above to below.
+    /// Some block of a page may be dirty. Sets the marks bottom-up, as [`BlockMap::take_dirty`]
+    /// clears them top-down.
     fn note_page(&self, page: usize) {
         let (word, bit) = (page / BITS, page % BITS);
         set(&self.dirty, word, 1 << bit);
-        // Even if that was set: who set it may not have come to this point.
+        // Even if that was set already: whoever set it may not have reached this point yet.
         let (word, bit) = (word / BITS, word % BITS);
         set(&self.dirty_words, word, 1 << bit);
         self.note_some();
@@ -358,7 +364,7 @@ fn set(words: &[Word], index: usize, wanted: u64) {
         return;
     };
     let mut old = word.get();
-    // If the bits are set already, whoever takes them will look at what they stand for after that.
+    // If the bits are set already, whoever takes them will check what they stand for afterwards.
     while old & wanted != wanted {
         match word.replace(old, old | wanted) {
             Ok(()) => return,
@@ -367,7 +373,8 @@ fn set(words: &[Word], index: usize, wanted: u64) {
     }
 }
 
-/// Takes the bits of the word `index` of a row, but those whose place in the row is before `from`.
+/// Takes the bits of the word `index` of a row, except those whose place in the row is before
+/// `from`.
 fn take_bits(word: &Word, index: usize, from: usize) -> u64 {
     let before = from.saturating_sub(index.saturating_mul(BITS));
     let shift = u32::try_from(before).unwrap_or(u32::MAX);
@@ -382,7 +389,8 @@ fn take_bits(word: &Word, index: usize, from: usize) -> u64 {
     0
 }
 
-/// Takes the lowest bit of what was the word `index` of a row; returns its place in the row.
+/// Takes the lowest bit of `word`, which was read from the word `index` of a row; returns its place
+/// in the row.
 fn take_bit(word: &mut u64, index: usize) -> Option<usize> {
     let bit = usize::try_from(word.trailing_zeros()).ok();
     let bit = bit.filter(|bit| *bit < BITS)?;
@@ -390,7 +398,7 @@ fn take_bit(word: &mut u64, index: usize) -> Option<usize> {
     Some(index.saturating_mul(BITS).saturating_add(bit))
 }
 
-/// A row of words without bits.
+/// A row of words with no bits set.
 fn zeroes(count: usize) -> Result<Vec<Word>, AllocError> {
     let mut words = Vec::try_with_capacity(count)?;
     for _ in 0..count {
@@ -402,13 +410,13 @@ fn zeroes(count: usize) -> Result<Vec<Word>, AllocError> {
 /// Bits of a summary word.
 const BITS: usize = 64;
 
-/// Pages that are looked at in one go at most.
+/// The maximum number of pages visited in one call.
 const LOOK_PAGES: usize = 1 << 15;
 
 /// Blocks that share a bit in the word of their page.
 const GROUP: usize = PAGE_WORDS.div_ceil(BITS);
 
-/// The page and the word in it of a block.
+/// The page of a block, and its word in that page.
 fn split(bid: u64) -> (usize, usize) {
     // What does not fit is beyond any map.
     let page = usize::try_from(bid >> PAGE_SHIFT).unwrap_or(usize::MAX);

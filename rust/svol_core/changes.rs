@@ -1,58 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a flush has to know of an increments volume: whether something was changed that is not on disk
-//! yet.
+//! What a flush needs to know about an increments volume: whether it has changes that are not on
+//! disk yet.
 //!
-//! A write that is done is noted in the block map, and then here. Of several writes of the same sub-block
-//! one changes the map, and the others find that done: they may be answered before the one has noted it
-//! here. So whoever notes something is counted meanwhile, and a flush looks for these first.
+//! A write that completes is noted in the block map, and then here. If several writes hit the same
+//! sub-block, one of them changes the map and the others find it changed already, so they may be
+//! answered before that one has noted the change here. So everyone is counted while noting a
+//! change, and a flush checks for these first.
 //!
-//! A device that could not flush may have lost what it had in its cache, of all volumes, and a flush that
-//! works later says nothing about that. So each volume is told of it once: see [`Told`].
+//! A device that failed to flush may have lost what was in its cache, for all volumes, and a later
+//! successful flush says nothing about that. So each volume is told of the loss once: see [`Told`].
 
 use super::grace::Grace;
 use crate::env::Word;
 
-/// Entries of the map wait for a commit.
+/// Entries of the map are waiting for a commit.
 const DIRTY: u64 = 1;
 /// A commit is under way.
 const COMMITTING: u64 = 2;
-/// No commit will ever end well.
+/// No commit will ever succeed again.
 const FAILED: u64 = 4;
 
 /// Changes that a commit has to write.
 pub struct Changes {
     /// [`DIRTY`], [`COMMITTING`] and [`FAILED`].
     flags: Word,
-    /// So often the device may have lost what was written.
+    /// How many times the device may have lost what was written.
     losses: Word,
-    /// Who is noting a change.
+    /// Those who are noting a change.
     noting: Grace,
 }
 
-/// So many losses of its increments volume were told to a volume.
+/// How many losses of its increments volume a volume has been told of.
 pub struct Told(Word);
 
 impl Told {
-    /// None; nor were there any.
+    /// None so far, and there have been none.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         Self(Word::new(0))
     }
 
-    /// So many from now on.
+    /// The volume has now been told of this many.
     pub fn set(&self, losses: u64) {
         self.0.set(losses);
     }
 
-    /// There is something else that the volume has to be told: what it lost before the store was opened.
+    /// The volume also has to be told of something else: what it lost before the store was opened.
     pub fn forget(&self) {
         self.0.set(u64::MAX);
     }
 }
 
 impl Changes {
-    /// None, and nobody is noting any. `noting` is to be new.
+    /// No changes, and nobody is noting any. `noting` must be new.
     pub fn new(noting: Grace) -> Self {
         Self {
             flags: Word::new(0),
@@ -61,8 +62,8 @@ impl Changes {
         }
     }
 
-    /// Makes a change, which says whether it was one, and notes it; on `cpu`. Returns whether a commit has to
-    /// be asked for: the first one has to.
+    /// Makes a change on `cpu`, and notes it; `change` returns whether it changed anything. Returns
+    /// whether a commit has to be requested: true for the first change only.
     pub fn note(&self, cpu: u32, change: impl FnOnce() -> bool) -> bool {
         let ticket = self.noting.enter(cpu);
         let is_first = change() && self.mark();
@@ -70,8 +71,8 @@ impl Changes {
         is_first
     }
 
-    /// Notes a change that was made, by somebody who is not to be waited for. Returns whether a commit has
-    /// to be asked for.
+    /// Notes a change that was made by someone whom nobody has to wait for. Returns whether a
+    /// commit has to be requested.
     pub fn mark(&self) -> bool {
         let mut old = self.flags.get();
         while old & DIRTY == 0 {
@@ -85,40 +86,41 @@ impl Changes {
 
     /// Whether a flush has to wait for a commit.
     pub fn is_busy(&self) -> bool {
-        // In this order: a change that is being noted no more by then shows as one that waits, or in a commit.
-        // The other way round it could be seen as neither of the two.
+        // In this order: a change that is no longer being noted at the first check shows up in the
+        // second, as waiting or in a commit. In the other order, both checks could miss it.
         !self.noting.is_idle() || self.flags.get() != 0
     }
 
-    /// Whether there is something for a commit to write.
+    /// Whether a commit has anything to write.
     pub fn is_dirty(&self) -> bool {
         self.flags.get() & (DIRTY | FAILED) != 0
     }
 
-    /// A commit begins: changes from now on belong to the next one, or to this one. All that are being noted
-    /// have to be waited for before it looks for them: for two turns of [`Changes::noting`].
+    /// A commit begins: changes from now on belong to the next one, or to this one. Before it
+    /// collects changes, it must wait for all that are being noted: for two turns of
+    /// [`Changes::noting`].
     pub fn begin_commit(&self) {
         self.change(|flags| (flags & FAILED) | COMMITTING);
     }
 
-    /// Who is noting a change.
+    /// Those who are noting a change.
     pub fn noting(&self) -> &Grace {
         &self.noting
     }
 
-    /// The commit has ended. If it failed, all that it was to write waits for the next one; if the device
-    /// did, [`Changes::lose`] comes before.
+    /// The commit has ended. If it failed, all that it should have written waits for the next one;
+    /// if the device failed, [`Changes::lose`] comes first.
     pub fn end_commit(&self, is_ok: bool) {
         let next = if is_ok { 0 } else { DIRTY };
         self.change(|flags| (flags & !COMMITTING) | next);
     }
 
-    /// No commit will ever end well: no flush passes by the one that fails.
+    /// No commit will ever succeed again: every flush waits for a commit, which fails.
     pub fn fail(&self) {
         self.change(|flags| flags | FAILED);
     }
 
-    /// The device may have lost what was written and not flushed. Does not sleep.
+    /// The device may have lost what was written but not flushed. Does not sleep.
     pub fn lose(&self) {
         self.losses.add(1);
     }
@@ -128,7 +130,7 @@ impl Changes {
         self.losses.get()
     }
 
-    /// Whether there were losses that a volume was not told of.
+    /// Whether there were losses that a volume has not been told of.
     pub fn is_untold(&self, told: &Told) -> bool {
         told.0.get() != self.losses()
     }
@@ -187,12 +189,12 @@ mod tests {
         changes.end_commit(false);
         assert!(changes.is_dirty());
         one.set(changes.losses());
-        // The other one stays untold over commits that go well.
+        // The other one stays untold across successful commits.
         changes.begin_commit();
         changes.end_commit(true);
         assert!(!changes.is_busy());
         assert!(!changes.is_untold(&one) && changes.is_untold(&other));
-        // What comes while it is told is for the next one who asks.
+        // A loss during the telling is left for the next one to ask.
         let losses = changes.losses();
         changes.lose();
         other.set(losses);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The group table: every entry of a group, how it fares, and what follows from that.
+//! The group table: every entry of a group, its state, and what follows from that.
 //!
-//! A [`GroupTable`] is a snapshot. What changes the group gives a new one, with the metadata of
-//! the next generation in it. The caller commits that metadata and only then puts the new table
-//! in the place of the old one, so nothing takes effect before it is durable.
+//! A [`GroupTable`] is a snapshot. A change of the group produces a new one, which contains the
+//! metadata of the next generation. The caller commits that metadata and only then replaces the old
+//! table by the new one, so nothing takes effect before it is durable.
 //!
-//! Entries are known by their index in the table line.
+//! Entries are identified by their index in the table line.
 
 mod add;
 mod attributes;
@@ -63,8 +63,7 @@ use super::{
 #[derive(Debug, PartialEq)]
 pub struct GroupTable {
     /// What is, or is to be, on the metadata devices; its records are in the order of the table
-    /// line, with those of entries that were removed since it was loaded, and behind them those that
-    /// were added.
+    /// line, including entries removed since it was loaded, followed by entries added since.
     metadata: Metadata,
     /// Whether in-place volumes may be written without a log.
     allow_unprotected: bool,
@@ -86,24 +85,24 @@ impl GroupTable {
         &self.metadata
     }
 
-    /// Takes over the metadata as it was committed: the commit itself may have found that a copy
-    /// is lost, and have needed another generation.
+    /// Takes over the metadata as it was committed: the commit itself may have found that a copy is
+    /// lost, and may have needed another generation.
     pub fn set_metadata(&mut self, committed: Metadata) {
         self.metadata = committed;
     }
 
-    /// Takes over how far the commit came, which failed; for [`GroupTable::instead_of`].
+    /// Takes over the sequence that a failed commit reached; for [`GroupTable::instead_of`].
     pub fn set_sequence(&mut self, sequence: u64) {
         self.metadata.head.sequence = sequence;
     }
 
-    /// Whether the making of the group is not complete yet; see [`GroupTable::activated`].
+    /// Whether the creation of the group is not complete yet; see [`GroupTable::activated`].
     pub fn is_initialising(&self) -> bool {
         self.metadata.head.phase == Phase::Initialising
     }
 
-    /// All entries, in the order of the table line, those that left the group too; then those that
-    /// joined it since.
+    /// All entries in the order of the table line, including those that left the group; then those
+    /// that have joined it since.
     pub fn volumes(&self) -> &[VolumeRecord] {
         &self.metadata.volumes
     }
@@ -128,7 +127,7 @@ impl GroupTable {
     pub fn disk_of(&self, entry: usize) -> Option<usize> {
         let volume = self.volume(entry)?;
         match volume.disk? {
-            // Mostly it is its own, and there is nothing to look for.
+            // Usually it is its own, and no search is needed.
             disk if disk == volume.lid => Some(entry),
             disk => self.position(&disk),
         }
@@ -141,16 +140,16 @@ impl GroupTable {
         volumes.position(|volume| volume.attr.is_volume() && volume.disk == Some(lid))
     }
 
-    /// What of this entry matters to its I/O, but where it has [`GroupTable::regions`]. `None` if
-    /// there is no such entry.
+    /// What matters for the I/O of this entry, except where it has [`GroupTable::regions`]. `None`
+    /// if there is no such entry.
     ///
-    /// Whoever lets a write through to a disk has made it known before, and durable, that it may
-    /// come: see [`GroupTable::with_unprotected`].
+    /// Before a write is let through to a disk, it must be recorded durably that it may come: see
+    /// [`GroupTable::with_unprotected`].
     pub fn view(&self, entry: usize) -> Option<VolumeView> {
         let volume = self.volume(entry)?;
         let disk = self.disk_of(entry);
         if self.has_regions(entry) && self.log(volume) != Log::Works {
-            // Some of its data is gone, and where that was, its disk has something else.
+            // Some of its data is gone, and there its disk has something else.
             return Some(VolumeView::NOWHERE);
         }
         Some(VolumeView::new(

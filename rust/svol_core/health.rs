@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How well things are: of an entry, of its protection, of the group.
+//! Health: of an entry, of its protection, of the group.
 
 use super::words::word_enum;
 
@@ -9,17 +9,17 @@ word_enum! {
     pub enum Health {
         /// All is well.
         InSync = 1, "in-sync";
-        /// It is being compared with the others; it reads its own disk only.
+        /// It is being compared with the others; it reads only its own disk.
         Verifying = 2, "verifying";
         /// Its disk is being filled.
         Rebuilding = 3, "rebuilding";
-        /// Its disk differs from the others: it serves itself and nobody else.
+        /// Its disk differs from the others: it serves only itself.
         Diverged = 4, "diverged";
         /// Its disk is gone.
         Failed = 5, "failed";
-        /// An in-place volume whose disk is gone; nothing is lost, others serve it.
+        /// An in-place volume whose disk is gone; nothing is lost, other disks serve it.
         Degraded = 6, "degraded";
-        /// A spare that waits.
+        /// A spare on standby.
         Spare = 7, "spare";
     }
 }
@@ -27,11 +27,11 @@ word_enum! {
 word_enum! {
     /// Whether a volume could be rebuilt if its disk died now.
     pub enum Protection {
-        /// It could.
+        /// It could be rebuilt.
         Protected = 1, "protected";
-        /// It works, but could not.
+        /// It works, but could not be rebuilt.
         Unprotected = 2, "unprotected";
-        /// The question does not arise: not a volume.
+        /// Not applicable: it is not a volume.
         None = 3, "-";
     }
 }
@@ -41,7 +41,7 @@ word_enum! {
     pub enum GroupState {
         /// Nothing failed.
         Clean = 1, "clean";
-        /// Something failed, every volume is served.
+        /// Something failed, but every volume is served.
         Degraded = 2, "degraded";
         /// Some volume is not served.
         Failed = 3, "failed";

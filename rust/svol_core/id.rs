@@ -10,10 +10,10 @@ use core::{
 /// The longest ID, in bytes.
 pub const MAX_ID_BYTES: usize = 63;
 
-/// The room that an ID takes on disk, in bytes: the text, then zeros, at least one.
+/// The size of an ID on disk, in bytes: the text, then zeros, at least one.
 pub const DISK_ID_BYTES: usize = 64;
 
-/// Words that have a meaning of their own in messages, so that no volume may be called so.
+/// Words with a special meaning in messages; no volume may have such a name.
 const RESERVED: [&[u8]; 3] = [b"all", b"onto", b"reverse"];
 
 /// The ID of a group (GrpID) or of one of its entries (LID, RLID).
@@ -27,7 +27,7 @@ pub struct Id {
     text: [u8; MAX_ID_BYTES],
 }
 
-/// Why some text is no ID.
+/// Why a text is not an ID.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum IdError {
     /// No text at all.

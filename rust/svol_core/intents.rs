@@ -3,9 +3,9 @@
 //! The write-intent map of one volume in memory: where its disk and its increments may differ after
 //! a crash.
 //!
-//! A region's mark is on disk before its first write, and is taken back only when all its writes
-//! have ended and are durable on both devices. A write that finds its regions marked goes on at
-//! once; whoever sets or takes back marks does the I/O.
+//! A region's mark is on disk before its first write, and is cleared only when all its writes have
+//! ended and are durable on both devices. A write that finds its regions marked proceeds at once;
+//! whoever sets or clears marks does the I/O.
 
 use crate::env::{
     AllocError,
@@ -13,22 +13,22 @@ use crate::env::{
     Word, //
 };
 
-/// Regions of a word.
+/// Regions per word.
 const WORD_REGIONS: u64 = 64;
 
-/// Regions that are marked together at most, a power of two.
+/// The maximum number of regions that are marked together, a power of two.
 const AHEAD: u32 = 32;
 
 /// The marks of one volume.
 pub struct Intents {
     /// A bit per region: its mark is on disk.
     marked: Vec<Word>,
-    /// A bit per region: written since the last look.
+    /// A bit per region: written since the last [`Intents::take_idle`].
     touched: Vec<Word>,
-    /// A bit per region: the mark stays until a comparison, and disk and increments are not taken for the
-    /// same before it.
+    /// A bit per region: the mark stays until a comparison, and until then disk and increments are
+    /// not assumed to be the same.
     pinned: Vec<Word>,
-    /// A bit per region: a crash left disk and increments different, and it stayed so.
+    /// A bit per region: a crash left disk and increments different, and that was not resolved.
     open: Vec<Word>,
     /// The size of a region in sectors, as a shift.
     shift: u32,
@@ -77,8 +77,8 @@ impl Intents {
         (region(sector), region(last.max(sector)))
     }
 
-    /// Whether a write may go on: the marks of all its regions are on disk. Notes that they are
-    /// written. Does not sleep.
+    /// Whether a write may proceed: the marks of all its regions are on disk. If so, notes that
+    /// these are written. Does not sleep.
     pub fn touch(&self, sector: u64, sectors: u32) -> bool {
         let (first, last) = self.span(sector, sectors);
         let all = (first..=last).all(|region| self.is_marked(region));
@@ -103,11 +103,11 @@ impl Intents {
         set(&self.marked, region);
     }
 
-    /// The regions to mark for a write that needs marks, the last one included: those that it touches,
-    /// and neighbours that may be next.
+    /// The regions to mark for a write that needs marks, the last one included: those that it
+    /// touches, and neighbours that may be written next.
     ///
-    /// As many together as are marked already: to mark takes two writes to the device for which the
-    /// write waits, while each region marked in vain is compared after a crash.
+    /// It marks about as many at once as are marked already: marking makes the write wait for two
+    /// writes to the device, while each region marked in vain has to be compared after a crash.
     pub fn to_mark(&self, sector: u64, sectors: u32) -> (u32, u32) {
         let (first, last) = self.span(sector, sectors);
         let mut size = 1;
@@ -126,8 +126,8 @@ impl Intents {
         })
     }
 
-    /// The mark of a region is on disk from now on, though nobody writes there yet: it is taken back
-    /// with the next idle ones if that stays so.
+    /// The mark of a region is on disk from now on, though nobody writes there yet: if that stays
+    /// so, it is cleared with the next idle ones.
     pub fn mark_ahead(&self, region: u32) {
         set(&self.marked, region);
     }
@@ -147,7 +147,8 @@ impl Intents {
         }
     }
 
-    /// The comparison after a crash could not read these; their marks stay until the next start.
+    /// The comparison after a crash could not read these regions; their marks stay until the next
+    /// start.
     pub fn leave_open(&self, sector: u64, sectors: u32) {
         self.pin(sector, sectors);
         let (first, last) = self.span(sector, sectors);
@@ -156,7 +157,7 @@ impl Intents {
         }
     }
 
-    /// Whether the disk may hold something else than the increments say, since a crash.
+    /// Whether, since a crash, the disk may hold something other than the increments say.
     pub fn is_open(&self, sector: u64, sectors: u32) -> bool {
         let (first, last) = self.span(sector, sectors);
         let is_set = |region: u32| {
@@ -175,8 +176,9 @@ impl Intents {
             .unwrap_or(false)
     }
 
-    /// Marks a region again that [`Intents::take_idle`] handed out, and that was pinned since then, when no
-    /// write is under way any more that found its mark. Returns whether it was.
+    /// Marks a region again that [`Intents::take_idle`] returned, if it was pinned since then; to
+    /// be called when no write that found its mark is in flight any more. Returns whether it was
+    /// pinned.
     pub fn mark_if_pinned(&self, region: u32) -> bool {
         let is_pinned = self.is_pinned(region);
         if is_pinned {
@@ -185,7 +187,7 @@ impl Intents {
         is_pinned
     }
 
-    /// The comparison that a pin waits for was made, or is about to be.
+    /// The comparison that a pin waits for was made, or is about to be made.
     pub fn unpin(&self, region: u32) {
         let Some((word, bit)) = place(region) else {
             return;
@@ -198,8 +200,8 @@ impl Intents {
         }
     }
 
-    /// Takes back the marks of regions that were not written since the last call, and hands them to
-    /// `each`. Writes that come now find no mark; those that found one may still be under way.
+    /// Clears the marks of regions that were not written since the last call, and passes these to
+    /// `each`. Writes that come now find no mark; those that found one may still be in flight.
     ///
     /// Returns whether marks are left.
     pub fn take_idle(&self, mut each: impl FnMut(u32)) -> bool {
@@ -246,7 +248,7 @@ fn set(words: &[Word], region: u32) {
         return;
     };
     let mut old = word.get();
-    // Mostly it is set, and to write would take the cache line away from others.
+    // Usually it is set, and a write would take the cache line away from other CPUs.
     while old & bit == 0 {
         match word.replace(old, old | bit) {
             Ok(()) => return,
@@ -288,7 +290,8 @@ mod tests {
         Ok(())
     }
 
-    /// However long the comparison after a crash takes, what it has not come to keeps its mark.
+    /// However long the comparison after a crash takes, regions that it has not reached keep their
+    /// marks.
     #[test]
     fn marks_of_a_crash_stay_until_compared() -> Result<(), AllocError> {
         let intents = Intents::new(200, 11)?;
@@ -303,7 +306,7 @@ mod tests {
             (left, count, last)
         };
         assert_eq!(look(), (true, 0, 0));
-        // A new one goes as ever.
+        // A new mark is cleared as usual.
         assert_eq!(look(), (true, 1, 5));
         assert!([3, 70, 71, 199]
             .iter()
@@ -354,7 +357,7 @@ mod tests {
         assert_eq!(idle, (1, 0));
         assert!(!intents.touch(0, 1) && intents.is_marked(70));
         let count = |region: u32| idle = (idle.0 + 1, region);
-        // Touched before the call before.
+        // Touched before the previous call.
         assert!(!intents.take_idle(count));
         assert_eq!(idle, (2, 70));
         Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the writes of a logged volume go, as its disk and its increments volume fail.
+//! Where the writes of a logged volume go when its disk or its increments volume fails.
 //!
 //! ```text
 //!          disk fails          that is durable
@@ -20,7 +20,7 @@
 //!          log is given up
 //! ```
 //!
-//! All changes are made under one lock of the group; who only looks needs none.
+//! All changes are made under one lock of the group; reading the mode needs no lock.
 
 use crate::env::Word;
 
@@ -31,7 +31,7 @@ pub enum Mode {
     Both,
     /// To the disk: the increments volume lacks something that was written.
     Disk,
-    /// Nowhere yet: they wait until it is durable that the disk has failed.
+    /// Nowhere yet: they wait until the failure of the disk is durable.
     Held,
     /// To the increments volume: the disk has failed.
     Store,
@@ -61,12 +61,12 @@ pub enum Event {
 }
 
 impl Mode {
-    /// The mode after an event; `None` if that can't happen now. Then it is to be seen to first that
-    /// writes are held no more, or what wanted the event has failed.
+    /// The mode after an event; `None` if the event can't happen now. Then either held writes have
+    /// to be released first, or the operation that wanted the event has failed.
     pub fn after(self, event: Event) -> Option<Self> {
         match (self, event) {
             (Self::Both, Event::DiskFails) => Some(Self::Held),
-            // Without a log there is nobody to take over.
+            // Without a log, nothing can take over.
             (_, Event::DiskFails) => Some(self),
 
             (Self::Both | Self::Held | Self::Store, Event::FailureIsDurable) => Some(Self::Store),
@@ -82,7 +82,7 @@ impl Mode {
             (Self::Store, Event::DiskIsKept { .. }) => None,
 
             (Self::Both | Self::Disk | Self::Behind, Event::LogIsGivenUp) => Some(Self::Disk),
-            // Reads go to the increments volume already, which has not all.
+            // Reads go to the increments volume already, which would lack data.
             (Self::Held | Self::Store, Event::LogIsGivenUp) => None,
 
             (Self::Store, Event::DiskIsFilled) => Some(Self::Both),
@@ -109,11 +109,11 @@ impl Mode {
     }
 }
 
-/// A mode that others look at.
+/// A mode that others read concurrently.
 pub struct ModeCell(Word);
 
 impl ModeCell {
-    /// With a first mode.
+    /// A cell with an initial mode.
     pub fn new(mode: Mode) -> Self {
         Self(Word::new(mode.code()))
     }
@@ -130,8 +130,8 @@ impl ModeCell {
         }
     }
 
-    /// Goes to the mode after an event; returns it, or `None` if nothing has changed because that
-    /// can't happen now. For one caller at a time.
+    /// Enters the mode after an event; returns it, or `None` if nothing has changed because the
+    /// event can't happen now. One caller at a time.
     pub fn advance(&self, event: Event) -> Option<Mode> {
         let next = self.get().after(event)?;
         self.0.set(next.code());
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    /// What is on one side only is never what a volume is read from.
+    /// A volume is never read from the side that lacks data.
     #[test]
     fn no_way_back_to_what_lacks_data() {
         for mode in MODES {
@@ -192,7 +192,7 @@ mod tests {
                 let Some(next) = mode.after(event) else {
                     continue;
                 };
-                // The disk lacks what was written to the store alone, and the other way round.
+                // The disk lacks what was written only to the store, and vice versa.
                 if mode == Mode::Store && event != Event::DiskIsFilled {
                     assert_eq!(next, Mode::Store);
                 }

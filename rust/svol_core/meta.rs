@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Group metadata: what a group remembers of itself, on one or two devices.
+//! Group metadata: what a group records about itself, on one or two devices.
 //!
 //! Documentation/on-disk-format.rst describes the format field by field. In short: a device holds
 //! one *copy*. A copy has two *slots*, and a slot holds one *generation*: a body of records, and
@@ -12,32 +12,32 @@
 //! The caller does the I/O. These rules make every crash harmless; [`choose`] relies on them.
 //!
 //! 1. A commit writes, to each live copy, the body, then a flush, then the header as one sector
-//!    with FUA. So a valid header means that its body was durable, and what a crash cuts off is
-//!    only the older one of two generations.
-//! 2. A generation is complete on every live copy before the next one begins, and before the
-//!    change that it records takes effect. A commit that failed on every copy is tried again as
-//!    it is, with the same sequence: the next one would overwrite the last good generation.
+//!    with FUA. So a valid header means that its body is durable, and a crash only ever destroys
+//!    the older of two generations.
+//! 2. A generation is complete on every live copy before the next one begins, and before the change
+//!    that it records takes effect. A commit that failed on every copy is retried as it is, with
+//!    the same sequence: the next one would overwrite the last good generation.
 //! 3. The loss of a copy is committed twice, so that both slots of the survivor record it. Only
-//!    then does anything rely on it: no single damaged sector can make a lost copy look live.
+//!    then does anything rely on it, so no single damaged sector can make a lost copy look live.
 //! 4. A new group first *claims* each copy (see [`Metadata::claim`]), then commits generation 1,
-//!    `initialising`, and, when all is done, generation 2, `active`.
+//!    `initialising`, and, once all is set up, generation 2, `active`.
 //! 5. After a start that rewrites copies, the chosen generation itself is written to them before
 //!    a new one begins.
 //!
 //! # Replacing a copy
 //!
-//! A copy whose loss is on record can be made anew, while the group is in use:
+//! A copy whose loss is recorded can be recreated while the group is in use:
 //!
-//! 1. its headers, if it has any, are overwritten: it is nobody's;
+//! 1. its headers, if it has any, are overwritten: it now belongs to no group;
 //! 2. if the next generation does not belong to slot 1, the state is committed once more;
 //! 3. the copy is claimed, in slot 0;
 //! 4. the generation in which it is live again is written to it, then committed to all;
-//! 5. the state is committed once more: both its slots are whole.
+//! 5. the state is committed once more, so that both its slots are valid.
 //!
-//! Cut off before the header of step 4, it is ignored, since the survivor has its loss on record in
-//! both slots. After that it is the newest one, and the survivor is one generation behind, which is
-//! how [`choose`] knows that nobody went on without the other. If step 4 fails, its headers are
-//! overwritten again before anything else is committed.
+//! If a crash comes before the header of step 4, the copy is ignored, since the survivor records
+//! its loss in both slots. After that it is the newest copy, and the survivor is one generation
+//! behind, which is how [`choose`] knows that neither went on without the other. If step 4 fails,
+//! its headers are overwritten again before anything else is committed.
 
 mod body;
 mod check;
@@ -75,7 +75,7 @@ pub const VERSION: u32 = 1;
 /// The slots of a copy.
 pub const SLOTS: usize = 2;
 
-/// The distance of the slots of a copy, in bytes; the first one is at the beginning.
+/// The distance between the slots of a copy, in bytes; the first one is at the beginning.
 pub const SLOT_DISTANCE: u64 = 1 << 20;
 
 /// The size of a slot, in bytes.
@@ -93,7 +93,7 @@ pub const MAX_BODY_BYTES: usize = SLOT_BYTES - BODY_OFFSET;
 /// The smallest metadata device, in sectors: 4 MiB.
 pub const MIN_DEVICE_SECTORS: u64 = 8192;
 
-/// The most base samples.
+/// The maximum number of base samples.
 pub const MAX_SAMPLES: usize = 16;
 
 /// The slot of generation `sequence`.
@@ -117,7 +117,7 @@ pub const fn slot_offset(slot: usize) -> u64 {
 word_enum! {
     /// How far a group has come.
     pub enum Phase {
-        /// It is being made; its members may still be blank.
+        /// It is being created; its members may still be blank.
         Initialising = 1, "initialising";
         /// It is in use.
         Active = 2, "active";
@@ -139,7 +139,7 @@ word_enum! {
 pub struct Copies([Option<CopyState>; MAX_META_COPIES]);
 
 impl Copies {
-    /// `count` live copies; at least one, at most [`MAX_META_COPIES`].
+    /// `count` live copies: at least one, at most [`MAX_META_COPIES`].
     pub fn live(count: usize) -> Self {
         let mut copies = Self([None; MAX_META_COPIES]);
         for state in copies.0.iter_mut().take(count.max(1)) {
@@ -170,7 +170,7 @@ impl Copies {
         self.0.iter().copied().flatten()
     }
 
-    /// The same copies, with copy `index` in another state. A copy that there is not stays so.
+    /// The same copies, with copy `index` in another state. No effect if there is no such copy.
     pub fn with(mut self, index: usize, state: CopyState) -> Self {
         if let Some(slot @ Some(_)) = self.0.get_mut(index) {
             *slot = Some(state);
@@ -179,10 +179,10 @@ impl Copies {
     }
 }
 
-/// What the header says of a generation as a whole.
+/// What the header says about a generation as a whole.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Head {
-    /// Tells this group from all others, also of the same GrpID.
+    /// Tells this group from all others, even those with the same GrpID.
     pub uuid: [u8; 16],
     /// The GrpID.
     pub group: Id,
@@ -204,7 +204,7 @@ pub struct Head {
     pub copies: Copies,
 }
 
-/// What a new group is given once and for all.
+/// What a group is given when it is created, and never changes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Identity {
     /// Random bytes: they tell this group from all others.
@@ -221,45 +221,45 @@ pub struct Identity {
     pub copies: usize,
 }
 
-/// What the metadata knows of one table entry: of its LID, and of the disk that the table lists
-/// for it. After a failover that disk need not be the one that serves the LID.
+/// What the metadata records about one table entry: about its LID, and about the disk that the
+/// table lists for it. After a failover, that disk need not be the one that serves the LID.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct VolumeRecord {
     /// The LID.
     pub lid: Id,
-    /// The part that the entry plays.
+    /// The role of the entry.
     pub attr: Attr,
-    /// The increments entry where its changes go.
+    /// The increments entry that takes its changes.
     pub rlid: Option<Id>,
-    /// The entry whose disk serves this LID; `None` if others have to serve it, or if its own
+    /// The entry whose disk serves this LID; `None` if other disks have to serve it, or if its own
     /// disk serves another LID.
     pub disk: Option<Id>,
     /// The health of the LID.
     pub health: Health,
-    /// What is known of the disk that is listed for this entry.
+    /// What is known about the disk that is listed for this entry.
     pub state: DiskState,
     /// The size of that disk when it was last bound, in sectors.
     pub disk_sectors: u64,
-    /// The event count when it was recorded that the disk failed; 0 if it never did. An older copy
-    /// of an increments volume is told from the one that failed by it: for one that is in use it is 0,
-    /// unless it could not be written, and was kept.
+    /// The event count when it was recorded that the disk failed; 0 if it never did. It tells an
+    /// outdated copy of an increments volume from the one that failed. It is 0 for one that is in
+    /// use, unless that one could not be written but was kept.
     pub failed_at: u64,
 }
 
-/// What is known of a disk.
+/// What is known about a disk.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DiskState {
     /// It holds exactly the base image.
     pub pristine: bool,
-    /// It was, or may have been, written without a log; of an increments volume that failed: it is to
-    /// be in use again when the table is loaded the next time.
+    /// It was, or may have been, written without a log. For an increments volume that failed: it is
+    /// to be used again when the table is loaded the next time.
     pub unprotected: bool,
     /// It holds an increments store.
     pub formatted: bool,
     /// It failed or was missing; its content is stale until it is added again.
     pub failed: bool,
-    /// Its entry left the group. It keeps its place in the live table until another one is loaded,
-    /// and is never written down.
+    /// Its entry left the group. It keeps its place in the live table until another table is
+    /// loaded, and is never written to disk.
     pub removed: bool,
 }
 
@@ -283,7 +283,7 @@ pub struct RebuildRecord {
     pub lid: Id,
     /// The entry whose disk is being filled.
     pub target: Id,
-    /// So many sectors from the beginning of that disk hold what the volume holds; durably.
+    /// How many sectors from the beginning of that disk hold, durably, what the volume holds.
     pub cursor: u64,
 }
 
@@ -305,8 +305,8 @@ pub struct Metadata {
 impl Metadata {
     /// The generation that claims a blank copy for a group: generation 0, without a body.
     ///
-    /// Only its header is written, to slot 0: one sector, so the device is either blank or
-    /// claimed. From then on a torn first commit is known to be this group's own.
+    /// Only its header is written, to slot 0: one sector, so the device is either blank or claimed.
+    /// From then on, a torn first commit is known to belong to this group.
     pub fn claim(identity: &Identity) -> Self {
         Self {
             head: Head {
@@ -328,7 +328,7 @@ impl Metadata {
         }
     }
 
-    /// What it is when it is read again: without the entries that left the group.
+    /// The metadata as it would be read back: without the entries that left the group.
     ///
     /// # Errors
     ///
@@ -344,7 +344,7 @@ impl Metadata {
         })
     }
 
-    /// A copy of its own.
+    /// A separate copy.
     ///
     /// # Errors
     ///
@@ -359,7 +359,7 @@ impl Metadata {
         })
     }
 
-    /// The same state as the next generation: for a second commit of it.
+    /// The same state as the next generation: for committing it a second time.
     ///
     /// # Errors
     ///
@@ -371,12 +371,12 @@ impl Metadata {
     }
 
     /// Records that metadata copy `copy`, counting from 0, is lost: a change of state, to be
-    /// committed twice (see [writing](self#writing)). Returns whether it is news; nothing changes
-    /// if that is known, or there is no such copy, or it is the last one.
+    /// committed twice (see [writing](self#writing)). Returns whether that is new; nothing changes
+    /// if it was known, or there is no such copy, or it is the last live one.
     ///
-    /// `told` is the event count that the increments volumes were told last. It never rises by more than one
-    /// before they are told again, or a crash would make them old ones: if this is found while another
-    /// change is written down, both are the same event.
+    /// `told` is the last event count that the increments volumes were told. The count must not
+    /// rise by more than one before they are told again, or a crash would make them look outdated.
+    /// So if the loss is found while another change is being written, both count as one event.
     pub fn lose_copy(&mut self, copy: usize, told: u64) -> bool {
         let copies = self.head.copies.with(copy, CopyState::Lost);
         if copies == self.head.copies || copies.live_count() == 0 {
@@ -390,7 +390,7 @@ impl Metadata {
     }
 
     /// Records that metadata copy `copy`, counting from 0, is live again: a change of state, for
-    /// [replacing](self#replacing-a-copy) it. Returns whether it is news.
+    /// [replacing](self#replacing-a-copy) it. Returns whether that is new.
     pub fn revive_copy(&mut self, copy: usize) -> bool {
         let copies = self.head.copies.with(copy, CopyState::Live);
         let is_news = copies != self.head.copies;
@@ -398,7 +398,7 @@ impl Metadata {
         is_news
     }
 
-    /// What a group of this kind is claimed with.
+    /// The identity with which this group's copies are claimed.
     pub fn identity(&self) -> Identity {
         let head = &self.head;
         Identity {
@@ -418,7 +418,7 @@ impl Metadata {
             .position(|volume| volume.lid == *lid && !volume.state.removed)
     }
 
-    /// The entries that are in the group, and so in its next generation.
+    /// The entries that are in the group, and so will be in its next generation.
     pub fn members(&self) -> impl Iterator<Item = &VolumeRecord> {
         self.volumes.iter().filter(|volume| !volume.state.removed)
     }

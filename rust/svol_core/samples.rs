@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Samples of the base image: a few sub-blocks and their checksums, to tell at load whether a
-//! disk holds what its LID says. Mirror copies carry no label, so their content has to do.
+//! Samples of the base image: a few sub-blocks and their checksums, to tell at load whether a disk
+//! holds what its LID says. Mirror copies carry no label, so their content has to serve as one.
 
 use super::{
     fields::checksum,
@@ -28,7 +28,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Takes a sample: `content` is that of `sub_block`, [`SUB_BLOCK_BYTES`] long.
+    /// Takes a sample: `content` is the content of `sub_block`, [`SUB_BLOCK_BYTES`] long.
     pub fn take(sub_block: u64, content: &[u8]) -> Self {
         Self {
             sub_block,
@@ -47,7 +47,7 @@ impl Sample {
     }
 }
 
-/// Of samples in ascending order, those of which all lies in front of a sector.
+/// Those of `samples`, which are in ascending order, that lie entirely before a sector.
 pub fn in_front_of(samples: &[Sample], sector: u64) -> &[Sample] {
     let is_behind = |sample: &Sample| sample.sector().saturating_add(SUB_BLOCK_SECTORS) > sector;
     let count = samples.iter().position(is_behind);
@@ -57,8 +57,8 @@ pub fn in_front_of(samples: &[Sample], sector: u64) -> &[Sample] {
 }
 
 /// Where to take the samples of a group of `sectors` sectors: the first and the last whole
-/// sub-block, and in between one out of each of as many equal stretches, drawn by `uuid`;
-/// [`MAX_SAMPLES`], or all if there are no more. In ascending order.
+/// sub-block, and in between one from each of the equal stretches, picked pseudo-randomly from
+/// `uuid`; [`MAX_SAMPLES`] in total, or all sub-blocks if there are no more. In ascending order.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ pub fn positions(uuid: &[u8; 16], sectors: u64) -> Result<Vec<u64>, AllocError> 
     Ok(chosen)
 }
 
-/// Numbers that look random and always are the same for the same seed (splitmix64).
+/// A pseudo-random number generator: the same seed always gives the same numbers (splitmix64).
 struct Random(u64);
 
 impl Random {

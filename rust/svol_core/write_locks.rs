@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keeps writes that overlap in a sub-block apart.
+//! Serializes writes that overlap in a sub-block.
 //!
-//! A logged write goes to two devices, and they may do two writes in different orders. So a write
-//! takes the sub-blocks that it touches, and another one that touches any of them waits. No lock is
-//! held by anybody who waits for another one: a write takes as many sub-blocks from its beginning
-//! on as are free, and goes on with these.
+//! A logged write goes to two devices, which may do two writes in different orders. So a write
+//! locks the sub-blocks that it touches, and any other write that touches one of them waits. Nobody
+//! holds a lock while waiting for another one: a write takes as many sub-blocks from its beginning
+//! as are free, and proceeds with these.
 
 use crate::env::{
     AllocError,
@@ -13,7 +13,7 @@ use crate::env::{
     Word, //
 };
 
-/// The number of words. Blocks that are so many apart share one, and wait for each other needlessly.
+/// The number of words. Blocks this far apart share a word, and wait for each other needlessly.
 const WORDS: usize = if cfg!(loom) { 2 } else { 1024 };
 
 /// Sectors of a sub-block, as a shift.
@@ -40,12 +40,12 @@ impl WriteLocks {
         Ok(Self { words, block_shift })
     }
 
-    /// Takes what `sectors` from `sector` on touch, as far as it is free; returns how many sectors
-    /// from the beginning on are taken now. Does not sleep.
+    /// Takes the sub-blocks that `sectors` from `sector` on touch, as far as they are free; returns
+    /// how many sectors, from the beginning, are now taken. Does not sleep.
     pub fn take(&self, sector: u64, sectors: u32) -> u32 {
         let end = sector.saturating_add(u64::from(sectors));
         let mut at = sector;
-        // More would meet its own beginning.
+        // Going on would run into our own first block.
         for _ in 0..WORDS {
             if at >= end {
                 break;
@@ -65,8 +65,8 @@ impl WriteLocks {
         u32::try_from(at.saturating_sub(sector)).unwrap_or(0)
     }
 
-    /// Gives back what [`WriteLocks::take`] took of these sectors: all of it, or all but its
-    /// beginning, which ends with a sub-block. Does not sleep.
+    /// Releases what [`WriteLocks::take`] took of these sectors: all of it, or all but a beginning
+    /// that ends at a sub-block boundary. Does not sleep.
     pub fn give_back(&self, sector: u64, sectors: u32) {
         let end = sector.saturating_add(u64::from(sectors));
         let mut at = sector;
@@ -93,7 +93,7 @@ impl WriteLocks {
             .get(usize::try_from(bid).ok()?.checked_rem(WORDS)?)?;
         let first = at.saturating_sub(begin) >> SUB_SHIFT;
         let last = next.saturating_sub(1).saturating_sub(begin) >> SUB_SHIFT;
-        // Sub-blocks are 16 at most.
+        // At most 16 sub-blocks.
         let above = u64::MAX.checked_shl(u32::try_from(last).ok()?.checked_add(1)?)?;
         let below = u64::MAX.checked_shl(u32::try_from(first).ok()?)?;
         Some((word, below & !above, next))
@@ -110,8 +110,8 @@ impl WriteLocks {
     }
 }
 
-/// Sets those bits of a mask, from the lowest on, that are not set yet; returns them, and whether
-/// they are all.
+/// Sets the bits of a mask, from the lowest up to the first that is set already; returns them, and
+/// whether that is the whole mask.
 fn take_first(word: &Word, mask: u64) -> (u64, bool) {
     let mut old = word.get();
     loop {

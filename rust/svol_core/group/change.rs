@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changes of a group: each gives a new table, to be committed before it takes effect.
+//! Changes of a group: each produces a new table, to be committed before it takes effect.
 
 use super::{
     rebuild,
@@ -32,11 +32,12 @@ use crate::{
 };
 
 impl GroupTable {
-    /// The group after it was made: `active`, with `samples` of its base image.
+    /// The group after it was created: `active`, with `samples` of its base image.
     ///
-    /// The disks of all volumes that are in sync hold the base image from now on, and the
-    /// increments volumes hold a store. Of those that are to be compared it is noted, too, since
-    /// they have it if the comparison says so and nobody writes them; see [`GroupTable::sources`].
+    /// From now on, the disks of all volumes in sync are known to hold the base image, and the
+    /// increments volumes to hold a store. Disks that are still to be compared are marked, too:
+    /// they hold the base image if the comparison says so and nobody writes them; see
+    /// [`GroupTable::sources`].
     ///
     /// # Errors
     ///
@@ -58,11 +59,11 @@ impl GroupTable {
         Ok(next)
     }
 
-    /// The group after the disk that is listed for `entry` failed. `None` if that is known, or
-    /// there is no such entry.
+    /// The group after the disk that is listed for `entry` failed. `None` if that is known already,
+    /// or there is no such entry.
     ///
-    /// What the disk served is served by others from then on, or, if there are none, is lost:
-    /// see [`GroupTable::state`] of the new table.
+    /// From then on, other disks serve what the disk served; if there are none, that is lost: see
+    /// [`GroupTable::state`] of the new table.
     ///
     /// # Errors
     ///
@@ -74,10 +75,10 @@ impl GroupTable {
         })
     }
 
-    /// The group after the disk that serves `entry` may have been written without a log. `None`
-    /// if that is known, or no disk serves it.
+    /// The group after the disk that serves `entry` may have been written without a log. `None` if
+    /// that is known already, or no disk serves it.
     ///
-    /// Such a disk holds the base image no more and never serves others.
+    /// Such a disk no longer holds the base image and never serves others.
     ///
     /// # Errors
     ///
@@ -91,8 +92,8 @@ impl GroupTable {
         Ok(next)
     }
 
-    /// The group after the disk that serves `entry` may have been written, with a log. `None` if that
-    /// is known, or no disk serves it.
+    /// The group after the disk that serves `entry` may have been written, with a log. `None` if
+    /// that is known already, or no disk serves it.
     ///
     /// # Errors
     ///
@@ -101,9 +102,9 @@ impl GroupTable {
         self.with_disk_marked(entry, DiskEvent::Written)
     }
 
-    /// The group after the increments volume of `entry` has all again that the volume wrote: the disk
-    /// that serves it is as good as any that was written with a log. `None` if
-    /// nothing was missing.
+    /// The group after the increments volume of `entry` has again all that the volume wrote: the
+    /// disk that serves it is as good as any that was written with a log. `None` if nothing was
+    /// missing.
     ///
     /// # Errors
     ///
@@ -112,8 +113,8 @@ impl GroupTable {
         self.with_disk_marked(entry, DiskEvent::LogIsWhole)
     }
 
-    /// The group after an event of the disk that serves `entry`. `None` if nothing changes with it, or no
-    /// disk serves it: that takes no memory.
+    /// The group after an event of the disk that serves `entry`. `None` if the event changes
+    /// nothing, or no disk serves it; in that case no memory is allocated.
     fn with_disk_marked(&self, entry: usize, event: DiskEvent) -> Result<Option<Self>, AllocError> {
         let Some(disk) = self.disk_of(entry) else {
             return Ok(None);
@@ -130,8 +131,8 @@ impl GroupTable {
         })
     }
 
-    /// The group after increments volumes are in use that were awaited, or are new: those for which
-    /// `is_open` is true of their entry. `None` if there are none.
+    /// The group after awaited or new increments volumes came into use: those with an entry for
+    /// which `is_open` is true. `None` if there are none.
     ///
     /// # Errors
     ///
@@ -158,8 +159,8 @@ impl GroupTable {
         })
     }
 
-    /// The group after its increments stores were opened, and told of its event count: what they hold may
-    /// change from now on.
+    /// The group after its increments stores were opened and told its event count: what they hold
+    /// may change from now on.
     ///
     /// # Errors
     ///
@@ -170,9 +171,9 @@ impl GroupTable {
         Ok(next)
     }
 
-    /// The group after the increments volume `entry` could not be written, and stays in use since
-    /// others need it: it may see no event after `told`, which is the last one that it knows. `None` if that
-    /// is known, or it failed, or holds no store.
+    /// The group after the increments volume `entry` could not be written, but stays in use since
+    /// volumes need it: it may not have seen any event after `told`, the last one that it knows.
+    /// `None` if that is known already, or it failed, or holds no store.
     ///
     /// # Errors
     ///
@@ -201,8 +202,8 @@ impl GroupTable {
         self.volumes().iter().any(is_kept)
     }
 
-    /// The group after those increments volumes have seen all events again for which `is_told` is true of
-    /// their entry. `None` if nobody believed otherwise.
+    /// The group after the increments volumes with an entry for which `is_told` is true have seen
+    /// all events again. `None` if none of them was marked otherwise.
     ///
     /// # Errors
     ///
@@ -214,7 +215,7 @@ impl GroupTable {
         self.changed(|metadata| forget_kept(metadata, is_told))
     }
 
-    /// The same state as the next generation: for a second commit of it.
+    /// The same state as the next generation: for committing it a second time.
     ///
     /// # Errors
     ///
@@ -226,9 +227,9 @@ impl GroupTable {
         })
     }
 
-    /// The same state, to be written over a later one whose commit `failed`: that may be on disk all the
-    /// same. It has the same sequence, since the slot of the one before may hold the last whole
-    /// generation.
+    /// The same state, to be written over a later one whose commit `failed`, but which may be on
+    /// disk all the same. It has the same sequence as that one, since the other slot may hold the
+    /// last valid generation.
     ///
     /// # Errors
     ///
@@ -239,7 +240,7 @@ impl GroupTable {
         Ok(next)
     }
 
-    /// The group after metadata copy `copy`, counting from 0, was made anew. `None` if it is not
+    /// The group after metadata copy `copy`, counting from 0, was recreated. `None` if it is not
     /// lost, or there is no such copy.
     ///
     /// # Errors
@@ -271,12 +272,13 @@ fn is_store(volume: &VolumeRecord) -> bool {
     volume.attr == Attr::Increments && Disk::of(&volume.state) == Some(Disk::Store)
 }
 
-/// Whether it may not have seen all events.
+/// Whether it has a store that is in use, but may not have seen all events.
 fn is_kept(volume: &VolumeRecord) -> bool {
     is_store(volume) && volume.failed_at != 0
 }
 
-/// Stores have seen all events. An older copy of them is one from now on.
+/// Records that stores have seen all events. From now on, an outdated copy of one can be told
+/// apart.
 fn forget_kept(metadata: &mut Metadata, is_told: impl Fn(usize) -> bool) -> bool {
     let mut any = false;
     for (entry, volume) in metadata.volumes.iter_mut().enumerate() {
@@ -289,25 +291,25 @@ fn forget_kept(metadata: &mut Metadata, is_told: impl Fn(usize) -> bool) -> bool
 }
 
 /// Records that the disk of `entry` failed, as the event with this count; returns whether that is
-/// news.
+/// new.
 pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bool {
     let Some(disk) = metadata.volumes.get_mut(entry) else {
         return false;
     };
     let before = disk.state;
     let lid = disk.lid;
-    // Nobody knows what becomes of it from now on.
+    // From now on, its content is unknown.
     let was_failed = before.failed;
     if !mark(&mut disk.state, DiskEvent::Fails) {
         return false;
     }
-    // One that was kept has not been written since.
+    // A kept one has not been written since the event recorded for it.
     let was_kept = disk.attr == Attr::Increments && disk.failed_at != 0;
     if !was_failed && !was_kept {
         disk.failed_at = event;
     }
     if disk.attr == Attr::Spare {
-        // Also if it serves a volume now.
+        // Even if it serves a volume now.
         enter(disk, Event::DiskIsLost, None);
     }
     let is_store = disk.attr == Attr::Increments;
@@ -330,7 +332,7 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bo
     let Some(volume) = metadata.volumes.get(served) else {
         return true;
     };
-    // Nothing is lost if nothing was ever written, or all of it is in the log.
+    // Nothing is lost if nothing was ever written, or if all of it is in the log.
     let kept = before.pristine || (logged && !before.unprotected);
     let moves = metadata
         .rebuilds
@@ -342,7 +344,7 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bo
         (_, false) => Event::DiskIsLost,
     };
     if event != Event::DiskFailsMeanwhile {
-        // What is written in place goes another way from now on, so another disk is filled anew.
+        // In-place writes now take another path, so a fill of another disk has to start over.
         rebuild::stop(metadata, served);
     }
     if let Some(volume) = metadata.volumes.get_mut(served) {
@@ -351,7 +353,7 @@ pub(super) fn fail_disk(metadata: &mut Metadata, entry: usize, event: u64) -> bo
     true
 }
 
-/// The disk of the entry `lid` serves nobody any more: it is free again.
+/// The disk of the entry `lid` no longer serves anybody: it is free again.
 pub(super) fn free_disk(metadata: &mut Metadata, lid: &Id) {
     let mut disks = metadata.volumes.iter_mut();
     if let Some(disk) = disks.find(|disk| disk.lid == *lid && !disk.state.removed) {
@@ -362,8 +364,8 @@ pub(super) fn free_disk(metadata: &mut Metadata, lid: &Id) {
     }
 }
 
-/// The increments volume `store` is gone: the volumes that it kept the log of are written without one
-/// from now on. Disks that were never written are not yet, and hold the base image still.
+/// The increments volume `store` is gone: the volumes whose log it kept are written without one
+/// from now on. Disks that were never written are not marked yet: they still hold the base image.
 fn give_up_logs(metadata: &mut Metadata, store: &Id) {
     for entry in 0..metadata.volumes.len() {
         let disk = metadata

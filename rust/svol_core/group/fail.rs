@@ -9,7 +9,7 @@ use crate::{
 };
 use core::fmt;
 
-/// Why a disk is not given up.
+/// Why a disk can't be given up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailError {
     /// Memory ran out.
@@ -18,9 +18,9 @@ pub enum FailError {
     Unknown,
     /// It has no disk.
     NoDisk,
-    /// It failed before.
+    /// It has failed already.
     Known,
-    /// What is left could not serve this volume.
+    /// The remaining disks could not serve this volume.
     Needed(Id),
 }
 
@@ -43,9 +43,9 @@ impl fmt::Display for FailError {
 }
 
 impl GroupTable {
-    /// The entry whose disk is meant when its users speak of this entry: the one that serves it, or, if
-    /// it is no volume or its own disk is being filled, its own. That can be meant in no other way, and the
-    /// one that serves it is that of another entry then.
+    /// The entry whose disk is meant when users name this entry: the one that serves it, or its own
+    /// if it is no volume or its own disk is being filled. There is no other way to name that disk,
+    /// and the disk that serves it then belongs to another entry.
     ///
     /// # Errors
     ///
@@ -65,8 +65,8 @@ impl GroupTable {
         }
     }
 
-    /// The group after the disk that is listed for `entry` was given up. All that is served before is
-    /// served after it: a disk that nothing replaces is of more use than none.
+    /// The group after the disk that is listed for `entry` was given up. Whatever was served before
+    /// must still be served: a disk that nothing replaces is of more use than none.
     ///
     /// # Errors
     ///
@@ -89,14 +89,14 @@ impl GroupTable {
     }
 }
 
-/// What becomes of the volumes of an increments volume that has failed, for the log.
+/// What happens to the volumes of an increments volume that has failed, for the log.
 pub struct Fates<'a> {
     table: &'a GroupTable,
     store: usize,
 }
 
 impl<'a> Fates<'a> {
-    /// Of the increments volume that is the entry `store`.
+    /// For the increments volume that is the entry `store`.
     pub fn new(table: &'a GroupTable, store: usize) -> Self {
         Self { table, store }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What follows from the health of the entries: who serves whom, and how much may still fail.
+//! What follows from the health of the entries: which disk serves which volume, and how much may
+//! still fail.
 
 use super::{
     change::store_of,
@@ -36,8 +37,8 @@ impl GroupTable {
         self.sources().any(|source| source == entry)
     }
 
-    /// Whether the device of `entry` is written while the group is in use: it has a store, serves a volume that is
-    /// written in place, or is being filled. What repairs it may do without that.
+    /// Whether the device of `entry` is written while the group is in use: it has a store, serves a
+    /// volume that is written in place, or is being filled. Writes that repair it do not count.
     pub fn is_written(&self, entry: usize) -> bool {
         let Some(volume) = self.volume(entry).filter(|volume| !volume.state.removed) else {
             return false;
@@ -50,7 +51,7 @@ impl GroupTable {
             || self.rebuilds().any(|rebuild| rebuild.target == entry)
     }
 
-    /// Whether the I/O of `entry` finds all its data. Entries that are no volumes have none.
+    /// Whether the I/O of `entry` can reach all its data. Entries that are not volumes have none.
     pub fn is_served(&self, entry: usize) -> bool {
         let Some(volume) = self.volume(entry) else {
             return false;
@@ -68,7 +69,7 @@ impl GroupTable {
             (Attr::Rw, Health::Rebuilding) if volume.disk.is_none() => {
                 by_others() && self.log(volume) != Log::Gone
             }
-            // What of it is diverted needs the others besides.
+            // Its diverted parts also need the others.
             (Attr::Rw, _) if self.has_regions(entry) => {
                 volume.disk.is_some() && by_others() && self.log(volume) != Log::Gone
             }
@@ -76,15 +77,16 @@ impl GroupTable {
         }
     }
 
-    /// The disk of a volume that reads the base image from that disk only, since it is not compared with
-    /// the others yet, or holds something else: for this volume the base image is what is there.
+    /// The disk of a volume that reads the base image from that disk only, since the disk has not
+    /// been compared with the others yet, or holds something else: for this volume, the base image
+    /// is what is there.
     pub fn reads_alone(&self, entry: usize) -> Option<usize> {
         let health = self.volume(entry)?.health;
         let is_alone = matches!(health, Health::Verifying | Health::Diverged);
         self.disk_of(entry).filter(|_| is_alone)
     }
 
-    /// The first volume whose I/O does not find all its data.
+    /// The first volume whose I/O can't reach all its data.
     pub(super) fn first_not_served(&self) -> Option<usize> {
         (0..self.volumes().len()).find(|entry| !self.is_served(*entry))
     }
@@ -95,22 +97,23 @@ impl GroupTable {
         self.volume(entry).is_some_and(is_lost)
     }
 
-    /// The increments volumes that failed and are to be in use again when the table is loaded.
+    /// The increments volumes that failed and are to be used again when the table is loaded.
     pub fn awaited_stores(&self) -> impl Iterator<Item = usize> + '_ {
         self.members()
             .filter(|(_, volume)| Disk::of(&volume.state) == Some(Disk::AwaitedStore))
             .map(|(entry, _)| entry)
     }
 
-    /// Whether the group could begin anew with the line that is live, which has so many entries, as far as
-    /// that is known here: the group still consists of them, and all increments volumes in use can be written.
+    /// Whether the group could be started again with the live table line, which has `entries`
+    /// entries, as far as that is known here: the group still consists of these, and all increments
+    /// volumes in use can be written.
     pub fn may_begin_anew(&self, entries: usize) -> bool {
         let all = self.volumes().iter().enumerate();
         let mut is_in_line = all.map(|(entry, volume)| (entry < entries) != volume.state.removed);
         is_in_line.all(|fits| fits) && !self.has_kept_store()
     }
 
-    /// Whether the increments volume of this entry is one of them.
+    /// Whether the increments volume of this entry is one of the [`GroupTable::awaited_stores`].
     pub fn is_awaited_store(&self, entry: usize) -> bool {
         self.awaited_stores().any(|awaited| awaited == entry)
     }
@@ -128,8 +131,8 @@ impl GroupTable {
         })
     }
 
-    /// Whether `entry` is an increments volume that could not be written, and stays in use since others
-    /// need it, or one of those.
+    /// Whether `entry` is an increments volume that could not be written, and stays in use since
+    /// volumes need it, or is one of those volumes.
     fn is_cut_off(&self, entry: usize) -> bool {
         let store = self.volume(entry).and_then(|volume| volume.rlid);
         let store = store.and_then(|store| self.position(&store));
@@ -137,9 +140,9 @@ impl GroupTable {
             || (store.is_some_and(|store| self.is_kept_store(store)) && self.needs_store(entry))
     }
 
-    /// The health of `entry`, as users see it: that of a volume that lost its increments is `failed`,
-    /// although the disk of a diverted one may be well and serve others; and so is that of a diverged
-    /// one that lost its disk. The same goes for an increments volume that fails but is not given up.
+    /// The health of `entry`, as users see it. A volume that lost its increments is `failed`,
+    /// although the disk of a diverted one may work and serve others; so is a diverged volume that
+    /// lost its disk. The same goes for an increments volume that fails but is not given up.
     pub fn health(&self, entry: usize) -> Option<Health> {
         let volume = self.volume(entry)?;
         let has_none = volume.health == Health::Diverged && volume.disk.is_none();
@@ -151,7 +154,7 @@ impl GroupTable {
         )
     }
 
-    /// The entries whose health or protection is not what it was in the table before.
+    /// The entries whose health or protection differs from the table before.
     pub fn news<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = usize> + 'a {
         self.members().map(|(entry, _)| entry).filter(|entry| {
             self.health(*entry) != before.health(*entry)
@@ -170,7 +173,7 @@ impl GroupTable {
             .map(|(entry, _)| entry)
     }
 
-    /// How it stands about the increments volume of an entry.
+    /// The state of the increments volume of an entry.
     pub(super) fn log(&self, volume: &VolumeRecord) -> Log {
         let Some(rlid) = &volume.rlid else {
             return Log::None;
@@ -190,8 +193,8 @@ impl GroupTable {
 
     /// Whether `entry` could be rebuilt if its disk died now.
     ///
-    /// That takes another source of the base image, and, where a volume differs from that, its
-    /// increments volume and no write past it.
+    /// That takes another source of the base image and, if a volume differs from that, its
+    /// increments volume, with no write that bypassed it.
     pub fn protection(&self, entry: usize) -> Protection {
         let Some(volume) = self.volume(entry).filter(|volume| volume.attr.is_volume()) else {
             return Protection::None;
@@ -214,19 +217,19 @@ impl GroupTable {
         }
     }
 
-    /// The redundancy of the group: so many devices, of whatever role, may be lost without losing
-    /// acknowledged data. This counts on the safe side:
+    /// The redundancy of the group: how many devices, in any role, may be lost without losing
+    /// acknowledged data. This is a conservative count:
     ///
-    /// It is 0 with less than two live metadata copies, with less than two disks that hold
+    /// It is 0 with fewer than two live metadata copies, with fewer than two disks that hold
     /// exactly the base image, and while any volume
     ///
-    /// - is diverted (`ro` with RLID), or a part of it is: what it wrote is on the increments volume
-    ///   only;
+    /// - is diverted (`ro` with RLID), or a part of it is: what it wrote is only on the increments
+    ///   volume;
     /// - is `degraded`, `verifying` or `diverged`: some of its data is on one device only;
     /// - is in place and has failed or is being rebuilt;
     /// - is in place and unprotected.
     ///
-    /// Otherwise it is 1. A group has two metadata copies at most, so it is never 2.
+    /// Otherwise it is 1. A group has at most two metadata copies, so it is never 2.
     pub fn redundancy(&self) -> u32 {
         let weak = |entry: usize, volume: &VolumeRecord| match (volume.attr, volume.health) {
             (Attr::Spare | Attr::Increments, _) => false,
@@ -248,7 +251,7 @@ impl GroupTable {
     /// The state of the group.
     pub fn state(&self) -> GroupState {
         let hurt = |volume: &VolumeRecord| match (volume.attr, volume.health) {
-            // The volume is what may be hurt.
+            // What counts is the volume that it is being filled for.
             (Attr::Spare, Health::Rebuilding) => volume.state.failed,
             (_, Health::Failed | Health::Degraded | Health::Rebuilding | Health::Diverged) => true,
             _ => volume.state.failed,

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All that can become of an entry and of a disk, in two tables.
+//! The state transitions of entries and of disks, in two tables.
 //!
-//! [`ENTRIES`] has the health of entries, and which disk serves them; [`DISKS`] what is known of the
-//! disk that is listed for an entry. Whoever changes the group changes these two only by the rows
-//! here: [`enter`] and [`mark`] do what a row says, and nothing where there is none. Not in them: how
-//! an entry begins, and that it leaves the group, which it may from any state.
-//! Documentation/architecture.rst shows the same rows; a test compares the two.
+//! [`ENTRIES`] covers the health of entries, and which disk serves them; [`DISKS`] covers what is
+//! known about the disk that is listed for an entry. A change of the group changes these two only
+//! by the rows here: [`enter`] and [`mark`] do what a row says, and do nothing if there is no row.
+//! The tables leave out how an entry begins, and that it leaves the group, which it may do from any
+//! state. Documentation/architecture.rst shows the same rows; a test compares the two.
 //!
-//! Where the writes of a logged volume go while such a change is not durable yet is a third table:
-//! [`crate::svol_core::log_mode`].
+//! A third table says where the writes of a logged volume go while such a change is not durable
+//! yet: [`crate::svol_core::log_mode`].
 
 use crate::svol_core::{
     attr::Attr,
@@ -24,28 +24,30 @@ use crate::svol_core::{
 /// What happens to an entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
-    /// The disk that serves it fails, and others have all that it held.
+    /// The disk that serves it fails, and other disks have everything that it held.
     DiskFails,
-    /// The disk that serves it fails, and nobody else has all that it held. Also if a spare or an
-    /// increments volume fails.
+    /// The disk that serves it fails, and no others have everything that it held. Also used when a
+    /// spare or an increments volume fails.
     DiskIsLost,
-    /// The disk that serves it fails while another one is being filled for it, which goes on.
+    /// The disk that serves it fails while another one is being filled for it; the fill goes on.
     DiskFailsMeanwhile,
-    /// A disk begins to be filled for it, perhaps while it has one; of a spare: its own begins to be
-    /// filled.
+    /// A disk begins to be filled for it, perhaps while it has one. For a spare: its own disk
+    /// begins to be filled.
     FillBegins,
-    /// The filling is given up.
+    /// The fill is given up.
     FillEnds,
-    /// The disk is filled: it is the volume's own; of a spare: its own serves a volume.
+    /// The disk is filled, and now serves the volume. For a spare: its own disk now serves a
+    /// volume.
     Filled,
-    /// Its own disk, which had failed, is taken back; of an increments volume: it is in use again.
+    /// Its own disk, which had failed, is taken back. For an increments volume: it is in use again.
     Readded,
-    /// The volume that its disk serves leaves the group, or has another disk.
+    /// The volume that its disk serves leaves the group, or gets another disk.
     Freed,
-    /// Its disk is compared, and holds the base image, but for what it wrote itself. Also if it may have
-    /// been written without a log, so that nobody can tell: such a disk serves nobody else.
+    /// Its disk was compared, and holds the base image, except for what the volume itself wrote.
+    /// Also used if it may have been written without a log, so that nobody can tell: such a disk
+    /// serves nobody else.
     Verified,
-    /// Its disk is compared, and holds something else.
+    /// Its disk was compared, and holds something else.
     Differs,
     /// The volume gets another attribute.
     AttrChanges,
@@ -54,7 +56,7 @@ pub enum Event {
 /// Which disk serves an entry after an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Serving {
-    /// The same as before, or none as before.
+    /// The same as before, or still none.
     Same,
     /// None.
     Nobody,
@@ -67,9 +69,9 @@ pub enum Serving {
 /// A row of [`ENTRIES`].
 #[derive(Debug)]
 pub struct EntryRow {
-    /// The attributes that it is for.
+    /// The attributes that it applies to.
     pub attrs: &'static [Attr],
-    /// The healths that it is for.
+    /// The healths that it applies to.
     pub from: &'static [Health],
     /// What happens.
     pub event: Event,
@@ -82,7 +84,7 @@ pub struct EntryRow {
 const VOLUMES: &[Attr] = &[Attr::Ro, Attr::Rw];
 /// The healths of a volume that a disk serves.
 const SERVED: &[Health] = &[Health::InSync, Health::Rebuilding];
-/// The healths of a volume whose disk alone has what it holds.
+/// The healths of a volume whose data is only on its own disk.
 const ALONE: &[Health] = &[Health::Verifying, Health::Diverged];
 
 const fn row(
@@ -101,7 +103,7 @@ const fn row(
     }
 }
 
-/// What becomes of the health of an entry.
+/// The transitions of an entry's health.
 #[rustfmt::skip]
 pub const ENTRIES: &[EntryRow] = &{
     use Attr::{Increments, Ro, Rw, Spare};
@@ -109,9 +111,9 @@ pub const ENTRIES: &[EntryRow] = &{
     use Health::{Degraded, Diverged, Failed, InSync, Rebuilding, Verifying};
     use Serving::{Filled as New, Nobody, Own, Same};
     [
-        // In-place volumes live on siblings and increments. One that is not compared yet, or
-        // diverged, can't: they have something else. It stays diverged, so that nobody fills a disk
-        // with that for it.
+        // In-place volumes can go on from siblings and increments. One that is not compared yet, or
+        // has diverged, can't: the others have something else. It stays diverged, so that nobody
+        // fills a disk with their data for it.
         row(&[Rw], SERVED, DiskFails, Degraded, Nobody),
         row(VOLUMES, ALONE, DiskFails, Diverged, Nobody),
         row(VOLUMES, ALONE, DiskIsLost, Diverged, Nobody),
@@ -123,8 +125,8 @@ pub const ENTRIES: &[EntryRow] = &{
         row(&[Rw], &[Rebuilding], FillEnds, Degraded, Same),
         row(&[Ro], &[Rebuilding], FillEnds, Failed, Same),
         row(VOLUMES, &[Rebuilding], Filled, InSync, New),
-        // It moves, and its disk serves it until then. If that fails, the rest is a rebuild of one
-        // that nobody writes in place; another one begins anew.
+        // It moves, and its disk serves it until the move ends. If that disk fails, the rest is a
+        // rebuild if the volume is not written in place; otherwise the fill starts over.
         row(VOLUMES, &[InSync], FillBegins, InSync, Same),
         row(VOLUMES, &[InSync], FillEnds, InSync, Same),
         row(VOLUMES, &[InSync], Filled, InSync, New),
@@ -143,13 +145,13 @@ pub const ENTRIES: &[EntryRow] = &{
     ]
 };
 
-/// What is known of a disk: [`DiskState`], as one of those that make sense.
+/// What is known about a disk: the combinations of [`DiskState`] that make sense.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Disk {
-    /// It holds what its volume wrote with a log; or nothing of worth, if it serves none.
+    /// It holds what its volume wrote with a log; or nothing of value, if it serves none.
     Plain,
-    /// It holds exactly the base image. While its volume is `verifying`: nothing was written to it since
-    /// the group was made.
+    /// It holds exactly the base image. While its volume is `verifying`: nothing has been written
+    /// to it since the group was created.
     Pristine,
     /// It was, or may have been, written without a log.
     Unprotected,
@@ -159,18 +161,18 @@ pub enum Disk {
     Store,
     /// It failed, and held an increments store.
     FailedStore,
-    /// As that, but it is to be in use again when the table begins anew.
+    /// As [`Disk::FailedStore`], but it is to be used again when the table is loaded again.
     AwaitedStore,
 }
 
 /// What happens to a disk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DiskEvent {
-    /// The group is made: it has the base image.
+    /// The group is created: the disk has the base image.
     HasBase,
-    /// The group is made, or the entry is new: it has an empty store.
+    /// The group is created, or the entry is new: the disk has an empty store.
     HasStore,
-    /// It is compared with the base image, and holds something else.
+    /// It was compared with the base image, and holds something else.
     Differs,
     /// It may be written from now on, with a log.
     Written,
@@ -178,15 +180,15 @@ pub enum DiskEvent {
     Unlogged,
     /// The log of its volume is lost.
     LogIsLost,
-    /// The log of its volume has all again that it was written.
+    /// The log of its volume again has everything that was written to the disk.
     LogIsWhole,
     /// It begins to be filled.
     FillBegins,
     /// It is filled with the base image, and nothing else.
     FilledWithBase,
-    /// It is filled with what a volume has.
+    /// It is filled with the data of a volume.
     Filled,
-    /// Its volume leaves the group, or has another disk.
+    /// Its volume leaves the group, or gets another disk.
     Freed,
     /// It fails.
     Fails,
@@ -199,11 +201,11 @@ pub enum DiskEvent {
 /// A row of [`DISKS`].
 #[derive(Debug)]
 pub struct DiskRow {
-    /// What was known of it.
+    /// What was known about it.
     pub from: &'static [Disk],
     /// What happens.
     pub event: DiskEvent,
-    /// What is known of it after that.
+    /// What is known about it after that.
     pub to: Disk,
 }
 
@@ -211,7 +213,7 @@ const fn disk(from: &'static [Disk], event: DiskEvent, to: Disk) -> DiskRow {
     DiskRow { from, event, to }
 }
 
-/// What becomes of a disk.
+/// The transitions of a disk's state.
 #[rustfmt::skip]
 pub const DISKS: &[DiskRow] = &{
     use Disk::{AwaitedStore, Failed as Dead, FailedStore, Plain, Pristine, Store, Unprotected};
@@ -222,7 +224,7 @@ pub const DISKS: &[DiskRow] = &{
         disk(&[Pristine], Differs, Plain),
         disk(&[Pristine], Written, Plain),
         disk(&[Plain, Pristine], Unlogged, Unprotected),
-        // A pristine one was never written: nothing of it is missing.
+        // A pristine one was never written, so the log lacked nothing of it.
         disk(&[Plain], LogIsLost, Unprotected),
         disk(&[Unprotected], LogIsWhole, Plain),
         disk(&[Plain, Pristine, Unprotected], FillBegins, Plain),
@@ -244,13 +246,13 @@ fn find(attr: Attr, health: Health, event: Event) -> Option<&'static EntryRow> {
         .find(|row| row.event == event && row.attrs.contains(&attr) && row.from.contains(&health))
 }
 
-/// Whether that can happen to an entry of this attribute and health.
+/// Whether this event can happen to an entry of this attribute and health.
 pub(super) fn may(attr: Attr, health: Health, event: Event) -> bool {
     find(attr, health, event).is_some()
 }
 
-/// Lets an event happen to an entry; `filled` is the disk that was filled for it. Returns whether
-/// that can happen; nothing has changed if not.
+/// Applies an event to an entry; `filled` is the disk that was filled for it. Returns whether the
+/// event can happen; if not, nothing has changed.
 pub(super) fn enter(volume: &mut VolumeRecord, event: Event, filled: Option<Id>) -> bool {
     let Some(row) = find(volume.attr, volume.health, event) else {
         return false;
@@ -265,7 +267,7 @@ pub(super) fn enter(volume: &mut VolumeRecord, event: Event, filled: Option<Id>)
     true
 }
 
-/// Lets an event happen to a disk. Returns whether something has changed.
+/// Applies an event to a disk. Returns whether anything has changed.
 pub(super) fn mark(state: &mut DiskState, event: DiskEvent) -> bool {
     let Some(from) = Disk::of(state) else {
         return false;
@@ -281,7 +283,8 @@ pub(super) fn mark(state: &mut DiskState, event: DiskEvent) -> bool {
 }
 
 impl Disk {
-    /// What is known of a disk; `None` of an entry that left the group, or if it makes no sense.
+    /// What is known about a disk; `None` for an entry that left the group, or if the combination
+    /// makes no sense.
     pub fn of(state: &DiskState) -> Option<Self> {
         let bits = (
             state.failed,
@@ -303,11 +306,11 @@ impl Disk {
         }
     }
 
-    /// As it is written down.
+    /// As it is stored in the metadata.
     pub fn state(self) -> DiskState {
         DiskState {
             pristine: self == Self::Pristine,
-            // Nothing else of an increments volume could be meant.
+            // For an increments volume, it can mean nothing else.
             unprotected: matches!(self, Self::Unprotected | Self::AwaitedStore),
             formatted: matches!(self, Self::Store | Self::FailedStore | Self::AwaitedStore),
             failed: matches!(self, Self::Failed | Self::FailedStore | Self::AwaitedStore),

@@ -2,9 +2,10 @@
 
 //! New groups whose disks are compared.
 //!
-//! One volume is the reference: what its disk holds is the base image. Each other one is `verifying`,
-//! and alone with its disk, until that is compared to its end. How far a comparison is is not written
-//! down: it begins anew, volume by volume, when the group is loaded again.
+//! One volume is the reference: what its disk holds is the base image. Each other one is
+//! `verifying`, and uses only its own disk, until that has been compared to its end. The progress
+//! of a comparison is not recorded: it starts over, volume by volume, when the group is loaded
+//! again.
 
 use super::{
     states::{
@@ -27,8 +28,8 @@ pub struct Verification {
     pub entry: usize,
     /// The index of the entry whose disk it is.
     pub disk: usize,
-    /// It may have been written without a log: nobody can tell what it held before, and it serves
-    /// nobody else whatever it held.
+    /// The disk may have been written without a log: nobody can tell what it held before, and it
+    /// serves nobody else in any case.
     pub is_pointless: bool,
 }
 
@@ -47,13 +48,14 @@ impl GroupTable {
             })
     }
 
-    /// The comparison of this volume that is due.
+    /// The comparison that is due for this volume.
     pub fn verification_of(&self, entry: usize) -> Option<Verification> {
         self.verifications().find(|due| due.entry == entry)
     }
 
-    /// The group after the disk of a volume was compared to its end: it holds the base image, but for
-    /// what the volume wrote, or the comparison had no point. `None` if that is known.
+    /// The group after the disk of a volume was compared to its end: it holds the base image,
+    /// except for what the volume wrote, or the comparison had no point. `None` if that is known
+    /// already.
     ///
     /// # Errors
     ///
@@ -65,9 +67,9 @@ impl GroupTable {
         })
     }
 
-    /// The group after the disk of a volume was found to differ from the base image where the volume
-    /// never wrote: it is alone with its disk from now on. `None` if that is known, or the comparison
-    /// had no point.
+    /// The group after the disk of a volume was found to differ from the base image where the
+    /// volume never wrote: it uses only its own disk from now on. `None` if that is known already,
+    /// or the comparison had no point.
     ///
     /// # Errors
     ///
@@ -78,7 +80,7 @@ impl GroupTable {
         };
         self.changed(|metadata| {
             if let Some(disk) = metadata.volumes.get_mut(due.disk) {
-                // Not so if it was written.
+                // Has no effect if it was written.
                 mark(&mut disk.state, DiskEvent::Differs);
             }
             let volume = metadata.volumes.get_mut(entry);

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting until every I/O has ended that may still rely on what was changed.
+//! Waits until every I/O has ended that may still rely on the state before a change.
 //!
-//! An I/O enters before it looks at the block map, and leaves when it has ended. Who changed the
-//! map, and wants to know that nobody acts on what was there before, waits for two turns. It works
-//! as sleepable RCU does: one turn is not enough, since an I/O may read the phase before a turn and
-//! count itself after it.
+//! An I/O enters before it reads the block map, and leaves when it has ended. To make sure that
+//! nobody acts on the old state, whoever changed the map waits for two turns. This works like
+//! sleepable RCU: one turn is not enough, since an I/O may read the phase before a turn and count
+//! itself after it.
 
 use crate::env::Word;
 use core::num::NonZero;
 
-/// The greatest number of parts of a count; CPUs beyond it share.
+/// The maximum number of shards of a count; if there are more CPUs, they share.
 const SHARDS: usize = if cfg!(loom) { 2 } else { 16 };
 /// The same, less 1.
 const MOST: u32 = if cfg!(loom) { 1 } else { 15 };
 
-/// A part of the counts, alone in its cache line.
+/// A shard of the counts, alone in its cache line.
 #[repr(align(64))]
 struct Shard([Word; 2]);
 
-/// What an I/O that entered has to leave with: twice the shard, and the phase, plus 1. A byte, with
-/// room for none: it is kept with each I/O.
+/// What an I/O that entered has to leave with: twice the shard, plus the phase, plus 1. It is kept
+/// with each I/O, so it is one byte, with a niche for `None`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ticket(NonZero<u8>);
 
@@ -37,15 +37,16 @@ impl Ticket {
     }
 }
 
-/// Counts the I/Os that have entered and not left.
+/// Counts the I/Os that have entered but not left.
 pub struct Grace {
     phase: Word,
-    /// The parts in use, less 1: a power of two, less 1.
+    /// The number of shards in use, less 1: a power of two, less 1.
     mask: u32,
     shards: [Shard; SHARDS],
 }
 
-/// The parts in use with so many CPUs, less 1: who looks at all of them has no more to do than need be.
+/// The number of shards in use with this many CPUs, less 1: no more than needed, to keep checks of
+/// all shards cheap.
 const fn mask(cpus: u32) -> u32 {
     let mut mask: u32 = 0;
     while mask < MOST && mask.saturating_add(1) < cpus {
@@ -55,7 +56,7 @@ const fn mask(cpus: u32) -> u32 {
 }
 
 impl Grace {
-    /// Nobody has entered. On so many CPUs they are expected to.
+    /// Nobody has entered. `cpus` is the number of CPUs on which I/Os are expected.
     #[cfg(not(loom))]
     pub const fn new(cpus: u32) -> Self {
         Self {
@@ -75,9 +76,9 @@ impl Grace {
         }
     }
 
-    /// An I/O begins, on `cpu`. It may look at the map only after that.
+    /// An I/O begins on `cpu`. It may read the map only after this.
     pub fn enter(&self, cpu: u32) -> Ticket {
-        // The second mask is for the compiler, which leaves out what larger numbers would need.
+        // The second mask lets the compiler omit the code for larger numbers.
         let shard = u8::try_from(cpu & self.mask & MOST).unwrap_or(0);
         let ticket = Ticket::new(shard, self.phase.get() & 1 == 1);
         if let Some(count) = self.count(ticket) {
@@ -86,17 +87,17 @@ impl Grace {
         ticket
     }
 
-    /// It has ended, on whatever CPU.
+    /// The I/O has ended, on any CPU.
     pub fn leave(&self, ticket: Ticket) {
         if let Some(count) = self.count(ticket) {
-            // Around the end: one less.
+            // Wraps around: subtracts one.
             count.add(u64::MAX);
         }
     }
 
-    /// Lets those that enter from now on be counted apart. For one caller at a time, who then waits
-    /// until [`Grace::is_over`], and does both once more. Who gives up in between leaves more for the next
-    /// caller to wait for, not less.
+    /// Counts I/Os that enter from now on separately. One caller at a time, who then waits until
+    /// [`Grace::is_over`], and does both a second time. A caller that gives up in between leaves
+    /// the next caller more to wait for, not less.
     pub fn turn(&self) {
         self.phase.add(1);
     }
@@ -109,7 +110,7 @@ impl Grace {
             .all(|count| count.get() == 0)
     }
 
-    /// Whether nobody has entered and not left.
+    /// Whether all that entered have left.
     pub fn is_idle(&self) -> bool {
         self.used()
             .flat_map(|shard| shard.0.iter())
@@ -168,7 +169,7 @@ mod tests {
         assert!(GRACE.is_over());
     }
 
-    /// Few CPUs have few parts, and any number of one finds one.
+    /// Few CPUs have few shards, and any CPU number maps to one.
     #[test]
     fn parts() {
         static ONE: Grace = Grace::new(1);

@@ -381,7 +381,7 @@ mod tests {
         mark(96, (96, 111));
         mark(970, (960, 991));
         mark(998, (992, 999));
-        // A write that lies in two.
+        // A write that spans two.
         assert_eq!(intents.to_mark((200 << 11) - 4, 8), (192, 223));
         // Nobody wrote there.
         assert!(!intents.take_idle(|_| ()));

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How fast a disk answers, so that reads go to the disk that will answer first.
+//! How fast a disk answers, so that reads can go to the disk that is expected to answer first.
 //!
-//! Some I/Os are timed, one after the other or many at once; what is kept is the time that the disk
-//! takes for one of them. It follows shorter times fast and longer ones slowly: one that stood in a
-//! queue somewhere, or that the machine itself held up, says little.
+//! Some I/Os are timed, alone or many in parallel; what is kept is the time that the disk takes for
+//! one of them. It follows shorter times quickly and longer ones slowly: an I/O that waited in a
+//! queue somewhere, or that the machine itself delayed, says little.
 
 use crate::env::AtomicU64;
 
-/// So many answers have to be timed before anything is said.
+/// How many answers have to be timed before a pace is reported.
 const ENOUGH: u64 = 8;
 
-/// A time counts as this many times the usual one at most.
+/// A time counts as at most this many times the usual one.
 const MOST: u64 = 4;
 
-/// So much of a difference is added when it is longer: a disk looks slower only after many long times
-/// in a row, as a machine that stalls now and then does not have them.
+/// The divisor for a difference that is added for a longer time: a disk looks slower only after
+/// many long times in a row, which a machine that stalls now and then does not produce.
 const SHARE: u64 = 32;
 
-/// What is timed, in sectors: the time of larger I/Os says more about their size.
+/// The largest I/Os that are timed, in sectors: the time of larger ones says more about their size.
 pub const TIMED_SECTORS: u32 = 64;
 
-/// How fast a disk answers. Who notes a time and who asks need not wait for each other; of times that
-/// are noted at once, some may get lost.
+/// How fast a disk answers. Writers and readers need not wait for each other; of times noted
+/// concurrently, some may get lost.
 pub struct Pace {
-    /// How many answers were timed, up to [`ENOUGH`], in the upper half; in the lower one, what one
-    /// takes.
+    /// In the upper half, how many answers were timed, up to [`ENOUGH`]; in the lower half, the
+    /// time that one takes.
     word: AtomicU64,
 }
 
@@ -43,7 +43,8 @@ impl Pace {
         }
     }
 
-    /// An I/O took so long, in any unit; when it began, the disk had so many of them, this one included.
+    /// Notes that an I/O took this long, in any unit; when it began, the disk had `in_flight` I/Os,
+    /// this one included.
     pub fn note(&self, took: u32, in_flight: u32) {
         let word = self.word.load();
         let (count, usual) = (word >> 32, word & u64::from(u32::MAX));
@@ -54,7 +55,7 @@ impl Pace {
         let now = if count == 0 {
             each
         } else if count < ENOUGH {
-            // One of the first may have been held up for a thousand times what the others took.
+            // One of the first may have been delayed to a thousand times what the others took.
             usual.min(each)
         } else if each < usual {
             (usual.saturating_add(each)) >> 1
@@ -67,7 +68,8 @@ impl Pace {
         self.word.store((count << 32) | now);
     }
 
-    /// What the disk takes for an I/O, in the unit of [`Pace::note`]; 0 while that is not known.
+    /// The time that the disk takes for an I/O, in the unit of [`Pace::note`]; 0 while that is
+    /// unknown.
     #[inline]
     pub fn get(&self) -> u32 {
         let [a, b, c, d, count, ..] = self.word.load().to_le_bytes();
@@ -132,8 +134,8 @@ mod tests {
         for _ in 0..ENOUGH {
             pace.note(100, 1);
         }
-        // Several reads in a row, and again before the usual time has come back: it does not look so
-        // slow that others would be preferred.
+        // Several reads in a row, and again before the usual time is back: the disk does not look
+        // so slow that others would be preferred.
         for _ in 0..10 {
             for _ in 0..6 {
                 pace.note(10_000, 1);
@@ -157,7 +159,7 @@ mod tests {
             pace.note(100, 1);
         }
         assert!((100..=110).contains(&pace.get()));
-        // What takes no time that can be seen is no reason to divide by it.
+        // An unmeasurably short time must not lead to a division by zero.
         for _ in 0..20 {
             pace.note(0, 0);
         }

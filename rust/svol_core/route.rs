@@ -2,9 +2,8 @@
 
 //! Where an I/O of a volume goes.
 //!
-//! A route is worked out in two steps. When the group table changes, each entry is reduced to a
-//! [`VolumeView`]: what of attribute and health matters to I/O. For each I/O, [`route`] only looks
-//! there.
+//! Routing has two steps. When the group table changes, each entry is reduced to a [`VolumeView`]:
+//! the parts of attribute and health that matter to I/O. For each I/O, [`route`] reads only that.
 
 use super::{
     attr::Attr,
@@ -12,7 +11,7 @@ use super::{
 };
 use crate::env::Word;
 
-/// What an I/O wants done.
+/// The operation of an I/O.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Op {
     /// Read data.
@@ -38,27 +37,27 @@ pub enum Home {
     Disk(usize),
     /// The base image, except for what the increments volume has.
     Overlay,
-    /// For writes: on the disk of this entry, and in the increments volume besides.
+    /// For writes: on the disk of this entry, and also in the increments volume.
     Logged(usize),
-    /// For writes: in the increments volume, overlapping ones one after the other; and on a disk that
-    /// is being filled, as far as that is.
+    /// For writes: in the increments volume, with overlapping writes serialized; and on a disk that
+    /// is being filled, up to its cursor.
     Kept,
-    /// Nowhere: no volume, or not served.
+    /// Nowhere: not a volume, or not served.
     Nowhere,
 }
 
 /// The increments volume of an entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Log {
-    /// It has none, or one that never held anything and is not there.
+    /// It has none, or one that never held anything and is missing.
     None,
     /// It works.
     Works,
-    /// It held something and can't be read.
+    /// It held data and can't be read.
     Gone,
 }
 
-/// What of an entry matters to its I/O.
+/// The parts of an entry's state that matter to its I/O.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct VolumeView {
     /// Where reads go.
@@ -68,19 +67,19 @@ pub struct VolumeView {
 }
 
 impl VolumeView {
-    /// Of an entry whose data is nowhere.
+    /// For an entry whose data is nowhere.
     pub const NOWHERE: Self = Self {
         reads: Home::Nowhere,
         writes: Home::Nowhere,
     };
 
-    /// Of what is diverted into an increments volume.
+    /// For data that is diverted into an increments volume.
     pub const DIVERTED: Self = Self {
         reads: Home::Overlay,
         writes: Home::Overlay,
     };
 
-    /// Of an entry with this attribute and health, whose data is on the disk of the entry `disk`.
+    /// For an entry with this attribute and health, whose data is on the disk of the entry `disk`.
     ///
     /// `unlogged` says whether writes may go in place without an increments volume.
     pub fn new(attr: Attr, health: Health, disk: Option<usize>, log: Log, unlogged: bool) -> Self {
@@ -91,7 +90,7 @@ impl VolumeView {
             Log::Gone => Home::Nowhere,
         };
         let reads = match (attr, health) {
-            // What its disk has is its base image; see `GroupTable::reads_alone`.
+            // The content of its disk is its base image; see `GroupTable::reads_alone`.
             (Attr::Ro, Health::Verifying | Health::Diverged) => match (disk, overlaid) {
                 (Some(_), Home::Base) => own,
                 (Some(_), overlaid) => overlaid,
@@ -107,7 +106,7 @@ impl VolumeView {
             (Attr::Rw, Home::Overlay) => Home::Kept,
             (_, Home::Overlay) => reads,
             (Attr::Rw, Home::Disk(disk)) if log == Log::Works => Home::Logged(disk),
-            // It goes on, although it could not be rebuilt.
+            // It stays in use, although it could not be rebuilt.
             (Attr::Rw, Home::Disk(_)) if unlogged || log == Log::Gone => reads,
             _ => Home::Nowhere,
         };
@@ -119,12 +118,12 @@ impl VolumeView {
 const HOME_BITS: u32 = 32;
 const ENTRY_BITS: u32 = 24;
 
-/// A [`VolumeView`] that can be exchanged, also while I/O of the volume is under way: who looks sees the one
-/// or the other, never a mixture. One at a time exchanges it.
+/// A [`VolumeView`] that can be replaced, even while I/O of the volume is in flight: a reader sees
+/// either the old or the new view, never a mixture. One writer at a time.
 pub struct ViewCell(Word);
 
 impl ViewCell {
-    /// With this view.
+    /// A cell with this view.
     pub fn new(view: VolumeView) -> Self {
         Self(Word::new(pack(view)))
     }
@@ -146,7 +145,7 @@ impl ViewCell {
         to(op, || unpack_home(word), || unpack_home(word >> HOME_BITS))
     }
 
-    /// Another view from now on.
+    /// Replaces the view.
     pub fn set(&self, view: VolumeView) {
         self.0.set(pack(view));
     }
@@ -192,7 +191,7 @@ pub enum Route {
     Base,
     /// To the disk of this entry.
     Own(usize),
-    /// To the increments volume, for reads where that has the data, else as [`Route::Base`].
+    /// To the increments volume; reads only where that has the data, otherwise as [`Route::Base`].
     Overlay,
     /// To the disk of this entry, and to the increments volume.
     Logged(usize),
@@ -207,18 +206,18 @@ pub enum Route {
 pub enum Refusal {
     /// No disk has the data.
     NotServed,
-    /// The volume is not written.
+    /// The volume can't be written.
     ReadOnly,
     /// No such operation.
     Unknown,
 }
 
-/// The route of an I/O on a volume; all of it goes the same way, except in an overlay.
+/// The route of an I/O on a volume; all of it takes the same route, except in an overlay.
 pub fn route(view: &VolumeView, op: Op) -> Route {
     to(op, || view.reads, || view.writes)
 }
 
-/// The route of an I/O where reads and writes go there.
+/// The route of an I/O, given where reads and writes go.
 #[inline]
 fn to(op: Op, reads: impl FnOnce() -> Home, writes: impl FnOnce() -> Home) -> Route {
     let (home, otherwise) = match op {
@@ -287,7 +286,7 @@ mod tests {
         ] {
             let view = VolumeView::new(attr, health, disk, Log::Works, false);
             assert_eq!(route(&view, Op::Read), Route::Overlay);
-            // Those of a volume that gets a disk again have to keep their order.
+            // Writes of a volume that gets a disk again have to keep their order.
             let way = match attr {
                 Attr::Rw => Route::Kept,
                 _ => Route::Overlay,

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which disk serves a read that several could serve.
+//! Selects the disk for a read that several disks could serve.
 //!
-//! A sequential stream stays on its disk. Other reads go to the disk that will answer first: that is
-//! the one with the fewest I/Os, unless it is known to take much longer for each of them than another
-//! one (see [`super::pace`]).
+//! A sequential stream stays on its disk. Other reads go to the disk that is expected to answer
+//! first: the one with the fewest I/Os in flight, unless it is known to take much longer for each
+//! of them than another one (see [`super::pace`]).
 //!
-//! Nothing here waits or allocates, and CPUs share only what tells them that they follow the same
-//! stream. The cost does not depend on the number of sources: of many, two are looked at.
+//! Nothing here waits or allocates, and CPUs share only what is needed to detect that they follow
+//! the same stream. The cost does not depend on the number of sources: if there are many, two are
+//! compared.
 
 use super::{
     hash::mix,
@@ -15,24 +16,24 @@ use super::{
 };
 use crate::env::AtomicU64;
 
-/// Streams that are remembered at once, by CPU.
+/// How many streams are remembered at once, by CPU.
 const STREAMS: usize = 16;
 
-/// So many sources are compared with each other; of more, two are picked.
+/// Up to this many sources are all compared; of more, two are picked.
 const COMPARE_ALL: usize = 4;
 
-/// A disk that takes less than so many times what another one takes counts as fast as that: small
-/// differences come and go, and what it is given evens them out.
+/// A disk that takes less than this many times as long as another one counts as equally fast: small
+/// differences come and go, and the load evens them out.
 const SLOWER: u32 = 4;
 
-/// Reads of so many sectors may go on with a stream that another CPU began: it was that of a program
-/// which moved. For small ones it costs too much to look.
+/// Reads of at least this many sectors may continue a stream that another CPU began, since the
+/// program may have migrated. For smaller ones the check costs too much.
 const LARGE_SECTORS: u32 = 128;
 
 /// The unit that is hashed, in sectors (4 KiB): small enough to spread evenly on small volumes, too.
 const GRANULE_SHIFT: u32 = 3;
 
-/// Where the end of a stream stands in a stream's word; the disk stands below.
+/// The position of a stream's end in its word; the disk is below.
 const END_SHIFT: u32 = 16;
 
 /// A disk that could serve the read.
@@ -40,14 +41,14 @@ const END_SHIFT: u32 = 16;
 pub struct Source {
     /// The entry that it belongs to.
     pub entry: usize,
-    /// The number of I/Os that it has now.
+    /// The number of I/Os that it has in flight.
     pub in_flight: u32,
-    /// What it takes for one of them; 0 if that is not known. See [`super::pace::Pace::get`].
+    /// The time that it takes for one I/O; 0 if that is unknown. See [`super::pace::Pace::get`].
     pub pace: u32,
 }
 
 impl Source {
-    /// Whether it will answer before another one.
+    /// Whether it is expected to answer before another one.
     #[inline]
     fn is_before(&self, other: &Source) -> bool {
         let work = |one: &Source, other: &Source| {
@@ -68,10 +69,10 @@ impl Source {
 #[repr(align(64))]
 struct Stream(AtomicU64);
 
-/// Chooses for the reads of one volume.
+/// Selects sources for the reads of one volume.
 pub struct Selector {
     policy: ReadPolicy,
-    /// Per CPU: the sector behind the last read, and the index of its source plus 1; 0 for none.
+    /// Per CPU: the sector after the last read, and the index of its source plus 1; 0 for none.
     streams: [Stream; STREAMS],
 }
 
@@ -86,8 +87,8 @@ impl Selector {
 
     /// Chooses one of `count` sources for a read of `len` sectors from `sector` on, by `cpu`.
     ///
-    /// `source` tells about the source of an index below `count`; it says `None` for one that is
-    /// not to be used. Returns the entry of the source.
+    /// `source` describes the source with an index below `count`; it returns `None` for one that
+    /// must not be used. Returns the entry of the chosen source.
     pub fn choose(
         &self,
         cpu: u32,
@@ -123,7 +124,7 @@ impl Selector {
             }
             ReadPolicy::RoundRobin => {
                 let next = last.map_or(0, |last| last.saturating_add(1));
-                // The first that can be used, from the next one on.
+                // The first usable one, starting with the next.
                 (0..count).find_map(|step| {
                     let index = next.saturating_add(step).checked_rem(count)?;
                     source(index).map(|s| (index, s.entry))
@@ -150,15 +151,15 @@ impl Selector {
     }
 }
 
-/// Whether a read may go to a slow disk, to see whether it still is one: one of 256 may. `before` is the
-/// word of the stream before it, which changes with every read.
+/// Whether a read may go to a slow disk, to check whether it is still slow: one read in 256 may.
+/// `before` is the previous word of the stream, which changes with every read.
 fn is_try_out(before: u64) -> bool {
     let [.., top] = mix(before).to_le_bytes();
     top == 0
 }
 
-/// A sector as it is kept in a stream's word: 48 bits reach for 128 PiB; beyond, streams may be
-/// taken for each other, which does no harm.
+/// A sector as it is kept in a stream's word: 48 bits are enough for 128 PiB; beyond that, streams
+/// may be mistaken for each other, which does no harm.
 fn stream_end(sector: u64) -> u64 {
     sector & ((1 << (u64::BITS - END_SHIFT)) - 1)
 }
@@ -168,7 +169,8 @@ fn low_16_bits(word: u64) -> u16 {
     u16::from_le_bytes([a, b])
 }
 
-/// The source that will answer first; among equals the sector decides, so that reads spread evenly.
+/// The source that is expected to answer first; among equals the sector decides, so that reads
+/// spread evenly.
 fn first_to_answer(
     sector: u64,
     count: usize,
@@ -184,17 +186,17 @@ fn first_to_answer(
     let best = if count <= COMPARE_ALL {
         first((0..count).filter_map(candidate))
     } else {
-        // "The power of two choices": nearly as even as comparing all.
+        // "The power of two choices": nearly as balanced as comparing all.
         let others = count.checked_sub(1)?;
         let second = scale(hash.rotate_left(32), others)?.saturating_add(1);
         first([0, second].into_iter().filter_map(candidate))
     };
-    // Both of them may be unusable while others are not.
+    // Both may be unusable while others are usable.
     best.or_else(|| (0..count).find_map(candidate))
         .map(|(index, source)| (index, source.entry))
 }
 
-/// The first of those that answer first.
+/// The source that is expected to answer first; of equals, the first one.
 fn first(sources: impl Iterator<Item = (usize, Source)>) -> Option<(usize, Source)> {
     sources.reduce(|best, next| match next.1.is_before(&best.1) {
         true => next,
@@ -273,7 +275,8 @@ mod tests {
         }
     }
 
-    /// Reads at random places of three disks, of which the second takes `pace`; how many it got.
+    /// Sends reads to random places of three disks, of which the second has the pace `pace`;
+    /// returns how many it got.
     fn share_of_second(selector: &Selector, pace: u32) -> u32 {
         let mut got = 0;
         for i in 0..3000u64 {
@@ -297,7 +300,7 @@ mod tests {
         }
         let got = share_of_second(&SELECTOR, 1000);
         assert!((1..30).contains(&got));
-        // The others, then.
+        // Now the others are slow.
         assert!(share_of_second(&SELECTOR, 10) > 2900);
     }
 

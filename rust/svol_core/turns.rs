@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whose turn it is, where one worker does several things one after the other: what can't go on just
-//! now neither keeps the others waiting, nor is forgotten.
+//! Decides whose turn it is when one worker has several jobs: a job that can't continue right now
+//! neither blocks the others nor is forgotten.
 
 use crate::env::Word;
 
-/// What can't go on is put off for so long, in milliseconds.
+/// How long a job that can't continue is postponed, in milliseconds.
 pub const RETRY_MS: u32 = 5000;
 
-/// What goes on makes way after so long for what was put off, in milliseconds: a try may take long, too.
+/// How long a job may be postponed before the running one makes way for it, in milliseconds: a try
+/// may take long, too.
 const PATIENCE_MS: u64 = 30_000;
 
-/// Whether one of the things has its turn.
+/// The state of one job: whether it may run or is postponed.
 pub struct Turn {
-    /// When it was put off, in milliseconds, plus 1; 0 if it is not.
+    /// When it was postponed, in milliseconds, plus 1; 0 if it is not.
     since: Word,
-    /// 1 after the log has said why.
+    /// 1 after the reason was logged.
     is_told: Word,
 }
 
@@ -26,7 +27,7 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// Of what begins.
+    /// The state of a new job.
     pub fn new() -> Self {
         Self {
             since: Word::new(0),
@@ -34,36 +35,37 @@ impl Turn {
         }
     }
 
-    /// It begins anew.
+    /// The job starts over.
     pub fn begin(&self) {
         self.take();
         self.is_told.set(0);
     }
 
-    /// It has its turn.
+    /// The job has its turn.
     pub fn take(&self) {
         self.since.set(0);
     }
 
-    /// It can't go on, as was found at `now`, in milliseconds.
+    /// The job turned out at `now`, in milliseconds, to be unable to continue.
     pub fn put_off(&self, now: u64) {
         self.since.set(now.saturating_add(1));
     }
 
-    /// Whether the log has to say why it can't go on: it says so once.
+    /// Whether the reason why it can't continue still has to be logged: that is done once.
     pub fn say_once(&self) -> bool {
         self.is_told.swap(1) == 0
     }
 
-    /// For how long it is put off.
+    /// For how long it has been postponed.
     fn waits(&self, now: u64) -> Option<u64> {
         let since = self.since.get().checked_sub(1)?;
         Some(now.saturating_sub(since))
     }
 }
 
-/// Which one goes on at `now`, in milliseconds: what was put off for long enough, as the others may take
-/// long, or the first one that was not. `None` if there are none, or all have to wait.
+/// The job that continues at `now`, in milliseconds: the one postponed longest, if that was long
+/// enough, since the others may take long; otherwise the first one that is not postponed. `None` if
+/// there are no jobs, or all have to wait.
 pub fn next<'a, T>(all: impl Iterator<Item = (T, &'a Turn)>, now: u64) -> Option<T> {
     let mut longest = None;
     let mut first = None;
@@ -80,7 +82,7 @@ pub fn next<'a, T>(all: impl Iterator<Item = (T, &'a Turn)>, now: u64) -> Option
     longest.map(|(it, _)| it).or(first)
 }
 
-/// Whether what goes on has to make way at `now`, in milliseconds.
+/// Whether the running job has to make way at `now`, in milliseconds.
 pub fn has_to_make_way<'a>(mut all: impl Iterator<Item = &'a Turn>, now: u64) -> bool {
     all.any(|turn| turn.waits(now).is_some_and(|waits| waits >= PATIENCE_MS))
 }

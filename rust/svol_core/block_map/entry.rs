@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the map knows of one block, in one word.
+//! What the map knows about one block, in one word.
 
 /// More slots than a store may have.
 pub const MAX_SLOTS: u32 = (1 << SLOT_BITS) - 1;
@@ -12,7 +12,7 @@ const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 const FROZEN: u64 = 1 << 62;
 const DIRTY: u64 = 1 << 63;
 
-/// An entry of the map: a slot, or none, and which sub-blocks are in it or are zeroes.
+/// An entry of the map: a slot, or none, and which sub-blocks are in the slot or read as zeroes.
 ///
 /// The word, from its lowest bit: 16 bits for sub-blocks that the slot has, 16 for those that read
 /// as zeroes, 30 for the number of the slot plus 1, and two flags.
@@ -20,10 +20,11 @@ const DIRTY: u64 = 1 << 63;
 pub struct Entry(u64);
 
 impl Entry {
-    /// Of a block that has no slot.
+    /// The entry of a block that has no slot.
     pub const EMPTY: Self = Self(0);
 
-    /// Of a block with a slot of which nothing is valid yet; `slot` is below [`MAX_SLOTS`].
+    /// The entry of a block with a slot in which nothing is valid yet; `slot` is below
+    /// [`MAX_SLOTS`].
     pub fn with_slot(slot: u32) -> Self {
         Self((u64::from(slot).saturating_add(1) & SLOT_MASK) << SLOT_SHIFT)
     }
@@ -98,7 +99,7 @@ impl Entry {
         })
     }
 
-    /// With a slot of which nothing is valid, and the same marks.
+    /// With another slot, in which nothing is valid, or none; and the same marks.
     pub fn moved_to(self, slot: Option<u32>) -> Self {
         let marks = self.0 & (FROZEN | DIRTY);
         Self(slot.map_or(0, |slot| Self::with_slot(slot).0) | marks)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The longest stretch of an I/O that goes one way.
+//! Finds the longest part of an I/O, from its beginning, that goes to one place.
 
 use super::{
     BlockMap,
@@ -20,14 +20,14 @@ const SUB_SHIFT: u32 = 3;
 /// Slots of a segment, as a shift: between segments there is a gap on the device.
 const SEGMENT_SHIFT: u32 = 12;
 
-/// Where a stretch is.
+/// Where the data of a run is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// In the base image, at its own place.
     Base,
     /// Nowhere: it reads as zeroes.
     Zero,
-    /// In the store, on from this place.
+    /// In the store, starting at this place.
     Slot {
         /// The slot of the first block.
         slot: u32,
@@ -36,16 +36,16 @@ pub enum Kind {
     },
 }
 
-/// A stretch to read.
+/// A run to read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ReadRun {
     /// Where it is.
     pub kind: Kind,
-    /// Its length in sectors; at least 1, unless nothing was asked for.
+    /// Its length in sectors; at least 1, unless nothing was requested.
     pub sectors: u32,
 }
 
-/// A stretch to write to slots.
+/// A run to write to slots.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WriteRun {
     /// The slot of the first block.
@@ -54,29 +54,29 @@ pub struct WriteRun {
     pub offset: u32,
     /// Its length in sectors.
     pub sectors: u32,
-    /// The map changes when it is written: call [`BlockMap::written`] then.
+    /// Writing it changes the map: call [`BlockMap::written`] afterwards.
     pub is_first: bool,
-    /// Some of its blocks wait for a commit.
+    /// Some of its blocks are waiting for a commit.
     pub is_dirty: bool,
 }
 
 /// What to do first for a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WriteStep {
-    /// Write a stretch.
+    /// Write a run.
     Run(WriteRun),
-    /// Merge so many sectors with what is there: they are a part of a sub-block that is not in the
-    /// slot.
+    /// Merge this many sectors with the existing data: they are a part of a sub-block that is not
+    /// in the slot.
     Merge(u32),
-    /// Wait until the first block is not frozen any more.
+    /// Wait until the first block is no longer frozen.
     Frozen,
-    /// The map has no room for the first block, and no memory for it at once.
+    /// The map has no room for the first block, and memory for it can't be had without waiting.
     NoRoom,
     /// No slot for the first block.
     NoSlot(NoSlot),
 }
 
-/// A part of an I/O inside one block, in sectors from its beginning.
+/// A part of an I/O inside one block, in sectors from the beginning of the block.
 #[derive(Clone, Copy)]
 struct Part {
     from: u32,
@@ -86,8 +86,8 @@ struct Part {
 }
 
 impl Part {
-    /// Sub-blocks that it covers whole; a sub-block that the end of the volume cuts off counts as
-    /// long as it is.
+    /// The sub-blocks that it covers entirely; for a sub-block that the end of the volume cuts
+    /// short, only the part inside the volume counts.
     fn whole(self) -> u16 {
         let first = self.from.div_ceil(1 << SUB_SHIFT);
         let last = if self.to == self.end {
@@ -114,7 +114,7 @@ impl Part {
             .min(self.to)
     }
 
-    /// What can be written to the slot of `entry` as it is, from the beginning on.
+    /// The end of what can be written to the slot of `entry` as it is, from the beginning.
     fn writable(self, entry: Entry) -> u32 {
         let there = entry.data() | self.whole();
         if bit(self.first_sub()) & there == 0 {
@@ -128,7 +128,7 @@ impl Part {
 }
 
 impl BlockMap {
-    /// The first stretch of `sectors` from `sector` on that has its data in one place.
+    /// The first run of `sectors` from `sector` on that has its data in one place.
     pub fn read_run(&self, sector: u64, sectors: u32) -> ReadRun {
         let mut run: Option<(Kind, u32)> = None;
         let mut total = 0u32;
@@ -154,8 +154,8 @@ impl BlockMap {
         }
     }
 
-    /// What to do first to write `sectors` from `sector` on. Takes slots where there are none yet.
-    /// Does not sleep.
+    /// What to do first to write `sectors` from `sector` on. Allocates slots for blocks that have
+    /// none. Does not sleep.
     pub fn write_run(&self, slots: &Slots, sector: u64, sectors: u32) -> WriteStep {
         let mut run: Option<WriteRun> = None;
         let mut before = None;
@@ -195,8 +195,8 @@ impl BlockMap {
         run.map_or(WriteStep::NoRoom, WriteStep::Run)
     }
 
-    /// The entry of a block that is about to be written, with a slot; that behind `before` if there
-    /// is a choice.
+    /// The entry of a block that is about to be written, with a slot; if one has to be allocated,
+    /// the one after `before`.
     fn slot_for(&self, slots: &Slots, bid: u64, before: Option<u32>) -> Result<Entry, WriteStep> {
         let entry = self.get(bid);
         if entry.is_frozen() {
@@ -229,7 +229,7 @@ impl BlockMap {
                 if entry.is_frozen() {
                     Err(WriteStep::Frozen)
                 } else if entry.slot().is_none() {
-                    // The page is about to show.
+                    // Another thread is about to publish the page.
                     Err(WriteStep::NoRoom)
                 } else {
                     Ok(entry)
@@ -238,14 +238,14 @@ impl BlockMap {
         }
     }
 
-    /// A stretch was written to its slots: the sub-blocks that it covers whole are valid from now
+    /// A range was written to its slots: the sub-blocks that it covers entirely are valid from now
     /// on. Returns whether that changed the map. Does not sleep.
     pub fn written(&self, sector: u64, sectors: u32) -> bool {
         self.mark(sector, sectors, Entry::with_data)
     }
 
-    /// The sub-blocks that a stretch covers whole read as zeroes from now on, where the block has a
-    /// slot. Returns whether that changed the map. Does not sleep.
+    /// The sub-blocks that a range covers entirely read as zeroes from now on, where the block has
+    /// a slot. Returns whether that changed the map. Does not sleep.
     pub fn zeroed(&self, sector: u64, sectors: u32) -> bool {
         self.mark(sector, sectors, Entry::with_zero)
     }
@@ -269,7 +269,7 @@ impl BlockMap {
         1 << self.block_shift
     }
 
-    /// A stretch, block by block.
+    /// The parts of a range, block by block.
     fn parts(&self, sector: u64, sectors: u32) -> impl Iterator<Item = (u64, Part)> + '_ {
         let size = u64::from(self.block_sectors());
         let end = sector.saturating_add(u64::from(sectors)).min(self.sectors);
@@ -295,7 +295,7 @@ impl BlockMap {
     }
 }
 
-/// Where a part begins, and how far it stays there.
+/// Where the data of a part begins, and up to where it stays in that place.
 fn stretch(entry: Entry, part: Part) -> (Kind, u32) {
     let sub = part.first_sub();
     let (data, zero) = (entry.data(), entry.zero());
@@ -315,7 +315,7 @@ fn stretch(entry: Entry, part: Part) -> (Kind, u32) {
     (kind, to.min(part.to))
 }
 
-/// Whether a run of kind `first` whose last block is in `slot` goes on with `next`.
+/// Whether a run of kind `first` whose last block is in `slot` continues with `next`.
 fn goes_on(first: Kind, slot: u32, next: Kind) -> bool {
     match (first, next) {
         (Kind::Base, Kind::Base) | (Kind::Zero, Kind::Zero) => true,
@@ -324,7 +324,7 @@ fn goes_on(first: Kind, slot: u32, next: Kind) -> bool {
     }
 }
 
-/// Whether a slot lies directly behind another one.
+/// Whether `next` directly follows `slot` on the device.
 fn follows(slot: u32, next: u32) -> bool {
     slot.checked_add(1) == Some(next) && slot >> SEGMENT_SHIFT == next >> SEGMENT_SHIFT
 }

@@ -2,9 +2,10 @@
 
 //! Entries join the group.
 //!
-//! From then on the metadata has them, and every line has to; they are in use when such a line is loaded,
-//! since devices come with lines. What their devices hold counts for nothing: a volume's disk is filled
-//! as that of one that lost its own, and an increments volume has to be blank.
+//! From then on, they are in the metadata, and every table line has to list them; they come into
+//! use when such a line is loaded, since devices come with lines. The content of their devices does
+//! not count: a volume's disk is filled as if the volume had lost its disk, and an increments
+//! volume has to be blank.
 
 use super::GroupTable;
 use crate::{
@@ -31,9 +32,9 @@ use core::fmt;
 pub struct NewEntry {
     /// Its LID.
     pub lid: Id,
-    /// The part that it plays.
+    /// Its role.
     pub attr: Attr,
-    /// The increments entry where its changes go.
+    /// The increments entry that takes its changes.
     pub rlid: Option<Id>,
     /// It has a disk of its own.
     pub has_disk: bool,
@@ -46,13 +47,13 @@ pub enum AddError {
     NoMemory,
     /// The group has an entry with this LID.
     Known,
-    /// An entry with this LID left the group, and the live table knows it still.
+    /// An entry with this LID left the group, but the live table still has it.
     Left,
-    /// The group has as many entries as it can have.
+    /// The group has the maximum number of entries.
     TooMany,
     /// Only a diverted volume can be without a disk.
     NoDisk,
-    /// Nobody could write to it before its disk is filled.
+    /// Without an increments volume, it could not be written before its disk is filled.
     NoIncrements,
     /// There is no increments entry with this LID.
     Rlid(Id),
@@ -89,7 +90,7 @@ impl fmt::Display for AddError {
 }
 
 impl GroupTable {
-    /// The group with one more entry, behind all others.
+    /// The group with one more entry, after all others.
     ///
     /// # Errors
     ///
@@ -109,7 +110,7 @@ impl GroupTable {
                 _ => Health::InSync,
             },
             state: DiskState::default(),
-            // Until it is here.
+            // Unknown until the disk is here.
             disk_sectors: 0,
             failed_at: 0,
         };
@@ -173,12 +174,12 @@ impl GroupTable {
         }
     }
 
-    /// The increments volumes that joined the group, and hold no store yet.
+    /// The increments volumes that joined the group and hold no store yet.
     pub fn new_stores(&self) -> impl Iterator<Item = usize> + '_ {
         let is_new = |volume: &VolumeRecord| {
             volume.attr == Attr::Increments && !volume.state.formatted && !volume.state.failed
         };
-        // Those of a group that is being made are made with it.
+        // In a group that is being created, stores are made with it.
         let is_active = !self.is_initialising();
         self.members()
             .filter(move |(_, volume)| is_active && is_new(volume))

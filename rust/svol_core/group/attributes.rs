@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes, or parts of them, get another attribute.
+//! Changes the attribute of volumes, or of parts of them.
 
 use super::{
     regions,
@@ -39,7 +39,7 @@ pub enum AttrError {
     Moving,
     /// Its health has to be `in-sync`.
     Health(Health),
-    /// It lives on the disks of others.
+    /// It has no disk of its own and uses those of others.
     NoDisk,
     /// Its increments volume is gone.
     NoStore,
@@ -51,11 +51,11 @@ pub enum AttrError {
     Written,
     /// No disk would be left that can serve this volume.
     Needed(Id),
-    /// The range does not consist of whole blocks of so many sectors.
+    /// The range does not consist of whole blocks of this many sectors.
     Blocks(u32),
-    /// The range ends behind the volume, which has so many sectors.
+    /// The range ends after the end of the volume, which has this many sectors.
     TooLong(u64),
-    /// A part of a volume without an increments volume has no attribute of its own.
+    /// Without an increments volume, a part of a volume can't have an attribute of its own.
     NoParts,
     /// The volume would have too many regions.
     TooMany,
@@ -99,9 +99,9 @@ impl GroupTable {
     /// The group after the volume `lid`, or a range of it, was given the attribute `attr`,
     /// [`Attr::Ro`] or [`Attr::Rw`]. `None` if it has that.
     ///
-    /// From then on a volume with an increments volume is diverted there, or logged. Before any of it
-    /// becomes logged, its disk has to get all that its increments volume has of that, and before
-    /// that, [`GroupTable::with_writes`] has to be durable.
+    /// From then on a volume with an increments volume is diverted to that, or logged. Before any
+    /// part of it becomes logged, all that its increments volume has of that part must be copied to
+    /// its disk; and before the copying, [`GroupTable::with_writes`] has to be durable.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl GroupTable {
             }
         })?;
         let next = next.ok_or(AttrError::Unknown)?;
-        // While the disk gets what the increments volume has, it serves nobody.
+        // While the increments are being copied to the disk, it serves no others.
         let between = match (attr, logged) {
             (Attr::Rw, true) => self.with_writes(entry)?,
             _ => None,
@@ -178,7 +178,7 @@ impl GroupTable {
         }
     }
 
-    /// The range as its first sector and the one behind its last; all sectors if there is none.
+    /// The range as its first sector and the one after its last; all sectors if there is none.
     fn check_range(&self, range: Option<Sectors>) -> Result<(u64, u64), AttrError> {
         let head = self.head();
         let Some(Sectors { start, len }) = range else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A table line and metadata become a group table.
+//! Combines a table line and metadata into a group table.
 
 use super::{
     change,
@@ -30,13 +30,13 @@ use crate::{
 };
 use core::fmt;
 
-/// A group table that fits a line.
+/// A group table that matches a line.
 #[derive(Debug, PartialEq)]
 pub struct Bound {
     /// The group table.
     pub table: GroupTable,
-    /// Whether it differs from what the metadata remembered, so that it has to be committed
-    /// before the group starts.
+    /// Whether it differs from the stored metadata, so that it has to be committed before the group
+    /// starts.
     pub changed: bool,
 }
 
@@ -59,7 +59,7 @@ pub enum BindError {
         /// The size in the line, in sectors.
         line: u32,
     },
-    /// The group has no such entry, or has it no more.
+    /// The group has no such entry, or no longer has it.
     Unknown(Id),
     /// The line lacks this entry.
     Unlisted(Id),
@@ -74,17 +74,17 @@ pub enum BindError {
         /// Its size now, in sectors.
         found: u64,
     },
-    /// What is left cannot serve this volume.
+    /// The remaining disks cannot serve this volume.
     NotServed(Id),
     /// This volume has changes in an increments volume that is missing.
     Lost(Id),
-    /// The disks are to be filled from that of a volume that the line does not have.
+    /// The disks are to be filled from that of a volume that is not in the line.
     SourceUnknown(Id),
-    /// The disks are to be filled from that of a volume that has none.
+    /// The disks are to be filled from that of a volume that has no disk.
     SourceNotHere(Id),
     /// The other disks are to be filled from that of a volume that may be written meanwhile.
     SourceIsWritten(Id),
-    /// The disk of a volume is to be filled that has nowhere to write to meanwhile.
+    /// A disk is to be filled for a volume that has nowhere to write to meanwhile.
     NoIncrements(Id),
 }
 
@@ -141,13 +141,13 @@ impl GroupTable {
     /// A new group, as generation 1, `initialising`. `disk_sectors` tells the size of an entry's
     /// disk, in sectors.
     ///
-    /// How the group comes to have identical disks shows in the health of its volumes; see
-    /// [`Init`]. Disks that are to be copies of another one are rebuilt, as if their volumes had lost
-    /// them. Disks that are to be compared serve their own volumes only, until they are.
+    /// The health of its volumes shows how the group gets identical disks; see [`Init`]. Disks that
+    /// have to become copies of another one are rebuilt, as if their volumes had lost them. Disks
+    /// that have to be compared serve only their own volumes until that is done.
     ///
     /// # Errors
     ///
-    /// A disk is not here, can't be filled or is no source, or memory ran out.
+    /// A disk is not here, can't be filled or can't be the source; or memory ran out.
     #[inline(never)]
     pub fn new<D>(
         identity: &Identity,
@@ -209,8 +209,8 @@ impl GroupTable {
         })
     }
 
-    /// The group that `metadata` remembers, with the disks of a line. `disk_sectors` tells the
-    /// size of the disk of an entry that is here, in sectors; `None` if it can't be read.
+    /// The group as recorded in `metadata`, with the disks of a line. `disk_sectors` tells the size
+    /// of an entry's disk, in sectors, if that is here; `None` if it can't be read.
     ///
     /// Attributes, roles and health come from the metadata. Disks that are not here, or can't be read,
     /// count as failed from now on.
@@ -233,16 +233,17 @@ impl GroupTable {
             metadata,
             allow_unprotected: line.features.allow_unprotected,
         };
-        // What was not served before is no reason to keep the others waiting. While the group is being
-        // made there is no base yet to be served from.
+        // A volume that was not served before must not keep the others from starting. While the
+        // group is being created, there is no base yet to be served from.
         let mut was_idle = Vec::try_with_capacity(line.volumes.len())?;
         for entry in 0..line.volumes.len() {
             was_idle.try_push(!table.is_initialising() && !table.is_served(entry))?;
         }
         let next_event = table.metadata.head.events.saturating_add(1);
         let (mut failed, mut any_dead) = (false, false);
-        // Increments volumes last: a volume that loses its disk as well is degraded then, as in a group
-        // that lost both one after the other, and back with its increments.
+        // Increments volumes last: a volume that loses its disk, too, is then degraded, as in a
+        // group that lost first the disk and then the increments, and comes back with its
+        // increments.
         for stores in [false, true] {
             for (entry, volume) in line.volumes.iter().enumerate() {
                 if table.is_increments(entry) != stores {
@@ -265,7 +266,8 @@ impl GroupTable {
         }
 
         if !table.is_initialising() || failed {
-            // What can't be read now may be read tomorrow: to go on without it, the line leaves it out.
+            // What can't be read now may be readable later: to go on without it, the line has to
+            // leave it out.
             let is_forced = line.features.force_metadata && !any_dead && table.serves_anything();
             let mut refused = (0..was_idle.len()).filter(|entry| !table.is_served(*entry));
             let refused =
@@ -282,8 +284,8 @@ impl GroupTable {
         volume.is_some_and(|volume| volume.attr == Attr::Increments)
     }
 
-    /// Whether nothing is lost without the disk that is listed for an entry: the volume lives on those
-    /// of others, and no other one on this.
+    /// Whether nothing is lost without the disk that is listed for an entry: the volume lives on
+    /// other entries' disks, and no other volume lives on this one.
     fn needs_no_disk(&self, entry: usize) -> bool {
         let Some(volume) = self.volume(entry) else {
             return false;
@@ -309,8 +311,8 @@ impl GroupTable {
     }
 }
 
-/// The volume whose disk the others are compared with, if they are: the first one that is not written,
-/// or the first one.
+/// The volume whose disk the others are compared with, if they are compared: the first `ro` one, or
+/// else the first one.
 fn reference<D>(line: &TableLine<D>) -> Option<usize> {
     let first = |attr: Attr| {
         let mut volumes = line.volumes.iter();
@@ -322,7 +324,7 @@ fn reference<D>(line: &TableLine<D>) -> Option<usize> {
     }
 }
 
-/// Checks that the disk is here that the others are to be filled from, if they are.
+/// If the disks are to be filled from another one, checks that that one is here.
 fn check_source<D>(line: &TableLine<D>) -> Result<(), BindError> {
     let Init::CopyFrom(lid) = line.features.init else {
         return Ok(());
@@ -346,7 +348,7 @@ fn first_health(attr: Attr, lid: &Id, init: &Init) -> Health {
     }
 }
 
-/// Checks that line and metadata speak of the same group with the same entries.
+/// Checks that line and metadata describe the same group with the same entries.
 fn check_shape<D>(line: &TableLine<D>, metadata: &Metadata) -> Result<(), BindError> {
     let head = &metadata.head;
     if line.sectors != head.sectors {
@@ -391,7 +393,7 @@ fn in_line_order<D>(
     Ok(records)
 }
 
-/// Notes the sizes of the disks that are here; returns whether some size is new.
+/// Records the sizes of the disks that are here; returns whether any size has changed.
 fn note_sizes<D>(
     line: &TableLine<D>,
     metadata: &mut Metadata,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Volumes whose disk is gone get another one, and others may move to one.
+//! Rebuilds: volumes whose disk is gone get another one, and others may move to another one.
 //!
-//! The steps, each durable before the next one: the metadata says which disk is being filled for
-//! which volume; the disk is filled, and now and then the metadata says how far; the volume has the
-//! disk. Until then it is served by its siblings and its increments; or, if it moves, as before, and the
-//! disk that it had is free at the end. If that fails meanwhile, the volume is one whose disk is gone.
-//! How far a volume has moved that is written in place is not written down: it begins anew when the
-//! group is loaded again.
+//! The steps, each durable before the next one: the metadata records which disk is being filled for
+//! which volume; the disk is filled, and from time to time the metadata records how far; the volume
+//! gets the disk. Until then it is served by its siblings and its increments. A volume that moves
+//! is served as before, and its old disk is free at the end; if that disk fails meanwhile, the
+//! volume becomes one whose disk is gone. The progress of a move is not recorded if the volume is
+//! written in place: the move starts over when the group is loaded again.
 
 use super::{
     change,
@@ -46,7 +46,7 @@ pub struct Rebuild {
     pub entry: usize,
     /// The index of the entry whose disk is being filled.
     pub target: usize,
-    /// So many sectors from its beginning are done; durably.
+    /// How many sectors from its beginning are done, durably.
     pub cursor: u64,
 }
 
@@ -69,7 +69,7 @@ pub enum RestoreError {
     NoSource,
     /// Nothing is wrong with it, and it has no disk of its own.
     NoDisk,
-    /// What it holds is lost, or not here.
+    /// Its data is lost, or not here.
     Lost,
     /// No disk is free that could take it.
     NoSpare,
@@ -84,7 +84,7 @@ pub enum TargetFlaw {
     Unknown,
     /// It is an increments volume.
     Increments,
-    /// It failed, is not here, or is not done with what it did before.
+    /// It failed, is not here, or still has I/O from before.
     Failed,
     /// It serves this volume.
     Serves(Id),
@@ -148,9 +148,9 @@ impl GroupTable {
         self.rebuilds().find(|rebuild| rebuild.entry == entry)
     }
 
-    /// The group after it was decided which disk is to be filled for the volume `lid`: that of the
-    /// entry `onto`, or one that is free. `is_here` tells of an entry whether its disk can be used. A
-    /// volume that has a disk moves; if it is written in place, that disk serves others no more.
+    /// The group after a disk was chosen to be filled for the volume `lid`: that of the entry
+    /// `onto`, or a free one. `is_here` tells whether the disk of an entry can be used. A volume
+    /// that has a disk moves; if it is written in place, that disk no longer serves others.
     ///
     /// # Errors
     ///
@@ -199,16 +199,16 @@ impl GroupTable {
         next.ok_or(RestoreError::Unknown)
     }
 
-    /// Whether a disk that is filled for this volume needs what its increments volume has, besides the
-    /// base image.
+    /// Whether a disk that is filled for this volume needs the data of its increments volume in
+    /// addition to the base image.
     pub fn needs_increments(&self, entry: usize) -> bool {
         let is_rw = self.volume(entry).is_some_and(|v| v.attr == Attr::Rw);
         is_rw && self.store_of(entry).is_some()
     }
 
-    /// The group after it was decided to rebuild the first volume that needs it and can be, those
-    /// that are written first. `None` if there is none. `may_begin` tells of an entry whether what it
-    /// wrote is here to be copied, `is_here` whether its disk can be used.
+    /// The group after a rebuild was begun for the first volume that needs it and can be rebuilt;
+    /// `rw` volumes come first. `None` if there is none. `may_begin` tells whether the data that an
+    /// entry wrote is here to be copied, `is_here` whether its disk can be used.
     ///
     /// # Errors
     ///
@@ -219,7 +219,7 @@ impl GroupTable {
         is_here: impl Fn(usize) -> bool,
     ) -> Result<Option<Self>, AllocError> {
         for attr in [Attr::Rw, Attr::Ro] {
-            // Nobody is moved without being asked.
+            // Volumes move only on request.
             let needs = |(entry, v): &(usize, &VolumeRecord)| {
                 v.attr == attr && v.health != Health::InSync && may_begin(*entry)
             };
@@ -251,8 +251,8 @@ impl GroupTable {
         }
     }
 
-    /// Whether a volume that is well, and written in place, can move: the base image and its increments
-    /// are what the other disk is filled with.
+    /// Whether a healthy volume that is written in place can move: the other disk is filled from
+    /// the base image and the increments.
     fn check_move(&self, entry: usize) -> Result<(), RestoreError> {
         let own = self.disk_of(entry).ok_or(RestoreError::NoDisk)?;
         let is_unlogged = self.volume(own).is_none_or(|disk| disk.state.unprotected);
@@ -271,7 +271,7 @@ impl GroupTable {
         if volume.attr == Attr::Increments {
             return Err(TargetFlaw::Increments);
         }
-        // One that was added is not here yet.
+        // The disk of an added entry is not here yet.
         if volume.state.failed || volume.state.removed || volume.disk_sectors == 0 {
             return Err(TargetFlaw::Failed);
         }
@@ -282,7 +282,7 @@ impl GroupTable {
         if let Some(record) = self.metadata().rebuilds.iter().find(fills) {
             return Err(TargetFlaw::Filled(record.lid));
         }
-        // A spare has itself until it serves a volume.
+        // A spare's disk serves the spare itself until it serves a volume.
         let is_own = |lid: &Id| *lid == volume.lid && volume.attr == Attr::Spare;
         match self
             .metadata()
@@ -294,17 +294,17 @@ impl GroupTable {
         }
     }
 
-    /// Entries whose disks may be taken for a volume without being named: its own, and spares.
+    /// Entries whose disks may be chosen for a volume automatically: its own, and spares.
     fn candidates(&self, entry: usize) -> impl Iterator<Item = usize> + '_ {
         let is_spare = |entry: &usize| self.volume(*entry).is_some_and(|v| v.attr == Attr::Spare);
         let spares = (0..self.volumes().len()).filter(is_spare);
         core::iter::once(entry).chain(spares)
     }
 
-    /// The group after so many sectors of the disk that is being filled for a volume are durable
-    /// there. No change of state: the event count stays. `None` if there is no such rebuild, nothing is
-    /// new, or a volume moves that is written in place: that disk misses what is written before the
-    /// group is in use again.
+    /// The group after `cursor` sectors of the disk that is being filled for a volume are durable.
+    /// This is no change of state: the event count stays. `None` if there is no such rebuild,
+    /// nothing is new, or a volume that is written in place moves: its new disk would miss writes
+    /// made before the group is in use again.
     ///
     /// # Errors
     ///
@@ -324,8 +324,8 @@ impl GroupTable {
         Ok(Some(next))
     }
 
-    /// The group after the disk that was being filled for a volume holds what the volume holds: it is
-    /// the volume's disk, and one that it had is free. `None` if there is no such rebuild.
+    /// The group after the disk that was being filled for a volume holds all its data: it becomes
+    /// the volume's disk, and the old one, if any, is free. `None` if there is no such rebuild.
     ///
     /// # Errors
     ///
@@ -358,8 +358,8 @@ impl GroupTable {
         })
     }
 
-    /// The group after the filling of a disk for a volume was given up. The disk is free, its content
-    /// worth nothing. `None` if there is no such rebuild.
+    /// The group after the fill of a disk for a volume was given up. The disk is free, its content
+    /// worthless. `None` if there is no such rebuild.
     ///
     /// # Errors
     ///
@@ -368,9 +368,9 @@ impl GroupTable {
         self.changed(|metadata| end(metadata, entry, Event::FillEnds).is_some())
     }
 
-    /// The group after a disk that had failed was taken back: it is free, its content worth nothing.
-    /// An increments volume is in use again only when the table begins anew. `None` if
-    /// the disk of this entry did not fail, or is taken back already.
+    /// The group after a failed disk was taken back: it is free, its content worthless. An
+    /// increments volume is used again only when the table is loaded again. `None` if the disk of
+    /// this entry did not fail, or was taken back already.
     ///
     /// # Errors
     ///
@@ -389,7 +389,7 @@ impl GroupTable {
     }
 }
 
-/// A volume waits for the disk of `target`.
+/// The disk of `target` begins to be filled for a volume.
 fn begin(metadata: &mut Metadata, entry: usize, target: usize) -> bool {
     let moving = metadata.volumes.get(entry).filter(|v| v.attr == Attr::Rw);
     if let Some(own) = moving.and_then(|volume| volume.disk) {
@@ -411,12 +411,12 @@ fn begin(metadata: &mut Metadata, entry: usize, target: usize) -> bool {
         .is_some_and(|volume| enter(volume, Event::FillBegins, None))
 }
 
-/// The volume with this index waits for no disk any more, if it did.
+/// Gives up the fill for the volume with this index, if there is one.
 pub(super) fn stop(metadata: &mut Metadata, entry: usize) {
     let _ = end(metadata, entry, Event::FillEnds);
 }
 
-/// A volume waits no more: its disk is filled, or that is given up. Returns its LID.
+/// Ends the fill for a volume, because it is complete or given up. Returns the volume's LID.
 fn end(metadata: &mut Metadata, entry: usize, event: Event) -> Option<Id> {
     let lid = metadata.volumes.get(entry)?.lid;
     let at = metadata.rebuilds.iter().position(|r| r.lid == lid)?;
@@ -425,7 +425,7 @@ fn end(metadata: &mut Metadata, entry: usize, event: Event) -> Option<Id> {
     take_out(&mut metadata.rebuilds, at);
     let mut disks = metadata.volumes.iter_mut();
     if let Some(disk) = disks.find(|disk| disk.lid == target && disk.attr == Attr::Spare) {
-        // One that has failed meanwhile stays so.
+        // A spare that has failed meanwhile stays failed.
         enter(disk, event, None);
     }
     Some(lid)
@@ -441,7 +441,7 @@ fn take_out(rebuilds: &mut Vec<RebuildRecord>, at: usize) {
 
 /// The disk of the entry `lid` failed: ends the rebuilds that can't go on without it.
 pub(super) fn stop_needing(metadata: &mut Metadata, lid: &Id) {
-    // A store may have several volumes.
+    // A store may serve several volumes.
     while let Some(entry) = metadata.rebuilds.iter().find_map(|record| {
         let entry = metadata.volumes.iter().position(|v| v.lid == record.lid)?;
         let stored = metadata.volumes.get(entry)?.rlid == Some(*lid);

@@ -2,9 +2,9 @@
 
 //! Regions in the group table: the parts of in-place volumes that are diverted.
 //!
-//! A volume of which any part is written in place is `rw`, so all that is true of in-place volumes is
-//! true of it; only those without such a part are `ro`. The metadata names the diverted parts, and
-//! they do not touch each other.
+//! A volume is `rw` if any part of it is written in place, so everything about in-place volumes
+//! applies to it; only volumes without such a part are `ro`. The metadata lists the diverted parts,
+//! which do not touch each other.
 
 use super::GroupTable;
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
 /// The attribute of a volume and of its parts.
 pub(super) struct Wanted {
     pub(super) attr: Attr,
-    /// What of an in-place volume is diverted: first sector and the one behind the last.
+    /// The diverted parts of an in-place volume: first sector and the one after the last.
     pub(super) ranges: Vec<(u64, u64)>,
 }
 
@@ -63,7 +63,7 @@ impl Wanted {
     }
 }
 
-/// What becomes of a volume when a range gets an attribute; `None` if it has that.
+/// How a volume changes when a range gets an attribute; `None` if the range has it already.
 pub(super) fn changed(
     metadata: &Metadata,
     volume: &VolumeRecord,
@@ -122,8 +122,8 @@ impl GroupTable {
         self.regions(entry).next().is_some()
     }
 
-    /// The diverted parts of an entry as its I/O looks for them, with room for others if it may get
-    /// some. `None` if there are more than a volume may have.
+    /// The diverted parts of an entry in the form that its I/O uses, with room for more if it may
+    /// get some. `None` if there are more than a volume may have.
     ///
     /// # Errors
     ///

@@ -42,7 +42,7 @@ pub enum RemoveError {
     Serves(Id),
     /// It is being rebuilt, or its disk is being filled for this volume.
     Rebuilding(Id),
-    /// What is left could not serve this volume.
+    /// The remaining entries could not serve this volume.
     Needed(Id),
 }
 
@@ -67,8 +67,8 @@ impl fmt::Display for RemoveError {
 }
 
 impl GroupTable {
-    /// The group without an entry. That keeps its index until another table is loaded, but nothing
-    /// finds it by its LID any more.
+    /// The group without an entry. The entry keeps its index until another table is loaded, but can
+    /// no longer be found by its LID.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl GroupTable {
     #[inline(never)]
     pub fn with_removed(&self, lid: &Id) -> Result<Self, RemoveError> {
         let entry = self.position(lid).ok_or(RemoveError::Unknown)?;
-        // A line without any is refused.
+        // A line without any volume would be refused.
         let is_other = |other: &&VolumeRecord| other.attr.is_volume() && other.lid != *lid;
         if !self.metadata().members().any(|volume| is_other(&volume)) {
             return Err(RemoveError::Last);
@@ -89,7 +89,7 @@ impl GroupTable {
                 return Err(RemoveError::Serves(volume.lid));
             }
         }
-        // One that was added is not here yet: nobody fills its disk.
+        // The disk of an added entry is not here yet, so nobody is filling it.
         let is_filled = self.volume(entry).is_some_and(|v| v.disk_sectors > 0);
         let in_the_way = |rebuild: &&RebuildRecord| match rebuild.lid == *lid {
             true => is_filled,
@@ -116,7 +116,7 @@ impl GroupTable {
     }
 }
 
-/// Turns a record into one that takes part in nothing.
+/// Turns a record into one that is no longer part of the group.
 fn remove(metadata: &mut Metadata, entry: usize) -> bool {
     let Some(volume) = metadata.volumes.get_mut(entry) else {
         return false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether metadata makes sense: checked before it is written and after it was read, so that the
-//! rest of the core need not ask again.
+//! Consistency checks of metadata, made before it is written and after it was read, so that the
+//! rest of the core can rely on them.
 
 use super::{
     DiskState,
@@ -37,13 +37,13 @@ pub enum Invalid {
     Disk,
     /// An entry has a health that such an entry cannot have.
     Health,
-    /// What is known of a disk contradicts itself.
+    /// What is known about a disk contradicts itself.
     State,
-    /// A region is out of range, not whole blocks, not in order, or of no volume.
+    /// A region is out of range, not whole blocks, out of order, or belongs to no volume.
     Region,
-    /// A disk is being filled that can't be, or for a volume that needs none.
+    /// A disk is being filled that can't be filled, or for a volume that needs none.
     Rebuild,
-    /// The samples are out of range or not in order.
+    /// The samples are out of range or out of order.
     Sample,
 }
 
@@ -154,18 +154,18 @@ impl Metadata {
             let target = self.find(&rebuild.target).ok_or(Invalid::Rebuild)?;
             let waits = match (volume.health, volume.disk) {
                 (Health::Rebuilding, None) => volume.attr.is_volume(),
-                // It moves.
+                // The volume moves.
                 (Health::InSync, Some(_)) => volume.attr.is_volume(),
                 _ => false,
             };
-            // A spare has itself until it serves a volume.
+            // A spare's disk serves the spare itself until it serves a volume.
             let is_own = |user: &VolumeRecord| user.lid == target.lid && user.attr == Attr::Spare;
             let is_used = self
                 .members()
                 .any(|user| user.disk == Some(target.lid) && !is_own(user));
             let is_free =
                 target.attr != Attr::Increments && !target.state.failed && !target.state.pristine;
-            // Of one that is written in place it is not written down.
+            // For a moving volume that is written in place, the cursor is not recorded.
             let is_known = volume.attr == Attr::Ro || volume.disk.is_none();
             let most = if is_known { self.head.sectors } else { 0 };
             let fits = rebuild.cursor <= most;
@@ -228,12 +228,12 @@ fn check_health(volume: &VolumeRecord) -> Result<(), Invalid> {
         Health::Degraded => volume.attr == Attr::Rw,
         Health::Spare => volume.attr == Attr::Spare,
     };
-    // Who is well, or reads its own disk only, has to have a disk.
+    // An entry that is healthy, or reads only its own disk, has to have a disk.
     let has_disk = match volume.health {
         Health::Failed | Health::Degraded => volume.disk.is_none(),
-        // A diverged one that lost its disk stays so.
+        // A diverged one that lost its disk stays diverged.
         Health::Rebuilding | Health::Diverged => true,
-        // A spare that serves a volume has nothing for itself.
+        // A spare that serves a volume has no disk for itself.
         Health::InSync if volume.attr == Attr::Spare => volume.disk.is_none(),
         // A diverted clone may live on the disks of others from the beginning.
         _ => volume.disk.is_some() || (volume.attr == Attr::Ro && volume.rlid.is_some()),
@@ -247,7 +247,7 @@ fn check_health(volume: &VolumeRecord) -> Result<(), Invalid> {
 
 fn check_state(state: &DiskState, attr: Attr) -> Result<(), Invalid> {
     let store = attr == Attr::Increments;
-    // One that is to be in use again at the next load.
+    // A failed store that is to be used again at the next load.
     let awaited = store && state.formatted && state.failed;
     let base_on_store = store && (state.pristine || (state.unprotected && !awaited));
     let stale_base = state.pristine && (state.unprotected || state.failed);

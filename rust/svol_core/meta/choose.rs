@@ -2,8 +2,8 @@
 
 //! Which metadata a group starts with.
 //!
-//! The rules of [writing](super#writing) make this possible: what a crash leaves behind looks
-//! different from what damage, or a wrong device, leaves behind.
+//! The rules of [writing](super#writing) make this possible: the traces of a crash look different
+//! from those of damage or of a wrong device.
 //!
 //! # One copy by itself
 //!
@@ -22,8 +22,8 @@
 //!
 //! # All copies together
 //!
-//! If no copy is good, all have to be blank or claimed, and the group is a new one. Otherwise the
-//! newest generation of a good copy of this group counts, and the other copy is judged by it:
+//! If no copy is good, all have to be blank or claimed, and the group is new. Otherwise the newest
+//! generation of a good copy of this group is used, and the other copy is judged by it:
 //!
 //! | the other copy | the newest says of it: live | lost |
 //! |---|---|---|
@@ -37,20 +37,21 @@
 //! | foreign, or of another version | refused | not used |
 //! | missing, unreadable or broken | its loss has to be confirmed, then it is lost | not used |
 //!
-//! A copy that one generation ago said that the newest one is lost, while the newest one takes
-//! both for live, is just being made whole again: rewritten.
+//! If a copy is one generation behind and says that the newest copy is lost, while the newest copy
+//! says that both are live, the newest copy was just being replaced: the older one is rewritten.
 //!
 //! The newest generation itself may be in doubt, if a slot of its copy is damaged. If the damaged
-//! one is known to be newer, it has to be confirmed that nothing relied on that. If nobody knows,
-//! it is enough that the other copy is good and whole: a later generation would be there too, or,
-//! had that copy been lost, its loss would stand in both slots.
+//! generation is known to be newer, it has to be confirmed that nothing relied on it. If its age is
+//! unknown, it is enough that the other copy is good and both its slots are valid: a later
+//! generation would be there too, or, had that copy been lost, its loss would be recorded in both
+//! slots.
 //!
 //! Whatever has to be confirmed is confirmed by an increments header that has seen the same event
 //! count (or one less: it is written after the metadata), or by `force_metadata`. Metadata older
 //! than what an increments header has seen is stale, and refused unless forced.
 //!
-//! Force is about age. It never takes a foreign, blank or contradicting copy for a good one: for
-//! that, the user says `-` instead of the device.
+//! Force only overrides age. It never accepts a foreign, blank or contradicting copy as good: for
+//! that, the user gives `-` instead of the device.
 
 use super::{
     probe::{
@@ -74,9 +75,9 @@ use core::fmt;
 /// How a group starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Start {
-    /// As a new one: nothing remembers any group.
+    /// As a new one: no metadata of any group was found.
     Fresh,
-    /// As the one that the metadata remembers.
+    /// As the one that the metadata describes.
     Resume(Resume),
 }
 
@@ -87,19 +88,19 @@ pub struct Resume {
     pub device: usize,
     /// The slot with the generation to use; see [`CopyProbe::take`].
     pub slot: usize,
-    /// What to do with each device, in the order of the table line; `None` behind the last one.
+    /// What to do with each device, in the order of the table line; `None` after the last one.
     pub plans: [Option<CopyPlan>; MAX_META_COPIES],
-    /// Whether some slot is damaged or out of date. If so, and no loss is to be recorded, the
-    /// state is to be committed once more ([`Metadata::try_next`]) after the rewriting: that
-    /// makes every slot whole.
+    /// Whether some slot is damaged or out of date. If so, and no loss is to be recorded, the state
+    /// has to be committed once more ([`Metadata::try_next`]) after the rewrite, so that every slot
+    /// is valid.
     pub heal: bool,
 }
 
 /// What to do with a metadata device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct CopyPlan {
-    /// The copy that lives there. Devices may have changed places, which is harmless: a copy
-    /// knows which one it is.
+    /// The copy on this device. Devices may have been swapped, which is harmless: a copy knows
+    /// which one it is.
     pub copy: usize,
     /// What to do with it.
     pub action: CopyAction,
@@ -114,7 +115,7 @@ pub enum CopyAction {
     Rewrite,
     /// Do not use it, and record its loss.
     Lose,
-    /// Do not use it; its loss is on record.
+    /// Do not use it; its loss is recorded already.
     Ignore,
 }
 
@@ -125,7 +126,7 @@ pub enum Refusal {
     Damaged(usize),
     /// No copy can be used, and this one cannot be read.
     Unreadable(usize),
-    /// Nothing is there, but this device is missing: a new group needs all of them.
+    /// No metadata was found, but this device is missing: a new group needs all of them.
     Missing(usize),
     /// This device holds something else.
     Foreign(usize),
@@ -138,7 +139,7 @@ pub enum Refusal {
         /// The group that it belongs to.
         found: Id,
     },
-    /// This device has a format version that is not known.
+    /// This device has an unknown format version.
     Version {
         /// The device.
         device: usize,
@@ -154,7 +155,7 @@ pub enum Refusal {
     DifferentGroups,
     /// The copies are clones of one of them.
     Clones,
-    /// Each copy went its own way.
+    /// Each copy was used without the other one.
     SplitBrain,
     /// The copies are of the same generation, but say different things.
     Contradiction,
@@ -173,7 +174,7 @@ pub enum Refusal {
     Unconfirmed {
         /// The device that would be needed.
         device: usize,
-        /// What became of it.
+        /// What is wrong with it.
         why: Gone,
     },
     /// An increments volume has seen newer metadata.
@@ -192,7 +193,7 @@ pub enum Gone {
     Missing,
     /// The device cannot be read.
     Unreadable,
-    /// No generation on it is whole.
+    /// No generation on it is valid.
     Damaged,
 }
 
@@ -352,13 +353,14 @@ pub fn choose(
     }))
 }
 
-/// The uuid of the group that would start: others may have had the same GrpID. `None` if no copy is good.
+/// The uuid of the group that would start: other groups may have had the same GrpID. `None` if no
+/// copy is good.
 pub fn newest_uuid(group: &Id, probes: &[CopyProbe]) -> Option<[u8; 16]> {
     Some(find_newest(group, probes)?.good.metadata.head.uuid)
 }
 
-/// Whether a device may be made a metadata copy of the group with this uuid, as far as what it holds
-/// is concerned: it is blank, or what it had was this group's.
+/// Whether the content of a device allows it to become a metadata copy of the group with this uuid:
+/// it is blank, or holds metadata of this group.
 pub fn may_become_copy(probe: &CopyProbe, uuid: &[u8; 16]) -> bool {
     match judge(probe) {
         Verdict::Blank => true,
@@ -369,7 +371,7 @@ pub fn may_become_copy(probe: &CopyProbe, uuid: &[u8; 16]) -> bool {
     }
 }
 
-/// Whether a copy may have held something newer than its best whole generation.
+/// Whether a copy may have held something newer than its best valid generation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Doubt {
     /// No.
@@ -416,7 +418,7 @@ fn judge(probe: &CopyProbe) -> Verdict<'_> {
     match best(slots) {
         Some(good) if good.metadata.head.sequence > 0 => return Verdict::Good(good),
         Some(claim) => {
-            // Without a header, what else is there is the body of a first commit.
+            // Anything else without a header is the body of a first commit.
             return match slots.get(1) {
                 Some(SlotState::Blank | SlotState::Foreign) => Verdict::Claimed(claim.metadata),
                 _ => Verdict::Gone(Gone::Damaged),

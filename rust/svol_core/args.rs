@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The words of a table line or message, read one after the other.
+//! Reads the words of a table line or message in sequence.
 
 use core::iter::Peekable;
 
 /// What was wrong with which word.
 pub(super) struct Flaw<P> {
-    /// The index of the word, counting from 0; behind the last one if a word is missing.
+    /// The index of the word, counting from 0; after the last one if a word is missing.
     pub(super) at: usize,
     /// What was wrong.
     pub(super) problem: P,
@@ -22,7 +22,7 @@ pub(super) struct Word<'a> {
 }
 
 impl Word<'_> {
-    /// Finds fault with this word.
+    /// A flaw in this word.
     pub(super) fn flaw<P>(&self, problem: P) -> Flaw<P> {
         Flaw {
             at: self.at,
@@ -57,7 +57,7 @@ where
         Some(Word { at, text })
     }
 
-    /// The next word; without one, that is the problem `missing`.
+    /// The next word; if there is none, the problem is `missing`.
     pub(super) fn need<P>(&mut self, missing: P) -> Result<Word<'a>, Flaw<P>> {
         let at = self.at;
         self.next().ok_or(Flaw {
@@ -74,7 +74,7 @@ where
         }
     }
 
-    /// Makes sure that no word is left; one that is left is the problem `trailing`.
+    /// Makes sure that no word is left; if one is left, the problem is `trailing`.
     pub(super) fn end<P>(&mut self, trailing: P) -> Result<(), Flaw<P>> {
         match self.next() {
             Some(word) => Err(word.flaw(trailing)),

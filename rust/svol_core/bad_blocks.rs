@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What of a disk is not to be asked for, as long as others have it: places that can't be read, and
-//! could not be mended; all of it, while it does not answer.
+//! Parts of a disk that are not to be read as long as other disks have the data: places that can't
+//! be read and could not be repaired; and the whole disk while it does not answer.
 //!
-//! Looking costs one load while there is nothing, which is nearly always. Only so many places are
-//! remembered: a disk with more of them shows errors again, and is given up for that some time.
+//! A check costs one load while there is nothing, which is nearly always. Only a limited number of
+//! places is remembered: a disk with more of them shows errors again, and is eventually given up
+//! for that.
 
 use super::samples::SUB_BLOCK_SECTORS;
 use crate::env::Word;
 
-/// So many are remembered of a disk.
+/// How many places are remembered per disk.
 const ROOM: usize = 32;
 
 /// In [`BadBlocks::any`]: there are, or were, bad sub-blocks.
@@ -17,7 +18,7 @@ const SOME: u64 = 1;
 /// In [`BadBlocks::any`]: the disk does not answer.
 const SILENT: u64 = 2;
 
-/// What of one disk is not to be asked for. Many may look and change it at once.
+/// The parts of one disk that are not to be read. May be read and changed concurrently.
 pub struct BadBlocks {
     /// [`SOME`], [`SILENT`].
     any: Word,
@@ -32,7 +33,7 @@ impl Default for BadBlocks {
 }
 
 impl BadBlocks {
-    /// Nothing.
+    /// Nothing is to be avoided.
     pub fn new() -> Self {
         Self {
             any: Word::new(0),
@@ -40,7 +41,7 @@ impl BadBlocks {
         }
     }
 
-    /// Whether any of these sectors is not to be asked for. Does not sleep.
+    /// Whether any of these sectors is to be avoided. Does not sleep.
     #[inline]
     pub fn touches(&self, sector: u64, sectors: u32) -> bool {
         self.any.get() != 0 && self.is_to_avoid(sector, sectors)
@@ -56,7 +57,7 @@ impl BadBlocks {
         self.any.get() & SILENT != 0
     }
 
-    /// The disk does not answer, or does so again. Does not sleep.
+    /// Records that the disk does not answer, or answers again. Does not sleep.
     pub fn set_silent(&self, silent: bool) {
         self.change(|any| match silent {
             true => any | SILENT,
@@ -81,8 +82,8 @@ impl BadBlocks {
         })
     }
 
-    /// Remembers the sub-block of a sector; returns whether there was room. For one caller at a time;
-    /// others may look and forget meanwhile. Does not sleep.
+    /// Remembers the sub-block of a sector; returns whether there was room. One caller at a time;
+    /// others may check and forget sub-blocks meanwhile. Does not sleep.
     pub fn add(&self, sector: u64) -> bool {
         if self.has(sector, 1) {
             return true;
@@ -98,8 +99,8 @@ impl BadBlocks {
         is_added
     }
 
-    /// Forgets the sub-blocks that lie in these sectors with all that they have: they were written.
-    /// `end` is that of the disk, which may cut off the last one. Does not sleep.
+    /// Forgets the sub-blocks that lie entirely within these sectors: they were written. `end` is
+    /// the end of the disk, which may cut the last one short. Does not sleep.
     #[inline]
     pub fn forget(&self, sector: u64, sectors: u32, end: u64) {
         if self.any.get() != 0 {
@@ -115,19 +116,19 @@ impl BadBlocks {
                 sector <= first && first.saturating_add(SUB_BLOCK_SECTORS).min(end) <= behind
             });
             if is_within {
-                // Unless it is another one by now.
+                // Has no effect if it is another one by now.
                 let _ = place.replace(number, 0);
             }
         }
     }
 }
 
-/// A sub-block as it is kept.
+/// The encoding of a sub-block in [`BadBlocks::places`].
 fn place_of(sector: u64) -> u64 {
     (sector / SUB_BLOCK_SECTORS).saturating_add(1)
 }
 
-/// Where the sub-block that is kept so begins.
+/// The first sector of an encoded sub-block.
 fn first_sector(place: u64) -> Option<u64> {
     Some(place.checked_sub(1)?.saturating_mul(SUB_BLOCK_SECTORS))
 }
@@ -160,7 +161,7 @@ mod tests {
         bad.forget(16, 8, END);
         assert!(!bad.touches(16, 8));
         assert!(bad.touches(32, 8));
-        // The end of the disk cuts it off.
+        // The end of the disk cuts it short.
         bad.forget(1000, 1, END);
         assert!(!bad.touches(1000, 1));
         bad.forget(0, 1000, END);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A counter that every CPU can add to without disturbing the others.
+//! A counter that every CPU can increment without disturbing the others.
 
 use crate::env::AtomicU64;
 
-/// The number of parts; CPUs beyond it share.
+/// The number of shards; if there are more CPUs, they share.
 const SHARDS: usize = 16;
 
-/// A part of the count, alone in its cache line.
+/// A shard of the count, alone in its cache line.
 #[repr(align(64))]
 struct Shard(AtomicU64);
 
-/// Counts events; adding is cheap, reading adds the parts up.
+/// Counts events; counting is cheap, reading adds up the shards.
 pub struct Counter {
     shards: [Shard; SHARDS],
 }
@@ -37,7 +37,7 @@ impl Counter {
         }
     }
 
-    /// All events so far; those that happen meanwhile may be in or not.
+    /// All events so far; those that happen meanwhile may or may not be included.
     pub fn total(&self) -> u64 {
         self.shards
             .iter()

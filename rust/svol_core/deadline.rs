@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! By when a worker has to run, for a timer that several set at once: who wants it later never puts off
-//! who wants it sooner.
+//! The time by which a worker has to run, for a timer that several threads set concurrently: a
+//! later request never delays an earlier one.
 
 use crate::env::Word;
 
-/// When a worker is to run.
+/// When a worker has to run.
 pub struct Deadline {
-    /// The time; 0 if it need not.
+    /// The time; 0 if it need not run.
     at: Word,
 }
 
@@ -18,28 +18,30 @@ impl Default for Deadline {
 }
 
 impl Deadline {
-    /// It need not.
+    /// The worker need not run.
     pub fn new() -> Self {
         Self { at: Word::new(0) }
     }
 
-    /// It has to run by `at`. Calls `arm` with the time that the timer is to be set to, if that is not asked
-    /// for already; also more than once, if others do the same meanwhile. Does not sleep if `arm` does not.
+    /// The worker has to run by `at`. Calls `arm` with the time to set the timer to, unless that
+    /// was requested already; maybe more than once, if others do the same concurrently. Does not
+    /// sleep if `arm` does not.
     ///
-    /// What it is to do is there before: a run that begins from now on finds it.
+    /// The work must have been queued before: a run that begins from now on finds it.
     pub fn by(&self, at: u64, arm: impl Fn(u64)) {
         let at = at.max(1);
         let mut old = self.at.get();
         loop {
             let next = if old == 0 { at } else { at.min(old) };
-            // Also if it stays as it is: else a run that begins just now might not find what it is to do.
+            // Even if the time stays the same: otherwise a run that begins right now might not find
+            // the work.
             match self.at.replace(old, next) {
                 Ok(()) if next == old => return,
                 Ok(()) => break,
                 Err(now) => old = now,
             }
         }
-        // Of two who set the timer, the last one must not be the one with the later time.
+        // If two threads set the timer, the later time must not win.
         let mut armed = at;
         loop {
             arm(armed);
@@ -51,7 +53,8 @@ impl Deadline {
         }
     }
 
-    /// A run begins, before it looks what there is to do; or nobody wants one any more. Does not sleep.
+    /// To be called when a run begins, before it checks for work; or when no run is wanted any
+    /// more. Does not sleep.
     pub fn clear(&self) {
         self.at.swap(0);
     }
@@ -74,7 +77,7 @@ mod tests {
         by(5000, 1000);
         by(50, 50);
         by(1000, 50);
-        // The timer is not stopped: it may come once too often.
+        // The timer is not stopped: it may fire once too often.
         deadline.clear();
         by(1000, 1000);
         by(2000, 1000);

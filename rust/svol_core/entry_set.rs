@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A set of entries of a group. It may change while others look; nobody waits.
+//! A set of entries of a group. It may change while others read it; nobody waits.
 
 use crate::{
     env::Word,
     svol_core::table_line::MAX_VOLUMES, //
 };
 
-/// Entries of a word.
+/// Entries per word.
 const WORD_ENTRIES: usize = 64;
 
 /// A set of entries.
@@ -20,28 +20,28 @@ impl Default for EntrySet {
 }
 
 impl EntrySet {
-    /// None.
+    /// An empty set.
     pub fn new() -> Self {
         Self(core::array::from_fn(|_| Word::new(0)))
     }
 
-    /// It is in the set from now on.
+    /// Adds an entry to the set.
     pub fn insert(&self, entry: usize) {
         self.change(entry, |old, bit| old | bit);
     }
 
-    /// It is not, from now on.
+    /// Removes an entry from the set.
     pub fn remove(&self, entry: usize) {
         self.change(entry, |old, bit| old & !bit);
     }
 
-    /// Whether it is in the set.
+    /// Whether an entry is in the set.
     pub fn has(&self, entry: usize) -> bool {
         self.place(entry)
             .is_some_and(|(word, bit)| word.get() & bit != 0)
     }
 
-    /// All that are in the set.
+    /// All entries in the set.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         let words = self.0.iter().enumerate();
         words

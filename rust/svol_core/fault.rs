@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an I/O that failed says of the disk that it went to.
+//! What a failed I/O says about the disk that it went to.
 
 use super::route::Op;
 
 /// How a disk answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Answer {
-    /// It does not do such a thing; it may be that there is nothing behind it any more.
+    /// It does not support the operation; maybe because the device behind it is gone.
     Unsupported,
-    /// No disk does such a thing.
+    /// No disk supports the operation.
     Invalid,
-    /// It would have had to wait, and was asked not to.
+    /// It would have had to wait, but was asked not to.
     Again,
     /// It would have taken longer than the user allows.
     Late,
@@ -19,37 +19,38 @@ pub enum Answer {
     Conflict,
     /// It refused the command.
     Target,
-    /// It has lost the data, or what it has is damaged.
+    /// It has lost the data, or has damaged data.
     Medium,
-    /// It is not there any more, or does not answer.
+    /// It is gone, or does not answer.
     Gone,
     /// Anything else.
     Other,
 }
 
-/// What follows.
+/// How to react to an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reaction {
-    /// The user gets the answer: it says nothing of the disk.
+    /// The user gets the answer: it says nothing about the disk.
     PassOn,
-    /// The data is read elsewhere. The disk may have lost it there only; this counts as an error.
+    /// The data is read elsewhere. The disk may have lost only this data; this counts as an error.
     Elsewhere,
-    /// The disk is not to be relied on any more.
+    /// The disk can no longer be relied on.
     Fail,
 }
 
-/// What follows from an answer.
+/// How to react to an answer for an operation.
 pub fn judge(op: Op, answer: Answer) -> Reaction {
     if matches!(answer, Answer::Invalid | Answer::Again | Answer::Late) {
-        // It is about what was asked for.
+        // The problem is the request, not the disk.
         return Reaction::PassOn;
     }
     match op {
         Op::Read if answer == Answer::Gone => Reaction::Fail,
         Op::Read => Reaction::Elsewhere,
-        // All disks read, write and flush. Of what it holds nobody could say whether it is old or new.
+        // All disks can read, write and flush. After a failure, the disk may hold old or new data.
         Op::Write | Op::Flush => Reaction::Fail,
-        // Disks often say only now that they take none: then whoever asked writes zeroes.
+        // Disks often report only now that they do not support it: then the caller writes zeroes
+        // instead.
         Op::WriteZeroes if matches!(answer, Answer::Unsupported | Answer::Target) => {
             Reaction::PassOn
         }
@@ -60,14 +61,14 @@ pub fn judge(op: Op, answer: Answer) -> Reaction {
     }
 }
 
-/// So long until half of the errors are forgotten, in milliseconds: an hour.
+/// How long until half of the errors are forgotten, in milliseconds: an hour.
 const HALF_LIFE_MS: u64 = 3_600_000;
 
 /// The errors of a disk, which age.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ErrorCount {
     count: u32,
-    /// When it was halved last, in milliseconds.
+    /// When it was last halved, in milliseconds.
     since_ms: u64,
 }
 
@@ -80,7 +81,7 @@ impl ErrorCount {
         }
     }
 
-    /// One more, at `now_ms` on some clock; returns how many there are.
+    /// Adds an error at `now_ms` on some clock; returns the number of errors.
     pub fn add(&mut self, now_ms: u64) -> u32 {
         let ages = now_ms.saturating_sub(self.since_ms) / HALF_LIFE_MS;
         if ages > 0 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the formats on disk are made of: little-endian fields, one after the other, without any way
-//! to run past the end; and the checksum.
+//! Building blocks of the on-disk formats: sequential little-endian fields, which can't run past
+//! the end; and the checksum.
 
 use super::id::{
     Id,
@@ -10,7 +10,7 @@ use super::id::{
 };
 use crate::env;
 
-/// Reads fields; `None` when the bytes are used up.
+/// Reads fields; returns `None` when the bytes are used up.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         self.array().map(|field| u64::from_le_bytes(*field))
     }
 
-    /// An ID that has to be there.
+    /// An ID that must be present.
     pub(super) fn id(&mut self) -> Option<Id> {
         Id::from_disk(self.array::<DISK_ID_BYTES>()?).ok()
     }
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reserved bytes: `None` unless they are zero, since some later format gave them a meaning.
+    /// Reserved bytes: `None` unless they are zero, since a later format may give them a meaning.
     pub(super) fn zeros(&mut self, len: usize) -> Option<()> {
         self.bytes(len).filter(|field| is_zero(field)).map(|_| ())
     }
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes fields over a buffer; `None` when it is full.
+/// Writes fields over a buffer; returns `None` when it is full.
 pub(super) struct Writer<'a>(&'a mut [u8]);
 
 impl<'a> Writer<'a> {
@@ -127,7 +127,7 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// Fills what is left with zeros.
+    /// Fills the rest with zeros.
     pub(super) fn pad(self) {
         self.0.fill(0);
     }
@@ -137,7 +137,7 @@ impl<'a> Writer<'a> {
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     const ZEROES: [u8; 64] = [0; 64];
 
-    // Many bytes are compared at once.
+    // Compares many bytes at once.
     bytes
         .chunks(ZEROES.len())
         .all(|chunk| ZEROES.starts_with(chunk))

@@ -2,26 +2,26 @@
 
 //! Access frequency: I/Os per second as a decaying average.
 //!
-//! Nothing runs in the background: the average is brought up to date whenever somebody asks, from
-//! the number of I/Os since the last time. A rate that was constant since then weighs the more the
-//! longer ago that was; after [`HALF_LIFE_MS`] old and new weigh the same.
+//! Nothing runs in the background: the average is updated on each query, from the number of I/Os
+//! since the last one. The longer ago the last update was, the more weight the rate since then
+//! gets; after [`HALF_LIFE_MS`], old and new weigh the same.
 
-/// After so many milliseconds the past weighs half.
+/// After this many milliseconds, the past has half the weight.
 pub const HALF_LIFE_MS: u64 = 8_000;
 
-/// Times closer than this are one: a rate needs some time to be measured in.
+/// Queries closer together than this count as one: measuring a rate takes some time.
 const MIN_INTERVAL_MS: u64 = 100;
 
-/// Fraction bits of the average, so that low rates do not vanish.
+/// Fraction bits of the average, so that low rates are not rounded to zero.
 const FRACTION_BITS: u32 = 10;
 
-/// Weights are counted in parts of this.
+/// A weight of one; weights are fractions of this.
 const ONE: u64 = 1 << 16;
 
 /// A decaying average of a rate.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Frequency {
-    /// When it was last brought up to date, in ms.
+    /// When it was last updated, in ms.
     at_ms: u64,
     /// The count at that time.
     count: u64,
@@ -39,7 +39,7 @@ impl Frequency {
         }
     }
 
-    /// Brings the average up to date and returns it in events per second, rounded.
+    /// Updates the average and returns it in events per second, rounded.
     ///
     /// `now_ms` is a clock that does not go back, `count` the number of events so far.
     pub fn update(&mut self, now_ms: u64, count: u64) -> u64 {
@@ -62,7 +62,8 @@ impl Frequency {
     }
 }
 
-/// 2 to the power of `-elapsed / HALF_LIFE_MS`, in parts of [`ONE`]; linear between the powers.
+/// 2 to the power of `-elapsed / HALF_LIFE_MS`, as a fraction of [`ONE`]; linear between the
+/// powers.
 fn weight_of_past(elapsed_ms: u64) -> u64 {
     let halvings = elapsed_ms / HALF_LIFE_MS;
     let rest = elapsed_ms % HALF_LIFE_MS;

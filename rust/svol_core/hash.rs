@@ -2,9 +2,9 @@
 
 //! A hash for numbers.
 
-/// Mixes the bits of `value` so that every bit of it has a say in every bit of the result.
+/// Mixes the bits of `value` so that every bit of it affects every bit of the result.
 ///
-/// This is the finishing step of splitmix64; it maps no two values to the same one.
+/// This is the final step of splitmix64; it maps no two values to the same one.
 pub fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

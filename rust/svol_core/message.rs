@@ -20,8 +20,8 @@
 //! pair_resync <LID>... [reverse]
 //! ```
 //!
-//! Words are lower case, exactly as written here. Only the form is checked: whether a LID exists
-//! and the command makes sense is for the group to say.
+//! Words are lower case, exactly as written here. Only the syntax is checked here: the group
+//! decides whether a LID exists and the command makes sense.
 
 use super::{
     args::{
@@ -56,12 +56,12 @@ pub enum Message<'a> {
     Restore {
         /// The volume.
         lid: Id,
-        /// The entry whose disk to use; the group chooses if there is none.
+        /// The entry whose disk to use; `None` if the group is to choose.
         onto: Option<Id>,
     },
     /// Treat the disk of an entry as failed.
     Fail(Id),
-    /// Use a disk again that had failed.
+    /// Use a failed disk again.
     Readd(Id),
     /// Take a volume back to the base image.
     Rollback(Id),
@@ -71,23 +71,23 @@ pub enum Message<'a> {
         lid: Id,
         /// [`Attr::Ro`] or [`Attr::Rw`].
         attr: Attr,
-        /// The part; the whole volume if there is none.
+        /// The part; `None` for the whole volume.
         range: Option<Sectors>,
     },
     /// Add an entry to the group.
     Add {
         /// The new entry.
         lid: Id,
-        /// The part that it plays.
+        /// Its role.
         attr: Attr,
-        /// The path of its device; `None` if it is to have none.
+        /// The path of its device; `None` if it has none.
         dev: Option<&'a [u8]>,
-        /// The increments entry where its changes go.
+        /// The increments entry that takes its changes.
         rlid: Option<Id>,
     },
     /// Take an entry out of the group.
     Remove(Id),
-    /// Write the metadata copy that is lost to a device.
+    /// Write the lost metadata copy to a device.
     ReplaceMeta {
         /// The place of the device among the metadata devices of the table line, counting from 0;
         /// users count from 1.
@@ -102,11 +102,11 @@ pub enum Message<'a> {
     },
     /// End the comparison.
     ScrubStop,
-    /// Set the fastest rate of a rebuild, in KiB/s; 0 for no limit.
+    /// Set the maximum rate of a rebuild, in KiB/s; 0 for no limit.
     RebuildRate(u32),
     /// Begin to copy the primary volume to these volumes.
     PairCreate(Vec<Id>),
-    /// Split these volumes off, all at one instant.
+    /// Split these volumes off, all at the same instant.
     PairSplit(Split),
     /// Bring pairs back together.
     PairResync {
@@ -162,7 +162,7 @@ impl<'a> Message<'a> {
 pub struct MessageError<'a> {
     /// The first word of the message.
     pub command: Option<&'a [u8]>,
-    /// The index of the word, counting from 0; behind the last one if a word is missing.
+    /// The index of the word, counting from 0; after the last one if a word is missing.
     pub at: usize,
     /// What is wrong with it.
     pub problem: MessageProblem,
@@ -179,29 +179,29 @@ pub enum MessageProblem {
     Empty,
     /// No command has this name.
     Command,
-    /// A word is missing that should say this.
+    /// This word is missing.
     Missing(&'static str),
     /// The word is no ID.
     Lid,
-    /// The word is no attribute, or none that fits here.
+    /// The word is not an attribute, or not one that is allowed here.
     Attr,
     /// The device is `-`.
     Dev,
     /// A spare or increments volume has no increments volume of its own.
     Rlid,
-    /// The word is no number, or not one that fits here.
+    /// The word is not a number, or not one that is allowed here.
     Number,
-    /// The range is empty or ends behind all sectors.
+    /// The range is empty, or its end does not fit into 64 bits.
     Range,
     /// The word is not one of these.
     NotOneOf(&'static str),
-    /// The LID stands in the message before.
+    /// The LID occurs earlier in the message.
     Twice,
     /// More LIDs than a group can have.
     TooMany,
     /// Only one volume can be copied back.
     ReverseMany,
-    /// The message should have ended before.
+    /// The message should have ended before this word.
     Trailing,
 }
 
@@ -315,7 +315,7 @@ fn id(word: Word<'_>) -> Parsed<Id> {
     Id::parse(word.text).map_err(|_| word.flaw(MessageProblem::Lid))
 }
 
-/// Reads a path; a message cannot leave its device out.
+/// Reads a path; the device can't be omitted in a message.
 fn need_dev<'a, I>(words: &mut Words<'a, I>) -> Parsed<&'a [u8]>
 where
     I: Iterator<Item = &'a [u8]>,

@@ -3,7 +3,7 @@
 //! Parts of an in-place volume that are diverted.
 //!
 //! At each *border* a volume changes from in place to diverted, or back. The borders, as sectors in
-//! ascending order, are all there is to know.
+//! ascending order, describe the regions completely.
 
 use crate::env::{
     AllocError,
@@ -11,10 +11,10 @@ use crate::env::{
     Word, //
 };
 
-/// The most regions of a volume, those between them not counted.
+/// The maximum number of diverted regions of a volume.
 pub const MAX_REGIONS: usize = 32;
 
-/// The most borders of a volume.
+/// The maximum number of borders of a volume.
 const MAX_BORDERS: usize = 2 * MAX_REGIONS;
 
 /// A stretch of a volume with one attribute.
@@ -22,12 +22,12 @@ const MAX_BORDERS: usize = 2 * MAX_REGIONS;
 pub struct Stretch {
     /// It is diverted.
     pub is_diverted: bool,
-    /// The sector behind its last one; `u64::MAX` if no border follows.
+    /// The sector after its last one; `u64::MAX` if no border follows.
     pub end: u64,
 }
 
-/// The regions of a volume, as its I/O looks for them. They change only while no I/O of the volume is
-/// under way.
+/// The regions of a volume, as used by its I/O. They change only while no I/O of the volume is in
+/// flight.
 pub struct Regions {
     /// How many borders there are.
     count: Word,
@@ -53,8 +53,8 @@ impl Regions {
         })
     }
 
-    /// Other regions, by their borders in ascending order; returns whether there is room for them,
-    /// else nothing changes.
+    /// Replaces the regions, given their borders in ascending order; returns whether there is room
+    /// for them, and otherwise changes nothing.
     pub fn set(&self, borders: &[u64]) -> bool {
         let (Ok(count), true) = (
             u64::try_from(borders.len()),
@@ -75,7 +75,7 @@ impl Regions {
         self.count.get() == 0
     }
 
-    /// The stretch with the sector. Does not sleep.
+    /// The stretch that contains the sector. Does not sleep.
     pub fn at(&self, sector: u64) -> Stretch {
         let count = usize::try_from(self.count.get()).unwrap_or(0);
         let borders = self.borders.split_at_checked(count);
@@ -87,8 +87,8 @@ impl Regions {
         }
     }
 
-    /// The stretch with the sector, and how many of `sectors` from there are in it; at least 1 if
-    /// `sectors` is. Does not sleep.
+    /// The stretch that contains the sector, and how many of `sectors` from there are in it; at
+    /// least 1 if `sectors` is. Does not sleep.
     pub fn cut(&self, sector: u64, sectors: u32) -> (Stretch, u32) {
         let stretch = self.at(sector);
         let left = stretch.end.saturating_sub(sector);
@@ -99,10 +99,11 @@ impl Regions {
     }
 }
 
-/// A range of sectors: the first one, and the one behind the last one.
+/// A range of sectors: the first one, and the one after the last one.
 type Range = (u64, u64);
 
-/// Ranges in ascending order that do not touch each other, without the sectors of another range.
+/// Removes the sectors of a range from `ranges`, which are in ascending order and do not touch each
+/// other.
 ///
 /// # Errors
 ///
@@ -122,7 +123,7 @@ pub fn without(ranges: &[Range], range: Range) -> Result<Vec<Range>, AllocError>
     Ok(rest)
 }
 
-/// As [`without`], with the sectors of another range besides.
+/// As [`without`], but adds the sectors of the range.
 ///
 /// # Errors
 ///

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keeps repairs of disks apart from changes of what these rely on.
+//! Keeps repairs of disks apart from changes to what the repairs rely on.
 //!
-//! One worker repairs, one disk at a time. Who makes such a change lets no repair begin meanwhile, and
-//! waits for one that is under way only if that is of a disk which the change is about: another one may not
-//! come to its end, since its disk hangs.
+//! One worker does repairs, one disk at a time. Whoever makes such a change keeps new repairs from
+//! beginning meanwhile, and waits for a running one only if the change concerns its disk: any other
+//! one may never end, if its disk hangs.
 
 use crate::env::Word;
 
-/// Which disk is being repaired, and who must not be disturbed.
+/// Which disk is being repaired, and how many changes hold repairs off.
 pub struct RepairGate {
     /// The entry whose disk is being repaired, plus 1; 0 for none.
     now: Word,
-    /// So many make changes.
+    /// How many changes are in progress.
     pauses: Word,
 }
 
@@ -23,7 +23,7 @@ impl Default for RepairGate {
 }
 
 impl RepairGate {
-    /// Nobody's.
+    /// No repair, and no change.
     pub fn new() -> Self {
         Self {
             now: Word::new(0),
@@ -31,11 +31,11 @@ impl RepairGate {
         }
     }
 
-    /// A repair of the disk of an entry is to begin; returns whether it may. For one caller at a time. Does not
-    /// sleep.
+    /// Begins a repair of the disk of an entry, if allowed; returns whether it is. One caller at a
+    /// time. Does not sleep.
     pub fn begin(&self, entry: usize) -> bool {
         let number = u64::try_from(entry).unwrap_or(u64::MAX).saturating_add(1);
-        // A full barrier: of the two, one sees the other.
+        // A full barrier: of `begin` and `pause`, at least one sees the other.
         self.now.swap(number);
         if self.pauses.get() == 0 {
             return true;
@@ -49,10 +49,10 @@ impl RepairGate {
         self.now.set(0);
     }
 
-    /// No repair begins until [`RepairGate::go_on`]; [`RepairGate::now`] says which one is under way still. Does not
-    /// sleep.
+    /// Lets no repair begin until [`RepairGate::go_on`]; [`RepairGate::now`] says which one is
+    /// still running. Does not sleep.
     pub fn pause(&self) {
-        // As in `begin`.
+        // A full barrier, as in `begin`.
         self.pauses.add(1);
     }
 
@@ -61,7 +61,7 @@ impl RepairGate {
         usize::try_from(self.now.get()).ok()?.checked_sub(1)
     }
 
-    /// Takes a [`RepairGate::pause`] back. Does not sleep.
+    /// Undoes a [`RepairGate::pause`]. Does not sleep.
     pub fn go_on(&self) {
         self.pauses.add(u64::MAX);
     }

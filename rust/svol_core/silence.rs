@@ -2,15 +2,15 @@
 
 //! Whether a disk still answers.
 //!
-//! Somebody looks now and then at how many I/Os a disk has, and how many it has answered so far. A disk
-//! that has some and answers none for long enough is silent.
+//! A caller regularly checks how many I/Os a disk has in flight, and how many it has answered so
+//! far. A disk that has some and answers none for long enough is silent.
 
-/// What is known of one disk.
+/// What is known about one disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silence {
-    /// When it had nothing to do, or had answered something, in milliseconds.
+    /// When it last had nothing to do, or had answered something, in milliseconds.
     since: u64,
-    /// When it was looked at last.
+    /// When it was last checked.
     looked: u64,
     /// How many I/Os it had answered then.
     answers: u32,
@@ -19,7 +19,7 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// A disk that is looked at for the first time at `now`, in milliseconds.
+    /// A disk that is first checked at `now`, in milliseconds.
     pub fn new(now: u64) -> Self {
         Self {
             since: now,
@@ -28,13 +28,13 @@ impl Silence {
         }
     }
 
-    /// Looks at `now`: the disk has so many I/Os and has answered so many until now, as a number that
-    /// may wrap. `after` says how long it may be silent, `every` how often it is looked at, both in
-    /// milliseconds. Returns whether it is silent, if that is news.
+    /// Checks the disk at `now`: it has `in_flight` I/Os and has given `answers` answers so far, a
+    /// number that may wrap. `after` is how long it may be silent, `every` is the interval between
+    /// checks, both in milliseconds. Returns whether it is silent, if that has changed.
     ///
-    /// An I/O that the disk got just after the last look makes no difference: the time between two
-    /// looks does not count. Nor does time in which nobody could look: the machine itself may have
-    /// stood still.
+    /// An I/O that the disk got just after the last check makes no difference: the time between two
+    /// checks does not count. Nor does time without checks: the machine itself may have stood
+    /// still.
     pub fn look(
         &mut self,
         now: u64,
@@ -69,7 +69,7 @@ impl Silence {
 mod tests {
     use super::*;
 
-    /// Looks every 500 ms for a second at most.
+    /// Checks every 500 ms; the disk may be silent for up to a second.
     fn look(disk: &mut Silence, now: u64, in_flight: u32, answers: u32) -> Option<bool> {
         disk.look(now, in_flight, answers, 1000, 500)
     }

@@ -2,7 +2,7 @@
 
 //! Which slots of an increments store are free.
 //!
-//! A bit per slot, in words that are changed as a whole: taking and giving back need no lock.
+//! A bit per slot, in words that are changed atomically: taking and releasing slots needs no lock.
 
 use crate::env::{
     AllocError,
@@ -11,16 +11,16 @@ use crate::env::{
     Word, //
 };
 
-/// Slots of one word.
+/// Slots per word.
 const WORD_SLOTS: u32 = u64::BITS;
 
-/// So many words are looked at by [`Slots::take`] at most.
+/// The maximum number of words that [`Slots::take`] searches.
 const QUICK_WORDS: usize = 64;
 
-/// Why no slot was given.
+/// Why no slot was allocated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoSlot {
-    /// There may be one; it takes longer to find it.
+    /// There may be one, but finding it takes longer.
     NotAtOnce,
     /// There is none in the part of the store that is formatted.
     Unformatted,
@@ -36,14 +36,14 @@ pub struct Slots {
     hint: AtomicU64,
     /// The number of slots that are taken.
     used: Word,
-    /// The number of slots that may be given out; those of the segments that are formatted.
+    /// The number of slots that may be allocated: those of the formatted segments.
     limit: Word,
     /// The number of slots.
     total: u32,
 }
 
 impl Slots {
-    /// `total` free slots, of which none is given out before [`Slots::set_limit`]. May sleep.
+    /// `total` free slots, none of which is allocated before [`Slots::set_limit`]. May sleep.
     ///
     /// # Errors
     ///
@@ -73,22 +73,22 @@ impl Slots {
         u32::try_from(self.used.get()).unwrap_or(u32::MAX)
     }
 
-    /// The number of slots that are free and may be given out.
+    /// The number of slots that are free and may be allocated.
     pub fn ready(&self) -> u32 {
         self.limit().saturating_sub(self.used())
     }
 
-    /// The number of slots that may be given out, taken ones included.
+    /// The number of slots that may be allocated, taken ones included.
     pub fn limit(&self) -> u32 {
         u32::try_from(self.limit.get()).unwrap_or(0)
     }
 
-    /// Lets slots below `limit` be given out.
+    /// Lets slots below `limit` be allocated.
     pub fn set_limit(&self, limit: u32) {
         self.limit.set(u64::from(limit.min(self.total)));
     }
 
-    /// Takes a free slot, if one is found soon. Does not sleep.
+    /// Takes a free slot, if one is found quickly. Does not sleep.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Slots {
         }
         let all = words >= count;
         if !all {
-            // The next one goes on from here.
+            // The next search continues from here.
             let next = start.wrapping_add(words).checked_rem(count).unwrap_or(0);
             self.hint.store(u64::try_from(next).unwrap_or(0));
         }
@@ -162,7 +162,7 @@ impl Slots {
         }
     }
 
-    /// Takes this very slot, if it is free and may be given out. Does not sleep.
+    /// Takes this particular slot, if it is free and may be allocated. Does not sleep.
     pub fn take_this(&self, slot: u32) -> bool {
         slot < self.limit() && self.mark_taken(slot)
     }
@@ -185,7 +185,7 @@ impl Slots {
         false
     }
 
-    /// Gives a slot back.
+    /// Releases a slot.
     pub fn give_back(&self, slot: u32) {
         let Some((word, bit)) = self.word(slot) else {
             return;
@@ -194,7 +194,7 @@ impl Slots {
         while old & bit != 0 {
             match word.replace(old, old & !bit) {
                 Ok(()) => {
-                    // Around the end: one less.
+                    // Wraps around: subtracts one.
                     self.used.add(u64::MAX);
                     return;
                 }

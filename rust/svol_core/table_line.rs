@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The arguments of the targets: what a user writes into a device-mapper table.
+//! The arguments of the targets, as written in a device-mapper table.
 //!
 //! ```text
 //! svol-group <GrpID> <block sectors> <#meta> <meta dev>{1,2}
@@ -8,9 +8,9 @@
 //! svol <group dev> <LID>
 //! ```
 //!
-//! A parsed line is typed by what stands for a device: first the path that the user wrote, then,
-//! after [`TableLine::map_devices`], whatever the caller opened for it. A line prints itself in
-//! a form that reads back as an equal line.
+//! The type parameter of a parsed line represents a device: first the path that the user wrote,
+//! then, after [`TableLine::map_devices`], whatever the caller opened for it. A printed line reads
+//! back as an equal line.
 
 mod error;
 mod features;
@@ -44,10 +44,10 @@ pub const MIN_BLOCK_SECTORS: u32 = 8;
 /// The largest block, in sectors.
 pub const MAX_BLOCK_SECTORS: u32 = 128;
 
-/// The most metadata copies that a group can have.
+/// The maximum number of metadata copies of a group.
 pub const MAX_META_COPIES: usize = 2;
 
-/// The most entries that a group can have.
+/// The maximum number of entries of a group.
 pub const MAX_VOLUMES: usize = 256;
 
 /// The arguments of `svol-group`; `D` stands for a device.
@@ -74,11 +74,11 @@ pub struct TableLine<D> {
 pub struct VolumeLine<D> {
     /// The ID of the entry; no other entry has it.
     pub lid: Id,
-    /// The part that it plays.
+    /// Its role.
     pub attr: Attr,
     /// Its device; `None` if it is not here.
     pub dev: Option<D>,
-    /// The increments entry of the same line where its changes go.
+    /// The increments entry of the same line that takes its changes.
     pub rlid: Option<Id>,
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for MetaDevice {
 
 impl<D> TableLine<D> {
     /// The same line with other devices: `open` is called for each device that is here, metadata
-    /// first, and gives what stands for it from now on.
+    /// first, and returns what represents it from now on.
     ///
     /// # Errors
     ///
@@ -156,8 +156,9 @@ impl<D> TableLine<D> {
 
     /// Prints the arguments; `dev` prints a device, as a word without spaces.
     ///
-    /// Features that have their default value are left out, and so are entries that `is_removed`
-    /// tells to be no longer in the group. Entries that were `added` to it come behind those of the line.
+    /// Features that have their default value are omitted, and so are entries for which
+    /// `is_removed` says that they left the group. Entries that were `added` to the group come
+    /// after those of the line.
     ///
     /// # Errors
     ///

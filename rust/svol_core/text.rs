@@ -20,14 +20,14 @@ pub fn parse_u32(text: &[u8]) -> Option<u32> {
     parse_u64(text).and_then(|value| u32::try_from(value).ok())
 }
 
-/// A word of the user's, in quotes, fit for a log line: what is not printable is escaped and
-/// what is too long is cut.
+/// A word from the user, in quotes, made fit for a log line: unprintable bytes are escaped, and a
+/// long word is cut.
 pub struct Quoted<'a>(pub &'a [u8]);
 
-/// So much of a word is shown, in bytes.
+/// How much of a word is shown, in bytes.
 const SHOWN_BYTES: usize = 80;
 
-/// So long may it be with its escapes, in characters: a log line has room for two words.
+/// How long it may be with its escapes, in characters: a log line has room for two words.
 const SHOWN_CHARS: usize = 160;
 
 impl fmt::Display for Quoted<'_> {
@@ -52,7 +52,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Counts what is written, to find out how wide a text is.
+/// Counts the characters written, to find out how wide a text is.
 #[derive(Default)]
 pub struct Width(usize);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Enums whose values have a word (in table lines, messages and status) and a code (on disk).
+//! Enums with a word (in table lines, messages and status) and a code (on disk) for each value.
 
 /// Declares such an enum, with `parse`, `word`, `code`, `from_code` and `Display`.
 ///

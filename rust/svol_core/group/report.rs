@@ -18,7 +18,7 @@ use core::fmt::{
 /// The fields of an entry in the status line.
 const STATUS_FIELDS: u32 = 11;
 
-/// What is counted of an entry.
+/// The counters of an entry.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
     /// I/Os per second, a decaying average.
@@ -27,14 +27,15 @@ pub struct Counters {
     pub read_errors: u64,
     /// Failed writes of the disk.
     pub write_errors: u64,
-    /// Blocks: used and all of an increments volume, done and all while a copy or compare runs.
+    /// Blocks: used and total for an increments volume; done and total while a copy or comparison
+    /// runs.
     pub blocks: Option<(u64, u64)>,
-    /// Bad sub-blocks of the disk that were mended.
+    /// Bad sub-blocks of the disk that were repaired.
     pub repairs: u64,
 }
 
 impl GroupTable {
-    /// Writes the status line; `counters` tells what is counted of an entry.
+    /// Writes the status line; `counters` returns the counters of an entry.
     ///
     /// ```text
     /// <GrpID> <group state> <redundancy> <event count> <metadata> <#volumes> <#fields per volume>
@@ -89,8 +90,8 @@ impl GroupTable {
             .try_for_each(|state| out.write_str(state.word()))
     }
 
-    /// Writes the group management table, for people; `pid` writes the name of the device that is
-    /// the disk of an entry. The last line has no newline.
+    /// Writes the group management table, in human-readable form; `pid` writes the name of the
+    /// device that is the disk of an entry. The last line has no newline.
     ///
     /// # Errors
     ///

@@ -2,9 +2,9 @@
 
 //! The body of a generation: records, each with its type and length.
 //!
-//! A record is an 8-byte frame (type, flags, length of the payload) and a payload whose length is
-//! a multiple of 8. A record of an unknown type is passed over if its flags say that it may be;
-//! the next commit drops it. Otherwise the whole generation is refused.
+//! A record is an 8-byte frame (type, flags, length of the payload) and a payload whose length is a
+//! multiple of 8. A record of an unknown type is skipped if its flags allow that; the next commit
+//! drops it. Otherwise the whole generation is refused.
 
 use super::{
     check::Invalid,
@@ -42,11 +42,11 @@ const TYPE_VOLUME: u16 = 1;
 const TYPE_REGION: u16 = 2;
 /// The table of base samples.
 const TYPE_SAMPLES: u16 = 3;
-/// The record of one disk that is being filled. Who does not know it would not fill it further,
-/// nor keep what is there in step.
+/// The record of one disk that is being filled. An implementation that does not know it would
+/// neither continue the fill nor keep the filled part in step.
 const TYPE_REBUILD: u16 = 4;
 
-/// Who does not know this record may pass it over.
+/// An implementation that does not know this record may skip it.
 const FLAG_COMPATIBLE: u16 = 1 << 0;
 
 const FRAME_BYTES: usize = 8;
@@ -66,15 +66,15 @@ const DISK_FLAGS: u32 = DISK_PRISTINE | DISK_UNPROTECTED | DISK_FORMATTED | DISK
 pub enum BodyError {
     /// Memory ran out; this says nothing about the body.
     NoMemory,
-    /// It is not the body that the header names.
+    /// It is not the body that the header describes.
     Checksum,
     /// A record is cut off, or a field in it makes no sense.
     Malformed,
-    /// A record is of an unknown type that may not be passed over.
+    /// A record is of an unknown type that must not be skipped.
     UnknownRecord(u16),
     /// There are more records than a slot has room for.
     TooLarge,
-    /// The records do not fit together.
+    /// The records contradict each other.
     Invalid(Invalid),
 }
 
@@ -108,7 +108,7 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// The metadata is such that it could not be read back, it is too large, or memory ran out.
+    /// The metadata could not be read back, is too large, or memory ran out.
     pub fn encode_body(&self) -> Result<Vec<u8>, BodyError> {
         self.check()?;
         let len = self
@@ -170,7 +170,7 @@ impl Metadata {
         Some(())
     }
 
-    /// Reads the body that `header` names.
+    /// Reads the body that `header` describes.
     ///
     /// # Errors
     ///
@@ -241,7 +241,7 @@ impl Metadata {
             _ if record.flags & FLAG_COMPATIBLE != 0 => return Ok(()),
             kind => return Err(BodyError::UnknownRecord(kind)),
         }
-        // What is known has neither flags nor room for more.
+        // Known records have no flags and no extra bytes.
         if record.flags != 0 || !fields.is_empty() {
             return Err(BodyError::Malformed);
         }

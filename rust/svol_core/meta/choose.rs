@@ -443,7 +443,7 @@ fn judge(probe: &CopyProbe) -> Verdict<'_> {
     }
 }
 
-/// The newest whole generation of a copy, and what to think of it.
+/// The newest valid generation of a copy, and whether it is in doubt.
 fn best(slots: &[SlotState; SLOTS]) -> Option<Good<'_>> {
     let best = slots
         .iter()
@@ -504,9 +504,9 @@ fn rank(newest: &Newest<'_>) -> (u64, bool) {
     (good.metadata.head.sequence, good.doubt == Doubt::None)
 }
 
-/// Without any good copy of the group: whether it may be a new one.
+/// Without any good copy of the group: decides whether it may be a new one.
 fn start_fresh(group: &Id, probes: &[CopyProbe]) -> Result<Start, Refusal> {
-    // What says most about what is wrong comes first.
+    // The most specific reason comes first.
     let wrong = |device, verdict: &Verdict<'_>| match verdict {
         Verdict::Good(Good { metadata, .. }) | Verdict::Claimed(metadata)
             if metadata.head.group != *group =>
@@ -554,10 +554,10 @@ struct Other<'a> {
     verdict: Verdict<'a>,
 }
 
-/// What becomes of the other copy.
+/// The verdict on the other copy.
 struct Judged {
     plan: CopyPlan,
-    /// It shows that nothing newer than the newest generation has been in effect.
+    /// It proves that nothing newer than the newest generation ever took effect.
     vouches: bool,
     /// One of its slots is damaged or out of date.
     heal: bool,
@@ -572,7 +572,7 @@ fn judge_other(
 ) -> Result<Judged, Refusal> {
     let device = other.device;
     let head = &newest.good.metadata.head;
-    // There are two copies at most, so the other one is the one that the newest is not.
+    // There are at most two copies, so the other one is the one that is not the newest.
     let copy = 1usize.saturating_sub(newest.good.copy);
     let lost = head.copies.state(copy) == Some(CopyState::Lost);
     let plan = |action| {
@@ -648,7 +648,7 @@ fn judge_good(
     if behind == 0 && other.metadata != newest.good.metadata {
         return Err(Refusal::Contradiction);
     }
-    // A damaged generation of its own may hide that it was only one behind.
+    // Its own damaged generation may hide that it was only one behind.
     let expected = if other.doubt == Doubt::None { 1 } else { 2 };
     if behind > expected && !force {
         return Err(Refusal::Older {

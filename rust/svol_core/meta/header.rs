@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The header of a generation: one sector that says what the body is and vouches for it.
+//! The header of a generation: one sector that describes the body and holds its checksum.
 
 use super::{
     Copies,
@@ -28,13 +28,13 @@ use crate::svol_core::{
 /// The first bytes of a header.
 const MAGIC: &[u8; 8] = b"dm-svolM";
 
-/// Where the checksum stands: behind the magic.
+/// The length of the checksum, which follows the magic.
 const CHECKSUM_BYTES: usize = 4;
 
 /// The smallest logical block.
 const SECTOR_BYTES: u32 = 512;
 
-/// A header, taken apart.
+/// A decoded header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
     /// The group as a whole.
@@ -53,14 +53,14 @@ pub struct Header {
     pub body_checksum: u32,
 }
 
-/// Why a sector is no header.
+/// Why a sector is not a header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HeaderError {
-    /// It does not begin as one.
+    /// It does not begin like one.
     Magic,
-    /// It begins as one, but its checksum is wrong.
+    /// It begins like one, but its checksum is wrong.
     Checksum,
-    /// It is one of a format that this implementation does not know.
+    /// Its format version is not known to this implementation.
     Version(u32),
     /// Its checksum is right, but it makes no sense.
     Malformed,
@@ -71,7 +71,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// See [`HeaderError`]; a sector that is too short does not begin as a header.
+    /// See [`HeaderError`]; a sector that is too short counts as [`HeaderError::Magic`].
     pub fn decode(sector: &[u8]) -> Result<Self, HeaderError> {
         let (sector, _) = sector
             .split_at_checked(HEADER_BYTES)
@@ -82,7 +82,7 @@ impl Header {
             return Err(HeaderError::Magic);
         }
         let sum = fields.u32().ok_or(HeaderError::Checksum)?;
-        // The sum was taken while its own field was zero.
+        // The checksum was computed with its own field set to zero.
         if sum != checksum(&[magic, &[0; CHECKSUM_BYTES], fields.rest()]) {
             return Err(HeaderError::Checksum);
         }
@@ -191,20 +191,21 @@ fn decode_copies(fields: &mut Reader<'_>, own: usize) -> Option<Copies> {
             return None;
         }
     }
-    // A lost copy is not written to, so none says of itself that it is lost.
+    // A lost copy is not written, so no copy says that it is lost itself.
     (copies.state(own) == Some(CopyState::Live)).then_some(copies)
 }
 
-/// A code that is stored with more room than it needs.
+/// A code that is stored in a wider field than it needs.
 fn small(value: u32) -> Option<u8> {
     u8::try_from(value).ok()
 }
 
 impl Metadata {
     /// Writes the header of copy `copy` (counting from 0) over `sector`, for the body that
-    /// [`Metadata::encode_body`] gave.
+    /// [`Metadata::encode_body`] returned.
     ///
-    /// Returns whether there is such a copy, live, and all fits; if not, `sector` is of no use.
+    /// Returns whether there is such a live copy, and everything fits; if not, `sector` must not be
+    /// used.
     #[must_use]
     pub fn encode_header(&self, copy: usize, body: &[u8], sector: &mut [u8; HEADER_BYTES]) -> bool {
         self.header(copy, body)

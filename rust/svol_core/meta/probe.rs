@@ -28,24 +28,24 @@ use core::fmt;
 pub enum SlotState {
     /// Only zeros.
     Blank,
-    /// Something, but nothing that begins as a header.
+    /// Something, but nothing that begins like a header.
     Foreign,
     /// It could not be read.
     Unreadable,
     /// A generation in a version of the format that this implementation does not know.
     Version(u32),
-    /// The header is damaged; nobody knows which generation it was.
+    /// The header is damaged; its generation is unknown.
     DamagedHeader,
-    /// The header is whole, the body is not the one that it names.
+    /// The header is valid, but the body is not the one that it describes.
     DamagedBody {
-        /// The generation that the header names.
+        /// The generation in the header.
         sequence: u64,
         /// What is wrong with the body.
         error: BodyError,
     },
-    /// A whole generation.
+    /// A valid generation.
     Valid {
-        /// Which copy it says it is, counting from 0.
+        /// Which copy it claims to be, counting from 0.
         copy: usize,
         /// The generation.
         metadata: Metadata,
@@ -63,8 +63,8 @@ pub enum CopyProbe {
 }
 
 impl SlotState {
-    /// Whether this is damage, as opposed to blank, whole or somebody else's: worth a line in the
-    /// log.
+    /// Whether this is damage, which is worth a line in the log, as opposed to a slot that is
+    /// blank, valid or foreign.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
@@ -91,11 +91,11 @@ impl fmt::Display for SlotState {
     }
 }
 
-/// So much is read at once when looking for zeros, in bytes.
+/// How much is read at once when checking for zeros, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
 impl CopyProbe {
-    /// Looks at both slots of a device.
+    /// Reads both slots of a device.
     ///
     /// `read` fills a buffer from a position of the device, in bytes. Positions and lengths are
     /// multiples of 4096. Its error means that the range cannot be read.
@@ -159,7 +159,7 @@ fn probe_slot<E>(
 
     let header = match Header::decode(head) {
         Ok(header) if slot_of(header.head.sequence) == slot => header,
-        // A header that does not belong here was not written by a commit.
+        // No commit writes a header to the wrong slot.
         Ok(_) | Err(HeaderError::Checksum | HeaderError::Malformed) => {
             return Ok(SlotState::DamagedHeader)
         }
@@ -185,7 +185,7 @@ fn probe_slot<E>(
     }
 }
 
-/// Looks at what follows a header block of zeros.
+/// Checks what follows a header block of zeros.
 fn probe_rest<E>(
     start: u64,
     buffer: &mut Buffer,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sectors of entries: which block is in which slot, and what of it counts.
+//! Sectors of entries: which block is in which slot, and which parts of it are valid.
 //!
-//! They are changed where they stand, in the form that they have on the device. So a cached sector
-//! is what is written, and nobody converts tables.
+//! They are changed in place, in their on-disk form. So a cached sector is written as it is, and no
+//! tables are converted.
 
 use super::{
     layout::SECTOR_ENTRIES,
@@ -36,7 +36,7 @@ const ENTRY_BYTES: usize = 14;
 /// BIDs are below this.
 pub const MAX_BLOCKS: u64 = 1 << 48;
 
-/// What an entry says: whose block its slot has.
+/// The content of an entry: which block of which owner its slot has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Record {
     /// The number of the owner: at least 1, below [`OWNERS`].
@@ -58,8 +58,8 @@ pub fn mask_of(block_sectors: u32) -> u16 {
         .unwrap_or(0)
 }
 
-/// Makes `sector` the sector `number` of entries (they count through all segments), all of them
-/// free, sealed.
+/// Makes `sector` the sector `number` of entries (numbered across all segments), with all of them
+/// free, and seals it.
 pub fn format(sector: &mut Sector, tag: u64, number: u32) {
     let mut fields = body(sector, MAGIC);
     // All this fits into a sector.
@@ -134,7 +134,8 @@ pub fn get(sector: &Sector, index: u32) -> Option<Record> {
 /// Changes the entry `index`, without the checksum: [`seal_sector`] has to follow. `None`, or an
 /// entry with nothing in its masks, makes the slot free.
 ///
-/// Returns whether there is such an entry, and `record` fits in; otherwise nothing has changed.
+/// Returns whether there is such an entry, and `record` is valid for it; otherwise nothing has
+/// changed.
 #[must_use]
 pub fn set(sector: &mut Sector, index: u32, record: Option<&Record>) -> bool {
     set_entry(sector, index, record).is_some()
@@ -162,7 +163,7 @@ fn set_entry(sector: &mut Sector, index: u32, record: Option<&Record>) -> Option
     Some(())
 }
 
-/// Notes the number of the commit and puts the checksum right, after changes.
+/// Updates the number of the commit and the checksum after changes.
 pub fn seal_sector(sector: &mut Sector, commit: u64) {
     if let Some(bytes) = sector.get_mut(COMMIT_AT..) {
         let _ = Writer::new(bytes).u64(commit);
@@ -175,7 +176,7 @@ pub fn records(sector: &Sector) -> impl Iterator<Item = (u32, Record)> + '_ {
     (0..SECTOR_ENTRIES).filter_map(|index| get(sector, index).map(|record| (index, record)))
 }
 
-/// Where an entry stands in its sector, in bytes.
+/// The position of an entry in its sector, in bytes.
 fn offset(index: u32) -> Option<usize> {
     if index >= SECTOR_ENTRIES {
         return None;

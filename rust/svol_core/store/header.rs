@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The header of a store: whose it is, and how far it is formatted.
+//! The header of a store: which group it belongs to, and how far it is formatted.
 
 use super::{
     sector::{
@@ -26,17 +26,17 @@ pub(super) const MAGIC: &[u8; 8] = b"dm-svolI";
 word_enum! {
     /// How far a store has come.
     pub enum Phase {
-        /// It is being made; nothing in it counts yet.
+        /// It is being created; nothing in it counts yet.
         Formatting = 1, "formatting";
         /// It is in use.
         Active = 2, "active";
     }
 }
 
-/// A header. The copies of a store differ only in their number and, for a moment, in their age.
+/// A header. The copies in a store differ only in their number and, for a moment, in their age.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// Tells the sectors of this store from those of an older one at the same place; not zero.
+    /// Tells the sectors of this store from those of an older one on the same device; not zero.
     pub tag: u64,
     /// The uuid of the group.
     pub uuid: [u8; 16],
@@ -54,9 +54,9 @@ pub struct Header {
     pub sectors: u64,
     /// The size of a block, in sectors.
     pub block_sectors: u32,
-    /// So many sectors of the device may be in use: [`Layout::used_sectors`].
+    /// How many sectors of the device may be in use: [`Layout::used_sectors`].
     pub used_sectors: u64,
-    /// So many segments are formatted; the others have no entries yet.
+    /// How many segments are formatted; the others have no entries yet.
     pub segments: u32,
     /// How far the store has come.
     pub phase: Phase,
@@ -112,7 +112,7 @@ impl Header {
 
     /// Writes copy `copy` (counting from 0) over `sector`.
     ///
-    /// Returns whether it can be read again; if not, `sector` is of no use.
+    /// Returns whether it can be read back; if not, `sector` must not be used.
     #[must_use]
     #[inline(never)]
     pub fn encode(&self, copy: usize, sector: &mut Sector) -> bool {

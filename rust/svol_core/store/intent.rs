@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The write-intent map of an owner that is written in place: in which regions disk and store may
-//! differ after a crash.
+//! The write-intent map of an owner that is written in place: the regions in which disk and store
+//! may differ after a crash.
 //!
-//! A region is marked before its first write, and the mark is durable before that write begins.
-//! A sector of the map that is damaged stands for marks on all its regions.
+//! A region is marked before its first write, and the mark is durable before that write begins. A
+//! damaged sector of the map counts as if all its regions were marked.
 
 use super::{
     layout::INTENT_SECTORS,
@@ -23,17 +23,17 @@ const MAGIC: &[u8; 4] = b"dmI1";
 /// Where the marks begin in a sector, in bytes.
 const MARKS_AT: usize = 24;
 
-/// The marks of a sector.
+/// The number of marks in a sector.
 pub const SECTOR_REGIONS: u32 = 3904;
 
-/// The most regions of an owner.
+/// The maximum number of regions of an owner.
 pub const MAX_REGIONS: u32 = 31_232;
 
 /// The smallest region in sectors, as a shift: 1 MiB.
 const MIN_SHIFT: u32 = 11;
 
-/// The size of a region for a volume of `sectors`, in sectors, as a shift: the smallest of which
-/// the map has enough.
+/// The size of a region for a volume of `sectors`, in sectors, as a shift: the smallest size for
+/// which the map has enough marks.
 pub fn region_shift(sectors: u64) -> u32 {
     (MIN_SHIFT..u64::BITS)
         .find(|shift| regions(sectors, *shift).is_some())
@@ -58,7 +58,7 @@ pub fn place(region: u32) -> (u16, u32) {
     (sector, region % SECTOR_REGIONS)
 }
 
-/// Makes `sector` the sector `number` of the map of `owner`, without any mark, sealed.
+/// Makes `sector` the sector `number` of the map of `owner`, without any mark, and seals it.
 pub fn format(sector: &mut Sector, tag: u64, owner: u16, number: u16) {
     let mut fields = body(sector, MAGIC);
     // All this fits into a sector.
@@ -101,7 +101,7 @@ pub fn set_mark(sector: &mut Sector, mark: u32, marked: bool) {
     }
 }
 
-/// Puts the checksum right after changes.
+/// Updates the checksum after changes.
 pub fn seal_sector(sector: &mut Sector) {
     seal(sector, MAGIC);
 }

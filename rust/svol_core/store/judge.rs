@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether what is found on an increments device is the store that the group expects there.
+//! Judges whether the store found on an increments device is the one that the group expects there.
 
 use super::{
     layout::LayoutError,
@@ -28,12 +28,12 @@ pub struct Expected {
     pub sectors: u64,
     /// The event count of the metadata.
     pub events: u64,
-    /// The event count that the store has seen at least, see [`least_seen`]. One that has seen less is an
-    /// old copy.
+    /// The event count that the store must have seen at least, see [`least_seen`]. One that has
+    /// seen less is an old copy.
     pub least: u64,
     /// The length of the device, in sectors.
     pub device_sectors: u64,
-    /// Whether the metadata remembers a store there.
+    /// Whether the metadata records a store there.
     pub formatted: bool,
 }
 
@@ -42,19 +42,20 @@ pub struct Expected {
 pub enum Plan {
     /// It is blank: make a store.
     Format,
-    /// Making the store was cut off: do it again, but with the same tag and the next sequence,
-    /// since a new tag in one copy of the header would contradict the other copy.
+    /// The creation of the store was interrupted: repeat it, but with the same tag and the next
+    /// sequence, since a new tag in one copy of the header would contradict the other copy.
     FormatAgain,
     /// Use the store.
     Use,
 }
 
-/// Why an increments device is refused. The texts go on after the name of the device.
+/// Why an increments device is refused. The texts continue a sentence that begins with the name of
+/// the device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// It is blank, and the metadata remembers a store.
+    /// It is blank, but the metadata records a store.
     Blank,
-    /// It holds something that is no store.
+    /// It holds something that is not a store.
     Foreign,
     /// It cannot be read.
     Unreadable,
@@ -68,11 +69,11 @@ pub enum Refusal {
     Uuid,
     /// It is the store of this LID.
     Lid(Id),
-    /// Its blocks have so many sectors.
+    /// Its blocks have this many sectors.
     BlockSectors(u32),
-    /// It is for a group of so many sectors.
+    /// It is for a group of this many sectors.
     Sectors(u64),
-    /// The metadata remembers a store that is in use, and this one was never finished.
+    /// The metadata records a store that is in use, but this one was never finished.
     Unfinished,
     /// It last saw an older state of the group.
     Older {
@@ -88,7 +89,7 @@ pub enum Refusal {
         /// The event count of the metadata.
         group: u64,
     },
-    /// The device is shorter than what the store may use of it.
+    /// The device is shorter than the part of it that the store may use.
     Shrunk {
         /// The length of the device, in sectors.
         device: u64,
@@ -142,14 +143,14 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The event count that a store has seen at least, if the metadata is at `events`. `kept_at` is not 0 if
-/// its device could not be written from some event on, and it was kept in use: then it is the
-/// event count with which that was recorded.
+/// The event count that a store must have seen at least, if the metadata is at `events`. `kept_at`
+/// is not 0 if its device could not be written from some event on, but was kept in use: then it is
+/// the event count with which that was recorded.
 pub const fn least_seen(events: u64, kept_at: u64) -> u64 {
     match kept_at {
         // The metadata is written first.
         0 => events.saturating_sub(1),
-        // It was told of the event before that at least, or of the one before.
+        // It was told at least of the event before that, or of the one before.
         kept_at => kept_at.saturating_sub(2),
     }
 }
@@ -158,7 +159,7 @@ pub const fn least_seen(events: u64, kept_at: u64) -> u64 {
 ///
 /// # Errors
 ///
-/// The device is not to be used; nothing may be written to it.
+/// The device must not be used; nothing may be written to it.
 #[inline(never)]
 pub fn judge(probe: &Probe, expected: &Expected) -> Result<Plan, Refusal> {
     match probe {
@@ -174,9 +175,9 @@ pub fn judge(probe: &Probe, expected: &Expected) -> Result<Plan, Refusal> {
     }
 }
 
-/// Judges what was found on a device that is to be in use again after it failed. What is found there
-/// counts only for volumes that have nothing else: `failed_at` is the event count when that was
-/// recorded, if there are such volumes. The others are compared with it afterwards.
+/// Judges what was found on a device that is to be used again after it failed. Its content matters
+/// only for volumes that have no other copy of it: if there are such volumes, `failed_at` is the
+/// event count when the failure was recorded. Other volumes are compared with it afterwards.
 ///
 /// # Errors
 ///
@@ -199,7 +200,7 @@ pub fn judge_again(
 }
 
 fn judge_header(header: &Header, expected: &Expected) -> Result<Plan, Refusal> {
-    // Whose it is comes first: of somebody else's store nothing else is of interest.
+    // Check first whose store it is: for somebody else's store, nothing else matters.
     if header.group != expected.group {
         return Err(Refusal::Group(header.group));
     }
@@ -222,7 +223,7 @@ fn judge_header(header: &Header, expected: &Expected) -> Result<Plan, Refusal> {
         });
     }
     if header.phase == Phase::Formatting {
-        // It is no member yet, so nobody told it of events.
+        // It is not a member yet, so it was not told of events.
         return if expected.formatted {
             Err(Refusal::Unfinished)
         } else {

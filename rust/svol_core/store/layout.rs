@@ -2,7 +2,7 @@
 
 //! Where everything is on the device of a store.
 //!
-//! An *offset* is a position in bytes, a *sector* one in sectors of 512 bytes.
+//! An *offset* is a position in bytes, a *sector* is one in sectors of 512 bytes.
 
 use super::{
     COPIES,
@@ -24,7 +24,7 @@ pub const DATA_SECTOR: u64 = 4096;
 /// The sectors with entries at the beginning of a segment.
 pub const SEGMENT_ENTRY_SECTORS: u32 = 128;
 
-/// The slots of a segment; the last one may have less.
+/// The slots of a segment; the last segment may have fewer.
 pub const SEGMENT_SLOTS: u32 = 4096;
 
 /// The entries of a sector.
@@ -33,7 +33,7 @@ pub const SECTOR_ENTRIES: u32 = 32;
 /// The sectors of an owner in the write-intent map.
 pub const INTENT_SECTORS: u16 = 8;
 
-/// The fewest slots of a store.
+/// The minimum number of slots of a store.
 const MIN_SLOTS: u64 = 16;
 
 const SEGMENT_SHIFT: u32 = SEGMENT_SLOTS.trailing_zeros();
@@ -88,7 +88,7 @@ pub fn min_device_sectors(block_sectors: u32) -> u64 {
         .saturating_add(u64::from(block_sectors).saturating_mul(MIN_SLOTS))
 }
 
-/// The number of the sector with the entry of a slot; they count through all segments.
+/// The number of the sector with the entry of a slot, counted across all segments.
 pub fn entry_sector_of(slot: u32) -> u32 {
     slot >> ENTRY_SHIFT
 }
@@ -110,9 +110,9 @@ pub fn segment_of(slot: u32) -> u32 {
     slot >> SEGMENT_SHIFT
 }
 
-/// The places of a store whose device has some size.
+/// The positions of everything in a store, for a device of a given size.
 ///
-/// A device that grows gets more slots; those that were there stay where they are.
+/// A device that grows gets more slots; existing ones stay where they are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Layout {
     /// The size of a block in sectors, as a shift.
@@ -215,11 +215,11 @@ impl Layout {
             .saturating_add(u64::from(self.block_sectors()))
     }
 
-    /// The first sector of a slot. For a slot that the store has not, it is somewhere behind the
-    /// end. Cheap enough for each I/O.
+    /// The first sector of a slot. For a slot that the store does not have, it is somewhere after
+    /// the end. Cheap enough to call for each I/O.
     pub fn slot_sector(&self, slot: u32) -> u64 {
         // The entries of this segment and of those before it, then all the slots before this one.
-        // None of it comes near the end of the numbers: slots have 32 bits, the shift is 7 at most.
+        // None of this comes near an overflow: slots have 32 bits, and the shift is at most 7.
         let entries = u64::from(segment_of(slot))
             .wrapping_add(1)
             .wrapping_mul(u64::from(SEGMENT_ENTRY_SECTORS));
@@ -247,5 +247,5 @@ impl Layout {
     }
 }
 
-// The numbers above have to be those of the tables.
+// The literal numbers above have to match these constants.
 const _: () = assert!(COPIES == 2 && OWNERS == 256 && INTENT_SECTORS == 8);

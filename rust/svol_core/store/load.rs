@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading a store: its owners, their marks and their blocks.
+//! Reads a store: its owners, their marks and their blocks.
 
 use super::{
     entries::{
@@ -46,7 +46,7 @@ use crate::{
 };
 use core::fmt;
 
-/// The device that a store is read from, and who reads it.
+/// The device that a store is read from, and the callbacks of its reader.
 pub trait Source {
     /// Why something can't be read.
     type Error: From<AllocError>;
@@ -58,37 +58,37 @@ pub trait Source {
     /// The range can't be read.
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), Self::Error>;
 
-    /// Whether an error is one of the device: what can't be read there may stand elsewhere. Otherwise it says
-    /// nothing of it.
+    /// Whether an error is one of the device: then another copy may be readable. Otherwise the
+    /// error says nothing about the device.
     fn is_of_device(_error: &Self::Error) -> bool {
         true
     }
 
-    /// Something is damaged, and nothing is lost by that.
+    /// Reports damage by which nothing is lost.
     fn note(&mut self, damage: &Damage);
 
-    /// So many segments of entries are read, of so many.
+    /// Reports progress: `segments` segments of entries out of `of` have been read.
     fn progress(&mut self, _segments: u32, _of: u32) {}
 }
 
-/// What is wrong with a store. The texts go on after its name.
+/// What is wrong with a store. The texts continue a line that begins with its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Damage {
-    /// No copy of an owner's sector counts.
+    /// No copy of an owner's sector is usable.
     Owner {
         /// The number of the owner.
         number: u16,
         /// Why.
         error: PairError,
     },
-    /// A copy of an owner's sector does not count.
+    /// A copy of an owner's sector is not usable.
     OwnerCopy {
         /// Where it is, in bytes.
         offset: u64,
         /// What is found.
         state: CopyState,
     },
-    /// A sector of a write-intent map does not count: all its marks are set.
+    /// A sector of a write-intent map is not usable: all its marks count as set.
     Intents {
         /// Where it is, in bytes.
         offset: u64,
@@ -102,18 +102,19 @@ pub enum Damage {
         /// What is wrong with it.
         error: SectorError,
     },
-    /// A sector of entries does not count, behind the last slot of the device: there are none.
+    /// A sector of entries is not usable, but is after the last slot of the device, so nothing is
+    /// lost.
     NoEntries {
         /// Where it is, in bytes.
         offset: u64,
         /// What is wrong with it.
         error: SectorError,
     },
-    /// An entry makes no sense among the others.
+    /// An entry contradicts the others.
     Entry {
         /// Where its sector is, in bytes.
         offset: u64,
-        /// The slot that it is of.
+        /// The slot that it belongs to.
         slot: u32,
         /// What is wrong with it.
         error: EntryError,
@@ -127,7 +128,7 @@ pub enum EntryError {
     NoOwner,
     /// The owner has no such block.
     NoBlock,
-    /// The block stands in another slot as well.
+    /// The block is in another slot as well.
     Twice,
     /// The device has no such slot.
     NoSlot,
@@ -173,7 +174,7 @@ impl fmt::Display for EntryError {
     }
 }
 
-/// Why a store is not read.
+/// Why a store can't be loaded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LoadError<E> {
     /// Something can't be read, or memory ran out.
@@ -188,11 +189,11 @@ impl<E: From<AllocError>> From<AllocError> for LoadError<E> {
     }
 }
 
-/// An owner number that was used, as it is found.
+/// An owner number that is or was used, as found on the device.
 pub struct Known {
-    /// What the table says of it.
+    /// What the table says about it.
     pub record: OwnerRecord,
-    /// The blocks of the owner; none if the number was given back.
+    /// The blocks of the owner; none if the number was released.
     pub map: Option<BlockMap>,
     /// The marks of an owner that is written in place.
     pub intents: Option<Intents>,
@@ -207,14 +208,14 @@ impl Known {
 
 /// What a store holds.
 pub struct Content {
-    /// The slots that are taken, and those that may be.
+    /// The slots that are taken, and those that may be taken.
     pub slots: Slots,
     /// The owners.
     pub owners: Vec<Known>,
-    /// The numbers of owners of which a copy has to be written again, before the next change.
+    /// The numbers of owners with a copy that has to be rewritten before the next change.
     pub stale_owners: Vec<u16>,
-    /// The numbers of owners whose marks have to be written again: some were not readable, so that they are
-    /// set, and nobody knows whether the device has them so.
+    /// The numbers of owners whose marks have to be rewritten: some were not readable, so they
+    /// count as set, but the device may have them otherwise.
     pub stale_marks: Vec<u16>,
 }
 
@@ -223,7 +224,7 @@ impl Content {
     ///
     /// # Errors
     ///
-    /// Those of the source; something is lost, so that the store must not be used.
+    /// Those of the source; or something is lost, so the store must not be used.
     #[inline(never)]
     pub fn load<S: Source>(
         header: &Header,
@@ -274,7 +275,7 @@ impl Content {
         source: &mut S,
     ) -> Result<(), LoadError<S::Error>> {
         let chosen = match OwnerRecord::choose(copies, header.tag, number) {
-            // Nobody relies on an owner before both copies have it.
+            // Nothing relies on an owner before both copies have it.
             Err(PairError::Lost(
                 [SectorError::Blank, SectorError::Unreadable]
                 | [SectorError::Unreadable, SectorError::Blank],
@@ -287,7 +288,7 @@ impl Content {
         if chosen.copies.iter().any(|state| state.wants_rewrite()) {
             self.stale_owners.try_push(number)?;
         }
-        // Those that can't be read were noted.
+        // Unreadable ones were reported already.
         let is_news = |state: &CopyState| {
             state.is_damage() && *state != CopyState::Damaged(SectorError::Unreadable)
         };
@@ -357,7 +358,7 @@ impl Content {
         Ok(())
     }
 
-    /// Puts an entry into its owner's map; the inner error says why it can't be.
+    /// Puts an entry into its owner's map; the inner error says why that is impossible.
     fn take_entry(
         &mut self,
         slot: u32,
@@ -390,17 +391,17 @@ impl Content {
 /// A copy of the owner table.
 struct Table<E> {
     sectors: Vec<u8>,
-    /// A bit for each of its units that can't be read.
+    /// A bit for each unit that can't be read.
     lost: u64,
-    /// Why, of the last one of them.
+    /// The error of the last such unit.
     error: Option<E>,
 }
 
-/// The unit in which a copy of the owner table is read if it can't be as a whole, in bytes.
+/// The unit in which a copy of the owner table is read if it can't be read as a whole, in bytes.
 const UNIT_BYTES: usize = 4096;
 
 impl<E> Table<E> {
-    /// Reads what can be read of a copy.
+    /// Reads as much of a copy as possible.
     #[inline(never)]
     fn read<S: Source<Error = E>>(copy: usize, source: &mut S) -> Result<Self, LoadError<E>>
     where
@@ -446,7 +447,8 @@ impl<E> Table<E> {
 // A bit for each unit.
 const _: () = assert!(OWNER_TABLE_BYTES <= UNIT_BYTES * 64);
 
-/// The marks of an owner, and whether all were found. A damaged sector marks all its regions.
+/// Reads the marks of an owner; returns them, and whether all were readable. A damaged sector marks
+/// all its regions.
 #[inline(never)]
 fn read_intents<S: Source>(
     tag: u64,

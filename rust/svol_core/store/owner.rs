@@ -48,21 +48,21 @@ pub struct Owner {
     pub base_generation: u64,
     /// Its length, in sectors.
     pub sectors: u64,
-    /// Whether its entries are being given back; a start finishes that.
+    /// Whether its entries are being released; a start finishes that.
     pub removing: bool,
     /// For a volume that is written in place, and so has a write-intent map: the size of a region
     /// of that map in sectors, as a shift; see [`intent::region_shift`].
     pub region_shift: Option<u32>,
 }
 
-/// What the owner table says of one number.
+/// What the owner table says about one number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct OwnerRecord {
     /// The number: at least 1, below [`OWNERS`].
     pub number: u16,
     /// Rises by one each time it is written; not zero.
     pub sequence: u64,
-    /// Who has the number; `None` if it was given back.
+    /// Who has the number; `None` if it was released.
     pub owner: Option<Owner>,
 }
 
@@ -98,10 +98,10 @@ impl Copied for OwnerRecord {
 }
 
 impl OwnerRecord {
-    /// Reads what the table says of owner `number` of the store `tag`: `copies` are the sectors
+    /// Reads what the table says about owner `number` of the store `tag`: `copies` are the sectors
     /// from both copies of the table, `None` for one that could not be read.
     ///
-    /// Gives `None` for a number that was never used.
+    /// Returns `None` for a number that was never used.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl OwnerRecord {
         };
         let owner = match (state, lid) {
             (STATE_FREE, None) => {
-                // Nothing else is left of an owner.
+                // A free number has no other fields set.
                 if (base_generation, sectors, region_shift) != (0, 0, None) {
                     return None;
                 }
@@ -187,7 +187,7 @@ impl OwnerRecord {
 
     /// Writes the sector over `sector`, the same for both copies of the table.
     ///
-    /// Returns whether it can be read again; if not, `sector` is of no use.
+    /// Returns whether it can be read back; if not, `sector` must not be used.
     #[must_use]
     #[inline(never)]
     pub fn encode(&self, tag: u64, sector: &mut Sector) -> bool {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which of two copies counts.
+//! Chooses which of two copies counts.
 //!
-//! A change is written to copy 0 and then to copy 1, and takes effect when both are durable. So a
-//! crash leaves copy 1 one change behind, or blank if it was the first one, and nothing else.
-//! Whatever is found otherwise is damage, which the other copy makes good.
+//! A change is written to copy 0 and then to copy 1, and takes effect when both are durable. So all
+//! that a crash can do is leave copy 1 one change behind, or blank if it was the first change.
+//! Anything else is damage, which the other copy repairs.
 
 use super::{
     SectorError,
@@ -12,26 +12,26 @@ use super::{
 };
 use core::fmt;
 
-/// What is found of one of two copies, where at least one counts.
+/// The state of one of two copies, of which at least one counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CopyState {
     /// It counts, or is the same as the one that counts.
     Good,
     /// A crash came before it was written: harmless.
     Behind,
-    /// It is older, but not as a crash leaves it: a write to it got lost.
+    /// It is older than a crash could leave it: a write to it got lost.
     Stale,
     /// It cannot be used.
     Damaged(SectorError),
 }
 
 impl CopyState {
-    /// Whether the copy has to be written again, before the next change.
+    /// Whether the copy has to be rewritten before the next change.
     pub fn wants_rewrite(self) -> bool {
         self != Self::Good
     }
 
-    /// Whether that is worth a line in the log: no crash does it.
+    /// Whether the state is worth a line in the log: a crash does not cause it.
     pub fn is_damage(self) -> bool {
         matches!(self, Self::Stale | Self::Damaged(_))
     }
@@ -55,7 +55,7 @@ pub enum PairError {
     Lost([SectorError; COPIES]),
     /// Some copy is of a version of the format that this implementation does not know.
     Version(u32),
-    /// The copies are of the same age, but not the same, or not of the same thing.
+    /// The copies have the same age but differ, or are not copies of the same thing.
     Contradiction,
 }
 
@@ -74,26 +74,26 @@ impl fmt::Display for PairError {
 pub struct Chosen<T> {
     /// What it says.
     pub value: T,
-    /// What is found of both copies.
+    /// The state of both copies.
     pub copies: [CopyState; COPIES],
 }
 
-/// What two copies can be told apart by.
+/// What can exist in two copies, and how these are compared.
 pub(super) trait Copied: PartialEq {
     /// Rises by one with each write.
     fn sequence(&self) -> u64;
 
-    /// Whether both are of the same thing, at the same or another time.
+    /// Whether both are copies of the same thing, of the same or of different age.
     fn is_same_thing(&self, other: &Self) -> bool;
 }
 
-/// Chooses; `None` if both are blank.
+/// Chooses the copy that counts; `None` if both are blank.
 pub(super) fn choose<T: Copied>(
     first: Result<T, SectorError>,
     second: Result<T, SectorError>,
 ) -> Result<Option<Chosen<T>>, PairError> {
     let chosen = match (first, second) {
-        // What a later version thinks of the other copy, nobody here knows.
+        // How a later version judges the other copy is unknown here.
         (Err(SectorError::Version(version)), _) | (_, Err(SectorError::Version(version))) => {
             return Err(PairError::Version(version))
         }

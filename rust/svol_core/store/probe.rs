@@ -25,7 +25,7 @@ use crate::{
     svol_core::fields::is_zero, //
 };
 
-/// So much is read at once, in bytes.
+/// How much is read at once, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// The unit of reading, in bytes.
@@ -37,17 +37,17 @@ const READ_BYTES: usize = 4096;
 pub enum Probe {
     /// Only zeros where a store would have its metadata.
     Blank,
-    /// Something else: not a trace of a header.
+    /// Something else, with no trace of a header.
     Foreign,
-    /// It cannot be read: no copy of the header, whatever that may be.
+    /// It cannot be read: no copy of the header is readable.
     Dead,
     /// A part of it cannot be read, and the rest has no header.
     Unreadable,
-    /// A store without a header that can be believed.
+    /// A store without a header that can be trusted.
     Damaged(PairError),
     /// A store in a version of the format that this implementation does not know.
     Version(u32),
-    /// A store: its header, and the state of both copies of that.
+    /// A store: its header, and the state of both copies of it.
     Store(Chosen<Header>),
 }
 
@@ -62,7 +62,7 @@ impl Copied for Header {
 }
 
 impl Probe {
-    /// Looks at a device.
+    /// Reads a device.
     ///
     /// `read` fills a buffer from an offset of the device. Offsets and lengths are multiples of
     /// 4096. Its error means that the range cannot be read.
@@ -80,7 +80,7 @@ impl Probe {
             read(header_offset(copy), block).map_err(|_| SectorError::Unreadable)?;
             let sector = block.first_chunk().ok_or(SectorError::Unreadable)?;
             match Header::decode(sector, copy) {
-                // Somebody else may leave the first sector alone.
+                // Other formats may leave the first sector unused.
                 Err(SectorError::Blank) if !is_zero(block) => Err(SectorError::Magic),
                 other => other,
             }
@@ -123,7 +123,7 @@ fn without_header(errors: [SectorError; COPIES]) -> Probe {
     }
 }
 
-/// Looks at everything before the data area.
+/// Checks everything before the data area.
 fn probe_rest<E>(
     chunk: &mut [u8],
     read: &mut impl FnMut(u64, &mut [u8]) -> Result<(), E>,

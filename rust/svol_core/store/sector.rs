@@ -14,7 +14,7 @@ use crate::svol_core::fields::{
 };
 use core::fmt;
 
-/// The field of the checksum, while the sum is taken.
+/// The content of the checksum field while the checksum is computed.
 const NO_CHECKSUM: [u8; 4] = [0; 4];
 
 /// Why a sector is not what it should be.
@@ -24,13 +24,13 @@ pub enum SectorError {
     Blank,
     /// It could not be read.
     Unreadable,
-    /// It does not begin as such a sector.
+    /// It does not begin like such a sector.
     Magic,
-    /// It begins as one, but its checksum is wrong.
+    /// It begins like one, but its checksum is wrong.
     Checksum,
     /// It is of a version of the format that this implementation does not know.
     Version(u32),
-    /// It is whole, but it belongs to another store, or to another place.
+    /// It is valid, but belongs to another store, or to another place.
     Misplaced,
     /// Its checksum is right, but it makes no sense.
     Malformed,
@@ -50,7 +50,7 @@ impl fmt::Display for SectorError {
     }
 }
 
-/// Checks magic and checksum; gives what stands behind them.
+/// Checks magic and checksum; returns what follows them.
 pub(super) fn open<'a, const N: usize>(
     sector: &'a Sector,
     magic: &[u8; N],
@@ -70,7 +70,7 @@ pub(super) fn open<'a, const N: usize>(
     Ok(fields)
 }
 
-/// The same, for sectors that have a version behind the checksum.
+/// As [`open`], for sectors that have a version after the checksum.
 pub(super) fn open_version<'a>(
     sector: &'a Sector,
     magic: &[u8; 8],
@@ -83,9 +83,9 @@ pub(super) fn open_version<'a>(
     }
 }
 
-/// Writes magic and checksum over the first bytes, for the rest as it stands.
+/// Writes magic and checksum over the first bytes; the checksum covers the rest as it is.
 pub(super) fn seal(sector: &mut Sector, magic: &[u8]) {
-    // Of less than a sector, so all of this is there.
+    // Shorter than a sector, so the split always succeeds.
     let Some((head, rest)) =
         sector.split_at_mut_checked(magic.len().saturating_add(NO_CHECKSUM.len()))
     else {
@@ -97,7 +97,7 @@ pub(super) fn seal(sector: &mut Sector, magic: &[u8]) {
     let _ = fields.u32(sum);
 }
 
-/// What stands behind magic and checksum, to be written before [`seal`].
+/// The part after magic and checksum, to be written before [`seal`].
 pub(super) fn body<'a>(sector: &'a mut Sector, magic: &[u8]) -> Writer<'a> {
     let at = magic.len().saturating_add(NO_CHECKSUM.len());
     Writer::new(sector.get_mut(at..).unwrap_or_default())

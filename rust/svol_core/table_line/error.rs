@@ -14,26 +14,24 @@ use core::{
 /// What is wrong with a table line, and where.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LineError<'a> {
-    /// The index of the argument, counting from 0; behind the last one if an argument is
-    /// missing.
+    /// The index of the argument, counting from 0; after the last one if an argument is missing.
     pub at: usize,
     /// What is wrong with it.
     pub problem: LineProblem,
     /// The argument itself, unless it is missing.
     pub word: Option<&'a [u8]>,
-    /// The entry that it belongs to: its index, counting from 0, and its LID as far as it is
-    /// there.
+    /// The entry that it belongs to: its index, counting from 0, and its LID, if there is one.
     pub volume: Option<(usize, Option<&'a [u8]>)>,
 }
 
 impl LineError<'_> {
-    /// A short text that names the argument; for device-mapper's own message.
+    /// A short text that names the argument, for device-mapper's own message.
     pub const fn reason(&self) -> &'static CStr {
         self.problem.reason()
     }
 }
 
-/// The whole story, for the log: entry, argument, problem, the word that was found.
+/// The full text, for the log: entry, argument, problem, the word that was found.
 impl fmt::Display for LineError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((index, lid)) = self.volume {
@@ -100,7 +98,7 @@ problems! {
     MetaCountBad = c"#meta: not 1 or 2";
     /// There is no metadata device.
     MetaDevMissing = c"meta dev: missing";
-    /// The path stands in the line before.
+    /// The path occurs earlier in the line.
     MetaDevTwice = c"meta dev: named before";
     /// No metadata device is here.
     MetaDevNone = c"meta dev: all are \"-\"";
@@ -115,15 +113,15 @@ problems! {
     LidMissing = c"LID: missing";
     /// The LID is no ID.
     LidBad = c"LID: not a valid ID";
-    /// The LID stands in the line before.
+    /// The LID occurs earlier in the line.
     LidTwice = c"LID: used before";
     /// There is no attribute.
     AttrMissing = c"attr: missing";
-    /// The attribute is none.
+    /// The word is not an attribute.
     AttrBad = c"attr: not ro, rw, spare or increments";
     /// There is no device.
     DevMissing = c"dev: missing";
-    /// The path stands in the line before.
+    /// The path occurs earlier in the line.
     DevTwice = c"dev: named before";
     /// There is no RLID.
     RlidMissing = c"RLID: missing";
@@ -140,7 +138,7 @@ problems! {
     /// In-place writes without a log must be asked for.
     RlidNeeded = c"RLID: \"-\" for rw needs the feature allow_unprotected";
 
-    /// The count of feature arguments is none.
+    /// The count of feature arguments is not a number.
     FeatureCountBad = c"#feature args: not a number";
     /// The count is larger than what follows.
     FeatureCountHigh = c"#feature args: more than there are";
@@ -148,11 +146,11 @@ problems! {
     FeatureCountLow = c"#feature args: fewer than there are";
     /// No feature has this name.
     FeatureUnknown = c"feature args: unknown feature";
-    /// The feature stands in the line before.
+    /// The feature occurs earlier in the line.
     FeatureTwice = c"feature args: given before";
     /// `init` has no value.
     InitMissing = c"init: missing";
-    /// The value of `init` is none.
+    /// The value of `init` is not a known one.
     InitBad = c"init: not copy_from, verify or assume_identical";
     /// `init copy_from` has no LID.
     InitLidMissing = c"init copy_from: missing LID";
@@ -160,7 +158,7 @@ problems! {
     InitLidBad = c"init copy_from: not a valid ID";
     /// `on_full` has no value.
     OnFullMissing = c"on_full: missing";
-    /// The value of `on_full` is none.
+    /// The value of `on_full` is not a known one.
     OnFullBad = c"on_full: not error or queue";
     /// The time of `on_full queue` is impossible.
     QueueSecondsBad = c"on_full queue: not a number of seconds from 1 to 86400";
@@ -174,7 +172,7 @@ problems! {
     MaxErrorsBad = c"max_errors: not a number below 2^32";
     /// `failover` has no value.
     FailoverMissing = c"failover: missing";
-    /// The value of `failover` is none.
+    /// The value of `failover` is not a known one.
     FailoverBad = c"failover: not auto or manual";
     /// `rebuild_rate` has no value.
     RebuildRateMissing = c"rebuild_rate: missing";
@@ -186,7 +184,7 @@ problems! {
     SlowAfterBad = c"slow_after: not a number of ms from 1 to 3600000";
     /// `read_policy` has no value.
     ReadPolicyMissing = c"read_policy: missing";
-    /// The value of `read_policy` is none.
+    /// The value of `read_policy` is not a known one.
     ReadPolicyBad = c"read_policy: not adaptive or round-robin";
 
     /// `svol` has no group device.
@@ -196,7 +194,7 @@ problems! {
 }
 
 impl LineProblem {
-    /// Whether the word was to be an ID.
+    /// Whether the word should have been an ID.
     const fn is_about_an_id(self) -> bool {
         matches!(
             self,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The features of a group: how it behaves, where the user has a choice.
+//! The features of a group: the behaviour that the user can choose.
 
 use super::super::{
     args::{
@@ -21,23 +21,23 @@ use core::{
     ops::RangeInclusive, //
 };
 
-/// How a new group comes to have identical disks.
+/// How a new group gets identical disks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Init {
     /// The disk of this volume is copied to the others.
     CopyFrom(Id),
     /// The disks are compared.
     Verify,
-    /// The user vouches for it.
+    /// The user vouches that they are identical.
     AssumeIdentical,
 }
 
-/// What becomes of a write for which the increments volume has no room.
+/// What happens to a write for which the increments volume has no room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnFull {
     /// It fails.
     Error,
-    /// It waits for room, so long, then it fails.
+    /// It waits for room, and fails after a time.
     Queue {
         /// How long, in seconds.
         seconds: u32,
@@ -45,10 +45,10 @@ pub enum OnFull {
 }
 
 impl OnFull {
-    /// Whether a write has waited as long as it may, `since` some time until `now`, both in milliseconds of a
-    /// clock that begins anew after 49 days.
+    /// Whether a write has waited as long as it may, from `since` until `now`, both in milliseconds
+    /// of a clock that wraps around after 49 days.
     pub fn is_over(self, since: u32, now: u32) -> bool {
-        /// Less than this, and more than any write may wait: what is more lies ahead.
+        /// Longer than any write may wait: a larger difference means that `since` is after `now`.
         const HALF: u32 = 1 << 31;
 
         let Self::Queue { seconds } = self else {
@@ -72,7 +72,7 @@ word_enum! {
 word_enum! {
     /// How a source for a base read is chosen.
     pub enum ReadPolicy {
-        /// Streams stay on a disk, other reads go where the least is in flight.
+        /// Streams stay on a disk, other reads go where the fewest I/Os are in flight.
         Adaptive = 1, "adaptive";
         /// The disks take turns.
         RoundRobin = 2, "round-robin";
@@ -82,9 +82,9 @@ word_enum! {
 /// The features of a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Features {
-    /// `init`: how a new group comes to have identical disks.
+    /// `init`: how a new group gets identical disks.
     pub init: Init,
-    /// `on_full`: what becomes of a write for which there is no room.
+    /// `on_full`: what happens to a write for which there is no room.
     pub on_full: OnFull,
     /// `low_water_mark`: an event is raised when less than this of an increments volume is free,
     /// in percent; 0 for never.
@@ -93,9 +93,9 @@ pub struct Features {
     pub max_errors: u32,
     /// `failover`: who decides that a spare takes over.
     pub failover: Failover,
-    /// `rebuild_rate`: the fastest rate of a rebuild, in KiB/s; 0 for no limit.
+    /// `rebuild_rate`: the maximum rate of a rebuild, in KiB/s; 0 for no limit.
     pub rebuild_rate: u32,
-    /// `slow_after`: a disk without an answer for so long gets no new I/O, in milliseconds.
+    /// `slow_after`: a disk that has not answered for this long gets no new I/O, in milliseconds.
     pub slow_after: u32,
     /// `read_policy`: how a source for a base read is chosen.
     pub read_policy: ReadPolicy,
@@ -123,10 +123,10 @@ impl Features {
         force_metadata: false,
     };
 
-    /// The times that `on_full queue` takes, in seconds: up to a day.
+    /// The times that `on_full queue` accepts, in seconds: up to a day.
     const QUEUE_SECONDS: RangeInclusive<u32> = 1..=86_400;
 
-    /// The times that `slow_after` takes, in milliseconds: up to an hour.
+    /// The times that `slow_after` accepts, in milliseconds: up to an hour.
     const SLOW_AFTER: RangeInclusive<u32> = 1..=3_600_000;
 
     /// Prints the number of feature arguments and the arguments, each after a space; nothing at
@@ -319,7 +319,7 @@ fn set<T>(slot: &mut Option<T>, name: Word<'_>, value: T) -> Result<(), Flaw<Lin
     Ok(())
 }
 
-/// Reads the one value of a feature.
+/// Reads the single value of a feature.
 fn value<'a, I, T>(
     words: &mut Words<'a, I>,
     missing: LineProblem,
@@ -341,7 +341,7 @@ where
     match what.text {
         b"error" => Ok(OnFull::Error),
         b"queue" => {
-            // No feature's name begins with a digit, so what does must be the time.
+            // No feature's name begins with a digit, so a word that does must be the time.
             let Some(time) = words.next_if(|text| text.first().is_some_and(u8::is_ascii_digit))
             else {
                 return Ok(OnFull::Queue {

@@ -32,7 +32,7 @@ use crate::env::{
     Vec, //
 };
 
-/// Where the count of metadata devices stands.
+/// The index of the count of metadata devices.
 const META_COUNT_AT: usize = 2;
 
 /// The arguments of one volume.
@@ -95,7 +95,7 @@ where
     Ok(SvolLine { group_dev, lid })
 }
 
-/// Adds to a flaw what a user wants to know about it.
+/// Adds to a flaw the details that a user needs.
 #[inline(never)]
 fn explain<'a, I>(flaw: Flaw<LineProblem>, words: I) -> LineError<'a>
 where
@@ -294,8 +294,8 @@ where
     Ok(given)
 }
 
-/// Checks what can be known only at the end of the line: the entries that RLIDs name may come
-/// after the volumes that use them, and features come last.
+/// Checks what is known only at the end of the line: the entries that RLIDs name may come after the
+/// volumes that use them, and features come last.
 fn check_recovery(line: &TableLine<&[u8]>, first_at: usize) -> Result<(), Flaw<LineProblem>> {
     for (i, volume) in line.volumes.iter().enumerate() {
         let problem = match &volume.rlid {

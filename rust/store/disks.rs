@@ -104,8 +104,8 @@ impl Found {
 }
 
 impl Store {
-    /// Compares samples of the disk that is being filled for a volume, up to its cursor. Nobody uses the
-    /// volume meanwhile. Writes nothing; sleeps for I/O.
+    /// Compares samples of the disk that is being filled for a volume, up to its cursor. Nobody
+    /// uses the volume meanwhile. Writes nothing; sleeps for I/O.
     ///
     /// # Errors
     ///

@@ -126,7 +126,7 @@ pub(crate) struct Found {
     is_back: bool,
 }
 
-/// What is on the device of an increments entry. Sleeps for I/O.
+/// Reads what is on the device of an increments entry. Sleeps for I/O.
 ///
 /// # Errors
 ///
@@ -146,7 +146,8 @@ pub(crate) fn probe(members: &Members, entry: usize) -> Result<Probe> {
     }
 }
 
-/// The event count that a store has seen, if the device holds one of the group with this uuid. Sleeps for I/O.
+/// The event count that a store has seen, if the device holds one of the group with this uuid.
+/// Sleeps for I/O.
 ///
 /// # Errors
 ///
@@ -161,7 +162,8 @@ pub(crate) fn seen_events(members: &Members, entry: usize, uuid: &[u8; 16]) -> R
     Ok(header.map(|header| header.events))
 }
 
-/// The device of an increments entry, what the group expects of it, and what it holds. Sleeps for I/O.
+/// Returns the device of an increments entry, what the group expects of it, and what it holds.
+/// Sleeps for I/O.
 fn look<'a>(
     members: &'a Members,
     table: &GroupTable,

@@ -181,7 +181,7 @@ impl Slow<'_> {
             return Ok(());
         };
         if (0..intents.regions()).any(|region| intents.is_marked(region)) {
-            // What is read now must not get lost later.
+            // Data that is read now must not get lost later.
             self.bound.flush_disk(disk)?;
         }
         let mut regions = 0u32;
@@ -262,8 +262,8 @@ impl Slow<'_> {
         self.log_differences(&here, known, range.sector)
     }
 
-    /// Writes to the store, sub-block by sub-block, what is `here` and not `known`; returns the number
-    /// of sub-blocks.
+    /// Writes to the store, sub-block by sub-block, what differs between `here` and `known`, taken
+    /// from `here`; returns the number of sub-blocks.
     pub(super) fn log_differences(
         &self,
         here: &[u8],

@@ -661,7 +661,7 @@ impl<'a> Slow<'a> {
         }
     }
 
-    /// Removes what keeps the block at `sector` from being written.
+    /// Removes the obstacle to writing the block at `sector`.
     fn make_way(&self, sector: u64, step: WriteStep) -> Result {
         let bid = sector >> self.map().block_shift();
         match step {

@@ -418,7 +418,7 @@ const GROUP: usize = PAGE_WORDS.div_ceil(BITS);
 
 /// The page of a block, and its word in that page.
 fn split(bid: u64) -> (usize, usize) {
-    // What does not fit is beyond any map.
+    // A number that does not fit is beyond any map.
     let page = usize::try_from(bid >> PAGE_SHIFT).unwrap_or(usize::MAX);
     let word = usize::try_from(bid).map_or(0, |bid| bid % PAGE_WORDS);
     (page, word)

@@ -16,7 +16,7 @@ use crate::env::Word;
 
 /// Entries of the map are waiting for a commit.
 const DIRTY: u64 = 1;
-/// A commit is under way.
+/// A commit is in progress.
 const COMMITTING: u64 = 2;
 /// No commit will ever succeed again.
 const FAILED: u64 = 4;

@@ -62,7 +62,7 @@ use super::{
 /// A group table.
 #[derive(Debug, PartialEq)]
 pub struct GroupTable {
-    /// What is, or is to be, on the metadata devices; its records are in the order of the table
+    /// What is, or will be, on the metadata devices; its records are in the order of the table
     /// line, including entries removed since it was loaded, followed by entries added since.
     metadata: Metadata,
     /// Whether in-place volumes may be written without a log.

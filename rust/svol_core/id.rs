@@ -20,7 +20,7 @@ const RESERVED: [&[u8]; 3] = [b"all", b"onto", b"reverse"];
 ///
 /// # Invariants
 ///
-/// `text` holds `len` bytes that form a valid ID, and zeros behind them.
+/// `text` holds `len` bytes that form a valid ID, followed by zeros.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Id {
     len: u8,
@@ -65,7 +65,7 @@ impl Id {
             .get_mut(..text.len())
             .ok_or(IdError::TooLong)?
             .copy_from_slice(text);
-        // INVARIANT: The text was checked above; what it does not cover is still zero.
+        // INVARIANT: The text was checked above; bytes that it does not cover are still zero.
         Ok(id)
     }
 

@@ -35,7 +35,7 @@ pub enum Mode {
     Held,
     /// To the increments volume: the disk has failed.
     Store,
-    /// To disk and increments volume, which lacks some of what was written before: the two are being
+    /// To disk and increments volume; the latter lacks some earlier writes: the two are being
     /// compared.
     Behind,
 }

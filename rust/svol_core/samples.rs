@@ -36,7 +36,7 @@ impl Sample {
         }
     }
 
-    /// Whether `content`, read from the same place of some disk, is what was sampled.
+    /// Whether `content`, read from the same place of some disk, matches the sample.
     pub fn matches(&self, content: &[u8]) -> bool {
         self.checksum == checksum(&[content])
     }

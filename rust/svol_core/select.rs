@@ -30,7 +30,8 @@ const SLOWER: u32 = 4;
 /// program may have migrated. For smaller ones the check costs too much.
 const LARGE_SECTORS: u32 = 128;
 
-/// The unit that is hashed, in sectors (4 KiB): small enough to spread evenly on small volumes, too.
+/// The unit that is hashed, in sectors (4 KiB): small enough to spread evenly on small volumes,
+/// too.
 const GRANULE_SHIFT: u32 = 3;
 
 /// The position of a stream's end in its word; the disk is below.

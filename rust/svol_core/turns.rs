@@ -118,7 +118,7 @@ mod tests {
         b.put_off(100);
         assert_eq!(next_of(&turns, 4999), Some(0));
         assert_eq!(next_of(&turns, 5000), Some(2));
-        // It goes on, and is the first one that can.
+        // It continues, as the first one that can.
         c.take();
         a.put_off(5000);
         assert_eq!(next_of(&turns, 5000), Some(2));

@@ -82,8 +82,8 @@ impl WriteLocks {
         }
     }
 
-    /// The word of the block at `at`, the bits of it that the I/O up to `end` touches, and where the
-    /// next block begins.
+    /// The word of the block at `at`, the bits of it that the I/O up to `end` touches, and where
+    /// the next block begins.
     fn part(&self, at: u64, end: u64) -> Option<(&Word, u64, u64)> {
         let bid = at >> self.block_shift;
         let begin = bid << self.block_shift;

@@ -212,8 +212,8 @@ impl GroupTable {
     /// The group as recorded in `metadata`, with the disks of a line. `disk_sectors` tells the size
     /// of an entry's disk, in sectors, if that is here; `None` if it can't be read.
     ///
-    /// Attributes, roles and health come from the metadata. Disks that are not here, or can't be read,
-    /// count as failed from now on.
+    /// Attributes, roles and health come from the metadata. Disks that are not here, or can't be
+    /// read, count as failed from now on.
     ///
     /// # Errors
     ///

@@ -277,8 +277,7 @@ fn is_kept(volume: &VolumeRecord) -> bool {
     is_store(volume) && volume.failed_at != 0
 }
 
-/// Records that stores have seen all events. From now on, an outdated copy of one can be told
-/// apart.
+/// Records that stores have seen all events. From now on, an older copy of one counts as outdated.
 fn forget_kept(metadata: &mut Metadata, is_told: impl Fn(usize) -> bool) -> bool {
     let mut any = false;
     for (entry, volume) in metadata.volumes.iter_mut().enumerate() {

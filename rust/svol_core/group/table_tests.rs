@@ -138,7 +138,7 @@ mod tests {
         table.sources().fold(0, |set, source| set | (1 << source))
     }
 
-    /// Compares what is written with what should be.
+    /// Compares what is written with the expected text.
     struct Expect<'a>(&'a str);
 
     impl fmt::Write for Expect<'_> {
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_metadata_knows_better() -> Test {
-        // Roles in the line are those of the first day; here somebody wrote them down wrong.
+        // Roles in the line count only when the group is created; here they are wrong.
         let text = "G0 128 2 /m0 /m1 5 LV0 ro /a - LV1 ro /b - LV2 ro /c - \
             S0 increments /d - DLV2 spare /e -";
         let (table, changed) = bind(text, metadata(FIGURE_9)?)?;
@@ -246,7 +246,7 @@ mod tests {
         let bound = GroupTable::bind(&line, metadata(FIGURE_9)?, |_| Some(3 * SECTORS))?;
         assert!(bound.changed);
         assert_eq!(bound.table.head().events, metadata(FIGURE_9)?.head.events);
-        // Disks may be replaced by smaller ones, a store may not lose its end.
+        // Disks may be replaced by smaller ones, but a store must not lose its end.
         let error = GroupTable::bind(&line, metadata(FIGURE_9)?, |_| Some(SECTORS)).err();
         let (lid, known, found) = (id("DLV2")?, 2 * SECTORS, SECTORS);
         assert_eq!(error, Some(BindError::Shrunk { lid, known, found }));
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(table.redundancy(), 1);
         assert!(table.view(0).is_some_and(|view| view.reads == Home::Base));
 
-        // It comes back, and is stale.
+        // It comes back, but is stale.
         let (again, changed) = bind(FIGURE_9, table.metadata().try_clone()?)?;
         assert!(!changed);
         assert_eq!(sources(&again), 0b110);
@@ -302,7 +302,7 @@ mod tests {
         };
         let table = active(FIGURE_9)?;
         assert_eq!(written(&table), 0b10100);
-        // LV2 lives on others, then on the spare.
+        // LV2 lives on other disks, then on the spare.
         let table = failed(&table, 2)?;
         assert_eq!(written(&table), 0b10000);
         let table = table
@@ -315,13 +315,13 @@ mod tests {
         assert_eq!(written(&table), 0b01000);
         let table = table.with_readded(4)?.ok_or(Failed)?;
         assert_eq!(written(&table), 0b11000);
-        // Copies of a disk: theirs are filled.
+        // Volumes that become copies of another disk: their disks are filled.
         let copied = new("G0 128 1 /m0 2 LV0 ro /sda - LV1 ro /sdb - 3 init copy_from LV0")?;
         assert_eq!(written(&copied), 0b10);
         Ok(())
     }
 
-    /// It was added, and its device was not there when the table was loaded.
+    /// It was added, but its device was missing when the table was loaded.
     #[test]
     fn a_store_that_failed_before_it_was_made() -> Test {
         let table = active(FIGURE_9)?;
@@ -356,15 +356,15 @@ mod tests {
         let table = active(FIGURE_9)?;
         let entries = table.volumes().len();
         assert!(table.may_begin_anew(entries));
-        // The line that is live lacks the one, and has the other that the group has no more.
+        // The live line lacks an entry that joined, or has one that left.
         let joined = added(&table, "C9", Attr::Ro, Some("DLV2"), false)?.map_err(|_| Failed)?;
         assert!(!joined.may_begin_anew(entries));
         let left = table.with_removed(&id("S0")?).map_err(|_| Failed)?;
         assert!(!left.may_begin_anew(entries));
-        // It joined, and left again.
+        // It joined and left again.
         let over = joined.with_removed(&id("C9")?).map_err(|_| Failed)?;
         assert!(over.may_begin_anew(entries));
-        // A start would have to tell the store of an event, and it can't be written.
+        // A start would have to tell the store of an event, but the store can't be written.
         let kept = table.with_kept_store(4, 1)?.ok_or(Failed)?;
         assert!(!kept.may_begin_anew(entries));
         Ok(())
@@ -379,7 +379,8 @@ mod tests {
         assert_eq!(next.health(5), Some(Health::Rebuilding));
         assert_eq!(next.rebuild_of(5).map(|rebuild| rebuild.target), Some(5));
         assert!(next.is_served(5) && !next.sources().any(|source| source == 5));
-        // Nobody fills its disk yet, so it may go again: as one change, or a commit would leave one out.
+        // Nobody fills its disk yet, so it may leave again: in a single change, or a commit would
+        // skip a generation.
         let gone = next.with_removed(&id("LV3")?).map_err(|_| Failed)?;
         assert_eq!(gone.head().sequence, next.head().sequence + 1);
         assert_eq!(gone.head().events, next.head().events + 1);
@@ -393,7 +394,7 @@ mod tests {
         let known = next.metadata().try_clone()?;
         assert!(known.check().is_ok());
 
-        // Old lines lack them. A line that has them fits; sizes are news.
+        // Old lines lack them. A line that has them matches; only the sizes are new.
         let error = bind(FIGURE_9, next.metadata().try_clone()?).err();
         assert_eq!(error, Some(BindError::Unlisted(id("LV3")?)));
         const EXTENDED: &str = "G0 128 2 /m0 /m1 9 LV0 ro /sda - LV1 ro /sdb - \
@@ -459,7 +460,7 @@ mod tests {
             assert!(dead.volume(entry).is_some_and(|disk| disk.state.failed));
             assert_eq!(dead.head().events, written()?.head.events + 1);
 
-            // It is known then.
+            // After that, it is known.
             let metadata = dead.metadata().try_clone()?;
             assert_eq!(bind(FIGURE_9, metadata)?, (dead, false));
         }
@@ -477,7 +478,7 @@ mod tests {
         assert_eq!(refused(&[0, 1])?, Some(BindError::NotServed(id("LV0")?)));
         assert_eq!(refused(&[2, 4])?, Some(BindError::Lost(id("LV2")?)));
 
-        // Force is for what the line leaves out.
+        // Force only applies to what the line leaves out.
         let mut by_force = line(CLONES)?;
         by_force.features.force_metadata = true;
         let bound = GroupTable::bind(&by_force, metadata(CLONES)?, |entry| {
@@ -539,7 +540,7 @@ mod tests {
         assert_eq!(table.state(), GroupState::Degraded);
         assert_eq!(refused(&table, 1), Some(FailError::Needed(id("LV0")?)));
 
-        // A disk that was written without a log has data that nobody else has.
+        // A disk that was written without a log has data that is nowhere else.
         let table = active(FIGURE_9)?;
         let table = table.with_unprotected(2)?.ok_or(Failed)?;
         assert_eq!(refused(&table, 2), Some(FailError::Needed(id("LV2")?)));
@@ -555,7 +556,7 @@ mod tests {
         };
         let give_up =
             |table: &GroupTable, entry| table.with_disk_given_up(entry).map_err(|_| Failed);
-        // Of a volume that has no other one.
+        // The disk of a volume that has no other disk.
         let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
         let table = failed(&table, 2)?.with_readded(2)?.ok_or(Failed)?;
         assert_eq!(table.disk_meant(&lv2), Err(FailError::NoDisk));
@@ -580,7 +581,7 @@ mod tests {
 
     #[test]
     fn an_increments_volume_fails() -> Test {
-        // Nobody has written, and the disk is a source still.
+        // Nothing was written, so the disk is still a source.
         let table = active(FIGURE_9)?;
         let table = table.with_disk_given_up(4).map_err(|_| Failed)?;
         assert_eq!(table.state(), GroupState::Degraded);
@@ -590,7 +591,7 @@ mod tests {
         assert_eq!(in_place(&table), Some(Home::Disk(2)));
         assert!(table.with_unprotected(2)?.is_some());
 
-        // What was written has no log any more, and that is known with the same commit.
+        // Written data no longer has a log, and the same commit records that.
         let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
         let table = failed(&table, 4)?;
         assert!(table.volume(2).is_some_and(|disk| disk.state.unprotected));
@@ -609,7 +610,7 @@ mod tests {
         assert!(!changed);
         assert_eq!(bound.health(4), Some(Health::Failed));
         assert_eq!(in_place(&bound), Some(Home::Disk(2)));
-        // Nor if it is not there at a start.
+        // The same if it is missing at a start.
         let table = active(FIGURE_9)?.with_writes(2)?.ok_or(Failed)?;
         let line = "G0 128 2 /m0 /m1 5 LV0 ro /sda - LV1 ro /sdb - \
             LV2 rw /sdc DLV2 S0 spare /sdd - DLV2 increments - -";
@@ -635,7 +636,7 @@ mod tests {
         assert_eq!(sources(&lost), 0b1);
         // The others start without it.
         assert!(bind(CLONES_WITHOUT_STORE, lost.metadata().try_clone()?).is_ok());
-        // What nobody knows to be lost is lost only by force.
+        // A loss that is not recorded yet is accepted only by force.
         let before = || table.metadata().try_clone();
         assert_eq!(
             bind(CLONES_WITHOUT_STORE, before()?).err(),
@@ -656,7 +657,7 @@ mod tests {
         Ok(())
     }
 
-    /// It is not given up, but may miss events from now on; nobody who needs it is well.
+    /// It is not given up, but may miss events from now on; volumes that need it are not healthy.
     #[test]
     fn an_increments_volume_is_kept() -> Test {
         let table = active(CLONES)?;
@@ -679,7 +680,7 @@ mod tests {
         let late = late.with_kept_store(4, told)?.ok_or(Failed)?;
         assert_eq!(failed_at(&late), Some(told + 2));
 
-        // It has failed at last, or comes back in one of two ways.
+        // It finally fails, or comes back in one of two ways.
         let gone = bind_dead(CLONES_BY_FORCE, kept.metadata().try_clone()?, &[])?.0;
         assert_eq!(
             (failed_at(&gone), gone.is_kept_store(4)),
@@ -707,14 +708,14 @@ mod tests {
         assert!(table.with_unprotected(1)?.is_none());
         assert_eq!(sources(&table), 0b1);
 
-        // The user does not allow it any more.
+        // The user no longer allows it.
         let text = "G0 128 1 /m0 2 LV0 ro /sda - LV1 ro /sdb -";
         let (bound, _) = bind(text, table.metadata().try_clone()?)?;
         assert!(bound
             .view(1)
             .is_some_and(|view| view.writes == Home::Nowhere));
 
-        // What is only there cannot be served without it.
+        // Data that is only on that disk can't be served without it.
         let text = "G0 128 1 /m0 2 LV0 ro /sda - LV1 ro - -";
         let error = bind(text, table.metadata().try_clone()?).err();
         assert_eq!(error, Some(BindError::NotServed(id("LV1")?)));
@@ -723,7 +724,8 @@ mod tests {
         let error = bind(text, table.metadata().try_clone()?).err();
         assert_eq!(error, Some(BindError::NotServed(id("LV0")?)));
 
-        // By force, the others start, and from then on nobody asks again. Something has to be left.
+        // By force, the others start, and from then on no force is needed. Something has to be
+        // left.
         let text = "G0 128 1 /m0 2 LV0 ro /sda - LV1 ro - - 1 force_metadata";
         let (bound, _) = bind(text, table.metadata().try_clone()?)?;
         assert_eq!(bound.health(1), Some(Health::Failed));
@@ -742,7 +744,7 @@ mod tests {
             let entry = table.position(&id("L1")?).ok_or(Failed)?;
             Ok(table.with_writes(entry)?.ok_or(Failed)?)
         };
-        // In whatever order they stand in the line.
+        // In any order in the line.
         for (all, missing) in [
             (
                 "G0 128 1 /m0 3 LV0 ro /sda - L1 rw /sdb ST ST increments /sdc - \
@@ -760,7 +762,7 @@ mod tests {
             let store = table.position(&id("ST")?).ok_or(Failed)?;
             let (forced, _) = bind(missing, table.metadata().try_clone()?)?;
             assert_eq!(forced.health(entry), Some(Health::Failed));
-            // What it flushed is there again with the increments.
+            // Flushed data is back together with the increments.
             let back = forced.with_readded(store)?.ok_or(Failed)?;
             let back = back.with_stores_back(|_| true)?.ok_or(Failed)?;
             assert!(back.is_served(entry));
@@ -795,7 +797,7 @@ mod tests {
         changed.head.events += 1;
         assert!(metadata.lose_copy(0, events));
         assert_eq!(metadata.head.events, events + 1);
-        // Found while something else is an event.
+        // Found as part of another event.
         assert!(changed.lose_copy(0, events));
         assert_eq!(changed.head.events, events + 1);
         assert!(!metadata.lose_copy(0, events));
@@ -814,7 +816,7 @@ mod tests {
         Ok(())
     }
 
-    /// As the next load finds it on disk.
+    /// The metadata as the next load reads it.
     fn reread(table: &GroupTable) -> Result<Metadata, Failed> {
         let metadata = table.metadata();
         let body = metadata.encode_body().map_err(|_| Failed)?;
@@ -830,7 +832,7 @@ mod tests {
         let without = table.with_removed(&id("LV0")?).map_err(|_| Failed)?;
         assert!(without.metadata().check().is_ok());
         assert_eq!(without.head().events, table.head().events + 1);
-        // Others keep their places, and nobody finds it.
+        // Others keep their places, and it can't be found.
         assert!(without.is_removed(0) && !without.is_removed(1));
         assert_eq!(without.position(&id("LV0")?), None);
         assert_eq!(without.position(&id("LV2")?), Some(2));
@@ -866,7 +868,7 @@ mod tests {
         let error = table.with_removed(&id("LV0")?).err();
         assert_eq!(error, Some(RemoveError::Needed(id("LV1")?)));
         let table = table.with_removed(&id("LV1")?).map_err(|_| Failed)?;
-        // No line has no volume.
+        // A line needs a volume.
         let error = table.with_removed(&id("LV0")?).err();
         assert_eq!(error, Some(RemoveError::Last));
         Ok(())
@@ -948,7 +950,7 @@ mod tests {
         let lv2 = id("LV2")?;
         let table = active(FIGURE_9)?;
         let alone = failed(&failed(&table, 0)?, 1)?;
-        // Its own disk is the only one with the base: as long as nobody writes to it, that does.
+        // Its own disk is the only one with the base: that is enough as long as it is not written.
         let diverted = alone.with_attr(&lv2, Attr::Ro, None).ok().flatten();
         let diverted = diverted.ok_or(Failed)?;
         assert!(matches!(
@@ -992,19 +994,20 @@ mod tests {
         assert!(refused.is_err());
         assert_eq!(moving.with_removed(&lv0), Err(RemoveError::Rebuilding(lv0)));
 
-        // It gets there.
+        // The move completes.
         let moved = moving.with_rebuilt(0)?.ok_or(Failed)?;
         assert!(moved.metadata().check().is_ok());
         assert_eq!((moved.disk_of(0), sources(&moved)), (Some(3), 0b1110));
         assert!(moved.volume(0).is_some_and(|disk| !disk.state.pristine));
-        // And back, by itself onto its own.
+        // And back to its own disk, which is chosen automatically.
         let back = moved.with_rebuild(&lv0, None, |_| true);
         let back = back.map_err(|_| Failed)?.with_rebuilt(0)?.ok_or(Failed)?;
         assert!(back.metadata().check().is_ok());
         assert_eq!((back.disk_of(0), sources(&back)), (Some(0), 0b111));
         assert_eq!(health(&back, 3), Some(Health::Spare));
 
-        // Its old disk fails, and it is a rebuild; the new one, and nothing has happened.
+        // If its old disk fails, the move becomes a rebuild; if the new one fails, nothing has
+        // changed.
         let rebuilding = failed(&moving, 0)?;
         assert_eq!(health(&rebuilding, 0), Some(Health::Rebuilding));
         assert_eq!(rebuilding.rebuild_of(0), moving.rebuild_of(0));
@@ -1027,7 +1030,7 @@ mod tests {
         assert_eq!(begun(|_| true), Ok(Some(2)));
         assert_eq!(begun(|entry| entry != 2), Ok(Some(0)));
         assert_eq!(begun(|_| false), Ok(None));
-        // Of one that is not written there is nothing but the base image.
+        // A volume that is not written has nothing but the base image.
         assert!(table.needs_increments(2));
         assert!(!table.needs_increments(0));
         assert!(!failed(&table, 4)?.needs_increments(2));
@@ -1051,8 +1054,8 @@ mod tests {
         assert_eq!((moved.disk_of(2), sources(&moved)), (Some(3), 0b11));
         assert!(moved.served_by(2).is_none());
 
-        // Without its old disk it is as any other one that has lost its disk; without the new one, or
-        // its log, it stays where it is.
+        // Without its old disk, it is like any other volume that has lost its disk; without the new
+        // one, or its log, it stays where it is.
         let degraded = failed(&moving, 2)?;
         assert_eq!(health(&degraded, 2), Some(Health::Degraded));
         assert_eq!(
@@ -1069,7 +1072,7 @@ mod tests {
             assert_eq!((stays.disk_of(2), stays.rebuild_of(2)), (Some(2), None));
         }
 
-        // What is not moved: without a log, or if nobody else has the base image.
+        // Not moved: without a log, or if no other disk has the base image.
         let unprotected = table.with_unprotected(2)?.ok_or(Failed)?;
         let refused = unprotected.with_rebuild(&lv2, None, |_| true);
         assert_eq!(refused, Err(RestoreError::NoLog));

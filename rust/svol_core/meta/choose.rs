@@ -11,14 +11,14 @@
 //! |---|---|
 //! | both blank | blank |
 //! | a claim, and no header in the other slot | claimed: blank, but known to be this group's |
-//! | a whole generation, and a whole older one or a claim | good |
+//! | a valid generation, and a valid older one or a claim | good |
 //! | ... and a header of an older one with a wrong body | good: a commit was cut off |
 //! | ... and a header of a *newer* one with a wrong body | good, newest generation damaged |
 //! | ... and anything else | good, but something newer may have been there |
 //! | a header of an unknown version | of another version |
-//! | no whole generation, some slot damaged | broken |
-//! | no whole generation, some slot with no header of ours | foreign |
-//! | no whole generation, some slot unreadable | unreadable |
+//! | no valid generation, some slot damaged | broken |
+//! | no valid generation, some slot with no header of ours | foreign |
+//! | no valid generation, some slot unreadable | unreadable |
 //!
 //! # All copies together
 //!
@@ -280,8 +280,8 @@ impl fmt::Display for Refusal {
 /// Decides how a group starts.
 ///
 /// `probes` are the metadata devices in the order of the table line. `seen_events` is the highest
-/// event count in the increments headers of the group, that of [`newest_uuid`], if there are any. `force` uses metadata
-/// even if nothing confirms that it is the newest.
+/// event count in the increments headers of the group, that of [`newest_uuid`], if there are any.
+/// `force` uses metadata even if nothing confirms that it is the newest.
 ///
 /// # Errors
 ///

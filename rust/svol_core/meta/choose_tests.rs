@@ -129,7 +129,7 @@ mod tests {
         }))
     }
 
-    /// A whole copy of a group of two, changed in some way.
+    /// A copy, with both slots valid, of a group of two, changed in some way.
     #[inline(never)]
     fn changed(
         copy: usize,
@@ -153,7 +153,7 @@ mod tests {
         copy_with(copy, generation(sequence, 2)?, other)
     }
 
-    /// A whole copy that says that copy `lost` is lost.
+    /// A copy, with both slots valid, that says that copy `lost` is lost.
     fn alone(copy: usize, sequence: u64, lost: usize) -> Result<Probes, AllocError> {
         changed(copy, sequence, &|metadata| {
             metadata.head.copies = metadata.head.copies.with(lost, CopyState::Lost);
@@ -300,7 +300,7 @@ mod tests {
         Ok(())
     }
 
-    /// Whether a group of one copy starts whose other slot holds `other`.
+    /// Whether a group starts that has one copy whose other slot holds `other`.
     #[inline(never)]
     fn single(sequence: u64, other: SlotState, force: bool) -> Result<bool, AllocError> {
         let probe = copy_with(0, generation(sequence, 1)?, other)?;
@@ -326,10 +326,11 @@ mod tests {
         Ok(())
     }
 
-    /// Each point at which the replacement of copy 1 can be cut off, without anybody who confirms.
+    /// Each point at which a crash can interrupt the replacement of copy 1, with nothing to confirm
+    /// a loss.
     #[test]
     fn replaced_copies() -> Test {
-        // Generation 6 is in effect, 7 is to have both copies.
+        // Generation 6 is in effect, 7 has to get both copies.
         let survivor = || alone(0, 6, 1);
         for replaced in [
             blank()?,
@@ -350,7 +351,7 @@ mod tests {
         let both = copy_with(0, generation(7, 2)?, valid(0, before))?;
         let probes = pair(both, first()?)?;
         assert_eq!(start(&probes), Ok(resume(0, 1, [Keep, Keep], false)));
-        // The second commit has come to the survivor alone.
+        // The second commit has reached only the survivor.
         let probes = pair(whole(0, 8)?, first()?)?;
         assert_eq!(start(&probes), Ok(resume(0, 0, [Keep, Rewrite], true)));
         Ok(())
@@ -400,7 +401,7 @@ mod tests {
             newest,
         };
         assert_eq!(start(&older), Err(refusal));
-        // That a member has seen this very state says nothing of the other copy's age.
+        // That a member has seen this state says nothing about the other copy's age.
         assert_eq!(start_if(&older, Some(EVENTS), false), Err(refusal));
         assert_eq!(forced(&older), Ok(resume(0, 0, [Keep, Rewrite], true)));
         Ok(())
@@ -494,7 +495,7 @@ mod tests {
             assert_eq!(start(&pair(alone(0, 6, 1)?, alone(1, 5, 0)?)?), refused);
             assert_eq!(start(&pair(whole(0, 8)?, alone(1, 6, 0)?)?), refused);
         }
-        // Copy 0 was being made whole again.
+        // Copy 0 was being replaced.
         let probes = pair(whole(0, 7)?, alone(1, 6, 0)?)?;
         assert_eq!(start(&probes), Ok(resume(0, 1, [Keep, Rewrite], true)));
         Ok(())
@@ -575,7 +576,7 @@ mod tests {
 
     #[test]
     fn a_damaged_header_with_a_whole_copy_beside_it() -> Test {
-        // The good copy vouches, whichever is the newest.
+        // The good copy vouches, whichever one is the newest.
         let damaged = || partly(0, 6, SlotState::DamagedHeader);
         let probes = pair(damaged()?, whole(1, 6)?)?;
         assert_eq!(start(&probes), Ok(resume(1, 0, [Keep, Keep], true)));
@@ -588,7 +589,7 @@ mod tests {
         let probes = pair(damaged()?, whole(1, 9)?)?;
         assert!(matches!(start(&probes), Err(Refusal::Older { .. })));
 
-        // A copy in doubt vouches for nothing, a lost one neither.
+        // Neither a copy in doubt nor a lost one vouches for anything.
         let probes = pair(damaged()?, partly(1, 6, SlotState::Blank)?)?;
         assert_eq!(start(&probes), Err(Refusal::NewestDamaged(0)));
         assert_eq!(
@@ -606,7 +607,7 @@ mod tests {
     #[test]
     fn a_damaged_newest_generation() -> Test {
         let damaged = || partly(0, 6, damaged_body(7));
-        // Only who has that generation, or a newer one, vouches.
+        // Only a copy with that generation, or a newer one, vouches.
         let probes = pair(damaged()?, whole(1, 7)?)?;
         assert_eq!(start(&probes), Ok(resume(1, 1, [Rewrite, Keep], true)));
         let probes = pair(damaged()?, whole(1, 8)?)?;

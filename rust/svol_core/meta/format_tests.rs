@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The format, byte by byte: what Documentation/on-disk-format.rst says is what is written.
+//! The format, byte by byte, as Documentation/on-disk-format.rst describes it.
 
 #[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_meta_format))]
 mod tests {
@@ -310,7 +310,7 @@ mod tests {
         Ok(())
     }
 
-    /// A device that is zero but for one byte. Reading at `broken` fails.
+    /// Probes a device that is zero except for one byte. Reading at `broken` fails.
     fn probe(byte_at: u64, broken: u64) -> Result<(bool, bool, bool), Failed> {
         let found = CopyProbe::probe(|start, buffer: &mut [u8]| {
             let len = u64::try_from(buffer.len()).unwrap_or(0);
@@ -344,7 +344,7 @@ mod tests {
             assert_eq!(probe(at, NOWHERE)?, (false, true, false));
             assert_eq!(probe(NOWHERE, at)?, (false, false, true));
         }
-        // What is behind the slot does not matter.
+        // What follows the slot does not matter.
         assert_eq!(probe(end, end + 1)?, (true, false, false));
         Ok(())
     }

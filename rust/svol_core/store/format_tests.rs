@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The format, byte by byte: what Documentation/on-disk-format.rst says is what is written.
+//! The format, byte by byte, as Documentation/on-disk-format.rst describes it.
 
 #[cfg_attr(not(test), ::kernel::prelude::kunit_tests(dm_svol_store))]
 mod tests {
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(entries::commit_of(&sector), 0x55);
         assert!(entries::records(&sector).eq([(31, record)]));
 
-        // What has nothing in it is free.
+        // A slot with nothing in it is free.
         let empty = Record {
             data: 0,
             zero: 0,
@@ -353,7 +353,7 @@ mod tests {
         for bad in [0, 4, 24, 256] {
             assert_eq!(Layout::new(bad, 1 << 30), Err(LayoutError::BlockSize));
         }
-        // A segment without room for a slot is none.
+        // A segment without room for a slot does not count.
         let whole = 4096 + 128 + 4096 * 8;
         for (more, slots, segments) in [(0, 4096, 1), (128 + 7, 4096, 1), (128 + 8, 4097, 2)] {
             let layout = Layout::new(8, whole + more)?;
@@ -369,7 +369,7 @@ mod tests {
         Ok(())
     }
 
-    /// What is found of an owner with these sequences in the copies of the table; 0 is blank.
+    /// The result for an owner with these sequences in the copies of the table; 0 is blank.
     #[inline(never)]
     fn choose(first: u64, second: u64) -> Result<(u64, [CopyState; 2]), Failed> {
         let owner = owner()?;
@@ -431,8 +431,8 @@ mod tests {
         Ok(())
     }
 
-    /// A write may reach copy 0 before it fails. The next one, of something else, is one step on, and a crash
-    /// may come between its copies.
+    /// A write may reach copy 0 before it fails. The next write, of something else, gets the next
+    /// sequence, and a crash may come between its copies.
     #[test]
     fn copies_after_a_write_that_failed() -> Test {
         let record = owner()?;
@@ -457,7 +457,7 @@ mod tests {
             let chosen = choose(first, second).map_err(|_| Failed)?.ok_or(Failed)?;
             assert_eq!(chosen.value.owner.is_none(), is_free);
         }
-        // With the same number it would be this.
+        // With the same sequence, the copies would contradict each other.
         assert_eq!(
             choose(&failed, &encoded(1, false)),
             Err(PairError::Contradiction)
@@ -477,15 +477,15 @@ mod tests {
             })?;
             Ok(probe == Probe::Dead)
         };
-        // Whoever can be read in part may be somebody else's.
+        // A device that is readable in part may belong to somebody else.
         assert!(!is_dead(4096)?);
         assert!(is_dead(8192)?);
         assert!(is_dead(NOWHERE)?);
         Ok(())
     }
 
-    /// Probes a device whose first bytes are `sectors`, 4 KiB apart, and zeros behind, but for the
-    /// byte at `dirt`; the block at `broken` cannot be read.
+    /// Probes a device whose first bytes are `sectors`, 4 KiB apart, followed by zeros except for
+    /// the byte at `dirt`; the block at `broken` cannot be read.
     #[inline(never)]
     fn probe(sectors: [&Sector; 2], dirt: u64, broken: u64) -> Result<Probe, Failed> {
         let probe = Probe::device(|offset, buffer| {
@@ -590,7 +590,7 @@ mod tests {
             };
             assert_eq!(verdict(expected).ok(), plan);
         }
-        // One that could not be written, and was kept.
+        // A store that could not be written, but was kept.
         for (kept_at, plan) in [
             (store, Some(Plan::Use)),
             (store + 2, Some(Plan::Use)),
@@ -623,7 +623,7 @@ mod tests {
         Ok(())
     }
 
-    /// A store that failed: what it holds counts only if it was not changed since.
+    /// A store that failed: its content counts only if it was not changed since.
     #[test]
     fn stores_that_come_back() -> Test {
         let header = header()?;
@@ -653,7 +653,7 @@ mod tests {
                 group: header.events + 100
             })
         );
-        // Told of the event count, before the metadata had the rest.
+        // It was told the event count before the metadata recorded the rest.
         let told = Expected {
             events: header.events,
             ..expected

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What all sectors of a store have in common: a magic, a checksum, and a place.
+//! The common parts of all sectors of a store: a magic, a checksum, and a place.
 
 use super::{
     Sector,

@@ -135,7 +135,7 @@ problems! {
     RlidOnSpare = c"RLID: not \"-\" for a spare";
     /// An increments volume does not log into another.
     RlidOnIncrements = c"RLID: not \"-\" for an increments entry";
-    /// In-place writes without a log must be asked for.
+    /// In-place writes without a log must be enabled.
     RlidNeeded = c"RLID: \"-\" for rw needs the feature allow_unprotected";
 
     /// The count of feature arguments is not a number.

@@ -44,7 +44,7 @@ const LOOKS: usize = 16;
 impl Found {
     /// Compares samples of each logged volume's disk with its increments, and with the base image
     /// where it was never written. A disk counts as dead if it can't be read at half of the places,
-    /// or can't be flushed although a crash left marks. Writes nothing; sleeps for I/O.
+    /// or if it can't be flushed where a crash left marks. Writes nothing; sleeps for I/O.
     ///
     /// # Errors
     ///

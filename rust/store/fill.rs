@@ -73,7 +73,7 @@ pub(super) struct Fill {
     /// The disks that lack a write which they should have got while they were filled. More than
     /// one, since a write may end after its disk was given up and replaced by another one.
     failed: EntrySet,
-    /// Whether somebody waits for [`Worker::sync_owners`].
+    /// Whether somebody waits for [`Worker::sync_owners`], or its result.
     syncing: Word,
 }
 
@@ -275,7 +275,7 @@ fn part(content: &mut KVec<u8>, sector: u32, sectors: u32) -> Result<&mut [u8]> 
 
 /// Reads the base image of a range, where the store has nothing over it, from the least used
 /// source. Entries stay in the store as long as a disk is being filled, so whatever has no entry
-/// later was read.
+/// later was read here.
 fn read_base(
     bound: &Bound,
     owner: &Owner,

@@ -223,8 +223,8 @@ impl Store {
         self.header.lock().events
     }
 
-    /// Rewrites the headers with their content unchanged, to see whether that works. Sleeps for
-    /// I/O.
+    /// Writes the headers again, with nothing changed but the sequence, to see whether that works.
+    /// Sleeps for I/O.
     pub(super) fn write_header_once_more(&self) -> Result {
         self.change_header(&mut self.header.lock(), |_| ())
     }

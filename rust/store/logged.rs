@@ -117,7 +117,7 @@ impl Slow<'_> {
                     self.give_up_log()?;
                     return self.write_unlogged(disk, source.behind(done), left);
                 }
-                // What was written is on both; the rest is retried.
+                // What was written is on both; the write is retried.
                 Err(ENOMEM) => return Err(ENOMEM),
                 Err(error) => {
                     if let Some(intents) = &self.owner.intents {
@@ -262,8 +262,8 @@ impl Slow<'_> {
         self.log_differences(&here, known, range.sector)
     }
 
-    /// Writes to the store, sub-block by sub-block, what differs between `here` and `known`, taken
-    /// from `here`; returns the number of sub-blocks.
+    /// Writes those sub-blocks of `here` that differ from `known` to the store; returns their
+    /// number.
     pub(super) fn log_differences(
         &self,
         here: &[u8],

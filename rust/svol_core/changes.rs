@@ -218,7 +218,7 @@ mod tests {
         let changes = Changes::new(Grace::new(4));
         changes.fail();
         assert!(changes.is_busy() && changes.is_dirty());
-        // One that began before.
+        // A commit that began before.
         changes.begin_commit();
         changes.end_commit(true);
         assert!(changes.is_busy() && changes.is_dirty());

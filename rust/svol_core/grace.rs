@@ -66,7 +66,7 @@ impl Grace {
         }
     }
 
-    /// Nobody has entered. A model checker has to see it.
+    /// As the other `new`, in a form that the model checker can track.
     #[cfg(loom)]
     pub fn new(cpus: u32) -> Self {
         Self {

@@ -383,7 +383,7 @@ mod tests {
         mark(998, (992, 999));
         // A write that spans two.
         assert_eq!(intents.to_mark((200 << 11) - 4, 8), (192, 223));
-        // Nobody wrote there.
+        // Nothing was written there.
         assert!(!intents.take_idle(|_| ()));
         mark(5, (5, 5));
         Ok(())

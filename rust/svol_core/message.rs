@@ -181,7 +181,7 @@ pub enum MessageProblem {
     Command,
     /// This word is missing.
     Missing(&'static str),
-    /// The word is no ID.
+    /// The word is not an ID.
     Lid,
     /// The word is not an attribute, or not one that is allowed here.
     Attr,

@@ -223,7 +223,7 @@ impl BlockMap {
         match self.update(bid, put) {
             Some((_, entry)) => Ok(entry),
             None => {
-                // Somebody was faster.
+                // Another thread was faster.
                 slots.give_back(slot);
                 let entry = self.get(bid);
                 if entry.is_frozen() {

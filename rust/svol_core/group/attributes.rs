@@ -33,7 +33,7 @@ pub enum AttrError {
     NoMemory,
     /// There is no such entry.
     Unknown,
-    /// The entry is no volume.
+    /// The entry is not a volume.
     NoVolume(Attr),
     /// It is being moved to another disk.
     Moving,

@@ -405,7 +405,7 @@ fn note_sizes<D>(
         let Some(found) = disk_sectors(entry).filter(|_| volume.dev.is_some()) else {
             continue;
         };
-        // One that failed may have been replaced by a smaller one.
+        // A failed one may have been replaced by a smaller one.
         let is_store = record.attr == Attr::Increments && !record.state.failed;
         if is_store && found < record.disk_sectors {
             return Err(BindError::Shrunk {

@@ -38,7 +38,8 @@ impl GroupTable {
     }
 
     /// Whether the device of `entry` is written while the group is in use: it has a store, serves a
-    /// volume that is written in place, or is being filled. Writes that repair it do not count.
+    /// volume that is written in place, or is being filled. Repairs do not count: the group can do
+    /// without them.
     pub fn is_written(&self, entry: usize) -> bool {
         let Some(volume) = self.volume(entry).filter(|volume| !volume.state.removed) else {
             return false;

@@ -57,7 +57,7 @@ pub enum RestoreError {
     NoMemory,
     /// There is no such entry.
     Unknown,
-    /// The entry is no volume.
+    /// The entry is not a volume.
     NoVolume(Attr),
     /// It is being rebuilt already.
     Rebuilding,

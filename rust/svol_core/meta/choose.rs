@@ -170,7 +170,7 @@ pub enum Refusal {
     },
     /// The newest generation of this device is damaged, and nothing confirms the one before.
     NewestDamaged(usize),
-    /// Without this device nobody knows whether the other one is up to date.
+    /// Without this device it is unknown whether the other one is up to date.
     Unconfirmed {
         /// The device that would be needed.
         device: usize,
@@ -378,7 +378,7 @@ enum Doubt {
     None,
     /// This newer generation is there, damaged.
     Newer(u64),
-    /// Nobody knows.
+    /// That is unknown.
     Unknown,
 }
 

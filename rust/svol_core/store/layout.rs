@@ -123,7 +123,7 @@ pub struct Layout {
 /// Why there can be no store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum LayoutError {
-    /// The size of a block is no power of two from 8 to 128 sectors.
+    /// The size of a block is not a power of two from 8 to 128 sectors.
     BlockSize,
     /// The device has less than this many sectors.
     TooSmall(u64),

@@ -86,7 +86,7 @@ problems! {
 
     /// There is no GrpID.
     GroupMissing = c"GrpID: missing";
-    /// The GrpID is no ID.
+    /// The GrpID is not a valid ID.
     GroupBad = c"GrpID: not a valid ID";
     /// There is no block size.
     BlockSectorsMissing = c"block sectors: missing";
@@ -111,7 +111,7 @@ problems! {
     NoVolume = c"#volumes: none of them is ro or rw";
     /// There is no LID.
     LidMissing = c"LID: missing";
-    /// The LID is no ID.
+    /// The LID is not a valid ID.
     LidBad = c"LID: not a valid ID";
     /// The LID occurs earlier in the line.
     LidTwice = c"LID: used before";
@@ -129,7 +129,7 @@ problems! {
     RlidBad = c"RLID: not a valid ID";
     /// No entry has this LID.
     RlidUnknown = c"RLID: no such entry";
-    /// The entry of this LID is no increments volume.
+    /// The entry with this LID is not an increments volume.
     RlidNotIncrements = c"RLID: not an increments entry";
     /// A spare has no changes to keep.
     RlidOnSpare = c"RLID: not \"-\" for a spare";
@@ -154,7 +154,7 @@ problems! {
     InitBad = c"init: not copy_from, verify or assume_identical";
     /// `init copy_from` has no LID.
     InitLidMissing = c"init copy_from: missing LID";
-    /// The LID of `init copy_from` is no ID.
+    /// The LID of `init copy_from` is not a valid ID.
     InitLidBad = c"init copy_from: not a valid ID";
     /// `on_full` has no value.
     OnFullMissing = c"on_full: missing";

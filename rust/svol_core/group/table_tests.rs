@@ -742,7 +742,7 @@ mod tests {
         let written = |text| -> Result<_, Failed> {
             let table = active(text)?;
             let entry = table.position(&id("L1")?).ok_or(Failed)?;
-            Ok(table.with_writes(entry)?.ok_or(Failed)?)
+            table.with_writes(entry)?.ok_or(Failed)
         };
         // In any order in the line.
         for (all, missing) in [

@@ -211,14 +211,14 @@ test_spare_is_exchanged_meanwhile() {
 
 # The same of a read-only volume: the disk is none that failed.
 test_spare_of_read_only_volume_is_exchanged() {
-	local disk other
+	local base other
 	load_module
 	rebuild_disks 0 8 16
-	new_disk disk 8
+	new_disk base 8
 	new_disk other 8
-	"$SVOL_TEST" fill --seed "$SEED" "$disk"
+	"$SVOL_TEST" fill --seed "$SEED" "$base"
 	"$SVOL_TEST" fill --seed 78 "$other"
-	G_VOLUMES+=("LV1 ro $disk -")
+	G_VOLUMES+=("LV1 ro $base -")
 	G_FEATURES+=(rebuild_rate 1024)
 	group_create
 	dmsetup remove G0
@@ -379,15 +379,15 @@ test_lost_changes_are_not_rebuilt() {
 
 # What L5 wrote can't be read for a while: its rebuild does not hold up another one.
 test_another_one_goes_on() {
-	local size disk second
+	local size base second
 	load_module
 	rebuild_disks 0 8 16
 	dm_linear store "$STORE"
 	size=$(blockdev --getsz "$STORE")
 	group_move ST /dev/mapper/store
-	new_disks 'disk second' 8
-	"$SVOL_TEST" fill --seed "$SEED" "$disk"
-	G_VOLUMES+=("LV1 ro $disk -" "S1 spare $second -")
+	new_disks 'base second' 8
+	"$SVOL_TEST" fill --seed "$SEED" "$base"
+	G_VOLUMES+=("LV1 ro $base -" "S1 spare $second -")
 	group_create
 	clones_create
 	steps L5 write:0+100 flush
@@ -445,7 +445,6 @@ test_readd() {
 	read_status
 	assert_status L5.health=degraded
 	rebuild_down
-	# shellcheck disable=SC2153 # set by logged_disks
 	group_move L5 "$DISK"
 	group_create
 	clones_create

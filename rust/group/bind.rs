@@ -144,11 +144,7 @@ impl Group {
     ///
     /// The log says what is wrong; nothing has changed.
     #[inline(never)]
-    pub(super) fn prepare(
-        &self,
-        line: &TableLine<DeviceNumber>,
-        members: &Members,
-    ) -> Result<Prepared> {
+    fn prepare(&self, line: &TableLine<DeviceNumber>, members: &Members) -> Result<Prepared> {
         let prepared = start::prepare(line, members)?;
         self.check_writers(prepared.table())?;
         self.begin_writing(prepared.table())?;
@@ -157,7 +153,7 @@ impl Group {
 
     /// A start is about to write. Loaded volumes must not end up on another group, even if that has
     /// the same names.
-    pub(super) fn begin_writing(&self, table: &GroupTable) -> Result {
+    fn begin_writing(&self, table: &GroupTable) -> Result {
         let head = table.head();
         let identity = (head.group, head.uuid);
         let mut state = self.state.lock();
@@ -182,7 +178,7 @@ impl Group {
     }
 
     /// Makes a table live again as it was. May sleep until the volumes have no bios in flight.
-    pub(super) fn go_on_as_before(&self, live: &Live<'_>, bound: Arc<Bound>) -> Result {
+    fn go_on_as_before(&self, live: &Live<'_>, bound: Arc<Bound>) -> Result {
         self.provider.publish(live, bound.clone())?;
         self.state.lock().is_live = true;
         bound.go_on();
@@ -192,7 +188,7 @@ impl Group {
 
     /// Whether a suspended table that is resumed must begin from what is on disk instead of going
     /// on. If so, makes durable what its suspend could not. Sleeps for I/O.
-    pub(super) fn begins_anew(&self, bound: &Bound) -> bool {
+    fn begins_anew(&self, bound: &Bound) -> bool {
         if self.state.lock().is_outdated {
             return true;
         }
@@ -207,7 +203,7 @@ impl Group {
         is_settled
     }
 
-    pub(super) fn say_as_before(&self) {
+    fn say_as_before(&self) {
         log::warning!(
             self.name(),
             "goes on as before: what was taken back is in use after the next load of the group's table"
@@ -229,7 +225,7 @@ impl Group {
 
     /// Makes durable what the suspend of the old table could not. What can't be written is lost
     /// with that table; users of its volumes must not see older data as if nothing had happened.
-    pub(super) fn settle_old(&self) {
+    fn settle_old(&self) {
         let Some(old) = self.bound() else {
             return;
         };
@@ -238,7 +234,7 @@ impl Group {
 
     /// Brings stores in sync with disks after a crash, before the table is live.
     #[inline(never)]
-    pub(super) fn resolve(
+    fn resolve(
         &self,
         bound: &Bound,
         homes: &Homes,
@@ -270,11 +266,11 @@ impl Group {
             let view = table
                 .position(&claim.lid)
                 .and_then(|entry| table.view(entry));
-            // A volume that has lost its data fails anyway: no reason to stop the others.
-            let is_lost = table
+            // The I/O of a volume that cannot be served fails anyway: no reason to stop the others.
+            let is_served = table
                 .position(&claim.lid)
-                .is_some_and(|entry| table.is_lost(entry));
-            if !is_lost && !view.is_some_and(|view| may_write(&view)) {
+                .is_none_or(|entry| table.is_served(entry));
+            if is_served && !view.is_some_and(|view| may_write(&view)) {
                 log::notice!(
                     table.id(),
                     "{}: loaded for writing by device {}, but this table does not let it write",
@@ -288,7 +284,7 @@ impl Group {
     }
 
     #[inline(never)]
-    pub(super) fn make_bound(
+    fn make_bound(
         self: &Arc<Self>,
         table: &GroupTable,
         line: &TableLine<DeviceNumber>,
@@ -361,16 +357,12 @@ impl Group {
 
 /// Makes a selector. In a function of its own, since it is large for the stack.
 #[inline(never)]
-pub(super) fn new_selector(policy: ReadPolicy) -> Result<KBox<Selector>> {
+fn new_selector(policy: ReadPolicy) -> Result<KBox<Selector>> {
     Ok(KBox::new(Selector::new(policy), GFP_KERNEL)?)
 }
 
 /// Where an entry keeps its changes.
-pub(super) fn link(
-    table: &GroupTable,
-    stores: &[Pin<KBox<Worker<Store>>>],
-    entry: usize,
-) -> Option<Link> {
+fn link(table: &GroupTable, stores: &[Pin<KBox<Worker<Store>>>], entry: usize) -> Option<Link> {
     let lid = &table.volume(entry)?.lid;
     let disk = table.store_of(entry)?;
     let store = stores.iter().position(|store| store.entry() == disk)?;

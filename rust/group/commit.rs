@@ -49,7 +49,7 @@ impl Group {
     /// Overwrites a state whose commit `failed`, but which might be found after a crash, with the
     /// current state of the group; under `commits`.
     #[inline(never)]
-    pub(super) fn take_back(&self, bound: &Bound, homes: &Homes, failed: &GroupTable) {
+    fn take_back(&self, bound: &Bound, homes: &Homes, failed: &GroupTable) {
         let old = || -> Result<_> {
             let state = self.state.lock();
             let table = state.table.as_ref().ok_or(ENXIO)?;
@@ -81,10 +81,7 @@ pub(super) fn commit_and_tell(
 /// The table after stores that had missed events have seen those of `table`; `None` if there are no
 /// such stores.
 #[inline(never)]
-pub(super) fn with_told_stores(
-    bound: &Bound,
-    table: &GroupTable,
-) -> Result<Option<KBox<GroupTable>>> {
+fn with_told_stores(bound: &Bound, table: &GroupTable) -> Result<Option<KBox<GroupTable>>> {
     let events = table.head().events;
     let is_told = |entry| {
         let store = bound.store_at(entry);

@@ -118,7 +118,7 @@ impl Group {
 
     /// The durable part of [`Group::remove`]; under `commits`.
     #[inline(never)]
-    pub(super) fn commit_removal(
+    fn commit_removal(
         &self,
         bound: &Bound,
         homes: &Homes,

@@ -41,7 +41,7 @@ impl Group {
     /// As [`Group::prepare_writes`], but does not wait: if reads of the base image may still be in
     /// flight on the volume's disk, returns the disk's entry.
     #[inline(never)]
-    pub(super) fn prepare_writes_now(&self, bound: &Bound, lid: &Id) -> Result<Option<usize>> {
+    fn prepare_writes_now(&self, bound: &Bound, lid: &Id) -> Result<Option<usize>> {
         let _commits = self.commits.lock();
         let state = self.state.lock();
         let Some(table) = &state.table else {

@@ -57,7 +57,7 @@ check_image() { # folder
 
 after_reset() {
 	say "After the reset: what LV2 had changed, from its increments volume (not in use yet)"
-	run build/svol diff "/dev/$disk_DLV2" | head -n 6
+	run build/svol diff --meta "/dev/$disk_meta" "/dev/$disk_DLV2" | head -n 6
 	# The block IDs, each with the slot that has the block.
 	run build/svol dump --entries "/dev/$disk_DLV2" | grep -E '^#|slot [0-9]+ ' | head -n 6
 

@@ -135,6 +135,47 @@ test_only_source() {
 	assert_data
 }
 
+# The disk of a volume that has its data nowhere else is gone for good. It keeps the others waiting only until
+# somebody says so, also while it is loaded.
+test_a_disk_is_gone_for_good() {
+	plain9 8
+	svol_create LV2
+	"$SVOL_TEST" random-io /dev/mapper/LV2 --write 50 --ops 50 --state lv2 --rng "$SVOL_SEED"
+	dmsetup remove LV2
+	dmsetup remove G0
+	group_move LV2 -
+	expect_warnings
+	group_refused 'LID LV2: no disk is left that can serve it'
+	G_FEATURES+=(force_metadata)
+	group_create
+	assert_status_now state=failed LV2.health=failed LV0.health=in-sync
+	svol_create LV0 --readonly
+	assert_base /dev/mapper/LV0 /dev/mapper/G0
+	dmsetup remove LV0
+	# It is known now.
+	unset 'G_FEATURES[-1]'
+	group_restart
+	assert_status_now state=failed LV2.health=failed
+
+	dmsetup message G0 0 remove LV2
+	assert_status_now state=degraded
+}
+
+test_a_disk_is_gone_under_its_user() {
+	plain9 8
+	svol_create LV2
+	svol_create LV0 --readonly
+	"$SVOL_TEST" random-io /dev/mapper/LV2 --write 50 --ops 50 --state lv2 --rng "$SVOL_SEED"
+	group_move LV2 -
+	expect_warnings
+	G_FEATURES+=(force_metadata)
+	dm_change G0 "$(group_table)"
+	assert_status_now state=failed LV2.health=failed
+	assert_base /dev/mapper/LV0
+	must_fail dd if=/dev/mapper/LV2 of=/dev/null bs=4096 count=1 iflag=direct
+	must_fail dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 count=1 oflag=direct
+}
+
 test_increments() {
 	covered9 8
 	steps LV2 write:0+2048 write:9000+8 flush

@@ -2,16 +2,17 @@
 
 //! A live group table: everything needed to map a bio without waiting.
 
+mod in_flight;
+mod map;
+mod sources;
+
+pub(crate) use in_flight::{number, InFlight};
+pub(crate) use map::operation;
+
 use crate::{
     dm::{
-        current_cpu,
         Bio,
-        EndIo,
-        Ended,
-        InUse,
-        Mapped,
         Op,
-        Parked,
         Worker, //
     },
     env::Word,
@@ -20,18 +21,13 @@ use crate::{
         Comparison,
         Group, //
     },
-    log, logged,
+    log,
     members::{
-        Disk,
         EntryCell,
         Members,
         Sources, //
     },
-    overlay::{
-        self,
-        Place, //
-    },
-    parts::Of,
+    overlay::Place,
     stats::VolumeStats,
     store::{
         Link,
@@ -39,93 +35,26 @@ use crate::{
         Store, //
     },
     svol_core::{
-        grace::Ticket,
         group::GroupTable,
         id::Id,
-        pace::TIMED_SECTORS,
         regions::Regions,
         route::{
-            self,
             Home,
-            Route,
             ViewCell,
             VolumeView, //
         },
-        select::{
-            Selector,
-            Source, //
-        },
+        select::Selector,
         turns::Turn, //
-    },
+    }, //
 };
 use kernel::{
     prelude::*,
     sync::Arc,
     time::{
-        delay::fsleep,
-        Delta,
         Instant,
         Monotonic, //
     }, //
 };
-
-/// Per-bio data.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct InFlight {
-    /// Index of the entry whose disk it was sent to, plus 1; 0 if none.
-    pub(crate) disk: u32,
-    /// Index of the volume it belongs to, if it was parked.
-    pub(crate) volume: u32,
-    /// The ticket to release when it completes, if it relies on a block map.
-    pub(crate) ticket: Option<Ticket>,
-    /// The block map changes when it completes.
-    pub(crate) is_first: bool,
-    /// It completes only after the next commit.
-    pub(crate) needs_commit: bool,
-    /// It goes to both a disk and a store.
-    pub(crate) is_logged: bool,
-    /// It is the flush of a logged volume's store.
-    pub(crate) is_log_flush: bool,
-    /// The disk has its data, but the store failed.
-    pub(crate) has_no_log: bool,
-    /// It goes to its volume's own data, not to just any source of the base image.
-    pub(crate) is_own: bool,
-    /// It has been sent, and waits for something before it completes.
-    pub(crate) is_sent: bool,
-    /// Index of the entry whose disk failed to read it, plus 1; 0 if none failed. The first such
-    /// entry; with `is_own`, the last one.
-    pub(crate) first: u16,
-    /// The number of other ways to read it that were tried.
-    pub(crate) tries: u16,
-    /// Index of the entry to whose disk it also goes, since its volume moves there, plus 1; 0 if
-    /// none.
-    pub(crate) also: u16,
-    /// As logged, but only the store counts: its disk is being filled, or it has none.
-    pub(crate) is_kept: bool,
-    /// It goes to a disk that is being filled.
-    pub(crate) fills: bool,
-    /// The store has its data, but the disk that is being filled failed.
-    pub(crate) has_no_disk: bool,
-    /// When it was sent to its disk, in ticks of [`Bound::ticks`], if it is timed; else 0.
-    pub(crate) sent: u32,
-    /// If it is timed: how many I/Os the disk had in flight then.
-    pub(crate) in_flight: u32,
-    /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
-    /// not wait.
-    pub(crate) waits_since: u32,
-}
-
-impl InFlight {
-    /// The entry whose disk has it, or was the last to have it.
-    pub(crate) fn disk(&self) -> Option<usize> {
-        usize::try_from(self.disk).ok()?.checked_sub(1)
-    }
-
-    /// The entry to whose disk it also goes.
-    pub(crate) fn also(&self) -> Option<usize> {
-        usize::from(self.also).checked_sub(1)
-    }
-}
 
 /// An entry as seen by mapping.
 pub(crate) struct Volume {
@@ -232,96 +161,6 @@ impl Bound {
         self.volumes.iter().position(|v| v.lid == *lid)
     }
 
-    /// Sends a volume's bio on its way. Does not sleep.
-    #[inline(always)]
-    pub(crate) fn map_volume(
-        this: InUse<'_, Self>,
-        entry: usize,
-        mut bio: Bio<'_, InFlight>,
-    ) -> Mapped {
-        let bound: &Self = &this;
-        let Some(volume) = bound.volumes.get(entry) else {
-            return bio.fail();
-        };
-        volume.stats.count_io(current_cpu());
-        let op = operation(bio.info().op);
-        let route = match volume.regions.is_plain() {
-            true => volume.view.route(op),
-            false => route::route(&volume.cut(&mut bio), op),
-        };
-        let info = bio.info();
-        match route {
-            Route::Base => Self::send_read(this, &volume.selector, bio),
-            Route::Own(disk) => {
-                let Some(own) = this.part(|bound| bound.members.disk(disk)) else {
-                    return bio.fail();
-                };
-                bio.data_mut().is_own = true;
-                match info.op {
-                    Op::Read if own.bad.touches(info.sector, info.sectors) => {
-                        bio = match errors::read_elsewhere(this, entry, disk, bio) {
-                            Ok(mapped) => return mapped,
-                            Err(bio) => bio,
-                        };
-                    }
-                    // It may be logged later, so there is one flush for its disk and one for its
-                    // increments volume.
-                    Op::Flush if info.flush > 0 => return bio.complete(),
-                    Op::Flush => return Self::send_flush(this, disk, bio),
-                    _ => (),
-                }
-                own.begin();
-                Self::send_begun(own, disk, info.sector, bio)
-            }
-            Route::Overlay => overlay::map(this, entry, bio),
-            Route::Logged(disk) => logged::map(this, entry, disk, bio),
-            Route::Kept => logged::map_kept(this, entry, bio),
-            Route::Refuse(_) => bio.fail(),
-        }
-    }
-
-    /// Sends a flush to the disk of an entry. If the disk has no write cache, completes it at once,
-    /// as the block layer would. Does not sleep.
-    pub(crate) fn send_flush(
-        this: InUse<'_, Self>,
-        entry: usize,
-        bio: Bio<'_, InFlight>,
-    ) -> Mapped {
-        match this.members.disk(entry) {
-            Some(disk) if !disk.device.has_write_cache() => bio.complete(),
-            _ => Self::send(this, entry, 0, bio),
-        }
-    }
-
-    /// Sends a read of the base image on its way. Does not sleep.
-    pub(crate) fn map_base(this: InUse<'_, Self>, bio: Bio<'_, InFlight>) -> Mapped {
-        let bound: &Self = &this;
-        Self::send_read(this, &bound.selector, bio)
-    }
-
-    /// Sends a read of the base image on its way, for the volume that owns the selector. Does not
-    /// sleep.
-    pub(crate) fn send_read(
-        this: InUse<'_, Self>,
-        selector: &Selector,
-        mut bio: Bio<'_, InFlight>,
-    ) -> Mapped {
-        let info = bio.info();
-        let Some(entry) = this.begin_read(selector, info.sector, info.sectors) else {
-            return bio.fail();
-        };
-        match this.part(|bound| bound.members.disk(entry)) {
-            Some(disk) => {
-                if info.sectors <= TIMED_SECTORS {
-                    this.begin_timing(&disk, &mut bio);
-                }
-                Self::send_begun(disk, entry, info.sector, bio)
-            }
-            // Can't happen: it was there a moment ago.
-            None => bio.fail(),
-        }
-    }
-
     /// Milliseconds since the table was made.
     pub(crate) fn age_ms(&self) -> u64 {
         u64::try_from(self.made.elapsed().as_millis()).unwrap_or(0)
@@ -331,91 +170,6 @@ impl Bound {
     fn ticks(&self) -> u32 {
         let [_, a, b, c, d, ..] = self.made.elapsed().as_nanos().to_le_bytes();
         u32::from_le_bytes([a, b, c, d]).max(1)
-    }
-
-    /// Notes when a read is sent to a disk, if it is used to measure how fast the disk is.
-    #[inline]
-    fn begin_timing(&self, disk: &Disk, bio: &mut Bio<'_, InFlight>) {
-        if let Some(in_flight) = disk.is_timed() {
-            let data = bio.data_mut();
-            data.sent = self.ticks();
-            data.in_flight = in_flight;
-        }
-    }
-
-    /// A timed read has completed.
-    fn end_timing(&self, disk: &Disk, ended: &mut Ended<'_, InFlight>) {
-        let data = ended.data_mut();
-        let (sent, in_flight) = (data.sent, data.in_flight);
-        // It may be sent to another disk next.
-        data.sent = 0;
-        if !ended.status().is_error() {
-            disk.pace.note(self.ticks().wrapping_sub(sent), in_flight);
-        }
-    }
-
-    /// As [`Bound::send_read`], for a volume by its index.
-    pub(crate) fn send_base(
-        this: InUse<'_, Self>,
-        volume: usize,
-        mut bio: Bio<'_, InFlight>,
-    ) -> Mapped {
-        let bound: &Self = &this;
-        if let Some(disk) = bound.reads_alone(volume) {
-            bio.data_mut().is_own = true;
-            let sector = bio.info().sector;
-            return Self::send(this, disk, sector, bio);
-        }
-        match bound.volumes.get(volume) {
-            Some(volume) => Self::send_read(this, &volume.selector, bio),
-            None => bio.fail(),
-        }
-    }
-
-    /// The disk from which a volume reads the base image, if it may read no other. That disk may
-    /// not have been compared with others yet. Does not sleep.
-    #[inline]
-    pub(crate) fn reads_alone(&self, volume: usize) -> Option<usize> {
-        self.volumes.get(volume)?.alone.get()
-    }
-
-    /// Chooses the next source of the base image for a read, starting at index `from`, and counts
-    /// the read there. Returns its index and its entry. Skips the entry `failed`.
-    pub(crate) fn begin_next(
-        &self,
-        mut from: usize,
-        failed: Option<usize>,
-    ) -> Option<(usize, usize)> {
-        loop {
-            let (index, entry) = self.next_source(from, failed)?;
-            let (volume, disk) = (self.volumes.get(entry)?, self.members.disk(entry)?);
-            disk.begin();
-            // After that, as in `begin_read`.
-            if volume.apart.get() == 0 {
-                return Some((index, entry));
-            }
-            disk.end();
-            from = index.saturating_add(1);
-        }
-    }
-
-    /// As [`Bound::begin_next`], but skips sources that are known not to have the data.
-    pub(crate) fn begin_next_good(
-        &self,
-        mut from: usize,
-        failed: Option<usize>,
-        sector: u64,
-        sectors: u32,
-    ) -> Option<(usize, usize)> {
-        loop {
-            let (index, entry) = self.begin_next(from, failed)?;
-            let disk = self.members.disk(entry)?;
-            if !disk.bad.touches(sector, sectors) {
-                return Some((index, entry));
-            }
-            disk.end();
-            from = index.saturating_add(1);
-        }
     }
 
     /// Whether the disk of an entry does not answer. Does not sleep.
@@ -429,64 +183,6 @@ impl Bound {
     pub(crate) fn forget_bad(&self, entry: usize, sector: u64, sectors: u32) {
         if let Some(disk) = self.members.disk(entry) {
             disk.bad.forget(sector, sectors, self.members.sectors);
-        }
-    }
-
-    /// The next source, starting at index `from`; see [`Bound::begin_next`].
-    fn next_source(&self, from: usize, failed: Option<usize>) -> Option<(usize, usize)> {
-        let sources = self.sources.iter().enumerate().skip(from);
-        let mut serving = sources.filter(|(_, entry)| {
-            let volume = self.volumes.get(*entry);
-            Some(*entry) != failed && volume.is_some_and(|volume| volume.apart.get() == 0)
-        });
-        serving.next()
-    }
-
-    /// Reads the base image from the source whose volume is used least, or from another one if that
-    /// can't be read. Sleeps for I/O.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if a part of it can't be read anywhere.
-    pub(crate) fn read_least_used(&self, sector: u64, content: &mut KVec<u8>) -> Result {
-        let sectors = u32::try_from(content.len() >> 9)?;
-        let is_bad = |entry| {
-            let disk = self.members.disk(entry);
-            disk.is_some_and(|disk| disk.bad.touches(sector, sectors))
-        };
-        let mut tried = 0u64;
-        loop {
-            let next = self
-                .sources
-                .iter()
-                .enumerate()
-                .take(64)
-                .filter(|(index, _)| tried & (1 << *index) == 0)
-                .filter(|(_, entry)| !is_bad(*entry))
-                .filter_map(|(index, entry)| Some((index, entry, self.volumes.get(entry)?)))
-                .min_by_key(|(_, _, volume)| volume.stats.frequency());
-            let Some((index, entry, volume)) = next else {
-                // No disk has all of it.
-                return self.read_parts(Of::Base, sector, content);
-            };
-            tried |= 1 << index;
-            let Some(disk) = self.members.disk(entry) else {
-                continue;
-            };
-            let mut result = Err(EIO);
-            disk.begin();
-            // As in `begin_read`.
-            if volume.apart.get() == 0 {
-                result = self.members.io.read(&disk.device, sector, content);
-                if result.is_err() {
-                    self.count_error(entry, true);
-                    self.group.repairs().push(entry, sector, sectors);
-                }
-            }
-            disk.end();
-            if result.is_ok() {
-                return result;
-            }
         }
     }
 
@@ -524,170 +220,6 @@ impl Bound {
         self.members.flush(disk)
     }
 
-    /// Chooses a disk for a read of the base image, and counts the read there.
-    pub(crate) fn begin_read(
-        &self,
-        selector: &Selector,
-        sector: u64,
-        sectors: u32,
-    ) -> Option<usize> {
-        // This terminates: a disk that was refused once is not chosen again.
-        loop {
-            let entry = self.choose(selector, sector, sectors)?;
-            let (volume, disk) = (self.volumes.get(entry)?, self.members.disk(entry)?);
-            disk.begin();
-            // Check after counting: `keep_away` is set first, then counted reads are waited for.
-            if volume.apart.get() == 0 {
-                return Some(entry);
-            }
-            disk.end();
-        }
-    }
-
-    fn choose(&self, selector: &Selector, sector: u64, sectors: u32) -> Option<usize> {
-        let of = |all, bad| self.choose_of(all, bad, selector, sector, sectors);
-        of(false, false)
-            .or_else(|| of(true, false))
-            .or_else(|| of(true, true))
-    }
-
-    /// Chooses among the preferred sources, or among `all`. With `bad`, also among those that are
-    /// known not to have all of the data, or that do not answer.
-    fn choose_of(
-        &self,
-        all: bool,
-        bad: bool,
-        selector: &Selector,
-        sector: u64,
-        sectors: u32,
-    ) -> Option<usize> {
-        selector.choose(current_cpu(), sector, sectors, self.sources.len(), |i| {
-            let (entry, is_preferred) = self.sources.get(i)?;
-            if !(all || is_preferred) || self.volumes.get(entry)?.apart.get() != 0 {
-                return None;
-            }
-            let disk = self.members.disk(entry)?;
-            if !bad && disk.bad.touches(sector, sectors) {
-                return None;
-            }
-            Some(Source {
-                entry,
-                in_flight: disk.in_flight(),
-                pace: disk.pace.get(),
-            })
-        })
-    }
-
-    /// Sends a bio to a place on the disk of an entry. Does not sleep.
-    #[inline(always)]
-    pub(crate) fn send(
-        this: InUse<'_, Self>,
-        entry: usize,
-        sector: u64,
-        bio: Bio<'_, InFlight>,
-    ) -> Mapped {
-        let Some(disk) = this.part(|bound| bound.members.disk(entry)) else {
-            return bio.fail();
-        };
-        disk.begin();
-        Self::send_begun(disk, entry, sector, bio)
-    }
-
-    /// As [`Bound::send`], for a bio that is already counted on its disk.
-    #[inline(always)]
-    fn send_begun(
-        disk: InUse<'_, Disk>,
-        entry: usize,
-        sector: u64,
-        mut bio: Bio<'_, InFlight>,
-    ) -> Mapped {
-        bio.data_mut().disk = number(entry);
-        bio.remap(disk.map(|disk| &disk.device), sector)
-    }
-
-    /// Sends a write to the disks of two entries at once and, if given, to that of a third, `also`,
-    /// at the same sector as the first. Does not sleep; returns the bio if no memory is available
-    /// at once.
-    pub(crate) fn send_both<'a>(
-        this: InUse<'_, Self>,
-        entry: usize,
-        sector: u64,
-        second: usize,
-        second_sector: u64,
-        also: Option<usize>,
-        mut bio: Bio<'a, InFlight>,
-    ) -> Result<Mapped, Bio<'a, InFlight>> {
-        let device = |entry: usize| {
-            this.part(|bound| bound.members.disk(entry))
-                .and_then(|disk| disk.part(|disk| Some(&disk.device)))
-        };
-        let pool = this.part(|bound| Some(&*bound.members.legs));
-        let (Some(first), Some(log), Some(pool)) = (device(entry), device(second), pool) else {
-            return Err(bio);
-        };
-        let third = match also {
-            Some(also) => match device(also) {
-                Some(device) => Some((device, sector)),
-                None => return Err(bio),
-            },
-            None => None,
-        };
-        let data = bio.data_mut();
-        data.disk = number(entry);
-        data.also = also.map_or(0, errors::short_number);
-        // Not the store: its count would only help to choose where to read, and there is no choice.
-        let counted = || {
-            let entries = [Some(entry), also].into_iter().flatten();
-            entries.filter_map(|entry| this.members.disk(entry))
-        };
-        counted().for_each(Disk::begin);
-        bio.remap_to_all(pool, (first, sector), (log, second_sector), third)
-            .inspect_err(|_| counted().for_each(Disk::end))
-    }
-
-    /// As [`Bound::send`], for a parked bio. May sleep until the disk has room for it.
-    pub(crate) fn submit(parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
-        if let Some(disk) = parked.keep().members.disk(entry) {
-            disk.begin();
-        }
-        Self::submit_begun(parked, entry, sector);
-    }
-
-    /// As [`Bound::submit`], for a bio that is already counted on its disk.
-    pub(crate) fn submit_begun(mut parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
-        parked.data_mut().disk = number(entry);
-        parked.submit(|this| Some(&this.members.disk(entry)?.device), sector);
-    }
-
-    /// A bio of a volume, or of the group itself, came back from the disk it was sent to. `volume`
-    /// says which volume, if that matters. Does not sleep.
-    #[inline(always)]
-    pub(crate) fn ended(
-        this: InUse<'_, Self>,
-        volume: impl FnOnce() -> Option<usize>,
-        mut ended: Ended<'_, InFlight>,
-    ) -> EndIo {
-        let bound: &Self = &this;
-        if let Some(entry) = ended.data().disk() {
-            if let Some(disk) = bound.members.disk(entry) {
-                disk.end();
-                if ended.data().sent != 0 {
-                    bound.end_timing(disk, &mut ended);
-                }
-            }
-            if ended.status().is_error() {
-                return errors::ended(this, volume(), entry, ended);
-            }
-        }
-        if ended.data().ticket.is_none() {
-            return ended.done();
-        }
-        match volume() {
-            Some(volume) => overlay::ended(this, volume, ended),
-            None => ended.done(),
-        }
-    }
-
     /// If `wanted`, from now on returns writes of a volume that wait for space; else stops doing
     /// so. Does not sleep.
     pub(crate) fn give_back(&self, lid: &Id, wanted: bool) {
@@ -710,42 +242,6 @@ impl Bound {
         Some(store.usage())
     }
 
-    /// Keeps new reads of the base image away from the disk of an entry; returns whether they were
-    /// allowed before. If so, this is a full barrier: if the disk is then seen without I/O, no such
-    /// read can follow. Does not sleep.
-    pub(crate) fn keep_away(&self, entry: usize) -> bool {
-        self.volumes.get(entry).is_some_and(|volume| {
-            let before = errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
-            before & errors::WRITTEN == 0
-        })
-    }
-
-    /// Undoes [`Bound::keep_away`]. Does not sleep.
-    pub(crate) fn let_serve(&self, entry: usize) {
-        if let Some(volume) = self.volumes.get(entry) {
-            errors::change(&volume.apart, |apart| apart & !errors::WRITTEN);
-        }
-    }
-
-    /// Waits for reads that were in flight at a [`Bound::keep_away`], as long as the disk answers.
-    /// May hang: do not call it with `commits` held. Sleeps for I/O.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if it does not answer.
-    pub(crate) fn wait_for_reads(&self, entry: usize) -> Result {
-        let Some(disk) = self.members.disk(entry) else {
-            return Ok(());
-        };
-        while disk.in_flight() > 0 {
-            if disk.bad.is_silent() {
-                return Err(EBUSY);
-            }
-            fsleep(Delta::from_micros(100));
-        }
-        Ok(())
-    }
-
     /// The number of user I/Os on all volumes so far. Does not sleep.
     pub(crate) fn user_ios(&self) -> u64 {
         let volumes = self.volumes.iter();
@@ -757,24 +253,6 @@ impl Bound {
         let disk = |entry| self.members.disk(entry);
         let mut entries = entries.into_iter();
         entries.any(|entry| disk(entry).is_some_and(|disk| disk.in_flight() > 0))
-    }
-
-    /// Whether the disk of an entry serves reads of the base image, or still has I/O from when it
-    /// did. Does not sleep.
-    pub(crate) fn is_read_still(&self, entry: usize) -> bool {
-        let is_source = self.sources.iter().any(|source| source == entry);
-        (is_source && self.apart(entry) == 0) || self.has_io([entry])
-    }
-
-    /// Whether volumes other than `lid` read the base image, and only from the disk of this entry.
-    pub(crate) fn is_last_source(&self, entry: usize, lid: &Id) -> bool {
-        let needs_base = |volume: &Volume| {
-            let reads_base = matches!(volume.view.get().reads, Home::Base | Home::Overlay);
-            volume.lid != *lid && (reads_base || !volume.regions.is_plain())
-        };
-        self.current_sources().any(|source| source == entry)
-            && !self.has_other_source(entry)
-            && self.volumes.iter().any(needs_base)
     }
 
     /// Whether all writes of a volume go only to its increments volume until its attribute changes.
@@ -814,28 +292,6 @@ impl Bound {
         if let Some(store) = self.store_at(entry) {
             store.wait_for_end();
         }
-    }
-
-    /// Whether reads of the base image find a disk other than that of this entry.
-    pub(crate) fn has_other_source(&self, entry: usize) -> bool {
-        self.current_sources()
-            .any(|source| source != entry && self.apart(source) == 0)
-    }
-
-    /// Whether reads of the base image could find a disk other than that of this entry, preferred
-    /// or not.
-    pub(crate) fn can_spare(&self, entry: usize) -> bool {
-        self.next_source(0, Some(entry)).is_some()
-    }
-
-    /// The sources over which reads of the base image are spread now: the preferred ones, while
-    /// there are any.
-    fn current_sources(&self) -> impl Iterator<Item = usize> + '_ {
-        let all = || self.sources.all();
-        let by_choice = all().any(|(source, preferred)| preferred && self.apart(source) == 0);
-        all()
-            .filter(move |(_, preferred)| *preferred || !by_choice)
-            .map(|(source, _)| source)
     }
 
     /// What keeps other volumes from reading the disk of an entry; see [`Volume::apart`].
@@ -947,22 +403,5 @@ impl Bound {
         for store in self.stores.iter() {
             store.kick();
         }
-    }
-}
-
-/// An entry's index as it is stored in [`InFlight`].
-pub(crate) fn number(entry: usize) -> u32 {
-    // A group has few entries, so nothing is cut off. This is one instruction in the fast path.
-    u32::try_from(entry & 0xffff_ffff).map_or(0, |entry| entry.wrapping_add(1))
-}
-
-pub(crate) fn operation(op: Op) -> route::Op {
-    match op {
-        Op::Read => route::Op::Read,
-        Op::Write => route::Op::Write,
-        Op::Flush => route::Op::Flush,
-        Op::Discard => route::Op::Discard,
-        Op::WriteZeroes => route::Op::WriteZeroes,
-        Op::Other => route::Op::Other,
     }
 }

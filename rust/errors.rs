@@ -119,7 +119,7 @@ pub(crate) fn ended(
         _ => judge(op, ended.status()),
     };
     // A device that is suspended only for a moment refuses read-ahead: no reason to give it up.
-    let is_hint = op == Op::Read && ended.info().is_hint;
+    let is_hint = op == Op::Read && ended.info().is_hint();
     if reaction != Reaction::PassOn && !is_hint {
         bound.count_error(entry, op == Op::Read);
         match bound.store_at(entry) {

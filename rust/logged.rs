@@ -163,7 +163,7 @@ fn write_kept(
     data.is_kept = true;
     data.fills = disk.is_some();
     data.is_first = run.is_first;
-    data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
+    data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
     let sector = store.run_sector(&run);
     let Some(disk) = disk else {
         return Bound::send(this, store.entry(), sector, bio);
@@ -304,7 +304,7 @@ fn write(
     data.ticket = Some(ticket);
     data.is_logged = true;
     data.is_first = run.is_first;
-    data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
+    data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
     let sector = store.run_sector(&run);
     match Bound::send_both(this, disk, info.sector, store.entry(), sector, also, bio) {
         Ok(mapped) => mapped,

@@ -147,7 +147,7 @@ fn write(
     data.ticket = Some(ticket);
     data.is_first = run.is_first;
     // FUA data alone does not make the write durable.
-    data.needs_commit = info.fua && (run.is_first || run.is_dirty || store.is_busy());
+    data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
     Bound::send(this, store.entry(), store.run_sector(&run), bio)
 }
 

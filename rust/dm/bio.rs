@@ -83,15 +83,24 @@ pub(crate) struct BioInfo {
     pub(crate) sector: u64,
     /// Length in sectors; 0 for a flush.
     pub(crate) sectors: u32,
-    /// It is a write that must be durable when it ends.
-    pub(crate) fua: bool,
-    /// It may fail easily, as read-ahead does: a failure says little about the device.
-    pub(crate) is_hint: bool,
+    /// Its flags, `REQ_*`. Kept, since the block layer changes those of the clone; tests of single
+    /// flags are left to those who need them.
+    opf: bindings::blk_opf_t,
     /// Which of the flushes that the target asked for this is, counting from 0.
     pub(crate) flush: u32,
 }
 
 impl BioInfo {
+    /// Whether it is a write that must be durable when it ends.
+    pub(crate) fn is_fua(&self) -> bool {
+        self.opf & REQ_FUA != 0
+    }
+
+    /// Whether it may fail easily, as read-ahead does: a failure says little about the device.
+    pub(crate) fn is_hint(&self) -> bool {
+        self.opf & REQ_HINTS != 0
+    }
+
     /// # Safety
     ///
     /// `bio` must be a valid bio in a callback of the target `ti`.
@@ -118,8 +127,7 @@ impl BioInfo {
             op,
             sector: sector.wrapping_sub(begin),
             sectors: bytes >> SECTOR_SHIFT,
-            fua: opf & REQ_FUA != 0,
-            is_hint: opf & REQ_HINTS != 0,
+            opf,
             flush,
         }
     }
@@ -344,8 +352,8 @@ pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
         raw.__bi_remaining.counter = 1;
         // The block layer removes flush and FUA for a device without a cache; the next device may
         // have one.
-        raw.bi_opf = head.opf & !(REQ_POLLED | REQ_NOWAIT | REQ_HINTS);
-        head.info.is_hint = false;
+        head.info.opf &= !(REQ_POLLED | REQ_NOWAIT | REQ_HINTS);
+        raw.bi_opf = head.info.opf;
         head.has_legs = false;
     }
 }

@@ -39,10 +39,8 @@ pub(super) struct Legs {
 pub(super) struct Head {
     /// The clone as it was mapped: its own fields change while it is processed.
     pub(super) info: BioInfo,
-    /// Its data position when it was mapped, and its flags (`REQ_*` and `BIO_*`), for sending it
-    /// again.
+    /// Its data position and its flags (`BIO_*`) when it was mapped, for sending it again.
     pub(super) iter: bindings::bvec_iter,
-    pub(super) opf: bindings::blk_opf_t,
     pub(super) flags: u16,
     /// What a parked clone keeps, as a type-erased pointer.
     pub(super) keep: *const (),
@@ -69,7 +67,6 @@ impl Head {
         unsafe {
             (&raw mut (*slot).info).write(info);
             core::ptr::copy_nonoverlapping(&raw const (*bio).bi_iter, &raw mut (*slot).iter, 1);
-            (&raw mut (*slot).opf).write((*bio).bi_opf);
             (&raw mut (*slot).flags).write((*bio).bi_flags);
             (&raw mut (*slot).keep).write(core::ptr::null());
             (&raw mut (*slot).finished).write(false);

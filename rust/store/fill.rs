@@ -201,7 +201,7 @@ impl Slow<'_> {
             _ => return Err(EIO),
         }
         // The commit that answers a durable write flushes only the store.
-        match info.fua {
+        match info.is_fua() {
             true => self.flush_fill(),
             false => Ok(()),
         }

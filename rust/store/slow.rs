@@ -153,7 +153,7 @@ impl Worker<Store> {
     fn needs_silent_disk(&self, parked: &Parked<Bound, InFlight>) -> bool {
         let (bound, info) = (parked.keep(), parked.info());
         let volume = parked.data().volume;
-        if parked.data().has_no_log && !info.fua {
+        if parked.data().has_no_log && !info.is_fua() {
             // It is there already.
             return false;
         }
@@ -185,7 +185,7 @@ impl Worker<Store> {
                 Bound::submit(parked, entry, sector);
             }
             // The commit that follows answers it.
-            (Ok(()), Then::End) if info.fua => self.queues.lock().waiting.push(parked),
+            (Ok(()), Then::End) if info.is_fua() => self.queues.lock().waiting.push(parked),
             (Ok(()), Then::End | Then::Answer) => parked.end(Status::OK),
             (Err(ENOSPC), _) => self.no_space(parked),
             // There may be memory later.
@@ -292,7 +292,7 @@ impl<'a> Slow<'a> {
             (Some(disk), Op::WriteZeroes) => {
                 self.write_logged(disk, Source::new(Content::Zeroes), range)
             }
-            (None, Op::Write) => match self.try_at_once(range, parked.info().fua) {
+            (None, Op::Write) => match self.try_at_once(range, parked.info().is_fua()) {
                 Some(then) => return (Ok(()), then),
                 None => self.write(Source::new(Content::Bio(parked)), range),
             },
@@ -307,7 +307,7 @@ impl<'a> Slow<'a> {
         };
         // The commit that answers a durable write flushes only the store.
         let result = match self.disk {
-            Some(_) if parked.info().fua => result.and_then(|()| self.flush_own()),
+            Some(_) if parked.info().is_fua() => result.and_then(|()| self.flush_own()),
             _ => result,
         };
         if self.disk.is_some() && self.owner.is_unlogged() {

@@ -158,7 +158,7 @@ test_a_disk_is_gone_for_good() {
 	assert_status_now state=failed LV2.health=failed
 
 	dmsetup message G0 0 remove LV2
-	assert_status_now state=degraded
+	assert_status_now state=clean redundancy=1
 }
 
 test_a_disk_is_gone_under_its_user() {

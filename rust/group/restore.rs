@@ -89,6 +89,7 @@ impl Group {
             self.tell_store_locked(&bound, store)
                 .or_else(|_| refuse(&"its device still can't be written", EIO))?;
             if is_lacking {
+                self.state.lock().wants_anew = true;
                 self.begin_anew(&bound);
             }
             return Ok(());
@@ -111,20 +112,15 @@ impl Group {
         if let Some(volume) = bound.volumes.get(entry) {
             volume.stats.forget_errors();
         }
-        if is_store && !self.awaits_store(&bound.members) {
-            // The live line no longer fits, or another increments volume can't be written: a start
-            // would be refused, and all volumes would wait.
-            log::info!(
-                self.name(),
-                "increments {lid}: taken back, in use after the next load of the group's table"
-            );
-            return Ok(());
-        }
         if is_store {
-            log::info!(self.name(), "increments {lid}: taken back");
-            if let Some(device) = bound.members.event.hold_device() {
-                self.refreshes.want(self.provider.clone(), device);
-            }
+            // It has to wait if the live line no longer fits, or another increments volume can't be
+            // written: a start would be refused, and all volumes would wait.
+            let when = match self.awaits_store(&bound.members) {
+                true => "",
+                false => ", in use after the next load of the group's table",
+            };
+            log::info!(self.name(), "increments {lid}: taken back{when}");
+            self.begin_anew(&bound);
             return Ok(());
         }
         bound.use_again(entry, false);
@@ -136,10 +132,9 @@ impl Group {
         Ok(())
     }
 
-    /// Has the table begin anew soon with the same devices. Does not sleep for I/O.
+    /// Has the table begin anew soon with the same devices; if that is not possible now, it happens with
+    /// the next load of the group's table. Does not sleep for I/O.
     fn begin_anew(&self, bound: &Bound) {
-        self.state.lock().wants_anew = true;
-        // If not possible now, it happens with the next load of the group's table.
         if !self.awaits_store(&bound.members) {
             return;
         }

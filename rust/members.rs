@@ -11,7 +11,10 @@ use crate::{
         IoClient,
         LegPool, //
     },
-    env::Word,
+    env::{
+        AllocError,
+        Word, //
+    },
     svol_core::{
         bad_blocks::BadBlocks,
         pace::Pace,
@@ -240,6 +243,30 @@ pub(crate) struct Members {
 }
 
 impl Members {
+    /// Lets `probe` look at a device through a function that reads from a position in bytes. Running out
+    /// of memory says nothing about the device: it is not taken for a range that can't be read. Sleeps
+    /// for I/O.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn probe<P>(
+        &self,
+        device: &Device,
+        probe: impl FnOnce(&mut dyn FnMut(u64, &mut [u8]) -> Result) -> Result<P, AllocError>,
+    ) -> Result<P> {
+        let mut is_short = false;
+        let probe = probe(&mut |position, buffer| {
+            let result = self.io.read_pieces(device, position >> 9, buffer);
+            is_short |= result == Err(ENOMEM);
+            result
+        })?;
+        match is_short {
+            true => Err(ENOMEM),
+            false => Ok(probe),
+        }
+    }
+
     /// Flushes a disk; counted among its I/Os meanwhile. Sleeps for I/O.
     ///
     /// # Errors

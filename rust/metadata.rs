@@ -99,17 +99,7 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe> {
     let Some(device) = members.meta_device(device) else {
         return Ok(CopyProbe::Missing);
     };
-    // Running out of memory says nothing about the device.
-    let mut is_short = false;
-    let probe = CopyProbe::probe(|position, buffer: &mut [u8]| -> Result {
-        let result = members.io.read_pieces(device, position >> 9, buffer);
-        is_short |= result == Err(ENOMEM);
-        result
-    })?;
-    match is_short {
-        true => Err(ENOMEM),
-        false => Ok(probe),
-    }
+    members.probe(device, |read| CopyProbe::probe(read))
 }
 
 /// Writes a table's metadata to all live copies; then updates the table to match what is on disk.

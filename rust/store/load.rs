@@ -133,17 +133,7 @@ pub(crate) struct Found {
 /// `ENOMEM`. A device that can't be read is not an error, but part of the result.
 pub(crate) fn probe(members: &Members, entry: usize) -> Result<Probe> {
     let device = &members.disk(entry).ok_or(ENXIO)?.device;
-    // `ENOMEM` says nothing about the device.
-    let mut is_short = false;
-    let probe = Probe::device(|position, buffer: &mut [u8]| -> Result {
-        let result = members.io.read_pieces(device, position >> 9, buffer);
-        is_short |= result == Err(ENOMEM);
-        result
-    })?;
-    match is_short {
-        true => Err(ENOMEM),
-        false => Ok(probe),
-    }
+    members.probe(device, |read| Probe::device(read))
 }
 
 /// The event count that a store has seen, if the device holds one of the group with this uuid.

@@ -44,7 +44,8 @@ use crate::{
             VolumeView, //
         },
         select::Selector,
-        turns::Turn, //
+        turns::Turn,
+        update::update, //
     }, //
 };
 use kernel::{
@@ -278,7 +279,7 @@ impl Bound {
     pub(crate) fn retire(&self, entry: usize) {
         if let Some(volume) = self.volumes.get(entry) {
             let _views = self.group.failures().lock();
-            errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
+            update(&volume.apart, |apart| apart | errors::WRITTEN);
             volume.view.set(VolumeView::NOWHERE);
         }
         for store in self.stores.iter().filter(|store| store.entry() == entry) {

@@ -43,7 +43,6 @@ use crate::{
         Status,
         Worker, //
     },
-    env::Word,
     logged,
     members::Disk,
     overlay::{
@@ -61,7 +60,8 @@ use crate::{
         route::{
             Home,
             VolumeView, //
-        }, //
+        },
+        update::update, //
     },
 };
 
@@ -75,15 +75,6 @@ pub(crate) const FAILED: u64 = 4;
 pub(crate) const ASKED: u64 = 8;
 /// With [`FAILING`]: it has been logged that the failure can't be made durable.
 const SAID: u64 = 16;
-
-/// Changes a word that others may change, too; returns its old value.
-pub(crate) fn change(word: &Word, to: impl Fn(u64) -> u64) -> u64 {
-    let mut old = word.get();
-    while let Err(now) = word.replace(old, to(old)) {
-        old = now;
-    }
-    old
-}
 
 /// The reaction to how an I/O ended.
 pub(crate) fn judge(op: Op, status: Status) -> Reaction {
@@ -390,7 +381,7 @@ impl Bound {
             return false;
         }
         let why = if asked { ASKED } else { 0 };
-        change(&disk.apart, |apart| apart | FAILING | why);
+        update(&disk.apart, |apart| apart | FAILING | why);
         for (volume, owner) in self.owners_on(entry) {
             if owner.advance(log_mode::Event::DiskFails) == Some(log_mode::Mode::Held) {
                 volume.view.set(VolumeView {
@@ -415,7 +406,7 @@ impl Bound {
     pub(crate) fn use_again(&self, entry: usize, serves: bool) {
         let written = if serves { 0 } else { WRITTEN };
         if let Some(disk) = self.volumes.get(entry) {
-            change(&disk.apart, |apart| {
+            update(&disk.apart, |apart| {
                 (apart & (FAILING | ASKED | SAID)) | written
             });
         }
@@ -439,7 +430,7 @@ impl Bound {
     pub(crate) fn say_once(&self, entry: usize) -> bool {
         self.volumes
             .get(entry)
-            .is_some_and(|disk| change(&disk.apart, |apart| apart | SAID) & SAID == 0)
+            .is_some_and(|disk| update(&disk.apart, |apart| apart | SAID) & SAID == 0)
     }
 
     /// The volumes whose writes go to the disk of an entry and to a store.
@@ -459,7 +450,7 @@ impl Bound {
         };
         let failures = self.group.failures();
         let _one_at_a_time = failures.lock();
-        change(&disk.apart, |apart| (apart & WRITTEN) | FAILED);
+        update(&disk.apart, |apart| (apart & WRITTEN) | FAILED);
         for (volume, owner) in self.owners_on(entry) {
             // The view first: whoever sees the new mode must not read the disk.
             volume.view.set(VolumeView {
@@ -584,7 +575,7 @@ impl Bound {
         let Some(disk) = self.volumes.get(entry) else {
             return;
         };
-        change(&disk.apart, |apart| apart & WRITTEN);
+        update(&disk.apart, |apart| apart & WRITTEN);
         for (volume, owner) in self.owners_on(entry) {
             // The view first: without its log, the volume must not be read from the log.
             volume.view.set(VolumeView {

@@ -43,6 +43,7 @@ pub mod store;
 pub mod table_line;
 pub mod text;
 pub mod turns;
+pub mod update;
 pub mod write_locks;
 
 mod args;

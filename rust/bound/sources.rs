@@ -16,7 +16,8 @@ use crate::{
         select::{
             Selector,
             Source, //
-        }, //
+        },
+        update::update, //
     }, //
 };
 use kernel::{
@@ -191,7 +192,7 @@ impl Bound {
     /// read can follow. Does not sleep.
     pub(crate) fn keep_away(&self, entry: usize) -> bool {
         self.volumes.get(entry).is_some_and(|volume| {
-            let before = errors::change(&volume.apart, |apart| apart | errors::WRITTEN);
+            let before = update(&volume.apart, |apart| apart | errors::WRITTEN);
             before & errors::WRITTEN == 0
         })
     }
@@ -199,7 +200,7 @@ impl Bound {
     /// Undoes [`Bound::keep_away`]. Does not sleep.
     pub(crate) fn let_serve(&self, entry: usize) {
         if let Some(volume) = self.volumes.get(entry) {
-            errors::change(&volume.apart, |apart| apart & !errors::WRITTEN);
+            update(&volume.apart, |apart| apart & !errors::WRITTEN);
         }
     }
 

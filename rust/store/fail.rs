@@ -13,7 +13,7 @@ use super::Store;
 use crate::{
     dm::Worker,
     env::Word,
-    errors::change, //
+    svol_core::update::update, //
 };
 use kernel::prelude::*;
 
@@ -70,7 +70,7 @@ impl Store {
         if self.is_retired() {
             return;
         }
-        change(&self.failure.state, |state| match state {
+        update(&self.failure.state, |state| match state {
             state if state & (FAILING | FAILED) != 0 => state,
             state => (state & (SAID | KEPT)) | FAILING | why,
         });
@@ -79,19 +79,19 @@ impl Store {
 
     /// The failure is durable now. Does not sleep.
     pub(crate) fn note_failed(&self) {
-        change(&self.failure.state, |_| FAILED);
+        update(&self.failure.state, |_| FAILED);
         // Every flush waits for a commit, which always fails from now on.
         self.changes.fail();
     }
 
     /// It stays in use: its data could not be replaced. Does not sleep.
     pub(crate) fn keep(&self) {
-        change(&self.failure.state, |state| state & (FAILED | SAID | KEPT));
+        update(&self.failure.state, |state| state & (FAILED | SAID | KEPT));
     }
 
     /// The metadata records that it failed and stays in use. Does not sleep.
     pub(crate) fn note_kept(&self) {
-        change(&self.failure.state, |state| state | KEPT);
+        update(&self.failure.state, |state| state | KEPT);
     }
 
     /// It stayed in use although it failed, and now works again, which the metadata does not record
@@ -103,25 +103,25 @@ impl Store {
     /// The metadata records that it works again, or it turned out that it does not. Does not sleep.
     pub(crate) fn note_told(&self, works: bool) {
         let rest = if works { !(BACK | KEPT | SAID) } else { !BACK };
-        change(&self.failure.state, |state| state & rest);
+        update(&self.failure.state, |state| state & rest);
     }
 
     /// Whether the outcome still has to be logged: that is done once.
     pub(crate) fn say_once(&self) -> bool {
-        change(&self.failure.state, |state| state | SAID) & SAID == 0
+        update(&self.failure.state, |state| state | SAID) & SAID == 0
     }
 
     /// Its device works. Does not sleep.
     pub(super) fn note_works(&self) {
         let state = self.failure.state.get();
         if state & KEPT != 0 {
-            change(&self.failure.state, |state| match state & KEPT {
+            update(&self.failure.state, |state| match state & KEPT {
                 0 => state,
                 _ => state | BACK,
             });
             self.home.failures().kick();
         } else if state & SAID != 0 {
-            change(&self.failure.state, |state| state & !SAID);
+            update(&self.failure.state, |state| state & !SAID);
         }
     }
 

@@ -7,7 +7,10 @@
 //! places is remembered: a disk with more of them shows errors again, and is eventually given up
 //! for that.
 
-use super::samples::SUB_BLOCK_SECTORS;
+use super::{
+    samples::SUB_BLOCK_SECTORS,
+    update::update, //
+};
 use crate::env::Word;
 
 /// How many places are remembered per disk.
@@ -59,17 +62,10 @@ impl BadBlocks {
 
     /// Records that the disk does not answer, or answers again. Does not sleep.
     pub fn set_silent(&self, silent: bool) {
-        self.change(|any| match silent {
+        update(&self.any, |any| match silent {
             true => any | SILENT,
             false => any & !SILENT,
         });
-    }
-
-    fn change(&self, to: impl Fn(u64) -> u64) {
-        let mut old = self.any.get();
-        while let Err(now) = self.any.replace(old, to(old)) {
-            old = now;
-        }
     }
 
     /// Whether any of these sectors is in a bad sub-block. Does not sleep.
@@ -94,7 +90,7 @@ impl BadBlocks {
             .iter()
             .any(|place| place.replace(0, number).is_ok());
         if is_added {
-            self.change(|any| any | SOME);
+            update(&self.any, |any| any | SOME);
         }
         is_added
     }

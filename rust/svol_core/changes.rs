@@ -11,7 +11,10 @@
 //! A device that failed to flush may have lost what was in its cache, for all volumes, and a later
 //! successful flush says nothing about that. So each volume is told of the loss once: see [`Told`].
 
-use super::grace::Grace;
+use super::{
+    grace::Grace,
+    update::update, //
+};
 use crate::env::Word;
 
 /// Entries of the map are waiting for a commit.
@@ -100,7 +103,7 @@ impl Changes {
     /// collects changes, it must wait for all that are being noted: for two turns of
     /// [`Changes::noting`].
     pub fn begin_commit(&self) {
-        self.change(|flags| (flags & FAILED) | COMMITTING);
+        update(&self.flags, |flags| (flags & FAILED) | COMMITTING);
     }
 
     /// Those who are noting a change.
@@ -112,12 +115,12 @@ impl Changes {
     /// if the device failed, [`Changes::lose`] comes first.
     pub fn end_commit(&self, is_ok: bool) {
         let next = if is_ok { 0 } else { DIRTY };
-        self.change(|flags| (flags & !COMMITTING) | next);
+        update(&self.flags, |flags| (flags & !COMMITTING) | next);
     }
 
     /// No commit will ever succeed again: every flush waits for a commit, which fails.
     pub fn fail(&self) {
-        self.change(|flags| flags | FAILED);
+        update(&self.flags, |flags| flags | FAILED);
     }
 
     /// The device may have lost what was written but not flushed. Does not sleep.
@@ -133,13 +136,6 @@ impl Changes {
     /// Whether there were losses that a volume has not been told of.
     pub fn is_untold(&self, told: &Told) -> bool {
         told.0.get() != self.losses()
-    }
-
-    fn change(&self, to: impl Fn(u64) -> u64) {
-        let mut old = self.flags.get();
-        while let Err(now) = self.flags.replace(old, to(old)) {
-            old = now;
-        }
     }
 }
 

@@ -4,7 +4,10 @@
 
 use crate::{
     env::Word,
-    svol_core::table_line::MAX_VOLUMES, //
+    svol_core::{
+        table_line::MAX_VOLUMES,
+        update::update, //
+    }, //
 };
 
 /// Entries per word.
@@ -54,12 +57,8 @@ impl EntrySet {
     }
 
     fn change(&self, entry: usize, to: impl Fn(u64, u64) -> u64) {
-        let Some((word, bit)) = self.place(entry) else {
-            return;
-        };
-        let mut old = word.get();
-        while let Err(now) = word.replace(old, to(old, bit)) {
-            old = now;
+        if let Some((word, bit)) = self.place(entry) {
+            update(word, |old| to(old, bit));
         }
     }
 

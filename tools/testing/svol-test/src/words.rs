@@ -138,6 +138,23 @@ pub(crate) fn join(line: &Line) -> Vec<u8> {
     line.join(&b' ')
 }
 
+/// White space for the kernel's `isspace`: that of Latin-1, with the no-break space.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | b' ' | 0xa0)
+}
+
+/// The byte that the first word of a message begins with, once `dm_split_args`
+/// has cut the message into words and taken the backslashes out that quote the
+/// byte behind them. `None`: the message has no words.
+pub(crate) fn first_byte(message: &[u8]) -> Option<u8> {
+    let at = message.iter().position(|b| !is_space(*b))?;
+    match message[at..] {
+        [b'\\', quoted, ..] => Some(quoted),
+        [first, ..] => Some(first),
+        [] => None,
+    }
+}
+
 /// A line for people: bytes outside printable ASCII escaped, long lines cut.
 pub(crate) fn show(bytes: &[u8]) -> String {
     let mut text = bytes.escape_ascii().to_string();
@@ -277,5 +294,19 @@ mod tests {
             assert_eq!(first, again);
             assert!(!join(&first).contains(&0));
         }
+    }
+
+    #[test]
+    fn the_first_byte_is_the_one_that_dm_sees() {
+        assert_eq!(first_byte(b"query"), Some(b'q'));
+        assert_eq!(first_byte(b" \t\x0b@x"), Some(b'@'));
+        assert_eq!(first_byte(b"\xa0@x"), Some(b'@'));
+        assert_eq!(first_byte(b"\\@x"), Some(b'@'));
+        assert_eq!(first_byte(b"\\\\@x"), Some(b'\\'));
+        assert_eq!(first_byte(b"\\"), Some(b'\\'));
+        assert_eq!(first_byte(b"\\ @"), Some(b' '));
+        assert_eq!(first_byte(b"\x85@"), Some(0x85));
+        assert_eq!(first_byte(b" \xa0\n"), None);
+        assert_eq!(first_byte(b""), None);
     }
 }

@@ -48,10 +48,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         let mut message = words::join(&mutator.line(&mut rng, sample));
         // The device-mapper core keeps two forms to itself: messages that begin
         // with @, and messages without a word.
-        let first = message
-            .iter()
-            .position(|b| !b.is_ascii_whitespace() && *b != 0x0b);
-        if first.is_none_or(|at| message[at] == b'@') {
+        if words::first_byte(&message).is_none_or(|b| b == b'@') {
             message.insert(0, b'x');
         }
         let mut one = || -> Result<()> {

@@ -27,6 +27,7 @@ use super::{
     bindings,
     cell::{
         Cell,
+        Ending,
         Head, //
     },
     device::Device,
@@ -293,7 +294,7 @@ impl<'a, P> Bio<'a, P> {
 
     /// Ends it with success. Does not sleep.
     pub(crate) fn complete(mut self) -> Mapped {
-        self.cell().head.finished = true;
+        self.cell().head.ending = Ending::Decided;
         // SAFETY: The bio is ours by the type invariants, and `DM_MAPIO_SUBMITTED` tells dm that
         // it is no longer its to submit.
         unsafe { kernel::bindings::bio_endio(self.bio.as_ptr()) };
@@ -354,7 +355,7 @@ pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
         // have one.
         head.info.opf &= !(REQ_POLLED | REQ_NOWAIT | REQ_HINTS);
         raw.bi_opf = head.info.opf;
-        head.has_legs = false;
+        head.ending = Ending::Told;
     }
 }
 

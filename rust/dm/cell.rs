@@ -31,11 +31,23 @@ pub(super) struct Legs {
     pub(super) status: [bindings::blk_status_t; LEGS],
 }
 
+/// What the end_io callback has to do with a clone. One byte: most clones only pay for one test.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ending {
+    /// Tell the target how its device has ended it.
+    Told,
+    /// The same, once its copies have ended, too.
+    Legs,
+    /// Nothing: its end is already decided.
+    Decided,
+}
+
 /// The wrapper's part.
 ///
 /// # Invariants
 ///
-/// `legs` is initialised if `has_legs`.
+/// `legs` is initialised if `ending` is [`Ending::Legs`].
 pub(super) struct Head {
     /// The clone as it was mapped: its own fields change while it is processed.
     pub(super) info: BioInfo,
@@ -44,10 +56,8 @@ pub(super) struct Head {
     pub(super) flags: u16,
     /// What a parked clone keeps, as a type-erased pointer.
     pub(super) keep: *const (),
-    /// Its end is already decided: the end_io callback leaves it alone.
-    pub(super) finished: bool,
-    /// It has, or had, copies in flight.
-    pub(super) has_legs: bool,
+    /// What happens when it ends.
+    pub(super) ending: Ending,
     pub(super) legs: MaybeUninit<Legs>,
 }
 
@@ -69,8 +79,7 @@ impl Head {
             core::ptr::copy_nonoverlapping(&raw const (*bio).bi_iter, &raw mut (*slot).iter, 1);
             (&raw mut (*slot).flags).write((*bio).bi_flags);
             (&raw mut (*slot).keep).write(core::ptr::null());
-            (&raw mut (*slot).finished).write(false);
-            (&raw mut (*slot).has_legs).write(false);
+            (&raw mut (*slot).ending).write(Ending::Told);
         }
     }
 }

@@ -10,7 +10,10 @@ use super::{
         Status,
         REQ_NOWAIT, //
     },
-    cell::Cell,
+    cell::{
+        Cell,
+        Ending, //
+    },
     live::InUse,
     parked::Parked, //
 };
@@ -80,7 +83,7 @@ impl<P> Ended<'_, P> {
     /// copies, this is the status of the clone.
     pub(crate) fn leg_status(&self, leg: usize) -> Status {
         let head = &self.cell().head;
-        if !head.has_legs {
+        if head.ending != Ending::Legs {
             return self.status;
         }
         // SAFETY: Initialised by the invariants of the head. All legs have ended, so nobody writes

@@ -11,6 +11,7 @@ use super::{
     bio::point,
     cell::{
         Cell,
+        Ending,
         Head,
         Legs,
         LEGS, //
@@ -151,7 +152,7 @@ impl Head {
             left: Atomic::new(count),
             status: [bindings::DMR_STS_OK; LEGS],
         });
-        self.has_legs = true;
+        self.ending = Ending::Legs;
     }
 
     /// A leg has ended; returns whether it was the last one. A full barrier.

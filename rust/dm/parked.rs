@@ -10,7 +10,10 @@ use super::{
         Op,
         Status, //
     },
-    cell::Cell,
+    cell::{
+        Cell,
+        Ending, //
+    },
     device::Device, //
 };
 use core::{
@@ -170,7 +173,7 @@ impl<T, P> Drop for Parked<T, P> {
 unsafe fn finish<P>(bio: NonNull<bindings::bio>, status: Status) {
     // SAFETY: By the function's contract.
     unsafe {
-        (*Cell::<P>::of(bio).as_ptr()).head.finished = true;
+        (*Cell::<P>::of(bio).as_ptr()).head.ending = Ending::Decided;
         (*bio.as_ptr()).bi_status = status.0;
         bindings::bio_endio(bio.as_ptr());
     }

@@ -16,6 +16,7 @@ use super::{
     },
     cell::{
         Cell,
+        Ending,
         Head,
         Legs, //
     },
@@ -315,14 +316,14 @@ impl<T: Target> Vtable<T> {
         let cell = unsafe { Cell::<T::PerBio>::of(raw) };
         // SAFETY: `map` initialised the cell of this clone.
         let head = unsafe { &raw mut (*cell.as_ptr()).head };
-        // SAFETY: Neither flag changes while a device has the clone.
-        let (finished, has_legs) = unsafe { ((*head).finished, (*head).has_legs) };
-        if finished {
-            return bindings::DM_ENDIO_DONE as c_int;
-        }
         // SAFETY: dm passes a valid status.
         let mut status = unsafe { *error };
-        if has_legs {
+        // SAFETY: It does not change while a device has the clone.
+        let ending = unsafe { (*head).ending };
+        if ending != Ending::Told {
+            if ending == Ending::Decided {
+                return bindings::DM_ENDIO_DONE as c_int;
+            }
             // SAFETY: The head is valid, and its legs are initialised, since it has some.
             let legs = unsafe { (&raw mut (*head).legs).cast::<Legs>() };
             // SAFETY: When the clone itself ends, its own leg is still counted, so the count is

@@ -17,7 +17,7 @@ module:
 tools:
 	@svol=$$(scripts/build-tools) && echo "built $$svol"
 
-# Installs for the kernel that the module was built for, by default the running one.
+# Installs for the kernel that the module was built for.
 install:
 	@scripts/install-module
 

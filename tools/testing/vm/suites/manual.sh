@@ -1,0 +1,166 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What Documentation/dm-svol.rst tells administrators to type, where no other suite does that.
+
+# shellcheck source=../lib.sh
+. "$TESTS/lib.sh"
+
+health_is() { # LID health
+	read_status
+	[ "${ST[$1.health]}" = "$2" ]
+}
+
+wait_health() { # LID health
+	wait_until 60 health_is "$1" "$2" || fail "$1 is ${ST[$1.health]}: ${ST[line]}"
+}
+
+# As dm_change, with the line that the group itself shows.
+load_own_line() {
+	dmsetup table G0 | dmsetup load G0
+	dmsetup suspend G0 && dmsetup resume G0
+}
+
+# One sector of a disk is not that of the base image any more.
+spoil() { # disk sector
+	dd if=/dev/zero of="$1" bs=512 seek="$2" count=1 conv=notrunc,fsync status=none
+}
+
+# The fields of the status line are where the manual says.
+test_status_by_awk() {
+	local wanted
+	figure9 8
+	wanted='LV0 in-sync -
+LV1 in-sync -
+LV2 in-sync -
+S0 spare -
+DLV2 in-sync 0/'
+	# shellcheck disable=SC2016 # awk's
+	assert_match 'the status' "$(dmsetup status G0 |
+		awk '{ for (i = 11; i <= NF; i += $10) print $i, $(i + 2), $(i + 9) }')" "^$wanted"
+}
+
+# The group's table is in a file, its devices are removed in the wrong order, then in the right one.
+test_start_and_stop() {
+	load_module
+	figure9_disks 8
+	group_table >g0.table
+	dmsetup create G0 g0.table
+	svol_create LV2
+	must_fail dmsetup remove G0
+	must_fail rmmod dm_svol
+	dmsetup remove LV2
+	must_fail rmmod dm_svol
+	dmsetup remove G0
+	rmmod dm_svol
+}
+
+# Two megabytes of zeroes are enough for a new group.
+test_blank_is_two_megabytes() {
+	local disk
+	load_module
+	figure9_disks 8
+	"$SVOL_TEST" fill --seed 9 "$META" "$META2" "$DI"
+	for disk in "$META" "$META2" "$DI"; do
+		blkdiscard -f -z -l 2MiB "$disk"
+	done
+	group_create
+	read_status
+	assert_status state=clean metadata=AA
+	dmsetup remove G0
+}
+
+# Clones without disks of their own, in a new group.
+test_clones_of_one_disk() {
+	load_module
+	new_disks 'META META2' 8
+	new_disks 'D0 DI' 8
+	"$SVOL_TEST" fill --seed "$SEED" "$D0"
+	G_NAME=G0 G_LEN=$((8 * 2048)) G_BLOCK=128
+	dmsetup create G0 --table "0 $G_LEN svol-group G0 128 \
+		2 $META $META2 4 LV0 ro $D0 - C1 ro - DC C2 ro - DC \
+		DC increments $DI -"
+	svols_create C1 C2
+	steps C1 write:0+8 write:300+100 flush
+	steps C2 write:3+1 flush check
+	steps C1 check
+	read_status
+	assert_status state=clean LV0.health=in-sync C1.health=in-sync C1.disk=- C1.protection=protected
+	dmsetup remove C1 C2 G0
+	assert_base "$D0"
+}
+
+# A disk that differs is filled with the base image, and belongs to the group then.
+test_diverged_volume_joins() {
+	figure9_disks 8
+	load_module
+	spoil "$D1" 5001
+	G_FEATURES=()
+	expect_log '^dm_svol: G0: LV1: diverged, '
+	group_create
+	wait_health LV1 diverged
+	wait_health LV2 in-sync
+	assert_status state=degraded
+	dmsetup message G0 0 remove LV1
+	load_own_line
+	dmsetup message G0 0 add LV1 ro "$D1" -
+	load_own_line
+	wait_health LV1 in-sync
+	assert_status state=clean LV1.protection=protected
+	dmsetup remove G0
+	assert_base "$D1"
+}
+
+# The disk of a volume was written without the group: it is filled anew.
+test_spoilt_disk_is_filled_anew() {
+	figure9 8
+	dmsetup remove G0
+	# The first sub-block is one of the samples.
+	spoil "$D1" 3
+	group_refused 'disk of LV1: does not hold the base image, see sector 0: wrong disk'
+	group_move LV1 -
+	group_create
+	group_move LV1 "$D1"
+	dm_change G0 "$(group_table)"
+	dmsetup message G0 0 readd LV1
+	wait_health LV1 in-sync
+	assert_status state=clean
+	dmsetup remove G0
+	assert_base "$D1"
+}
+
+# A metadata device that works is replaced by another one.
+replace_working_copy() { # feature...
+	local features=("${G_FEATURES[@]}")
+	new_disk META3 8
+	group_create
+	G_META=("$META" -) G_FEATURES+=("$@")
+	dm_change G0 "$(group_table)"
+	read_status
+	assert_status metadata=AF
+	G_META=("$META" "$META3") G_FEATURES=("${features[@]}")
+	dm_change G0 "$(group_table)"
+	dmsetup message G0 0 replace_meta 2 "$META3"
+	read_status
+	assert_status metadata=AA
+	dmsetup remove G0
+	# Each of them has all.
+	G_META=(- "$META3") G_FEATURES+=(force_metadata)
+	group_create
+	dmsetup remove G0
+}
+
+test_working_copy_is_replaced() {
+	load_module
+	figure9_disks 8
+	expect_warnings
+	replace_working_copy
+}
+
+# Without an increments volume, nothing confirms what the other copy says.
+test_working_copy_is_replaced_by_force() {
+	load_module
+	plain9_disks 8
+	expect_warnings
+	replace_working_copy force_metadata
+}

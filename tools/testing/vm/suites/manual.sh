@@ -129,6 +129,43 @@ test_spoilt_disk_is_filled_anew() {
 	assert_base "$D1"
 }
 
+# A volume moves to the spare, another disk takes the place of its old one, and it moves to that.
+test_disk_is_replaced_before_it_dies() {
+	figure9 8
+	new_disk NEW 8
+	svol_create LV2
+	steps LV2 write:100+200 flush
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_lives_on LV2 S0
+	group_move LV2 "$NEW"
+	dm_change G0 "$(group_table)"
+	assert_unused "$D2"
+	read_status
+	assert_status state=clean LV2.health=in-sync LV2.disk=S0 LV2.protection=protected
+	dmsetup message G0 0 restore LV2 onto LV2
+	wait_lives_on LV2 LV2
+	assert_status state=clean S0.health=spare
+	steps LV2 check write:1000+8 flush check
+}
+
+# The same, but there is no other disk at first.
+test_disk_is_taken_out_before_it_dies() {
+	figure9 8
+	new_disk NEW 8
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_lives_on LV2 S0
+	group_move LV2 -
+	dm_change G0 "$(group_table)"
+	assert_unused "$D2"
+	read_status
+	assert_status state=degraded redundancy=1 LV2.health=in-sync LV2.protection=protected
+	group_move LV2 "$NEW"
+	dm_change G0 "$(group_table)"
+	dmsetup message G0 0 readd LV2
+	read_status
+	assert_status state=clean LV2.disk=S0
+}
+
 # A metadata device that works is replaced by another one.
 replace_working_copy() { # feature...
 	local features=("${G_FEATURES[@]}")

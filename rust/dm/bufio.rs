@@ -7,7 +7,8 @@
 use super::{
     anchor::Anchor,
     bindings,
-    device::Device, //
+    device::Device,
+    io::of_device, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -73,7 +74,8 @@ impl Bufio {
         // SAFETY: The client is valid by the type invariants.
         let data = from_err_ptr(unsafe {
             bindings::dm_bufio_read(self.client.as_ptr(), block, &mut buffer)
-        })?;
+        })
+        .map_err(of_device)?;
         let mut data = NonNull::new(data.cast::<[u8; BUFIO_BYTES]>()).ok_or(EIO)?;
         // SAFETY: The buffer has the size of a block, and is ours until it is released: the cache
         // is borrowed mutably.
@@ -91,10 +93,11 @@ impl Bufio {
     ///
     /// # Errors
     ///
-    /// Those of the device; each is reported once.
+    /// `EIO` if the device failed, whatever its error; each is reported once.
     pub(crate) fn write_dirty(&mut self) -> Result {
         // SAFETY: The client is valid by the type invariants.
         to_result(unsafe { bindings::dm_bufio_write_dirty_buffers(self.client.as_ptr()) })
+            .map_err(of_device)
     }
 }
 

@@ -55,6 +55,13 @@ pub(crate) const MAX_BUFFER: usize = 1 << 20;
 /// Longest buffer, in bytes, whose allocation is never refused because of its size.
 pub(crate) const PIECE: usize = 32 << 10;
 
+/// What an error of a device is to a caller. A device may answer that it lacks space or memory, or
+/// that it ran out of time; a caller could not tell that from its own lack of them, which says
+/// nothing about the device. dm-io does the same.
+pub(super) fn of_device(_: Error) -> Error {
+    EIO
+}
+
 impl IoClient {
     /// Makes a client. May sleep.
     ///
@@ -200,10 +207,10 @@ impl IoClient {
     ///
     /// # Errors
     ///
-    /// `EIO` if the device failed.
+    /// `EIO` if the device failed, whatever its error.
     pub(crate) fn flush(&self, device: &Device) -> Result {
         // SAFETY: An open device's `block_device` is valid.
-        to_result(unsafe { bindings::blkdev_issue_flush(device.bdev()) })
+        to_result(unsafe { bindings::blkdev_issue_flush(device.bdev()) }).map_err(of_device)
     }
 
     /// Writes zeroes from `sector` on, with the device's own command if it has one. Sleeps until it
@@ -211,7 +218,7 @@ impl IoClient {
     ///
     /// # Errors
     ///
-    /// Those of the device.
+    /// `EIO` if the device failed, whatever its error.
     pub(crate) fn write_zeroes(&self, device: &Device, sector: u64, sectors: u64) -> Result {
         // SAFETY: An open device's `block_device` is valid.
         to_result(unsafe {
@@ -223,6 +230,7 @@ impl IoClient {
                 0,
             )
         })
+        .map_err(of_device)
     }
 
     /// # Safety

@@ -160,10 +160,8 @@ impl Look<'_> {
         let mut unread = Unread::default();
         if self.has_marks() {
             // What is compared after a crash is made durable first.
-            match members.io.flush(device) {
-                Ok(()) => (),
-                Err(ENOMEM) => return Err(ENOMEM),
-                Err(error) => return Ok(Comparison::Unreadable(error)),
+            if let Err(error) = members.io.flush(device) {
+                return Ok(Comparison::Unreadable(error));
             }
         }
         let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;

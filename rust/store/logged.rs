@@ -434,12 +434,10 @@ impl Worker<Store> {
         let bound = self.home.bound();
         let bound = bound.filter(|bound| Arc::ptr_eq(&bound.members, &self.members));
         let result = self.members.flush(disk);
-        match result {
-            Ok(()) | Err(ENOMEM) => result,
-            Err(_) => self
-                .disk_is_not_flushed(bound.as_deref(), owner, entry)
-                .and(result),
+        if result.is_err() {
+            self.disk_is_not_flushed(bound.as_deref(), owner, entry)?;
         }
+        result
     }
 
     /// Handles the failed flush of a disk. Does not sleep.

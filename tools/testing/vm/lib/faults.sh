@@ -67,6 +67,18 @@ disarm_disk() {
 	faults_set "$DISK_FAULTS" times=0
 }
 
+# From now on, all operations of a kind on a part of a disk end with a status, by the name it has in the
+# kernel (BLK_STS_...). Without a kind, none does.
+disk_answers() { # disk [kind status start sectors]
+	local rule=removeall
+	[ $# = 1 ] || rule="add,op=$2,status=$3,start=$4,nr_sectors=$5"
+	echo "$rule" >"$FAULTS/block/${1##*/}/error_injection"
+}
+
+need_disk_answers() { # disk
+	[ -e "$FAULTS/block/${1##*/}/error_injection" ] || skip 'this kernel has no error_injection'
+}
+
 # --- Allocations ---------------------------------------------------------------------------
 
 # Allocations of the kernel may fail: those by their number, see `svol-test fail-nth`. The attributes hold for

@@ -87,6 +87,28 @@ test_entries_fail() {
 	goes_on_unprotected
 }
 
+# As above, but the device says that it lacks space, memory or time. That is not what it means when the group
+# itself lacks them.
+test_entries_fail_in_other_words() {
+	local status at=1000
+	covered9 8
+	need_disk_answers "$DI"
+	for status in NOSPC RESOURCE AGAIN TIMEOUT; do
+		note "$status"
+		disk_answers "$DI" WRITE "$status" 4096 128
+		steps LV2 "write:$at+100" flush check
+		store_has_failed
+		disk_answers "$DI"
+		dmsetup message G0 0 readd DLV2
+		wait_health DLV2 in-sync
+		wait_protected LV2
+		at=$((at + 1000))
+	done
+	down9
+	up9
+	steps LV2 check
+}
+
 # Some entries can't be read when a commit changes them: what it had changed before is not written to the
 # device later, by when that may have another use.
 test_entries_cannot_be_read() {

@@ -58,14 +58,6 @@ pub(super) struct Change {
     entry: Entry,
 }
 
-impl Change {
-    /// Whether both entries are in one sector.
-    fn shares_sector(&self, other: &Self) -> bool {
-        let sector = |change: &Self| change.entry.slot().map(layout::entry_sector_of);
-        sector(self) == sector(other)
-    }
-}
-
 impl Worker<Store> {
     /// A range was written to its slots: notes that in the owner's map. A flush that comes after
     /// anybody could see the data waits for it. Does not sleep.
@@ -225,7 +217,8 @@ impl Worker<Store> {
         // Blocks that were first written in sequence have adjacent entries, wherever they are in
         // the volume.
         sort_by_key(batch, &|change| change.entry.slot().map_or(0, u64::from));
-        let mut parts = batch.chunk_by(Change::shares_sector);
+        let unit = |change: &Change| change.entry.slot().map(|slot| self.unit_of(slot));
+        let mut parts = batch.chunk_by(|one, other| unit(one) == unit(other));
         let changed = parts.try_for_each(|changes| {
             let records = changes.iter().filter_map(|change| {
                 let record = Record {
@@ -241,15 +234,18 @@ impl Worker<Store> {
         self.write_dirty(changed)
     }
 
-    /// Makes durable that slots are free. Sleeps for I/O.
-    pub(super) fn write_free(&self, slots: &[u32]) -> Result {
-        let same = |one: &u32, other: &u32| {
-            layout::entry_sector_of(*one) == layout::entry_sector_of(*other)
-        };
-        let mut parts = slots.chunk_by(same);
+    /// Makes durable that slots are free; sorts them. Sleeps for I/O.
+    pub(super) fn write_free(&self, slots: &mut [u32]) -> Result {
+        sort_by_key(slots, &|slot| u64::from(*slot));
+        let mut parts = slots.chunk_by(|one, other| self.unit_of(*one) == self.unit_of(*other));
         let changed =
             parts.try_for_each(|slots| self.write_records(slots.iter().map(|slot| (*slot, None))));
         self.write_dirty(changed)
+    }
+
+    /// The unit that has the entry of a slot.
+    fn unit_of(&self, slot: u32) -> u64 {
+        self.layout.entry_offset(layout::entry_sector_of(slot)) / UNIT
     }
 
     /// Writes the entries that were `changed`, and makes them durable, even if some could not be
@@ -260,39 +256,41 @@ impl Worker<Store> {
         changed.and(self.or_lose(written))
     }
 
-    /// Changes the entries of slots, all in one sector, in the entry cache; the next `write_dirty`
-    /// writes them to disk. May sleep for I/O.
+    /// Changes the entries of slots, all in one unit and in order, in the entry cache; the next
+    /// `write_dirty` writes them to disk. Once for each unit: see [`Bufio::update`]. May sleep for
+    /// I/O.
     fn write_records(&self, records: impl Iterator<Item = (u32, Option<Record>)>) -> Result {
         let mut records = records.peekable();
         let Some((first, _)) = records.peek() else {
             return Ok(());
         };
-        let number = layout::entry_sector_of(*first);
-        let offset = self.layout.entry_offset(number);
-        let within = usize::try_from(offset % UNIT)?;
+        let block = self.unit_of(*first);
         let commit = self.commits.load();
         let mut damage = None;
-        self.entries.lock().update(offset / UNIT, |unit| {
-            let sector: Option<&mut Sector> = unit
-                .get_mut(within..)
-                .and_then(|rest| rest.first_chunk_mut());
-            let Some(sector) = sector else {
-                return false;
-            };
-            if let Err(error) = entries::check(sector, self.tag, number, self.mask) {
-                // Sealing it again would make it look valid.
-                damage = Some(error);
-                return false;
-            }
+        self.entries.lock().update(block, |unit| {
             let mut changed = false;
-            for (slot, record) in records {
-                changed |= entries::set(sector, layout::entry_index_of(slot), record.as_ref());
+            while let Some((slot, _)) = records.peek() {
+                let number = layout::entry_sector_of(*slot);
+                let offset = self.layout.entry_offset(number);
+                let Some(sector) = sector_at(unit, offset) else {
+                    break;
+                };
+                if let Err(error) = entries::check(sector, self.tag, number, self.mask) {
+                    // Sealing it again would make it look valid.
+                    damage = Some((offset, error));
+                    break;
+                }
+                let is_here =
+                    |(slot, _): &(u32, Option<Record>)| layout::entry_sector_of(*slot) == number;
+                while let Some((slot, record)) = records.next_if(is_here) {
+                    changed |= entries::set(sector, layout::entry_index_of(slot), record.as_ref());
+                }
+                entries::seal_sector(sector, commit);
             }
-            entries::seal_sector(sector, commit);
             changed
         })?;
         match damage {
-            Some(error) => {
+            Some((offset, error)) => {
                 log::warning!(
                     self.group,
                     "increments {}: entries at byte {offset}: {error}",
@@ -303,6 +301,12 @@ impl Worker<Store> {
             None => Ok(()),
         }
     }
+}
+
+/// The sector of a unit that begins at this byte of the device.
+fn sector_at(unit: &mut [u8], offset: u64) -> Option<&mut Sector> {
+    let within = usize::try_from(offset % UNIT).ok()?;
+    unit.get_mut(within..)?.first_chunk_mut()
 }
 
 impl Store {

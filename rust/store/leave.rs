@@ -105,7 +105,7 @@ impl Worker<Store> {
             }
         });
         if !slots.is_empty() {
-            self.write_free(&slots)?;
+            self.write_free(&mut slots)?;
             // No I/O relies on the map: the volume is not in use, and can't be used again.
             for bid in &bids {
                 let out = |entry: Entry| Some(entry.moved_to(None).with_dirty(false));

@@ -623,7 +623,7 @@ impl<'a> Slow<'a> {
         // Then wait for reads that found a slot before.
         let result = self
             .store
-            .write_free(&slots)
+            .write_free(&mut slots)
             .and_then(|()| self.store.wait_for_ios(self.owner));
         if result.is_ok() {
             for slot in &slots {

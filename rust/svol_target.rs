@@ -63,8 +63,6 @@ const DISCARD_SECTORS: u32 = 128 << 10;
 const NO_ENTRY: u32 = u32::MAX;
 
 /// One loaded `svol` line.
-///
-/// Fields are dropped in this order: the volume stops being a client before its claim is released.
 pub(crate) struct SvolTarget {
     client: Client<Bound>,
     /// Index of the volume in the live group table. Written by `preresume`, while no bio is mapped.

@@ -75,12 +75,15 @@ struct Clients {
 
 /// Publishes a value of one target to others.
 ///
+/// A value that is still published when the provider is dropped is never freed: bios of the owner
+/// might use it.
+///
 /// # Invariants
 ///
 /// `published` is null or what `Arc::into_raw` returned, and then a reference is held for it. It is
 /// changed only while every client is suspended; from a value to null also only while the owner is
 /// suspended.
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub(crate) struct Provider<T: Send + Sync + 'static> {
     owner: MappedDevice,
     published: Atomic<*mut T>,
@@ -355,18 +358,6 @@ impl<T: Send + Sync + 'static> Provider<T> {
     }
 }
 
-#[pinned_drop]
-impl<T: Send + Sync + 'static> PinnedDrop for Provider<T> {
-    fn drop(self: Pin<&mut Self>) {
-        let left = self.published.xchg(core::ptr::null_mut(), Full);
-        if !left.is_null() {
-            // SAFETY: By the type invariants a reference is held for it; clients hold references
-            // to the provider, so there are none.
-            drop(unsafe { Arc::from_raw(left) });
-        }
-    }
-}
-
 /// Keeps the clients of a mapped device suspended; see [`Provider::pause`].
 pub(crate) struct Paused<'a, T: Send + Sync + 'static> {
     provider: &'a Provider<T>,
@@ -387,8 +378,61 @@ impl<T: Send + Sync + 'static> Drop for Paused<'_, T> {
     }
 }
 
-/// A target's membership in a provider. Dropping it ends the membership, in the target's destructor
-/// at the latest.
+/// What a provider does for a client's target, whatever it publishes.
+trait Leave: Send + Sync {
+    /// One target of this mapped device is no longer a client. May sleep.
+    fn leave(&self, md: MappedDevice);
+}
+
+impl<T: Send + Sync + 'static> Leave for Provider<T> {
+    fn leave(&self, md: MappedDevice) {
+        let mut clients = self.clients.lock();
+        loop {
+            let Some(at) = clients.entries.iter().position(|e| e.md == md) else {
+                return;
+            };
+            let Some(entry) = clients.entries.get_mut(at) else {
+                return;
+            };
+            if entry.busy {
+                self.idle.wait(&mut clients);
+                continue;
+            }
+            entry.targets = entry.targets.saturating_sub(1);
+            if entry.targets > 0 {
+                return;
+            }
+            let suspended = entry.suspended;
+            // `at` is in range: it was found under this lock.
+            let _ = clients.entries.remove(at);
+            drop(clients);
+            if suspended {
+                // The device may continue without us, with another table.
+                // SAFETY: The device lives, since the destructor of one of its targets runs; it was
+                // suspended by us, once.
+                unsafe { bindings::dm_internal_resume(md.0) };
+            }
+            return;
+        }
+    }
+}
+
+/// A target's membership in a provider. It belongs to the instance: bios may use the published value
+/// as long as the target lives, whatever the target does with its [`Client`].
+pub(super) struct Membership {
+    provider: Arc<dyn Leave>,
+    md: MappedDevice,
+}
+
+impl Drop for Membership {
+    /// In the target's destructor, or when its constructor has failed.
+    fn drop(&mut self) {
+        self.provider.leave(self.md);
+    }
+}
+
+/// A target's access to what a provider publishes. The target's destructor waits until the last of
+/// these is dropped, and then ends the membership.
 pub(crate) struct Client<T: Send + Sync + 'static> {
     provider: Arc<Provider<T>>,
     md: MappedDevice,
@@ -402,11 +446,13 @@ impl<T: Send + Sync + 'static> Client<T> {
     ///
     /// `EAGAIN` while the provider's clients are suspended; `ENOMEM`; `EINVAL` if it is the
     /// owner's own target.
-    pub(crate) fn new(setup: &Setup<'_>, provider: Arc<Provider<T>>) -> Result<Self> {
+    pub(crate) fn new(setup: &mut Setup<'_>, provider: Arc<Provider<T>>) -> Result<Self> {
         let md = setup.mapped_device();
         if md == provider.owner {
             return Err(EINVAL);
         }
+        // First, so that nothing can fail once the target is a client.
+        setup.memberships.reserve(1, GFP_KERNEL)?;
         let mut clients = provider.clients.lock();
         if clients.suspended {
             return Err(EAGAIN);
@@ -424,6 +470,14 @@ impl<T: Send + Sync + 'static> Client<T> {
             )?,
         }
         drop(clients);
+        let membership = Membership {
+            provider: provider.clone(),
+            md,
+        };
+        setup
+            .memberships
+            .push_within_capacity(membership)
+            .map_err(|_| ENOMEM)?;
         Ok(Self {
             provider,
             md,
@@ -436,40 +490,8 @@ impl<T: Send + Sync + 'static> Client<T> {
         if live.md != self.md {
             return None;
         }
-        // SAFETY: `live` shows that this client is not suspended, and does so for `'a`.
+        // SAFETY: The membership lasts as long as this does. So `live` shows that a client is not
+        // suspended, and does so for `'a`.
         unsafe { self.provider.published() }
-    }
-}
-
-impl<T: Send + Sync + 'static> Drop for Client<T> {
-    fn drop(&mut self) {
-        let mut clients = self.provider.clients.lock();
-        loop {
-            let Some(at) = clients.entries.iter().position(|e| e.md == self.md) else {
-                return;
-            };
-            let Some(entry) = clients.entries.get_mut(at) else {
-                return;
-            };
-            if entry.busy {
-                self.provider.idle.wait(&mut clients);
-                continue;
-            }
-            entry.targets = entry.targets.saturating_sub(1);
-            if entry.targets > 0 {
-                return;
-            }
-            let suspended = entry.suspended;
-            // `at` is in range: it was found under this lock.
-            let _ = clients.entries.remove(at);
-            drop(clients);
-            if suspended {
-                // The device may continue without us, with another table.
-                // SAFETY: The device lives, since the destructor of one of its targets runs or is
-                // still to come; it was suspended by us, once.
-                unsafe { bindings::dm_internal_resume(self.md.0) };
-            }
-            return;
-        }
     }
 }

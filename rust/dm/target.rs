@@ -32,7 +32,8 @@ use super::{
         DeviceNumber,
         MappedDevice, //
     },
-    writer::Writer,
+    provider::Membership,
+    writer::Writer, //
 };
 use core::{
     fmt::Write as _,
@@ -234,6 +235,8 @@ pub(crate) struct Setup<'a> {
     pub(super) anchor: &'a AnchorWait,
     /// All devices opened so far.
     pub(super) devices: KVec<NonNull<bindings::dm_dev>>,
+    /// The providers that it is a client of.
+    pub(super) memberships: KVec<Membership>,
     /// No other target shares its table.
     is_alone: bool,
 }
@@ -241,8 +244,9 @@ pub(crate) struct Setup<'a> {
 impl<'a> Setup<'a> {
     /// # Safety
     ///
-    /// `ti` must be the target whose constructor is running. The caller closes `devices` after the
-    /// target is gone, and waits for `anchor` before that. `features` must be those of its type.
+    /// `ti` must be the target whose constructor is running. After the target is gone, the caller
+    /// waits for `anchor`, then drops `memberships`, and closes `devices`. `features` must be those
+    /// of its type.
     pub(super) unsafe fn new(
         ti: NonNull<bindings::dm_target>,
         anchor: &'a AnchorWait,
@@ -253,6 +257,7 @@ impl<'a> Setup<'a> {
             ti,
             anchor,
             devices: KVec::new(),
+            memberships: KVec::new(),
             is_alone: features.0 & Features::SINGLETON.0 != 0,
         }
     }

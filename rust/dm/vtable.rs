@@ -34,6 +34,7 @@ use super::{
     },
     load,
     mapped_device::MappedDevice,
+    provider::Membership,
     sys::NoIo,
     target::{
         FlushBios,
@@ -123,22 +124,30 @@ struct Instance<T> {
     md: MappedDevice,
     /// How many bios per flush its constructor asked for.
     most_flushes: u32,
-    devices: KVec<NonNull<bindings::dm_dev>>,
-    anchor: AnchorWait,
+    holdings: Holdings,
 }
 
-/// Waits until nobody uses the devices, then closes them.
+/// What a target has besides its value; both outlive all that holds the anchor.
+struct Holdings {
+    anchor: AnchorWait,
+    memberships: KVec<Membership>,
+    devices: KVec<NonNull<bindings::dm_dev>>,
+}
+
+/// Waits until nobody uses what a target has, then ends its memberships and closes its devices.
 ///
 /// # Safety
 ///
-/// `devices` must have been opened for `ti` by [`Setup::device`] with `anchor`, and not be closed
-/// yet.
-unsafe fn close(
-    ti: *mut bindings::dm_target,
-    anchor: AnchorWait,
-    devices: KVec<NonNull<bindings::dm_dev>>,
-) {
+/// The devices must have been opened for `ti` by [`Setup::device`] with the anchor, and not be
+/// closed yet. The target's value must be gone, and no bio of the target in flight.
+unsafe fn close(ti: *mut bindings::dm_target, holdings: Holdings) {
+    let Holdings {
+        anchor,
+        memberships,
+        devices,
+    } = holdings;
     anchor.wait();
+    drop(memberships);
     for dev in devices {
         // SAFETY: Opened for this target, by the function's contract, and in use no more.
         unsafe { bindings::dm_put_device(ti, dev.as_ptr()) };
@@ -245,6 +254,12 @@ impl<T: Target> Vtable<T> {
         setup.set_per_bio_size(u32::try_from(Cell::<T::PerBio>::BYTES).map_err(|_| EINVAL)?);
         let result = T::new(&mut setup, &registration.module, &words);
         let devices = core::mem::take(&mut setup.devices);
+        let memberships = core::mem::take(&mut setup.memberships);
+        let holdings = Holdings {
+            anchor,
+            memberships,
+            devices,
+        };
         match result {
             Ok(target) => {
                 let instance = KBox::write(
@@ -255,8 +270,7 @@ impl<T: Target> Vtable<T> {
                         md: unsafe { MappedDevice::of(raw) },
                         // SAFETY: Valid, and ours during construction.
                         most_flushes: unsafe { (*raw).num_flush_bios },
-                        devices,
-                        anchor,
+                        holdings,
                     },
                 );
                 // SAFETY: `ti` is valid, and `private` is the target's own.
@@ -264,8 +278,9 @@ impl<T: Target> Vtable<T> {
                 Ok(())
             }
             Err(failure) => {
-                // SAFETY: The devices are those that this setup opened.
-                unsafe { close(raw, anchor, devices) };
+                // SAFETY: The devices are those that this setup opened. There is no value, and a
+                // target under construction gets no bios.
+                unsafe { close(raw, holdings) };
                 Err(failure)
             }
         }
@@ -278,14 +293,12 @@ impl<T: Target> Vtable<T> {
         // SAFETY: `ctr` stored the box there, and nobody uses it any more.
         let instance = unsafe { KBox::from_raw((*ti).private.cast::<Instance<T>>()) };
         let Instance {
-            target,
-            devices,
-            anchor,
-            ..
+            target, holdings, ..
         } = KBox::into_inner(instance);
         drop(target);
-        // SAFETY: The devices are those that the constructor opened.
-        unsafe { close(ti, anchor, devices) };
+        // SAFETY: The devices are those that the constructor opened. The value is gone, and so are
+        // all bios: dm never destroys a table that has some in flight.
+        unsafe { close(ti, holdings) };
     }
 
     /// # Safety

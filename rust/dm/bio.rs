@@ -346,6 +346,8 @@ pub(super) unsafe fn rewind<P>(bio: NonNull<bindings::bio>) {
         raw.bi_iter = head.iter;
         // It may have been mapped in part.
         raw.bi_iter.bi_size = head.info.sectors << SECTOR_SHIFT;
+        // If it was merged into a request with others, it still points to the next one of them.
+        raw.bi_next = core::ptr::null_mut();
         raw.bi_flags = head.flags;
         raw.bi_status = bindings::DMR_STS_OK;
         // Splits of it in lower layers count from here; its last end left 0. And nobody polls for

@@ -32,8 +32,9 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Number of copies in reserve; if none is left, the worker does the write.
-const RESERVE: u32 = 4;
+/// Number of copies in reserve. None helps here: the block layer keeps it for those who wait for
+/// memory. If there is no memory for a copy, the worker does the write.
+const RESERVE: u32 = 1;
 
 /// A pool of copies.
 ///

@@ -105,10 +105,10 @@ pub(crate) fn ended(
     let bound: &Bound = &this;
     let op = ended.info().op;
     let data = *ended.data();
-    let reaction = match ended.status().failure() {
-        Failure::Unsupported if ended.could_not_wait() => Reaction::PassOn,
-        _ => judge(op, ended.status()),
-    };
+    if ended.status().failure() == Failure::Unsupported && ended.could_not_wait() {
+        return would_wait(this, ended);
+    }
+    let reaction = judge(op, ended.status());
     // A device that is suspended only for a moment refuses read-ahead: no reason to give it up.
     let is_hint = op == Op::Read && ended.info().is_hint();
     if reaction != Reaction::PassOn && !is_hint {
@@ -159,6 +159,14 @@ pub(crate) fn ended(
         },
         _ => ended.done(),
     }
+}
+
+/// Tells the user of a bio that may not wait that it would have to. Its disk can't do without: that
+/// was not so when the volume was loaded, and what its users know is from then.
+fn would_wait(this: InUse<'_, Bound>, ended: Ended<'_, InFlight>) -> EndIo {
+    let (end, parked) = ended.park(this);
+    parked.end(Status::AGAIN);
+    end
 }
 
 /// Retries elsewhere a read that failed on the disk of an entry.

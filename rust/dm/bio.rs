@@ -377,6 +377,8 @@ impl Status {
     pub(crate) const IOERR: Self = Self(bindings::DMR_STS_IOERR);
     /// No space is left.
     pub(crate) const NOSPC: Self = Self(bindings::DMR_STS_NOSPC);
+    /// It would have to wait, and may not.
+    pub(crate) const AGAIN: Self = Self(bindings::DMR_STS_AGAIN);
     /// To be mapped again after the suspend that is in progress, which must be a noflush one;
     /// otherwise an I/O error.
     pub(crate) const REQUEUE: Self = Self(bindings::DMR_STS_REQUEUE);

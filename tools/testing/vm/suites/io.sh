@@ -193,13 +193,27 @@ test_slow_disk() {
 	assert_at_least 'reads of the first disk' "$others" 1500
 }
 
+reads_without_waiting() { # device...
+	local dev said
+	for dev in "$@"; do
+		said=$("$SVOL_TEST" nowait "$dev")
+		note "$said"
+	done
+}
+
 test_nowait() {
 	figure9 16
 	figure9_volumes
-	note "$("$SVOL_TEST" nowait "$D0")"
-	note "$("$SVOL_TEST" nowait /dev/mapper/LV0)"
-	note "$("$SVOL_TEST" nowait /dev/mapper/LV2)"
-	note "$("$SVOL_TEST" nowait /dev/mapper/G0)"
+	reads_without_waiting "$D0" /dev/mapper/LV0 /dev/mapper/LV2 /dev/mapper/G0
+}
+
+# After LV0 was loaded, one of the disks becomes one that can't do without waiting.
+test_nowait_no_more() {
+	need_target dust
+	covered9 16
+	cover_is disk0 dust
+	reads_without_waiting /dev/mapper/disk0 /dev/mapper/LV0
+	assert_base /dev/mapper/LV0
 }
 
 # Pulls the plug of LV2's disk, which loses its volatile cache.

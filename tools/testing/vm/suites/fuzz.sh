@@ -24,11 +24,12 @@ kernel_memory() {
 # the rest, which must not need more memory. A leak of 100 bytes on each line
 # would come to 1000 KiB.
 fuzz() { # command arguments...
-	local before grown warm=$((FUZZ_COUNT / 10))
+	local before grown said warm=$((FUZZ_COUNT / 10))
 	"$SVOL_TEST" "$@" --rng "$SVOL_SEED" --count "$warm"
 	before=$(kernel_memory)
-	note "$("$SVOL_TEST" "$@" --rng "$SVOL_SEED" --start "$warm" \
-		--count $((FUZZ_COUNT - warm)))"
+	# Not as an argument: that it fails would be lost.
+	said=$("$SVOL_TEST" "$@" --rng "$SVOL_SEED" --start "$warm" --count $((FUZZ_COUNT - warm)))
+	note "$said"
 	# What waits for a grace period is no leak.
 	nap 2
 	grown=$(($(kernel_memory) - before))

@@ -334,13 +334,16 @@ impl Group {
             Some(_) => "move",
             None => "rebuild",
         };
-        if self.rebuilds.active.get() == Some(begun.entry) {
+        let in_place = place_in_place(bound, begun.entry);
+        let is_moving_still = in_place.is_some_and(|place| place.owner().moving_to().is_some());
+        if self.rebuilds.active.get() == Some(begun.entry) || is_moving_still {
             // The worker may wait for a disk that does not answer. What it does next would count
             // for the new rebuild.
             log::notice!(
                 self.name(),
                 "{lid}: what was begun before has not ended yet"
             );
+            self.rebuilds.kick();
             return Err(EBUSY);
         }
         self.commit(bound, homes, next)?;
@@ -361,8 +364,32 @@ impl Group {
         Ok(())
     }
 
+    /// Ends moves that were given up while the worker did something else: until then, the disk that
+    /// was being filled is not free. Sleeps for I/O.
+    #[inline(never)]
+    pub(super) fn end_moves(&self, bound: &Bound) {
+        for (entry, volume) in bound.volumes.iter().enumerate() {
+            let place = Place::of(bound, entry);
+            let moving = place.and_then(|place| Some((place, place.owner().moving_to()?)));
+            let Some((place, target)) = moving else {
+                continue;
+            };
+            let state = self.state.lock();
+            let goes_on = state.table.as_ref().is_some_and(|table| {
+                let rebuild = table.rebuild_of(entry);
+                rebuild.is_some_and(|rebuild| rebuild.target == target)
+                    && table_disk(table, &volume.lid).is_some()
+            });
+            drop(state);
+            if !goes_on {
+                place.store().end_move(place.owner());
+            }
+        }
+    }
+
     /// Does part of the work.
     fn go_on_rebuilding(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
+        self.end_moves(bound);
         // Under `commits`: a rebuild that is already durable may not have taken effect everywhere.
         let commits = self.commits.lock();
         let state = self.state.lock();

@@ -119,7 +119,11 @@ impl Owner {
     /// The disk that is being filled for it, and how far that is.
     fn target(&self) -> Option<(usize, &Word)> {
         let fills = || Some((self.disk()?, &self.fill.reach));
-        self.moving.target().or_else(fills)
+        match self.is_on_disk() {
+            true => self.moving.target().or_else(fills),
+            // A move that was given up with the volume's disk may not have ended yet.
+            false => fills(),
+        }
     }
 
     /// How many sectors from the beginning of the disk that is being filled are done, if there is

@@ -60,10 +60,15 @@ impl Owner {
         self.moving.target.set(Some(target));
     }
 
-    /// Whether the disk of this entry is being filled for it, or may still get writes that began
-    /// while it was.
+    /// The entry of the disk to which it moves, or which may still get writes that began while it
+    /// moved there.
+    pub(crate) fn moving_to(&self) -> Option<usize> {
+        self.moving.target.get()
+    }
+
+    /// As [`Owner::moving_to`]: whether it is the disk of this entry.
     pub(crate) fn moves_to(&self, entry: usize) -> bool {
-        self.moving.target.get() == Some(entry)
+        self.moving_to() == Some(entry)
     }
 
     /// How many of these sectors, from the beginning, take the same path, and the entry of the disk
@@ -101,7 +106,7 @@ impl Owner {
 
     /// The disk that was being filled is now its own. The owner must have no I/O in flight.
     pub(crate) fn finish_move(&self) {
-        let target = self.moving.target.get();
+        let target = self.moving_to();
         self.moving.target.set(None);
         self.set_disk(target);
     }

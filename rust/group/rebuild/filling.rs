@@ -133,6 +133,7 @@ impl Filling<'_> {
                 })?;
             if saved.elapsed().as_millis() >= CHECKPOINT_MS {
                 self.checkpoint()?;
+                self.bound.group.end_moves(self.bound);
                 if self.has_to_make_way() {
                     return Err(Halt::Turn);
                 }

@@ -269,3 +269,35 @@ status_is() { # field value
 	read_status
 	[ "${ST[$1]}" = "$2" ]
 }
+
+# Two volumes are to move, one after the other, and the one that waits for its turn loses its disk. Then it gets
+# yet another one, and the one that it was to move to is free.
+test_given_up_before_its_turn() {
+	load_module
+	figure9_disks 8
+	new_disks 'D3 DS1 DS2' 8
+	"$SVOL_TEST" fill --seed "$SEED" "$D3"
+	"$SVOL_TEST" fill --seed 77 "$DS" "$DS1" "$DS2"
+	G_VOLUMES+=("LV3 rw $D3 DLV2" "S1 spare $DS1 -" "S2 spare $DS2 -")
+	G_FEATURES=(init assume_identical failover manual rebuild_rate 64)
+	group_create
+	svols_create LV2 LV3
+	steps LV2 write:100+300 flush
+	steps LV3 write:1000+300 write:9000+70 flush
+	dmsetup message G0 0 restore LV2 onto S0
+	dmsetup message G0 0 restore LV3 onto S1
+	dmsetup message G0 0 fail LV3
+	wait_health LV3 degraded
+	steps LV3 write:2000+100 flush
+	dmsetup message G0 0 restore LV3 onto S2
+	dmsetup message G0 0 rebuild_rate 0
+	wait_lives_on LV2 S0
+	wait_lives_on LV3 S2
+	steps LV2 check
+	steps LV3 check
+	dmsetup message G0 0 restore LV0 onto S1
+	wait_lives_on LV0 S1
+	dmsetup remove LV2 LV3 G0
+	"$SVOL_TEST" steps "$DS2" --seed "$SEED" --own 1003 --state s.LV3 check
+	assert_base "$DS1"
+}

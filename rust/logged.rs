@@ -366,11 +366,13 @@ pub(crate) fn ended(
         bound.forget_bad(disk, info.sector, info.sectors);
     }
     if let Some(also) = data.also() {
-        let has_it = on_disk && in_store && !ended.leg_status(ALSO).is_error();
-        if !has_it {
-            // Whatever the user is told, the disk to which the volume moves may lack the data.
-            // Noted before the locks are released and others may write there.
+        // Noted before the locks are released and others may write there.
+        if ended.leg_status(ALSO).is_error() {
+            this.count_error(also, false);
             owner.note_move_failed();
+        } else if !(on_disk && in_store) {
+            // Whatever the user is told, the disks may differ.
+            owner.note_move_lacks();
         }
         if let Some(disk) = this.members.disk(also) {
             disk.end();

@@ -493,7 +493,7 @@ impl Group {
                 Ok(()) => {
                     log::warning!(
                         self.name(),
-                        "{lid}: not moved, its disk and its increments may differ since an error"
+                        "{lid}: not moved, the disks that have its data may differ since an error"
                     );
                     filling.leave();
                     Next::Again

@@ -25,6 +25,11 @@ use crate::{
 };
 use kernel::prelude::*;
 
+/// The disk that is being filled lacks a write, but not because of an error of its own.
+const LACKS: u64 = 1;
+/// It failed.
+const FAILED: u64 = 2;
+
 /// Where an owner moves to.
 pub(super) struct Move {
     /// The entry of the disk that is being filled.
@@ -32,8 +37,8 @@ pub(super) struct Move {
     /// How many sectors from the beginning hold what the volume holds. Advances under the write
     /// locks.
     reach: Word,
-    /// 1 if the disk lacks a write.
-    failed: Word,
+    /// Why the move can't end well: [`LACKS`], [`FAILED`], or 0.
+    flaw: Word,
 }
 
 impl Move {
@@ -42,7 +47,7 @@ impl Move {
         Self {
             target: EntryCell::new(target),
             reach: Word::new(0),
-            failed: Word::new(0),
+            flaw: Word::new(0),
         }
     }
 
@@ -56,7 +61,7 @@ impl Owner {
     /// Begins to move the owner to the disk of this entry.
     pub(crate) fn begin_move(&self, target: usize) {
         self.moving.reach.set(0);
-        self.moving.failed.set(0);
+        self.moving.flaw.set(0);
         self.moving.target.set(Some(target));
     }
 
@@ -87,20 +92,31 @@ impl Owner {
         }
     }
 
-    /// Records that the disk that it moves to lacks a write. Does not sleep.
+    /// Records that the disk that it moves to failed a write. Does not sleep.
     pub(crate) fn note_move_failed(&self) {
-        self.moving.failed.set(1);
+        self.moving.flaw.set(FAILED);
+    }
+
+    /// Records that the disk that it moves to lacks a write, for which that disk is not to blame.
+    /// Does not sleep.
+    pub(crate) fn note_move_lacks(&self) {
+        let _ = self.moving.flaw.replace(0, LACKS);
+    }
+
+    /// Whether the disk that it moves to failed.
+    pub(crate) fn has_move_failed(&self) -> bool {
+        self.moving.flaw.get() == FAILED
     }
 
     /// Whether the disk that it moves to lacks a write.
-    pub(crate) fn has_move_failed(&self) -> bool {
-        self.moving.failed.get() != 0
+    pub(crate) fn does_move_lack(&self) -> bool {
+        self.moving.flaw.get() != 0
     }
 
     /// The owner stays, or no longer counts as moving: no new writes go to the other disk. See
     /// [`Worker::end_move`]. Does not sleep.
     pub(crate) fn leave_move(&self) {
-        self.note_move_failed();
+        self.note_move_lacks();
         self.moving.reach.set(0);
     }
 
@@ -131,8 +147,10 @@ impl Slow<'_> {
         let part = Range { sectors, ..range };
         self.write(source, part)?;
         if let Some(target) = target {
-            if self.write_unlogged(target, source, part).is_err() {
-                self.owner.note_move_failed();
+            match self.write_unlogged(target, source, part) {
+                Ok(()) => (),
+                Err(ENOMEM) => self.owner.note_move_lacks(),
+                Err(_) => self.owner.note_move_failed(),
             }
         }
         Ok(sectors)

@@ -66,7 +66,8 @@ pub(super) enum Halt {
     Turn,
     /// The disk that is being filled failed.
     Target,
-    /// The increments may lack some of what the volume's disk has.
+    /// The increments, or the disk that is being filled, may lack some of what the volume's disk
+    /// has.
     Differs,
 }
 
@@ -179,6 +180,7 @@ impl Filling<'_> {
             // The volume may have lost its disk, and now be rebuilt onto the same target.
             Some(_) if is_in_place != self.due.is_in_place => Err(Halt::Gone),
             Some(_) if self.has_failed() => Err(Halt::Target),
+            Some(_) if self.lacks_write() => Err(Halt::Differs),
             Some(_) => Ok(()),
             None => Err(Halt::Gone),
         }
@@ -189,6 +191,12 @@ impl Filling<'_> {
             true => place.owner().has_move_failed(),
             false => place.owner().has_fill_failed(),
         })
+    }
+
+    /// Whether the disk can't become the volume's own, although it works.
+    fn lacks_write(&self) -> bool {
+        let lacks = |place: Place<'_>| place.owner().does_move_lack();
+        self.due.is_in_place && self.place.is_some_and(lacks)
     }
 
     /// Stops writes of this volume to the disk that was being filled. Sleeps.
@@ -424,6 +432,9 @@ impl Group {
         let target = filling.due.rebuild.target;
         if filling.has_failed() {
             return Err(EIO);
+        }
+        if filling.lacks_write() {
+            return Err(EBUSY);
         }
         if filling.due.is_in_place && !is_paused && self.loaded_by(&filling.due.lid).is_some() {
             return Err(EBUSY);

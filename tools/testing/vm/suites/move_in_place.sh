@@ -265,6 +265,35 @@ test_increments_volume_fails() {
 	assert_base "$DS"
 }
 
+# The increments volume can't take any data. What it takes, it takes slowly.
+store_is_slow_and_bad() {
+	local size end=$((4096 + 128))
+	size=$(blockdev --getsz "$DI")
+	dmsetup load store <<-END
+		0 $end delay $DI 0 0 $DI 0 1500
+		$end $((size - end)) error
+	END
+	dmsetup suspend --noflush --nolockfs store
+	dmsetup resume store
+}
+
+# A write of which the increments volume lacks a part, in front of the cursor: the new disk is not to blame.
+test_bad_sector_of_the_increments_volume() {
+	covered9 8
+	fill_spare
+	steps LV2 write:0+64 flush
+	dmsetup message G0 0 rebuild_rate 512
+	dmsetup message G0 0 restore LV2
+	wait_until 60 progress_is LV2 16 || fail "the move does not get on: ${ST[line]}"
+	store_is_slow_and_bad
+	steps LV2 write:256+8 flush
+	cover_is store linear
+	wait_until 30 rests_on LV2 LV2 || fail "${ST[line]}"
+	assert_status LV2.protection=unprotected S0.health=spare S0.write_errors=0 DLV2.health=in-sync
+	assert_at_least 'the errors' "${ST[DLV2.write_errors]}" 1
+	steps LV2 write:1000+8 flush check
+}
+
 status_is() { # field value
 	read_status
 	[ "${ST[$1]}" = "$2" ]

@@ -60,6 +60,7 @@ use crate::{
         }, //
     },
 };
+use core::cell::Cell;
 use filling::{
     Filling,
     Halt, //
@@ -283,7 +284,8 @@ impl Group {
         drop(bound);
     }
 
-    /// A disk has failed: has the worker look for one to fill. Does not sleep.
+    /// A disk has failed, or another one is free: has the worker look for one to fill. Does not
+    /// sleep.
     pub(super) fn let_rebuild(&self) {
         self.rebuilds.kick();
     }
@@ -428,8 +430,12 @@ impl Group {
     /// As [`Group::go_on_rebuilding`], with the rebuild that was `found`, if any.
     fn go_on_with(&self, worker: &Worker<Rebuilds>, bound: &Bound, found: Option<Due>) -> Next {
         let Some(due) = found else {
-            return match self.begin_next(worker, bound) {
-                Next::Nothing => self.go_on_comparing(worker, bound),
+            let begun = self.begin_next(worker, bound);
+            if matches!(begun, Next::Again) {
+                return begun;
+            }
+            return match self.go_on_comparing(worker, bound) {
+                Next::Nothing => begun,
                 next => next,
             };
         };
@@ -543,8 +549,16 @@ impl Group {
         // If a volume's last changes are lost, its increments can't be copied.
         let may_begin =
             |entry| kept_place(bound, entry).is_some() || !table.needs_increments(entry);
-        let next = match table.with_next_rebuild(may_begin, |entry| is_free(bound, entry)) {
+        // A disk that a volume has left may have reads in flight. Nobody says when they end.
+        let is_free_soon = Cell::new(false);
+        let is_here = |entry| {
+            let is_free = is_free(bound, entry);
+            is_free_soon.set(is_free_soon.get() || (!is_free && is_usable(bound, entry)));
+            is_free
+        };
+        let next = match table.with_next_rebuild(may_begin, is_here) {
             Ok(Some(next)) => KBox::new(next, GFP_KERNEL),
+            Ok(None) if is_free_soon.get() => return Next::Later,
             Ok(None) => return Next::Nothing,
             Err(_) => return Next::Later,
         };

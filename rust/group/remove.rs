@@ -103,6 +103,8 @@ impl Group {
                 }
                 // Without the lock, which the store's worker may be about to take.
                 bound.wait_for_store(entry);
+                // A volume may have been waiting for the spare that it lived on.
+                self.let_rebuild();
                 log::info!(group, "{lid}: removed from the group");
                 Ok(())
             }

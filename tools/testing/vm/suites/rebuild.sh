@@ -597,3 +597,57 @@ test_dead_disk_is_replaced() {
 	rebuild_down
 	assert_disk_is_l5 "$fresh"
 }
+
+# LV1 has taken the only spare when L5 loses its disk.
+spare_is_taken() { # [feature...]
+	load_module
+	rebuild_disks 0 8 16
+	dm_linear spare "$SPARE"
+	group_move S0 /dev/mapper/spare
+	new_disk other 8
+	"$SVOL_TEST" fill --seed "$SEED" "$other"
+	G_VOLUMES+=("LV1 ro $other -")
+	G_FEATURES+=("$@")
+	expect_disk_errors
+	group_create
+	clones_create
+	steps L5 write:0+1000 flush
+	dmsetup message G0 0 fail LV1
+	wait_lives_on LV1 S0
+	dmsetup message G0 0 fail L5
+	wait_health L5 degraded
+}
+
+# When the volume on the spare leaves the group, the spare is free for the one that waits.
+test_spare_gets_free() {
+	spare_is_taken
+	dmsetup message G0 0 remove LV1
+	wait_health L5 in-sync
+	assert_lives_on_spare L5
+	steps L5 check
+}
+
+# As soon as the reads that the spare still has have ended.
+test_spare_gets_free_and_has_reads() {
+	local i pids=()
+	spare_is_taken slow_after 400
+	svol_create LV0 --readonly
+	log_mark
+	dmsetup suspend --noflush --nolockfs spare
+	for ((i = 0; i < 12; i++)); do
+		dd if=/dev/mapper/LV0 of=/dev/null bs=4096 count=1 skip=$((i * 37)) iflag=direct status=none &
+		pids+=($!)
+	done
+	wait_until 20 log_says 'disk of S0: no answer' || fail 'nobody notices'
+	dmsetup message G0 0 readd LV1
+	dmsetup message G0 0 restore LV1 onto LV1
+	wait_lives_on LV1 LV1
+	nap 1
+	read_status
+	assert_status L5.health=degraded S0.health=spare
+	dmsetup resume spare
+	wait "${pids[@]}" || fail 'a read failed'
+	wait_health L5 in-sync 30
+	assert_lives_on_spare L5
+	steps L5 check
+}

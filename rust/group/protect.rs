@@ -37,6 +37,10 @@ use kernel::prelude::*;
 /// Sectors compared at once: few enough to be allocated even when memory is short.
 const CHUNK_SECTORS: u32 = 64;
 
+/// How long to wait at the end for disks that do not answer, before others have their turn, in
+/// milliseconds.
+const PATIENCE_MS: i64 = 3000;
+
 /// Whether a volume's disk is being compared with its increments.
 pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
     let is_over = |volume: &Volume| volume.compared.is_over.get() != 0;
@@ -127,12 +131,14 @@ impl Group {
             );
             return Ok(());
         }
-        if let Err(error) = place.store().sync_owner(place.owner()) {
-            // What the disk has lost, a later successful flush does not bring back.
-            volume.copied.set(0);
-            return Err(Halt::Later(match error {
-                CopyError::Source(error) | CopyError::Target(error) => error,
-            }));
+        match place.store().sync_owner(place.owner(), PATIENCE_MS) {
+            Ok(()) => (),
+            Err(CopyError::Late) => return Err(Halt::Turn),
+            Err(CopyError::Source(error) | CopyError::Target(error)) => {
+                // What the disk has lost, a later successful flush does not bring back.
+                volume.copied.set(0);
+                return Err(Halt::Later(error));
+            }
         }
         let done = self.commit_protected(bound, entry, place);
         if done.map_err(Halt::Later)? {

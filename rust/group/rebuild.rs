@@ -366,10 +366,12 @@ impl Group {
         Ok(())
     }
 
-    /// Ends moves that were given up while the worker did something else: until then, the disk that
-    /// was being filled is not free. Sleeps for I/O.
+    /// Ends moves that were given up while the worker did something else, or that did not end then:
+    /// until they do, the disk that was being filled is not free. Returns whether all have ended:
+    /// not if a disk does not answer. Sleeps for I/O.
     #[inline(never)]
-    pub(super) fn end_moves(&self, bound: &Bound) {
+    fn end_moves(&self, bound: &Bound) -> bool {
+        let mut all = true;
         for (entry, volume) in bound.volumes.iter().enumerate() {
             let place = Place::of(bound, entry);
             let moving = place.and_then(|place| Some((place, place.owner().moving_to()?)));
@@ -384,14 +386,15 @@ impl Group {
             });
             drop(state);
             if !goes_on {
-                place.store().end_move(place.owner());
+                all &= place.store().end_move(place.owner());
             }
         }
+        all
     }
 
     /// Does part of the work.
     fn go_on_rebuilding(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
-        self.end_moves(bound);
+        let is_moving_still = !self.end_moves(bound);
         // Under `commits`: a rebuild that is already durable may not have taken effect everywhere.
         let commits = self.commits.lock();
         let state = self.state.lock();
@@ -422,7 +425,7 @@ impl Group {
         let next = self.go_on_with(worker, bound, found);
         worker.active.set(None);
         match next {
-            Next::Nothing if any_waits => Next::Later,
+            Next::Nothing if any_waits || is_moving_still => Next::Later,
             next => next,
         }
     }

@@ -49,7 +49,9 @@ use kernel::{
     prelude::*,
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Instant,
+        Monotonic, //
     }, //
 };
 
@@ -64,6 +66,10 @@ const DONE: u64 = 2;
 const STORE_FAILED: u64 = 3;
 /// The disk that is being filled failed.
 const DISK_FAILED: u64 = 4;
+/// The worker is at it.
+const BEGUN: u64 = 5;
+/// As [`ASKED`], but the worker has found that some disk does not answer.
+const LATE: u64 = 6;
 
 /// How far an owner's disk is filled.
 pub(super) struct Fill {
@@ -184,12 +190,14 @@ impl Owner {
     }
 }
 
-/// Which side of a copy failed.
+/// Why something was not copied, or not made durable.
 pub(crate) enum CopyError {
     /// What was to be copied can't be read.
     Source(Error),
     /// The disk that is being filled can't be written.
     Target(Error),
+    /// Some disk does not answer.
+    Late,
 }
 
 impl Slow<'_> {
@@ -412,17 +420,27 @@ impl Worker<Store> {
     }
 
     /// Has the worker make durable what an owner wrote until now, in the store and on the disk that
-    /// is being filled. Sleeps for I/O.
+    /// is being filled. If some disk does not answer meanwhile, waits for about `patience_ms`. One
+    /// caller at a time. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// [`CopyError::Target`] if that disk failed, [`CopyError::Source`] if the store did.
-    pub(crate) fn sync_owner(&self, owner: &Owner) -> Result<(), CopyError> {
-        owner.fill.syncing.set(ASKED);
+    /// [`CopyError::Target`] if that disk failed, [`CopyError::Source`] if the store did,
+    /// [`CopyError::Late`] if it was not waited for any longer.
+    pub(crate) fn sync_owner(&self, owner: &Owner, patience_ms: i64) -> Result<(), CopyError> {
+        let began = Instant::<Monotonic>::now();
+        let syncing = &owner.fill.syncing;
+        syncing.set(ASKED);
         self.ask();
         loop {
-            match owner.fill.syncing.get() {
-                ASKED => fsleep(Delta::from_millis(1)),
+            match syncing.get() {
+                // The worker may begin once more just now; then it is waited for.
+                LATE if began.elapsed().as_millis() >= patience_ms
+                    && syncing.replace(LATE, NOT_ASKED).is_ok() =>
+                {
+                    return Err(CopyError::Late);
+                }
+                ASKED | BEGUN | LATE => fsleep(Delta::from_millis(1)),
                 DONE => return Ok(()),
                 DISK_FAILED => return Err(CopyError::Target(EIO)),
                 _ => return Err(CopyError::Source(EIO)),
@@ -434,19 +452,19 @@ impl Worker<Store> {
     pub(super) fn sync_owners(&self) {
         let mut later = false;
         for owner in self.owners.iter() {
-            if owner.fill.syncing.get() != ASKED {
+            let syncing = &owner.fill.syncing;
+            let is_asked = |how| syncing.replace(how, BEGUN).is_ok();
+            if !is_asked(ASKED) && !is_asked(LATE) {
                 continue;
             }
-            if self.wait_for_ios(owner).is_err() {
+            let waited = self.wait_for_ios(owner);
+            let flushed = waited.and_then(|()| self.flush_disk_of(owner));
+            if waited.is_err() || matches!(flushed, Err(LATER)) {
+                syncing.set(LATE);
                 later = true;
                 continue;
             }
-            let flushed = self.flush_disk_of(owner);
-            if matches!(flushed, Err(LATER)) {
-                later = true;
-                continue;
-            }
-            owner.fill.syncing.set(match (flushed, self.commit()) {
+            syncing.set(match (flushed, self.commit()) {
                 (Err(_), _) => DISK_FAILED,
                 (Ok(()), Err(_)) => STORE_FAILED,
                 (Ok(()), Ok(())) => DONE,

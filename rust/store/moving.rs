@@ -10,6 +10,7 @@
 //! The progress is kept only in memory: after a start, the move starts over.
 
 use super::{
+    fill::CopyError,
     slow::{
         Range,
         Slow,
@@ -158,13 +159,17 @@ impl Slow<'_> {
 }
 
 impl Worker<Store> {
-    /// A volume does not move after all, or not in the same way: when this returns, nothing more is
-    /// written to the other disk for it. Sleeps for I/O.
-    pub(crate) fn end_move(&self, owner: &Owner) {
+    /// A volume does not move after all, or not in the same way: nothing more is written to the
+    /// other disk for it when this returns `true`. If a disk does not answer, it has to be called
+    /// again. Sleeps for I/O.
+    pub(crate) fn end_move(&self, owner: &Owner) -> bool {
         owner.leave_move();
         // The worker does this, so its own writes have ended, too. Whether the flush succeeds does
         // not matter here.
-        let _ = self.sync_owner(owner);
+        if matches!(self.sync_owner(owner, 0), Err(CopyError::Late)) {
+            return false;
+        }
         owner.moving.target.set(None);
+        true
     }
 }

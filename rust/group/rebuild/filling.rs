@@ -52,6 +52,10 @@ use kernel::{
     }, //
 };
 
+/// How long to wait at a checkpoint for disks that do not answer, before others have their turn, in
+/// milliseconds.
+const PATIENCE_MS: i64 = 3000;
+
 /// Why filling a disk does not go on.
 pub(super) enum Halt {
     /// The worker must stop.
@@ -76,6 +80,7 @@ impl From<CopyError> for Halt {
         match error {
             CopyError::Source(error) | CopyError::Target(error @ ENOMEM) => Self::Later(error),
             CopyError::Target(_) => Self::Target,
+            CopyError::Late => Self::Busy,
         }
     }
 }
@@ -111,7 +116,7 @@ impl Filling<'_> {
             place: None,
         };
         let mut buffer = KVec::new();
-        let mut saved = Instant::<Monotonic>::now();
+        let (mut saved, mut before) = (Instant::<Monotonic>::now(), self.volume.copied.get());
         // Whether users wait for a disk that this reads or writes.
         let is_busy = || {
             let store = self.place.map(|place| place.store().entry());
@@ -133,8 +138,14 @@ impl Filling<'_> {
                     self.copy(at, sectors, &mut buffer, &mut ahead)
                 })?;
             if saved.elapsed().as_millis() >= CHECKPOINT_MS {
+                let now = self.volume.copied.get();
+                if now == before {
+                    // A write that does not end is in the way: its disk does not answer.
+                    return Err(Halt::Busy);
+                }
+                before = now;
                 self.checkpoint()?;
-                self.bound.group.end_moves(self.bound);
+                let _ = self.bound.group.end_moves(self.bound);
                 if self.has_to_make_way() {
                     return Err(Halt::Turn);
                 }
@@ -202,7 +213,10 @@ impl Filling<'_> {
     /// Stops writes of this volume to the disk that was being filled. Sleeps.
     pub(super) fn leave(&self) {
         match self.place {
-            Some(place) if self.due.is_in_place => place.store().end_move(place.owner()),
+            // If it does not end now, the worker comes back to it.
+            Some(place) if self.due.is_in_place => {
+                let _ = place.store().end_move(place.owner());
+            }
             Some(place) => place.owner().leave_fill(self.due.rebuild.target),
             None => (),
         }
@@ -263,7 +277,7 @@ impl Filling<'_> {
         // Read it before the flush, which may not cover what is copied later.
         let cursor = self.volume.copied.get();
         match self.place {
-            Some(place) => place.store().sync_owner(place.owner())?,
+            Some(place) => place.store().sync_owner(place.owner(), PATIENCE_MS)?,
             None => self
                 .bound
                 .flush_disk(self.due.rebuild.target)

@@ -277,3 +277,35 @@ test_sources_of_a_rebuild() {
 	down9
 	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check
 }
+
+# A write that its old disk does not answer is in the way of the rebuild of a volume, but not of that of another one.
+test_rebuild_of_another_volume() {
+	local other write
+	covered9 8
+	new_disk other 8
+	dmsetup message G0 0 add S1 spare "$other" -
+	G_VOLUMES+=("S1 spare $other -")
+	G_FEATURES+=(slow_after 400)
+	dm_change G0 "$(group_table)"
+	log_mark
+	steps LV2 write:1000+100 flush
+	cover_hangs disk2
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:2000+8 &
+	write=$!
+	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_until 30 progress_is LV2 8 || fail "it does not begin: ${ST[line]}"
+	dmsetup message G0 0 fail LV1
+	wait_health LV1 failed
+	dmsetup message G0 0 restore LV1 onto S1
+	wait_lives_on LV1 S1
+	assert_status LV2.health=rebuilding
+	kill -0 "$write" || fail 'the write has ended'
+	cover_goes_on disk2
+	wait "$write" || fail 'the write failed'
+	wait_lives_on LV2 S0
+	steps LV2 check
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1
+}

@@ -125,6 +125,8 @@ impl Filling<'_> {
             self.bound
                 .has_io(Iterator::chain(sources, used.into_iter().flatten()))
         };
+        // After a start, less than a sub-block at the end may count as copied and yet be behind it.
+        self.keep_to_reach();
         while self.volume.copied.get() < end {
             self.check()?;
             self.keep_to_reach();

@@ -651,3 +651,26 @@ test_spare_gets_free_and_has_reads() {
 	assert_lives_on_spare L5
 	steps L5 check
 }
+
+# All is copied, but not yet recorded, when another table is loaded. The volume ends within a sub-block.
+test_reloaded_at_the_end() {
+	load_module
+	rebuild_disks 0 8 16 cache_size=8
+	dm_linear spare "$SPARE"
+	group_move S0 /dev/mapper/spare
+	G_LEN=$((8 * 2048 - 3))
+	group_create
+	clones_create
+	steps L5 write:0+1000 write:$((G_LEN - 9))+9 flush
+	dm_change spare "0 $((8 * 2048)) delay $SPARE 0 0 $SPARE 0 0 $SPARE 0 6000" --noflush
+	expect_disk_errors
+	dmsetup message G0 0 fail L5
+	wait_progress L5 128
+	dm_change G0 "$(group_table)"
+	read_status
+	assert_status L5.health=rebuilding L5.blocks=128/128
+	dm_change spare "0 $((8 * 2048)) linear $SPARE 0" --noflush
+	wait_health L5 in-sync
+	assert_lives_on_spare L5
+	steps L5 check
+}

@@ -52,12 +52,14 @@ mod parked;
 pub(crate) mod provider;
 mod sys;
 mod target;
+mod traffic;
 mod vtable;
 mod worker;
 mod writer;
 
 pub(crate) use bio::{
     Bio,
+    Destination,
     Failure,
     Mapped,
     Op,
@@ -112,6 +114,7 @@ pub(crate) use target::{
     StatusKind,
     Target, //
 };
+pub(crate) use traffic::Traffic;
 pub(crate) use vtable::Registration;
 pub(crate) use worker::{
     Job,

@@ -374,9 +374,6 @@ pub(crate) fn ended(
             // Whatever the user is told, the disks may differ.
             owner.note_move_lacks();
         }
-        if let Some(disk) = this.members.disk(also) {
-            disk.end();
-        }
         ended.data_mut().also = 0;
     }
     owner.locks.give_back(info.sector, info.sectors);

@@ -5,11 +5,11 @@
 use crate::{
     dm::{
         self,
-        load,
         Device,
         DeviceNumber,
         IoClient,
-        LegPool, //
+        LegPool,
+        Traffic, //
     },
     env::{
         AllocError,
@@ -21,14 +21,7 @@ use crate::{
         table_line::DeviceRole, //
     },
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Full,
-        Relaxed, //
-    }, //
-};
+use kernel::prelude::*;
 
 /// One entry's disk.
 ///
@@ -44,9 +37,8 @@ pub(crate) struct Disk {
     is_writable: bool,
     /// Which places of it should not be read. Kept as long as the table.
     pub(crate) bad: KBox<BadBlocks>,
-    /// The number of I/Os in flight on the disk, in the lower half; in the upper half, how many it
-    /// has completed, which may wrap.
-    ios: Atomic<u64>,
+    /// Its I/Os.
+    pub(crate) traffic: Traffic,
     /// How fast it completes I/O, in ticks of [`Bound::ticks`].
     ///
     /// [`Bound::ticks`]: crate::bound::Bound::ticks
@@ -60,9 +52,6 @@ const TIMED: u32 = 16;
 /// still answer in time.
 const ZERO_SECTORS: u64 = 1 << 15;
 
-/// One completion, in [`Disk::ios`].
-const ANSWER: u64 = 1 << 32;
-
 impl Disk {
     /// A disk with no I/O in flight.
     ///
@@ -75,7 +64,7 @@ impl Disk {
             is_data,
             is_writable,
             bad: KBox::new(BadBlocks::new(), GFP_KERNEL)?,
-            ios: Atomic::new(0),
+            traffic: Traffic::new(),
             pace: Pace::new(),
         })
     }
@@ -87,13 +76,12 @@ impl Disk {
 
     /// The number of I/Os in flight on the disk.
     pub(crate) fn in_flight(&self) -> u32 {
-        low_half(load::relaxed(&self.ios))
+        self.traffic.in_flight()
     }
 
     /// The number of I/Os in flight on the disk, and the number completed so far.
     pub(crate) fn progress(&self) -> (u32, u32) {
-        let ios = load::relaxed(&self.ios);
-        (low_half(ios), low_half(ios >> 32))
+        self.traffic.progress()
     }
 
     /// The number of I/Os in flight on the disk, if the one that has just begun is to be timed: one
@@ -111,13 +99,12 @@ impl Disk {
 
     /// Counts an I/O that goes to the disk. A full barrier.
     pub(crate) fn begin(&self) {
-        self.ios.fetch_add(1, Full);
+        self.traffic.begin();
     }
 
     /// An I/O has completed.
     pub(crate) fn end(&self) {
-        // Adds a completion and subtracts what `begin` added: the lower half is not 0.
-        self.ios.add(ANSWER - 1, Relaxed);
+        self.traffic.end();
     }
 }
 
@@ -128,11 +115,6 @@ impl Drop for CountedIo<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
-}
-
-fn low_half(word: u64) -> u32 {
-    let [a, b, c, d, ..] = word.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }
 
 /// The index of an entry, or none; it may be read while it changes.

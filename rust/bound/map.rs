@@ -13,6 +13,7 @@ use crate::{
     dm::{
         current_cpu,
         Bio,
+        Destination,
         EndIo,
         Ended,
         InUse,
@@ -204,17 +205,23 @@ impl Bound {
         also: Option<usize>,
         mut bio: Bio<'a, InFlight>,
     ) -> Result<Mapped, Bio<'a, InFlight>> {
-        let device = |entry: usize| {
-            this.part(|bound| bound.members.disk(entry))
-                .and_then(|disk| disk.part(|disk| Some(&disk.device)))
+        let leg = |entry: usize, sector: u64| {
+            let disk = this.part(|bound| bound.members.disk(entry))?;
+            Some(Destination {
+                device: disk.map(|disk| &disk.device),
+                sector,
+                traffic: disk.map(|disk| &disk.traffic),
+            })
         };
         let pool = this.part(|bound| Some(&*bound.members.legs));
-        let (Some(first), Some(log), Some(pool)) = (device(entry), device(second), pool) else {
+        let (Some(first), Some(log), Some(pool)) =
+            (leg(entry, sector), leg(second, second_sector), pool)
+        else {
             return Err(bio);
         };
         let third = match also {
-            Some(also) => match device(also) {
-                Some(device) => Some((device, sector)),
+            Some(also) => match leg(also, sector) {
+                Some(leg) => Some(leg),
                 None => return Err(bio),
             },
             None => None,
@@ -222,14 +229,8 @@ impl Bound {
         let data = bio.data_mut();
         data.disk = number(entry);
         data.also = also.map_or(0, errors::short_number);
-        // Not the store: its count would only help to choose where to read, and there is no choice.
-        let counted = || {
-            let entries = [Some(entry), also].into_iter().flatten();
-            entries.filter_map(|entry| this.members.disk(entry))
-        };
-        counted().for_each(Disk::begin);
-        bio.remap_to_all(pool, (first, sector), (log, second_sector), third)
-            .inspect_err(|_| counted().for_each(Disk::end))
+        // Each device counts its own leg: otherwise one that hangs would make the others look so.
+        bio.remap_to_all(pool, first, log, third)
     }
 
     /// As [`Bound::send`], for a parked bio. May sleep until the disk has room for it.
@@ -257,7 +258,9 @@ impl Bound {
         let bound: &Self = &this;
         if let Some(entry) = ended.data().disk() {
             if let Some(disk) = bound.members.disk(entry) {
-                disk.end();
+                if ended.data().ticket.is_none() || !ended.has_legs() {
+                    disk.end();
+                }
                 if ended.data().sent != 0 {
                     bound.end_timing(disk, &mut ended);
                 }

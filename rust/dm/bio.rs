@@ -33,7 +33,8 @@ use super::{
     device::Device,
     legs::LegPool,
     live::InUse,
-    parked::Parked, //
+    parked::Parked,
+    traffic::Traffic, //
 };
 use core::{
     marker::PhantomData,
@@ -159,6 +160,16 @@ pub(crate) struct Bio<'a, P> {
     _life: PhantomData<&'a mut P>,
 }
 
+/// Where one of several legs of a bio goes.
+pub(crate) struct Destination<'a> {
+    /// The device.
+    pub(crate) device: InUse<'a, Device>,
+    /// The first sector there.
+    pub(crate) sector: u64,
+    /// The count of the device's I/Os.
+    pub(crate) traffic: InUse<'a, Traffic>,
+}
+
 /// What became of a bio.
 #[must_use]
 pub(crate) struct Mapped(c_int, NotThreadSafe);
@@ -249,7 +260,7 @@ impl<'a, P> Bio<'a, P> {
     }
 
     /// Sends it to one device, and copies of it to a second and, if given, a third one; it ends
-    /// when all of them have ended. Does not sleep.
+    /// when all of them have ended. Each device counts it until it has answered. Does not sleep.
     ///
     /// # Errors
     ///
@@ -257,30 +268,32 @@ impl<'a, P> Bio<'a, P> {
     pub(crate) fn remap_to_all(
         mut self,
         pool: InUse<'_, LegPool>,
-        first: (InUse<'_, Device>, u64),
-        second: (InUse<'_, Device>, u64),
-        third: Option<(InUse<'_, Device>, u64)>,
+        first: Destination<'_>,
+        second: Destination<'_>,
+        third: Option<Destination<'_>>,
     ) -> Result<Mapped, Self> {
         // SAFETY: The bio is ours by the type invariants, and is submitted below if the copy is.
         // `InUse` says that pool and device stay until it has ended.
-        let leg = unsafe { pool.clone_now::<P, 1>(self.bio, &second.0, second.1) };
+        let leg = unsafe { pool.clone_now::<P, 1>(self.bio, &second.device, second.sector) };
         let Some(leg) = leg else {
             return Err(self);
         };
         let Some(third) = third else {
-            self.cell().head.begin_legs(2);
+            let head = &mut self.cell().head;
+            head.begin_legs([first.traffic, second.traffic]);
             leg.submit();
-            return Ok(self.remap(first.0, first.1));
+            return Ok(self.remap(first.device, first.sector));
         };
         // SAFETY: As above.
-        let other = unsafe { pool.clone_now::<P, 2>(self.bio, &third.0, third.1) };
+        let other = unsafe { pool.clone_now::<P, 2>(self.bio, &third.device, third.sector) };
         let Some(other) = other else {
             return Err(self);
         };
-        self.cell().head.begin_legs(3);
+        let head = &mut self.cell().head;
+        head.begin_legs([first.traffic, second.traffic, third.traffic]);
         leg.submit();
         other.submit();
-        Ok(self.remap(first.0, first.1))
+        Ok(self.remap(first.device, first.sector))
     }
 
     /// Takes it, to be sent on or ended later. `keep` stays valid as long as the bio is in flight.

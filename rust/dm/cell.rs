@@ -4,7 +4,8 @@
 
 use super::{
     bindings,
-    bio::BioInfo, //
+    bio::BioInfo,
+    traffic::Traffic, //
 };
 use core::{
     mem::MaybeUninit,
@@ -24,11 +25,17 @@ pub(super) struct Cell<P> {
 pub(super) const LEGS: usize = 3;
 
 /// A clone and its copies, in flight.
+///
+/// # Invariants
+///
+/// What `traffic` points to is valid until the clone has ended, which it does after all legs.
 pub(super) struct Legs {
     /// How many have not ended yet.
     pub(super) left: Atomic<u32>,
     /// How each ended: first the clone, then the copies.
     pub(super) status: [bindings::blk_status_t; LEGS],
+    /// The counts of the devices that they go to; null for a leg that is not used.
+    pub(super) traffic: [*const Traffic; LEGS],
 }
 
 /// What the end_io callback has to do with a clone. One byte: most clones only pay for one test.

@@ -94,6 +94,11 @@ impl<P> Ended<'_, P> {
             .map_or(self.status, |status| Status(*status))
     }
 
+    /// Whether it had several legs, each of which its device has counted.
+    pub(crate) fn has_legs(&self) -> bool {
+        self.cell().head.ending == Ending::Legs
+    }
+
     /// Whether its device had to refuse it rather than let it wait: a device that can't guarantee
     /// that reports "not supported".
     pub(crate) fn could_not_wait(&self) -> bool {

@@ -16,7 +16,9 @@ use super::{
         Legs,
         LEGS, //
     },
-    device::Device, //
+    device::Device,
+    live::InUse,
+    traffic::Traffic, //
 };
 use core::{
     mem::ManuallyDrop,
@@ -146,12 +148,21 @@ impl Drop for Leg {
 }
 
 impl Head {
-    /// To be called before any of `count` legs is submitted.
-    pub(super) fn begin_legs(&mut self, count: u32) {
-        // INVARIANT: `legs` is initialised here.
+    /// To be called before any leg is submitted, with the counts of the devices that they go to.
+    pub(super) fn begin_legs<const COUNT: usize>(&mut self, all: [InUse<'_, Traffic>; COUNT]) {
+        let mut traffic = [core::ptr::null(); LEGS];
+        let mut left = 0;
+        for (slot, leg) in traffic.iter_mut().zip(all) {
+            leg.begin();
+            *slot = leg.as_ptr();
+            left += 1;
+        }
+        // INVARIANT: `legs` is initialised here. `InUse` says that what `traffic` points to stays
+        // until the clone has ended.
         self.legs.write(Legs {
-            left: Atomic::new(count),
+            left: Atomic::new(left),
             status: [bindings::DMR_STS_OK; LEGS],
+            traffic,
         });
         self.ending = Ending::Legs;
     }
@@ -160,12 +171,24 @@ impl Head {
     ///
     /// # Safety
     ///
-    /// `head` must be that of a clone with legs, one of which has ended. This is called once for
-    /// each.
-    pub(super) unsafe fn leg_ended(head: *const Self) -> bool {
+    /// `head` must be that of a clone with legs, the one with the index `leg` of which has ended.
+    /// This is called once for each.
+    pub(super) unsafe fn leg_ended(head: *const Self, leg: usize) -> bool {
         // SAFETY: By the function's contract the clone still exists, and has legs. All legs may be
-        // here at once, but they share only this field.
-        unsafe { (*(*head).legs.as_ptr()).left.fetch_sub(1, Full) == 1 }
+        // here at once, but they share only `left`, which is atomic, and `traffic`, which nobody
+        // changes.
+        let (left, traffic) = unsafe {
+            let legs = (*head).legs.as_ptr();
+            (&(*legs).left, &(*legs).traffic)
+        };
+        let traffic = traffic
+            .get(leg)
+            .map_or(core::ptr::null(), |traffic| *traffic);
+        // SAFETY: Valid by the type invariants of `Legs`, or null.
+        if let Some(traffic) = unsafe { traffic.as_ref() } {
+            traffic.end();
+        }
+        left.fetch_sub(1, Full) == 1
     }
 }
 
@@ -195,7 +218,7 @@ unsafe extern "C" fn ended<P, const LEG: usize>(leg: *mut bindings::bio) {
             .write(status);
     }
     // SAFETY: As above; this leg has just ended, and is counted only here.
-    let last = unsafe { Head::leg_ended(&raw const (*Cell::<P>::of(bio).as_ptr()).head) };
+    let last = unsafe { Head::leg_ended(&raw const (*Cell::<P>::of(bio).as_ptr()).head, LEG) };
     if last {
         // The clone itself ended before, and was left incomplete.
         // SAFETY: The clone is ours to end, since its callback said so.

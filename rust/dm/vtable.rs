@@ -345,7 +345,7 @@ impl<T: Target> Vtable<T> {
             let all = unsafe {
                 if load::acquire(&(*legs).left) > 0 {
                     (&raw mut (*legs).status[0]).write(status);
-                    Head::leg_ended(head)
+                    Head::leg_ended(head, 0)
                 } else {
                     true
                 }

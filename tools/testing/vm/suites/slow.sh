@@ -309,3 +309,25 @@ test_rebuild_of_another_volume() {
 	steps LV2 check
 	assert_base /dev/mapper/LV0 /dev/mapper/LV1
 }
+
+# The increments volume hangs: writes wait for it, but the disk has all that is read, and answers.
+test_increments_volume() {
+	local write
+	slow9 400
+	steps LV2 write:1000+100 flush
+	cover_hangs store
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:2000+8 &
+	write=$!
+	wait_until 20 log_says 'increments DLV2: no answer' || fail 'nobody notices'
+	nap 2
+	! log_says 'disk of LV2: no answer' || fail 'the disk gets the blame'
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 check:0+2000 ||
+		fail 'LV2 can not be read'
+	kill -0 "$write" || fail 'the write has ended'
+	cover_goes_on store
+	wait "$write" || fail 'the write failed'
+	wait_until 20 log_says 'increments DLV2: answers again' || fail 'nobody notices that'
+	steps LV2 write:3000+8 flush check
+	read_status
+	assert_status state=clean LV2.protection=protected
+}

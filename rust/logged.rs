@@ -267,6 +267,7 @@ fn write(
     place: Place<'_>,
     mut bio: Bio<'_, InFlight>,
 ) -> Mapped {
+    let bound: &Bound = &this;
     let (store, owner) = (place.store(), place.owner());
     let info = bio.info();
     // Before anything else: from here on, clearing marks and freezing blocks wait for this I/O.
@@ -279,6 +280,7 @@ fn write(
     };
     // Under the locks: filling a disk takes them, too.
     let (together, also) = owner.moved(info.sector, sectors);
+    let also = also.filter(|also| bound.waits_for_move(owner, *also));
     let step = match sectors {
         0 => WriteStep::Frozen,
         // Another disk may be being filled by now, or be the volume's own.

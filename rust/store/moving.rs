@@ -20,6 +20,7 @@ use super::{
     Store, //
 };
 use crate::{
+    bound::Bound,
     dm::Worker,
     env::Word,
     members::EntryCell, //
@@ -136,6 +137,20 @@ impl Owner {
     }
 }
 
+impl Bound {
+    /// Whether a write of an owner also goes to the disk of the entry to which it moves: not if
+    /// that does not answer, since its user would have to wait. Then the move ends. To be called
+    /// under the write locks. Does not sleep.
+    #[inline]
+    pub(crate) fn waits_for_move(&self, owner: &Owner, target: usize) -> bool {
+        let is_silent = self.is_silent(target);
+        if is_silent {
+            owner.note_move_lacks();
+        }
+        !is_silent
+    }
+}
+
 impl Slow<'_> {
     /// Writes a range, or the beginning of it, to disk and store, and to a disk that the volume
     /// moves to; returns how many sectors. The caller holds the write locks of all of it.
@@ -147,7 +162,8 @@ impl Slow<'_> {
         let (sectors, target) = self.owner.moved(range.sector, range.sectors);
         let part = Range { sectors, ..range };
         self.write(source, part)?;
-        if let Some(target) = target {
+        let waits = |target: &usize| self.bound.waits_for_move(self.owner, *target);
+        if let Some(target) = target.filter(waits) {
             match self.write_unlogged(target, source, part) {
                 Ok(()) => (),
                 Err(ENOMEM) => self.owner.note_move_lacks(),

@@ -331,3 +331,25 @@ test_increments_volume() {
 	read_status
 	assert_status state=clean LV2.protection=protected
 }
+
+# The disk to which a volume moves hangs: new writes do not wait for it, and the volume stays.
+test_disk_that_is_moved_to() {
+	covered9 8
+	G_FEATURES+=(slow_after 400 rebuild_rate 1024)
+	dm_change G0 "$(group_table)"
+	log_mark
+	steps LV2 write:0+64 flush
+	dmsetup message G0 0 restore LV2
+	wait_until 30 progress_is LV2 8 || fail "the move does not get on: ${ST[line]}"
+	cover_hangs spare
+	# What is copied hangs.
+	wait_until 20 log_says 'disk of S0: no answer' || fail 'nobody notices'
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
+		write:0+8 write:32+8 write:512+3 write:700+100 flush check || fail 'LV2 can not be written'
+	read_status
+	assert_status LV2.disk=LV2 S0.health=rebuilding
+	cover_goes_on spare
+	wait_until 30 rests_on LV2 LV2 || fail "it still moves: ${ST[line]}"
+	assert_status state=clean LV2.protection=protected S0.health=spare
+	steps LV2 check
+}

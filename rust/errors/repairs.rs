@@ -314,9 +314,11 @@ impl<'a> SubBlock<'a> {
 
     /// It can't be read. What is checked here can't change meanwhile.
     fn repair_bad(&self, work: &mut Work) -> Result<Outcome> {
+        let is_source = || self.bound.sources.iter().any(|source| source == self.entry);
         match self.bound.apart(self.entry) {
             apart if apart & (FAILING | FAILED) != 0 => Ok(Outcome::Left),
-            0 => self.repair_base(work),
+            // It serves the base image.
+            0 if is_source() => self.mend(Of::Base, work),
             _ => self.repair_own(work),
         }
     }
@@ -326,15 +328,7 @@ impl<'a> SubBlock<'a> {
         io.read(&self.disk.device, self.sector, here)
     }
 
-    /// The disk serves the base image, if it serves at all.
-    fn repair_base(&self, work: &mut Work) -> Result<Outcome> {
-        if !self.bound.sources.iter().any(|source| source == self.entry) {
-            return Ok(Outcome::Left);
-        }
-        self.mend(Of::Base, work)
-    }
-
-    /// The disk is written by its own volume.
+    /// The disk is written by its own volume, or was.
     fn repair_own(&self, work: &mut Work) -> Result<Outcome> {
         let Some((volume, owner)) = self.owner() else {
             return Ok(Outcome::Left);

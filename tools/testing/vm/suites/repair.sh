@@ -74,6 +74,22 @@ test_in_place_disk() {
 	steps LV2 check
 }
 
+# It was written before; now it is only read.
+test_in_place_disk_of_a_reader() {
+	need_target dust
+	covered9 4
+	steps LV2 write:1000+8 flush
+	down9
+	group_create
+	svol_create LV2 --readonly
+	cover_has_bad_sectors disk2 1002 2000
+	dd if=/dev/mapper/LV2 of=/dev/null bs=4096 iflag=direct status=none
+	wait_until 20 are_repaired LV2 2 || fail "not repaired: ${ST[line]}"
+	assert_status LV2.health=in-sync LV2.write_errors=0
+	dmsetup remove LV2 G0
+	assert_raw_lv2
+}
+
 # Bad sectors of the disk of a diverted volume are repaired with the base image, also below what the
 # volume wrote.
 test_diverted_volume() {

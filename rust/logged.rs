@@ -224,6 +224,10 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
         store.note_written(owner, info.sector, info.sectors);
     }
     if !in_store {
+        if data.fills {
+            // Only the error of the other leg was counted.
+            this.count_error(store.entry(), false);
+        }
         store.suspect();
     }
     if data.fills && !(in_store && on_disk) {

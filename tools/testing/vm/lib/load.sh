@@ -8,15 +8,17 @@ declare -gA LOAD_PIDS
 # Starts a load that goes on until stop_load. More options as of
 # `svol-test random-io`.
 start_load() { # name device [options...]
+	local before
+	before=$(io_count "$(disk_sys "$2")")
 	"$SVOL_TEST" random-io "$2" --until-signal --seed "$SEED" --threads 2 \
 		--max 65536 --rng "$SVOL_SEED" "${@:3}" >"load.$1" 2>&1 &
 	LOAD_PIDS[$1]=$!
-	# A device only counts as busy once the load has opened it.
-	wait_until 20 load_runs "$2" || fail "the load $1 does not start: $(cat "load.$1")"
+	# Until it has opened the device, that is not busy, and a signal to end would be fatal.
+	wait_until 20 load_runs "$2" "$before" || fail "the load $1 does not start: $(cat "load.$1")"
 }
 
-load_runs() { # device
-	[ "$(disk_stat "$1" reads)" -gt 3 ] || [ "$(disk_stat "$1" writes)" -gt 3 ]
+load_runs() { # device [I/Os-of-others-before]
+	io_count_above "$(disk_sys "$1")" $((${2:-0} + 3))
 }
 
 # Ends a load; fails if it met a wrong sector or an error that was not allowed.

@@ -36,7 +36,7 @@ log_mark() {
 
 # The texts of the lines since the last mark, without their levels.
 log_since_mark() {
-	local end="read $$.$LOG_MARKS.$RANDOM"
+	local end="read $$.$LOG_MARKS.$EPOCHREALTIME"
 	mark_and_wait "$end" || fail 'the kernel log follower is stuck'
 	awk -v from="$LOG_MARK" -v to="svol-test: $end" '
 		index($0, to) { exit }
@@ -44,11 +44,18 @@ log_since_mark() {
 		index($0, from) { seen = 1 }' "$KLOG"
 }
 
-# The log since the mark has a line that matches.
+# The log since the mark has a line that matches. It may take a moment: of what a worker does, the status
+# comes first.
 assert_logged() { # regex
+	wait_until 10 is_logged "$1" || fail "nothing like \"$1\" in the kernel log: $(log_since_mark)"
+}
+
+# All of what `dmesg` prints is too much for a busy machine to look at again and again, and a pipe that
+# ends early is a failure.
+is_logged() { # regex
 	local text
 	text=$(log_since_mark)
-	grep -qE "$1" <<<"$text" || fail "nothing like \"$1\" in the kernel log: $text"
+	grep -qE "$1" <<<"$text"
 }
 
 assert_not_logged() { # regex
@@ -57,8 +64,7 @@ assert_not_logged() { # regex
 	! grep -E "$1" <<<"$text" || fail "\"$1\" is in the kernel log"
 }
 
-# Since the mark. All of what `dmesg` prints is too much for a busy machine to look at again and again, and
-# a pipe that ends early is a failure.
+# What the module has said of the group.
 log_says() { # text
 	local text
 	text=$(log_since_mark)

@@ -379,7 +379,7 @@ test_many_volumes() {
 	read_status
 	assert_status volumes=21
 	assert_eq 'the table' "$(dmsetup table G0 | tr ' ' '\n' | grep -c '^spare$')" 17
-	dmsetup message G0 0 query | grep -q S25
+	assert_match 'what query says' "$(dmsetup message G0 0 query)" S25
 }
 
 # The access frequency follows the I/Os of a volume and of no other.

@@ -168,7 +168,6 @@ one_leaves_slowly() {
 		4224 $((131072 - 4224)) linear $DI 4224"
 	log_mark
 	remove_entry LV1
-	sleep 1
 	assert_logged "LV1: its blocks of increments DLV can't be given back yet"
 }
 

@@ -310,7 +310,7 @@ test_too_many_errors() {
 }
 
 is_known_bad() { # LID sector
-	log_since_mark | grep -q "^dm_svol: G0: disk of $1: sector $2 is bad and can't be repaired"
+	log_says "disk of $1: sector $2 is bad and can't be repaired"
 }
 
 # A disk that is suspended for a moment refuses read-ahead: that says nothing of it.

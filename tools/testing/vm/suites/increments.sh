@@ -191,10 +191,9 @@ test_failed_commit_is_told() {
 	break_entries
 	log_mark
 	write_pattern /dev/mapper/LV0 4096 1 5
-	sleep 3
 	assert_logged 'DLV: commit failed'
 	mend_entries
-	sleep 3
+	nap 3
 	must_fail flush /dev/mapper/LV0
 	flush /dev/mapper/LV0
 	# The other volume is told, too, also by another table.

@@ -576,7 +576,7 @@ test_lost_metadata_device() {
 	assert_eq 'the event number' "$(dm_info G0 events)" $((before + 1))
 	svol_create LV1 --readonly
 	assert_base /dev/mapper/LV1
-	dmsetup message G0 0 query | grep -q 'metadata AF'
+	assert_match 'what query says' "$(dmsetup message G0 0 query)" 'metadata AF'
 	# Its loss is on record: nobody has to confirm it.
 	dmsetup remove LV0
 	dmsetup remove LV1

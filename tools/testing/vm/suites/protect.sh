@@ -44,8 +44,7 @@ test_store_comes_back() {
 	steps LV2 write:12100+8 flush
 	steps LV2 write:130+8 zero:8192+16 flush check
 	wait_protected LV2
-	# The log comes after the status.
-	wait_until 10 assert_logged 'LV2: protected again' || fail 'the log does not say so'
+	assert_logged 'LV2: protected again'
 	assert_status state=clean redundancy=1 LV2.blocks=-
 	assert_at_least 'the events' "$(dm_info G0 events)" $((events + 3))
 	begin_refusals
@@ -215,7 +214,7 @@ test_full_and_grown() {
 	# Without more space it stays so.
 	log_mark
 	dm_change G0 "$(dmsetup table G0)"
-	wait_until 30 assert_logged 'L5: stays unprotected, increments ST' || fail 'no end of the comparison'
+	wait_until 30 log_says 'L5: stays unprotected, increments ST' || fail 'no end of the comparison'
 	steps L5 write:8000+100 flush check
 	read_status
 	assert_status L5.protection=unprotected
@@ -269,7 +268,7 @@ test_bad_sectors() {
 	cover_has_bad_sectors disk2 500 4000
 	log_mark
 	take_store_back
-	wait_until 60 assert_logged 'LV2: stays unprotected, 2 blocks of 4 KiB' || fail 'nobody notices'
+	wait_until 60 log_says 'LV2: stays unprotected, 2 blocks of 4 KiB' || fail 'nobody notices'
 	read_status
 	assert_status LV2.protection=unprotected LV2.health=in-sync LV2.blocks=-
 	must_fail dd if=/dev/mapper/LV2 of=/dev/null bs=4096 count=1 skip=62 iflag=direct status=none

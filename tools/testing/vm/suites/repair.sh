@@ -152,7 +152,7 @@ test_sectors_that_stay_bad() {
 }
 
 is_bad() { # LID sector
-	log_since_mark | grep -q "^dm_svol: G0: disk of $1: sector $2 is bad and can't be repaired"
+	log_says "disk of $1: sector $2 is bad and can't be repaired"
 }
 
 # A disk that must not be written is read around, and never written.

@@ -146,6 +146,16 @@ svols_create() { # LID...
 	dm_create_all "${devices[@]}"
 }
 
+# Takes a device back, as soon as its failure is on record and it has answered all that it was asked before.
+readd() { # LID
+	wait_until 20 dmsetup message "$G_NAME" 0 readd "$1" || fail "$1 is not taken back"
+}
+
+# Has a volume get another disk, as soon as that has answered all that it was asked for others before.
+restore() { # LID [onto LID]
+	wait_until 20 dmsetup message "$G_NAME" 0 restore "$@" || fail "\"restore $*\" is refused"
+}
+
 # Makes LV0 and LV1 read-only and LV2 writable.
 figure9_volumes() {
 	svol_create LV0 --readonly

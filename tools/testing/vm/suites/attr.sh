@@ -337,7 +337,7 @@ test_ranges_and_a_lost_disk() {
 	group_create
 	clones_create
 	steps C2 check
-	dmsetup message "$G_NAME" 0 readd C2
+	readd C2
 	wait_until 60 health_is C2 in-sync || fail "C2 is ${ST[C2.health]}"
 	regions_are C2 1024 2048
 	steps C2 check write:1000+100 write:3000+200 check flush

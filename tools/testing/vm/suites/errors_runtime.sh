@@ -298,7 +298,7 @@ test_too_many_errors() {
 	for sector in 40 440 840; do
 		disk_set "$D2" badblocks "-$sector-$sector"
 	done
-	dmsetup message G0 0 readd LV2
+	readd LV2
 	wait_health LV2 in-sync
 	log_mark
 	disk_set "$D2" badblocks +40-40

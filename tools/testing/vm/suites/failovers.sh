@@ -131,7 +131,7 @@ fail_over() { # number
 	note "$1: $lid moves from $disk ($way) to ${ST[$lid.disk]}, well after $took ms"
 	assert_users_go_on
 	[ "$way" = command ] || cover_set "$disk" linear
-	dmsetup message G0 0 readd "$disk"
+	readd "$disk"
 	wait_until 90 is_mended || fail "$1: $disk is not taken back ($way): ${ST[line]}"
 }
 

@@ -163,7 +163,7 @@ test_damaged_store_stays_away() {
 	# The first of the entries.
 	"$SVOL_TEST" corrupt "$DI" --sector 4096 --byte 100
 	log_mark
-	dmsetup message G0 0 readd DLV2
+	readd DLV2
 	wait_until 30 log_says 'increments DLV2: not taken back' || fail 'nothing is said of it'
 	assert_io_flows /dev/mapper/LV2
 	assert_io_flows /dev/mapper/LV0
@@ -300,7 +300,7 @@ events() {
 	local i
 	for i in 1 2 3 4; do
 		dmsetup message G0 0 fail S1
-		dmsetup message G0 0 readd S1
+		readd S1
 	done
 }
 
@@ -348,7 +348,7 @@ test_needed_store_misses_events() {
 		case $back in
 		event)
 			dmsetup message G0 0 fail S1
-			dmsetup message G0 0 readd S1
+			readd S1
 			;;
 		commit) steps C1 write:900+10 flush ;;
 		readd) dmsetup message G0 0 readd ST ;;

@@ -64,20 +64,20 @@ test_there_and_back() {
 	move_group 8
 	start_load LV1 /dev/mapper/LV1
 	for i in 1 2 3; do
-		dmsetup message G0 0 restore LV1 onto S0
+		restore LV1 onto S0
 		wait_lives_on LV1 S0
-		dmsetup message G0 0 restore LV1
+		restore LV1
 		wait_lives_on LV1 LV1
 		assert_status S0.health=spare S0.disk=S0 state=clean
 	done
 	assert_io_flows /dev/mapper/LV1
 	stop_load LV1
 	# What it has left is free for others, whatever they write there.
-	dmsetup message G0 0 restore LV1 onto S0
+	restore LV1 onto S0
 	wait_lives_on LV1 S0
 	dmsetup message G0 0 fail LV2
 	wait_health LV2 degraded
-	dmsetup message G0 0 restore LV2 onto LV1
+	restore LV2 onto LV1
 	wait_lives_on LV2 LV1
 	steps LV2 write:200+100 flush check
 	assert_data
@@ -269,7 +269,7 @@ test_last_source() {
 	assert_io_flows /dev/mapper/LV1
 	# It is given up too: LV0 needs it.
 	must_fail dmsetup message G0 0 fail LV0
-	dmsetup message G0 0 restore LV1 onto LV0
+	restore LV1 onto LV0
 	wait_lives_on LV1 LV0
 	assert_io_flows /dev/mapper/LV0
 	stop_loads

@@ -67,7 +67,7 @@ test_given_up_on_the_way_back() {
 	dmsetup message G0 0 restore LV2 onto S0
 	wait_lives_on LV2 S0
 	dmsetup message G0 0 rebuild_rate 1024
-	dmsetup message G0 0 restore LV2 onto LV2
+	restore LV2 onto LV2
 	wait_until 60 progress_is LV2 8 || fail "the move does not get on: ${ST[line]}"
 	dmsetup message G0 0 rebuild_rate 64
 	dmsetup message G0 0 fail LV2
@@ -86,9 +86,9 @@ test_there_and_back() {
 	in_place_group 8
 	start_load LV0 /dev/mapper/LV0
 	for i in 1 2 3; do
-		dmsetup message G0 0 restore LV2 onto S0
+		restore LV2 onto S0
 		wait_lives_on LV2 S0
-		dmsetup message G0 0 restore LV2 onto LV2
+		restore LV2 onto LV2
 		wait_lives_on LV2 LV2
 		assert_status S0.health=spare S0.disk=S0 state=clean
 	done
@@ -126,8 +126,9 @@ test_refused() {
 	refusal '' 'remove;LV2' 'remove S0'
 	check_refusals messages
 	dmsetup message G0 0 fail S0
-	dmsetup message G0 0 readd S0
+	readd S0
 	dmsetup message G0 0 fail DLV2
+	wait_health DLV2 failed
 	begin_refusals
 	refusal EINVAL 'restore;LV2;without an increments volume' 'restore LV2'
 	check_refusals messages
@@ -241,7 +242,7 @@ test_old_disk_fails() {
 		assert_status S0.health=spare LV2.blocks=-
 		assert_io_flows /dev/mapper/LV2
 		goes_fast
-		dmsetup message G0 0 restore LV2
+		restore LV2
 		wait_lives_on LV2 S0
 		assert_io_flows /dev/mapper/LV2
 		stop_load LV2
@@ -258,7 +259,7 @@ test_increments_volume_fails() {
 	assert_status LV2.protection=unprotected S0.health=spare
 	assert_io_flows /dev/mapper/LV2
 	goes_fast
-	dmsetup message G0 0 restore LV0 onto S0
+	restore LV0 onto S0
 	wait_until 60 status_is LV0.disk S0 || fail "${ST[line]}"
 	stop_load LV2
 	assert_data9

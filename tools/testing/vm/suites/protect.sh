@@ -10,7 +10,7 @@
 
 # The increments volume is taken back, and in use again without a load of the table.
 take_store_back() { # [LID]
-	dmsetup message G0 0 readd "${1:-DLV2}"
+	readd "${1:-DLV2}"
 	wait_health "${1:-DLV2}" in-sync
 }
 
@@ -92,7 +92,7 @@ test_suspended_meanwhile() {
 	for i in 1 2 3 4 5 6; do
 		dmsetup message G0 0 fail DLV2
 		wait_health DLV2 failed
-		dmsetup message G0 0 readd DLV2
+		readd DLV2
 		case $i in
 		1 | 2)
 			dmsetup suspend --noflush G0
@@ -120,7 +120,7 @@ test_suspended_meanwhile() {
 	assert_data9
 	dmsetup message G0 0 fail DLV2
 	wait_health DLV2 failed
-	dmsetup message G0 0 readd DLV2
+	readd DLV2
 	down9
 	up9
 	wait_protected LV2
@@ -136,7 +136,7 @@ test_after_the_group_grew() {
 	dmsetup message G0 0 add S9 spare "$N9" -
 	G_VOLUMES+=("S9 spare $N9 -")
 	log_mark
-	dmsetup message G0 0 readd DLV2
+	readd DLV2
 	assert_logged 'increments DLV2: taken back, in use after the next load'
 	steps LV2 write:50+100 flush check
 	dmsetup suspend G0
@@ -172,7 +172,7 @@ test_power_cuts_meanwhile() {
 	wait_health ST failed
 	steps L5 write:500+1000 flush
 	blank_disk "$STORE"
-	dmsetup message G0 0 readd ST
+	readd ST
 	clones_power_cut
 	read_status
 	assert_status ST.health=in-sync L5.protection=unprotected

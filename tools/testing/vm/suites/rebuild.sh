@@ -545,7 +545,7 @@ test_fail_and_restore() {
 	assert_base "$SPARE"
 	dmsetup message G0 0 fail L5
 	wait_health L5 degraded
-	dmsetup message G0 0 readd L5
+	readd L5
 	wait_lives_on L5 L5
 	check_clones
 	steps L5 write:700+500 check
@@ -566,7 +566,7 @@ test_readd_read_only() {
 	expect_failing_disk
 	dmsetup message G0 0 fail LV1
 	wait_health LV1 failed
-	dmsetup message G0 0 readd LV1
+	readd LV1
 	wait_lives_on LV1 LV1
 	steps L5 write:0+500 flush
 	check_clones

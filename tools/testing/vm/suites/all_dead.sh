@@ -137,7 +137,7 @@ test_all_answer_errors() {
 }
 
 test_errors_while_a_spare_is_filled() {
-	dying_group assume_identical rebuild_rate 512
+	dying_group assume_identical rebuild_rate 128
 	use_all
 	dmsetup message G0 0 fail L5
 	wait_until 60 health_is L5 rebuilding || fail "no rebuild: ${ST[line]}"
@@ -148,7 +148,7 @@ test_errors_while_a_spare_is_filled() {
 }
 
 test_errors_while_disks_are_compared() {
-	dying_group verify rebuild_rate 512
+	dying_group verify rebuild_rate 128
 	use_all
 	all_covers error
 	nap 1
@@ -208,7 +208,7 @@ test_table_is_changed_meanwhile() {
 
 # Their disks are pulled out, while a spare is filled.
 test_nobody_answers_then_gone() {
-	dying_group assume_identical rebuild_rate 512
+	dying_group assume_identical rebuild_rate 128
 	use_all
 	dmsetup message G0 0 fail L6
 	wait_until 60 health_is L6 rebuilding || fail "no rebuild: ${ST[line]}"

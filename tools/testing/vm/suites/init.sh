@@ -105,7 +105,7 @@ has_begun() {
 # The group is in use, suspended and started again while disks are filled.
 test_goes_on_after_a_start() {
 	copied_disks 32 64
-	G_FEATURES+=(rebuild_rate 2048)
+	G_FEATURES+=(rebuild_rate 1024)
 	copied_up
 	start_load L5 /dev/mapper/L5 --write 50 --state l5
 	wait_until 30 has_begun

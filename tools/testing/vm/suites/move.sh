@@ -16,7 +16,7 @@ move_group() { # MiB [attribute=value...]
 
 # A move that takes a while begins.
 begins_slowly() { # LID [onto LID]
-	dmsetup message G0 0 rebuild_rate 1024
+	dmsetup message G0 0 rebuild_rate 512
 	dmsetup message G0 0 restore "$@"
 	wait_until 60 progress_is "$1" 8 || fail "the move of $1 does not get on: ${ST[line]}"
 	# Also a slow machine comes back to it before it is over.

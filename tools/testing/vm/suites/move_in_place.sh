@@ -20,7 +20,7 @@ start_writing() {
 
 # A move of LV2 that takes a while begins.
 begins_slowly() {
-	dmsetup message G0 0 rebuild_rate 1024
+	dmsetup message G0 0 rebuild_rate 512
 	dmsetup message G0 0 restore LV2
 	wait_until 60 progress_is LV2 8 || fail "the move does not get on: ${ST[line]}"
 	# Also a slow machine comes back to it before it is over.
@@ -66,7 +66,7 @@ test_given_up_on_the_way_back() {
 	in_place_group 8
 	dmsetup message G0 0 restore LV2 onto S0
 	wait_lives_on LV2 S0
-	dmsetup message G0 0 rebuild_rate 1024
+	dmsetup message G0 0 rebuild_rate 512
 	restore LV2 onto LV2
 	wait_until 60 progress_is LV2 8 || fail "the move does not get on: ${ST[line]}"
 	dmsetup message G0 0 rebuild_rate 64

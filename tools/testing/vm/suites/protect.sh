@@ -164,7 +164,7 @@ test_power_cuts_meanwhile() {
 	logged_disks 0 16 32 cache_size=8
 	expect_disk_errors
 	expect_power_cuts
-	G_FEATURES+=(rebuild_rate 4096 failover manual)
+	G_FEATURES+=(rebuild_rate 512 failover manual)
 	group_create
 	clones_create
 	steps L5 write:0+1000 write:9000+8000 flush

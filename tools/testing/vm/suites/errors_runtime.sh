@@ -366,6 +366,13 @@ test_flush_of_our_own_in_a_suspend() {
 	steps LV2 check
 }
 
+# Something is on its way.
+has_writes_in_flight() { # device
+	local writes
+	read -r _ writes <"$(disk_sys "$1")/inflight"
+	[ "$writes" -gt 0 ]
+}
+
 # The disk's flush fails when the volume goes on without the disk already: its user does not hear of that.
 test_a_flush_fails_late() {
 	local size flush
@@ -375,15 +382,17 @@ test_a_flush_fails_late() {
 	steps LV2 write:0+64 write:5000+9
 	size=$(blockdev --getsz "$D2")
 	dmsetup create late --table "$(cover_table disk2 writes)"
-	dm_change disk2 "0 $size delay $D2 0 0 $D2 0 0 /dev/mapper/late 0 8000" --noflush
+	dm_change disk2 "0 $size delay $D2 0 0 $D2 0 0 /dev/mapper/late 0 60000" --noflush
 	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 flush &
 	flush=$!
+	wait_until 20 has_writes_in_flight /dev/mapper/LV2 || fail 'the flush does not begin'
 	nap 1
 	dmsetup message G0 0 fail LV2
 	wait_health LV2 degraded
-	kill -0 "$flush" || fail 'the flush has ended'
-	wait "$flush" || fail 'the flush failed'
+	! has_ended "$flush" || fail 'the flush has ended'
+	# What is delayed goes on, and fails, with the suspend.
 	cover_is disk2 linear
+	wait "$flush" || fail 'the flush failed'
 	dmsetup remove late
 	steps LV2 check
 	down9

@@ -34,16 +34,15 @@ cached() {
 make_item() {
 	local id=$1 title=$2
 	shift 2
-	local work=$cache/work/$id log=$cache/log/$id.log begin=$EPOCHSECONDS ticker status=0
+	local work=$cache/work/$id log=$cache/log/$id.log begin=$EPOCHSECONDS ticker status=0 often=()
 
-	rm -rf -- "$work"
-	mkdir -p -- "$work"
+	case $1 in
+	build_tree | download_kernel) often=(again "$title") ;;
+	esac
 	note "$title ..."
 	show_progress "$title" "$log" $$ &
 	ticker=$!
-	# In name spaces of its own: nothing that it started goes on writing after an interruption.
-	setpriv --pdeathsig KILL -- unshare --mount --pid --fork --kill-child=KILL --mount-proc \
-		"$BASH" "$scripts/lib/builders" "$1" "$work" "${@:2}" > "$log" 2>&1 < /dev/null || status=$?
+	${often[@]+"${often[@]}"} run_builder "$work" "$log" "$@" || status=$?
 	kill "$ticker" 2> /dev/null || true
 	wait "$ticker" 2> /dev/null || true
 	if ((status)); then
@@ -55,6 +54,14 @@ make_item() {
 	fi
 	mv -T -- "$work" "$item"
 	note "$title: done in $((EPOCHSECONDS - begin)) s"
+}
+
+# From an empty work folder, in name spaces of its own: nothing that it started goes on writing after an
+# interruption.
+run_builder() { # <work folder> <log> <builder> [<argument>...]
+	rm -rf -- "$1" && mkdir -p -- "$1" || return
+	setpriv --pdeathsig KILL -- unshare --mount --pid --fork --kill-child=KILL --mount-proc \
+		"$BASH" "$scripts/lib/builders" "$3" "$1" "${@:4}" > "$2" 2>&1 < /dev/null
 }
 
 # Says once in a while what a long step is doing, as long as the shell <pid> lives.

@@ -10,7 +10,7 @@ cargo_target=$cargo_home/target
 in_cargo() {
 	mkdir -p "$cargo_home"
 	in_tree "$tree" --bind "$cargo_home" "$cargo_home" --env "CARGO_HOME=$cargo_home" \
-		--env "CARGO_TARGET_DIR=$cargo_target" --env CARGO_TERM_COLOR=never \
+		--env "CARGO_TARGET_DIR=$cargo_target" --env CARGO_TERM_COLOR=never --env CARGO_NET_RETRY=10 \
 		--chdir "$project/tools" -- cargo "$@"
 }
 

@@ -26,6 +26,23 @@ die() {
 	exit 1
 }
 
+# again <title> <command>...: does what needs the network up to three times: a mirror or a name server may
+# fail for a moment.
+again() {
+	local title=$1 pause
+	shift
+	for pause in 10 30 0; do
+		if "$@"; then
+			return
+		fi
+		if ((pause)); then
+			note "$title: failed; trying again in $pause s"
+			sleep "$pause"
+		fi
+	done
+	return 1
+}
+
 # owned <command>...: runs a program so that it does not outlive this shell, whatever ends it.
 owned() {
 	setpriv --pdeathsig TERM -- "$@"

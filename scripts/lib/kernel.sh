@@ -40,7 +40,7 @@ choose_kernel() {
 	note "looking for the newest supported kernel in $KERNEL_SUITE"
 	exec {lock}> "$cache/choice/lock"
 	flock "$lock"
-	kernel_apt update || die "cannot read the package lists of $debian_mirror" \
+	again "package lists" kernel_apt update || die "cannot read the package lists of $debian_mirror" \
 		"check the network and the proxy settings of apt, or name another mirror with DEBIAN_MIRROR"
 	found=$(APT_CONFIG=$apt/apt.conf apt-cache dumpavail | kernels_in_archive | sort -V |
 		while read -r series package release; do

@@ -48,6 +48,15 @@ need_host_tools() {
 	host_tools_checked=y
 }
 
+# A fresh machine may be in the midst of its own updates.
+host_apt() {
+	apt-get -y --no-install-recommends -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"
+}
+
+update_and_install() {
+	host_apt update && host_apt install "$@"
+}
+
 install_host_tools() (
 	command -v apt-get > /dev/null || die "this needs a Debian machine (12 or 13), or these tools on the path: $*"
 	mkdir -p "$cache/lock" "$cache/log"
@@ -55,8 +64,7 @@ install_host_tools() (
 	flock 9
 	note "installing on this machine: $*"
 	export DEBIAN_FRONTEND=noninteractive
-	{ apt-get install -y --no-install-recommends "$@" ||
-		{ apt-get update && apt-get install -y --no-install-recommends "$@"; }; } \
+	{ host_apt install "$@" || again "installing $*" update_and_install "$@"; } \
 		> "$cache/log/host-tools.log" 2>&1 < /dev/null 9>&- || {
 		tail -n 20 "$cache/log/host-tools.log" >&2
 		die "apt-get could not install $*; install them by hand and run the same command again"

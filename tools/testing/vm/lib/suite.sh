@@ -8,7 +8,7 @@
 #   supported() {...} optional; where it fails, the suite is left out
 #   test_<name>() {   the tests, in the order of the file
 
-SUITE_LIMIT=300
+SUITE_LIMIT=600
 SUITES=$TESTS/suites
 
 suite_value() { # suite field

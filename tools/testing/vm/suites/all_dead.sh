@@ -4,7 +4,6 @@
 # All devices of a group fail at once, or none answers and then all are gone: everything that waits ends soon
 # after, with errors where they can't be helped, and then everything can be removed. While nobody answers,
 # status, query and fail do.
-# Limits: all_answer_errors=240 errors_while_a_spare_is_filled=240 errors_while_disks_are_compared=240 nobody_answers_then_errors=240 nobody_answers_then_gone=240
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

@@ -63,7 +63,7 @@ fn lose_disk(metadata: &mut Metadata, lid: &str) {
 #[test]
 fn a_volume_may_lack_something() {
     type Change = fn(&mut Metadata);
-    let changes: [(Change, &str); 7] = [
+    let changes: [(Change, &str); 8] = [
         (
             |metadata| entry(metadata, "LV2").state.unprotected = true,
             "LV2 is unprotected",
@@ -79,6 +79,10 @@ fn a_volume_may_lack_something() {
         (
             |metadata| entry(metadata, "LV2").health = Health::Diverged,
             "LV2 is diverged",
+        ),
+        (
+            |metadata| entry(metadata, "LV2").health = Health::Verifying,
+            "LV2 is verifying",
         ),
         (
             |metadata| entry(metadata, "LV2").rlid = None,
@@ -113,6 +117,13 @@ fn a_volume_may_lack_something() {
         assert_eq!(json[1]["metadata"], "agrees");
         assert_eq!(diff(&meta, &["--lid", "LV3"]).status(), 0);
     }
+    // What it does not change it has from others, and they are compared.
+    let clone = |metadata: &mut Metadata| {
+        let clone = entry(metadata, "LV3");
+        (clone.health, clone.disk) = (Health::Verifying, None);
+    };
+    let run = diff(&group_device(clone), &[]);
+    assert_eq!((run.status(), run.err()), (0, String::new()));
     // Another disk serves it, whatever its own one was.
     let run = diff(&group_device(fail_over), &[]);
     assert_eq!((run.status(), run.err()), (0, String::new()));

@@ -101,6 +101,10 @@ impl Group {
             Some(format!(
                 "{lid} is diverged: its disk differs from the base image by more than what is here"
             ))
+        } else if volume.health == Health::Verifying && disk.is_some() {
+            Some(format!(
+                "{lid} is verifying: its disk may differ from the base image by more than what is here"
+            ))
         } else if (volume.attr, volume.health) == (Attr::Rw, Health::Failed) {
             // Whether it was unprotected before, nobody knows any more.
             Some(format!(

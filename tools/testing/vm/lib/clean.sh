@@ -53,9 +53,13 @@ clean_quietly() { # command...
 	clean_try "$@" >/dev/null
 }
 
+HUNG_SECONDS=/proc/sys/kernel/hung_task_timeout_secs
+
 clean_remember() {
 	local dirs=(/sys/block/dm-*)
 	CLEAN_DM_BEFORE=" ${dirs[*]} "
+	CLEAN_HUNG_SECONDS=
+	[ ! -w "$HUNG_SECONDS" ] || read -r CLEAN_HUNG_SECONDS <"$HUNG_SECONDS"
 }
 
 # Puts the names of the device-mapper devices that were not there before the
@@ -178,6 +182,7 @@ clean_faults() {
 	for file in /sys/kernel/debug/{failslab,fail_page_alloc,fail_make_request}/probability; do
 		[ ! -w "$file" ] || echo 0 >"$file"
 	done
+	[ -z "$CLEAN_HUNG_SECONDS" ] || echo "$CLEAN_HUNG_SECONDS" >"$HUNG_SECONDS"
 }
 
 clean_up() { # session-of-the-test ended-well

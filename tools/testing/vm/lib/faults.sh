@@ -5,6 +5,12 @@
 
 FAULTS=/sys/kernel/debug
 
+# Tasks may hang for some minutes, where a device does so on purpose. The clean-up takes that back.
+tasks_may_hang() {
+	local seconds=/proc/sys/kernel/hung_task_timeout_secs
+	[ ! -w "$seconds" ] || echo 300 >"$seconds"
+}
+
 # Sets attributes of a kind of faults.
 faults_set() { # kind attribute=value...
 	local pair

@@ -71,6 +71,7 @@ all_covers() { # way [suspended, if they are]
 }
 
 nobody_answers() {
+	tasks_may_hang
 	dmsetup suspend --noflush --nolockfs "${FAULTY[@]/#/cov_}"
 	# Whoever has not asked yet does now.
 	nap 1

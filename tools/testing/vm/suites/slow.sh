@@ -17,6 +17,7 @@ slow9() { # ms [feature...]
 
 # What a covered disk is asked for waits until it goes on.
 cover_hangs() { # name
+	tasks_may_hang
 	dmsetup suspend --noflush --nolockfs "$1"
 }
 

@@ -390,6 +390,7 @@ fn make_usable(
     let events = table.head().events;
     let mut found = store::find(members, table, entry, events, true)?;
     found.note_events(members, table.id(), events)?;
+    found.let_leave(members, table)?;
     Ok(found)
 }
 

@@ -122,8 +122,6 @@ pub(crate) struct Found {
     stale_owners: Vec<u16>,
     /// Owners whose marks have to be written as they are in memory.
     stale_marks: Vec<u16>,
-    /// It comes back into use after it failed: volumes may have left the group meanwhile.
-    is_back: bool,
 }
 
 /// Reads what is on the device of an increments entry. Sleeps for I/O.
@@ -326,7 +324,6 @@ pub(crate) fn find(
         owners,
         stale_owners: content.stale_owners,
         stale_marks: content.stale_marks,
-        is_back: table.is_awaited_store(entry),
     })
 }
 
@@ -464,6 +461,40 @@ impl Found {
             }
         }
         self.stale_marks = Vec::new();
+        Ok(())
+    }
+
+    /// Records durably that volumes leave which left the group while this store had failed: from
+    /// the moment when it is in use again, any start goes on with freeing their blocks. Sleeps for
+    /// I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device; the log says which one.
+    pub(crate) fn let_leave(&mut self, members: &Members, table: &GroupTable) -> Result {
+        self.mark_leavers(members, table)
+            .inspect_err(|error| self.say_not_written(table.id(), *error))
+    }
+
+    fn mark_leavers(&mut self, members: &Members, table: &GroupTable) -> Result {
+        let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
+        for at in 0..self.owners.len() {
+            let Some(mut record) = self.owners.get(at).map(|known| known.record) else {
+                continue;
+            };
+            let Some(owner) = record.owner.as_mut().filter(|owner| !owner.removing) else {
+                continue;
+            };
+            if self.volume_of(table, &owner.lid).is_some() {
+                continue;
+            }
+            owner.removing = true;
+            record.sequence = record.sequence.saturating_add(1);
+            format::write_owner(members, device, self.header.tag, &record)?;
+            if let Some(known) = self.owners.get_mut(at) {
+                known.record = record;
+            }
+        }
         Ok(())
     }
 
@@ -633,7 +664,7 @@ impl Found {
                     .filter(|_| matches!(writes, Some(Home::Logged(_))))
                     .and_then(|entry| table.rebuild_of(entry));
                 let has_regions = entry.is_some_and(|entry| table.has_regions(entry));
-                let leaves = entry.is_none() && (owner.removing || self.is_back);
+                let leaves = entry.is_none() && owner.removing;
                 let is_written = entry
                     .and_then(|entry| table.volume(table.disk_of(entry)?))
                     .is_some_and(|disk| !disk.state.pristine);

@@ -185,6 +185,48 @@ test_restart_while_one_leaves() {
 	assert_pattern /dev/mapper/LV0 1 3
 }
 
+# LV1 was removed while its increments volume was gone, which learns of that when it is taken back: the
+# next start goes on with that, too.
+test_restart_while_one_leaves_a_store_that_is_back() {
+	need_target flakey
+	shared_group
+	dmsetup remove G0
+	blank_disk "$META" "$DI"
+	dm_linear store "$DI"
+	group_move DLV /dev/mapper/store
+	group_create
+	svol_create LV1
+	svol_create LV0
+	write_pattern /dev/mapper/LV1 4 0
+	write_pattern /dev/mapper/LV0 1 3
+	dmsetup remove LV0 LV1 G0
+	group_move DLV -
+	G_FEATURES+=(force_metadata)
+	group_create
+	G_FEATURES=("${G_FEATURES[@]:0:2}")
+	remove_entry LV1
+	group_drop LV1
+	dmsetup remove G0
+	group_move DLV /dev/mapper/store
+	dm_change store "0 4096 linear $DI 0
+		4096 128 flakey $DI 4096 0 1000 1 error_writes
+		4224 $((131072 - 4224)) linear $DI 4224"
+	group_create
+	log_mark
+	dmsetup message G0 0 readd DLV
+	wait_until 30 log_says "LV1: its blocks of increments DLV can't be given back yet" ||
+		fail 'it does not leave'
+	dmsetup remove G0
+	dm_change store "0 131072 linear $DI 0"
+	log_mark
+	group_create
+	wait_for_blocks 16
+	assert_logged 'LV1: its blocks of increments DLV are given back'
+	dmsetup message G0 0 add LV1 ro - DLV
+	svol_create LV0
+	assert_pattern /dev/mapper/LV0 1 3
+}
+
 # Nobody gets its name before that, also when the table was loaded in between: it would get what LV1 had.
 test_name_of_one_that_leaves() {
 	one_leaves_slowly

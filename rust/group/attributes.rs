@@ -321,6 +321,15 @@ impl Group {
 
     /// Makes durable that the disk of a volume no longer serves others.
     fn stop_being_source(&self, change: &Change) -> Result {
+        self.wait_for_readers(change).inspect_err(|_| {
+            let _commits = self.commits.lock();
+            self.let_serve_again(&change.bound, change.disk);
+        })
+    }
+
+    /// As [`Group::stop_being_source`], but after an error the disk may have been left alone by
+    /// others without any need.
+    fn wait_for_readers(&self, change: &Change) -> Result {
         while !self.stop_being_source_now(change)? {
             // Without a lock: this may hang, and others must be able to go on.
             change.bound.wait_for_reads(change.disk).map_err(|error| {

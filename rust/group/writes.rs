@@ -29,6 +29,8 @@ impl Group {
         while let Some(disk) = self.prepare_writes_now(bound, lid)? {
             // Without a lock: this may hang, and others must be able to go on.
             bound.wait_for_reads(disk).inspect_err(|_| {
+                let _commits = self.commits.lock();
+                self.let_serve_again(bound, disk);
                 log::notice!(
                     self.name(),
                     "{lid}: can't be written, its disk does not answer reads of the base"
@@ -36,6 +38,16 @@ impl Group {
             })?;
         }
         Ok(())
+    }
+
+    /// Reads of the base image were kept away from a disk that was to be written, but is not after
+    /// all: if it still holds the base image, it serves them as before. Under `commits`.
+    pub(super) fn let_serve_again(&self, bound: &Bound, disk: usize) {
+        let state = self.state.lock();
+        let record = state.table.as_ref().and_then(|table| table.volume(disk));
+        if record.is_some_and(|record| record.state.pristine) {
+            bound.let_serve(disk);
+        }
     }
 
     /// As [`Group::prepare_writes`], but does not wait: if reads of the base image may still be in
@@ -110,7 +122,11 @@ impl Group {
         let Some(next) = next else {
             return Ok(None);
         };
-        self.commit(bound, &homes, next)?;
+        self.commit(bound, &homes, next).inspect_err(|_| {
+            if let Some(disk) = disk {
+                self.let_serve_again(bound, disk);
+            }
+        })?;
         if !logged {
             log::notice!(
                 self.name(),

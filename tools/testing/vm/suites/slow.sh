@@ -104,9 +104,48 @@ test_reads_of_others_hang() {
 	cover_goes_on disk1
 	wait "${reads[0]}" || fail 'the first read failed'
 	wait "${reads[1]}" || fail 'the second read failed'
+	# Nobody writes it, so it serves others as before.
+	dmsetup message G0 0 fail LV0
+	wait_until 20 health_is LV0 failed || fail "it does not fail: ${ST[line]}"
+	assert_base /dev/mapper/LV0
+	dmsetup message G0 0 readd LV0
+	wait_until 60 health_is LV0 in-sync || fail "it is not filled: ${ST[line]}"
 	svol_create LV1
 	steps LV1 write:0+64 write:1001+7 flush check
 	assert_base /dev/mapper/LV0
+}
+
+# The same, for a volume that is to become a logged one.
+test_set_attr_while_reads_hang() {
+	local reads=()
+	load_module
+	figure9_disks 4
+	expect_disk_errors
+	dm_linear disk0 "$D0"
+	dm_linear disk1 "$D1"
+	G_VOLUMES=('LV0 ro /dev/mapper/disk0 -' 'LV1 ro /dev/mapper/disk1 DLV1' "DLV1 increments $DI -")
+	G_FEATURES=(init assume_identical failover manual slow_after 400)
+	group_create
+	svol_create LV0 --readonly
+	svol_create LV1
+	log_mark
+	cover_hangs disk0
+	cover_hangs disk1
+	read_in_background /dev/mapper/LV0 1
+	reads+=($!)
+	read_in_background /dev/mapper/LV0 2
+	reads+=($!)
+	read_in_background /dev/mapper/G0 3
+	reads+=($!)
+	wait_until 20 log_says 'disk of LV1: no answer' || fail 'nobody notices'
+	must_fail dmsetup message G0 0 set_attr LV1 rw
+	log_says 'message "set_attr": LID LV1: its disk does not answer' || fail 'it fails for another reason'
+	cover_goes_on disk0
+	cover_goes_on disk1
+	wait "${reads[@]}" || fail 'a read failed'
+	dmsetup message G0 0 fail LV0
+	wait_until 20 health_is LV0 failed || fail "it does not fail: ${ST[line]}"
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1
 }
 
 # The volumes of one store do not wait for each other's disks, also when it is time to take marks back.

@@ -111,9 +111,10 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe> {
 ///
 /// # Errors
 ///
-/// `EIO` if no live copy is left: it is then unknown which state the devices hold, and the old
-/// table must be committed [`GroupTable::instead_of`] this one; `ENOMEM`; `E2BIG` or `EINVAL` if it
-/// can't be encoded. The state of the table stays as it was.
+/// `EIO` if no live copy is left, or if memory runs out after some copy was written: it is then
+/// unknown which state the devices hold, and the old table must be committed
+/// [`GroupTable::instead_of`] this one; `ENOMEM`; `E2BIG` or `EINVAL` if it can't be encoded. The
+/// state of the table stays as it was.
 pub(crate) fn commit(
     members: &Members,
     homes: &Homes,
@@ -139,8 +140,15 @@ fn commit_metadata(members: &Members, homes: &Homes, metadata: &mut Metadata, to
             again = true;
         }
     }
+    let mut is_begun = false;
     loop {
-        match write_live(members, homes, metadata)? {
+        let written = write_live(members, homes, metadata).map_err(|error| match is_begun {
+            // Whatever ends it now, it may be found after a crash.
+            true => EIO,
+            false => error,
+        })?;
+        is_begun = true;
+        match written {
             Written {
                 lost: Some(copy),
                 any,

@@ -30,8 +30,9 @@ impl Group {
         })?;
         // If this fails, it goes on record with the next change.
         if let Ok(Some(mut told)) = with_told_stores(bound, &next) {
-            if commit_and_tell(bound, homes, &mut told, next.head().events).is_ok() {
-                next = told;
+            match commit_and_tell(bound, homes, &mut told, next.head().events) {
+                Ok(()) => next = told,
+                Err(_) => next.follow(&told),
             }
         }
         let mut state = self.state.lock();
@@ -56,6 +57,9 @@ impl Group {
             Ok(KBox::new(table.instead_of(failed)?, GFP_KERNEL)?)
         };
         if let Err(error) = old().and_then(|old| self.commit_quietly(bound, homes, old)) {
+            if let Some(table) = self.state.lock().table.as_mut() {
+                table.follow(failed);
+            }
             log::warning!(
                 *failed.id(),
                 "after a restart, the change that failed may have happened: error {}",

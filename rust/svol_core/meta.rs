@@ -16,7 +16,8 @@
 //!    the older of two generations.
 //! 2. A generation is complete on every live copy before the next one begins, and before the change
 //!    that it records takes effect. A commit that failed on every copy is retried as it is, with
-//!    the same sequence: the next one would overwrite the last good generation.
+//!    the same sequence: the next one would overwrite the last good generation, and an earlier one
+//!    would count as older than what the copies may hold.
 //! 3. The loss of a copy is committed twice, so that both slots of the survivor record it. Only
 //!    then does anything rely on it, so no single damaged sector can make a lost copy look live.
 //! 4. A new group first *claims* each copy (see [`Metadata::claim`]), then commits generation 1,

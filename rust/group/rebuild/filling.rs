@@ -504,7 +504,11 @@ impl Group {
         mut next: KBox<GroupTable>,
     ) -> Result {
         let events = next.head().events;
-        metadata::commit(&bound.members, homes, &mut next, events)?;
+        metadata::commit(&bound.members, homes, &mut next, events).inspect_err(|_| {
+            if let Some(table) = self.state.lock().table.as_mut() {
+                table.follow(&next);
+            }
+        })?;
         let now = next.head().events;
         if now != events {
             // A metadata copy was lost.

@@ -240,6 +240,14 @@ impl GroupTable {
         Ok(next)
     }
 
+    /// Takes over how far the sequence rose when the commit of a later state `failed`: a copy may
+    /// have that generation, and the next one must not count as older.
+    pub fn follow(&mut self, failed: &Self) {
+        let reached = failed.metadata.head.sequence.saturating_sub(1);
+        let sequence = &mut self.metadata.head.sequence;
+        *sequence = reached.max(*sequence);
+    }
+
     /// The group after metadata copy `copy`, counting from 0, was recreated. `None` if it is not
     /// lost, or there is no such copy.
     ///

@@ -816,6 +816,28 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn a_commit_that_failed_does_not_count_as_newer() -> Test {
+        let mut table = active(FIGURE_9)?;
+        let (sequence, events) = (table.head().sequence, table.head().events);
+        let mut failed = table.with_disk_given_up(0).map_err(|_| Failed)?;
+        // It may have gone to a slot whose generation nobody needs any more.
+        table.follow(&failed);
+        assert_eq!(table.head().sequence, sequence);
+        // One copy had it; then came the next generation, without the other copy.
+        failed.set_sequence(sequence + 2);
+        table.follow(&failed);
+        table.follow(&failed);
+        assert_eq!(table.head().events, events);
+        let next = table.recommitted()?;
+        assert_eq!(next.head().sequence, failed.head().sequence);
+        assert_eq!(
+            table.instead_of(&failed)?.head().sequence,
+            failed.head().sequence
+        );
+        Ok(())
+    }
+
     /// The metadata as the next load reads it.
     fn reread(table: &GroupTable) -> Result<Metadata, Failed> {
         let metadata = table.metadata();

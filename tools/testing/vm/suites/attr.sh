@@ -175,6 +175,39 @@ test_failed_commit_is_taken_back() {
 	steps C1 check
 }
 
+# The change could be neither written nor taken back, but the device that works in the end did what it said
+# it could not: what is changed from then on counts all the same.
+test_change_after_a_failed_commit() {
+	local spares
+	load_module
+	attr_disks 8 16
+	doubtful_meta
+	new_disk META2 8
+	dm_linear meta2 "$META2"
+	G_META+=(/dev/mapper/meta2)
+	new_disks 'S1 S2' 8
+	spares=("S1 spare $S1 -" "S2 spare $S2 -")
+	G_VOLUMES+=("${spares[@]}")
+	group_create
+	expect_warnings
+	expect_disk_errors
+	expect_log '^(sd |scsi|protection error|I/O error|critical )'
+	dm_change meta2 "0 $(blockdev --getsz "$META2") error" --noflush
+	# All but the first.
+	echo -2 >"$SCSI_DEBUG/every_nth"
+	log_mark
+	must_fail dmsetup message G0 0 remove S1
+	echo 0 >"$SCSI_DEBUG/every_nth"
+	assert_logged 'after a restart, the change that failed may have happened'
+	dm_change meta2 "0 $(blockdev --getsz "$META2") linear $META2 0" --noflush
+	dmsetup message G0 0 remove S2
+	dmsetup remove G0
+	group_drop S2
+	group_create
+	read_status
+	assert_status metadata=AA state=clean S1.health=spare
+}
+
 # Without their disks, the volumes are what they were: all is in the store.
 test_nothing_is_lost_with_the_disk() {
 	attr_group 16 24

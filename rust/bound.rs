@@ -373,6 +373,12 @@ impl Bound {
         owners.filter(|owner| owner.has_lost_writes())
     }
 
+    /// Volumes whose store may have lost writes that have not been reported yet.
+    pub(crate) fn untold(&self) -> impl Iterator<Item = &Owner> {
+        let stores = self.stores.iter().filter(|store| !store.is_retired());
+        stores.flat_map(|store| store.untold())
+    }
+
     /// Retries what [`Bound::settle`] could not do, and calls `lost` for each volume whose last
     /// changes can't be written. Sleeps for I/O.
     pub(crate) fn settle_again(&self, mut lost: impl FnMut(&Id)) {
@@ -391,8 +397,7 @@ impl Bound {
                 owner.lose_writes();
             }
         }
-        let stores = old.stores.iter().filter(|store| !store.is_retired());
-        for owner in stores.flat_map(|store| store.untold()) {
+        for owner in old.untold() {
             if let Some((_, owner)) = self.store_of(&owner.lid) {
                 owner.forget_told();
             }

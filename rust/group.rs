@@ -233,6 +233,9 @@ impl Group {
                 self.note_lost(&owner.lid);
             }
         }
+        for owner in going.iter().flat_map(|bound| bound.untold()) {
+            self.note_untold(&owner.lid);
+        }
         drop(going);
         let mut state = self.state.lock();
         state.tables = state.tables.saturating_sub(1);

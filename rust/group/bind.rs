@@ -110,6 +110,7 @@ impl Group {
         if let Some(old) = self.bound() {
             bound.inherit_losses(&old);
         }
+        self.tell_losses(bound);
         let table = self.resolve(bound, &homes, table)?;
         let table = self.resolve_rebuilds(bound, &homes, table)?;
         self.provider.publish(live, bound.clone())?;
@@ -128,6 +129,10 @@ impl Group {
         state.is_live = true;
         state.is_outdated = false;
         state.wants_anew = false;
+        // The new table knows.
+        for claim in state.claims.iter_mut() {
+            claim.untold = false;
+        }
         drop(state);
         drop((old_table, old_added));
         bound.go_on();

@@ -4,6 +4,7 @@
 
 use super::Group;
 use crate::{
+    bound::Bound,
     dm::DeviceNumber,
     log,
     svol_core::{
@@ -29,6 +30,9 @@ pub(super) struct LidClaim {
     pub(super) writable: bool,
     /// Changes were lost without its users knowing: its I/O fails until it is no longer loaded.
     pub(super) lost: bool,
+    /// Its increments volume may have lost changes under a table that is gone: the next flush has
+    /// to report that.
+    pub(super) untold: bool,
 }
 
 /// Why a volume can't be loaded.
@@ -240,6 +244,7 @@ impl Group {
                     targets: 1,
                     writable,
                     lost: false,
+                    untold: false,
                 },
                 GFP_KERNEL,
             )?,
@@ -279,6 +284,24 @@ impl Group {
             "{lid}: its last changes are lost, they could not be written; its I/O fails until \
              it is removed and the group's table is loaded again"
         );
+    }
+
+    /// Its increments volume may have lost changes of a volume, and the table that knows goes away.
+    pub(super) fn note_untold(&self, lid: &Id) {
+        let mut state = self.state.lock();
+        if let Some(claim) = state.claims.iter_mut().find(|claim| claim.lid == *lid) {
+            claim.untold = true;
+        }
+    }
+
+    /// Has the next flush of each volume report what it may have lost under a table that is gone.
+    pub(super) fn tell_losses(&self, bound: &Bound) {
+        let state = self.state.lock();
+        for claim in state.claims.iter().filter(|claim| claim.untold) {
+            if let Some((_, owner)) = bound.store_of(&claim.lid) {
+                owner.forget_told();
+            }
+        }
     }
 
     /// Whether a loaded volume has lost changes.

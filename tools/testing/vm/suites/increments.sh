@@ -208,6 +208,35 @@ test_failed_commit_is_told() {
 	assert_pattern /dev/mapper/LV0 4096 1 5
 }
 
+# As that, but the resume of another table is refused in between.
+test_failed_commit_is_told_after_a_refusal() {
+	local lid other
+	breakable_group
+	expect_warnings
+	expect_refused_resumes
+	break_entries
+	log_mark
+	write_pattern /dev/mapper/LV0 4096 1 5
+	sleep 3
+	assert_logged 'DLV: commit failed'
+	mend_entries
+	sleep 3
+	new_disk other 16
+	"$SVOL_TEST" fill --seed 77 "$other"
+	group_move LV0 "$other"
+	dmsetup load G0 --table "$(group_table)"
+	must_fail dmsetup resume G0
+	assert_logged 'disk of LV0: does not hold the base image'
+	group_move LV0 "$D0"
+	dmsetup load G0 --table "$(group_table)"
+	dmsetup resume G0
+	for lid in LV0 LV1; do
+		must_fail flush "/dev/mapper/$lid"
+		flush "/dev/mapper/$lid"
+	done
+	assert_pattern /dev/mapper/LV0 4096 1 5
+}
+
 # What a suspend could not write is lost with its table: the volume fails, and does not go back in
 # time under its users.
 test_changes_that_a_reload_loses() {

@@ -39,6 +39,8 @@ impl Group {
             return Err(EBUSY);
         }
         let known = match &state.table {
+            // A start that failed has written something newer, and all volumes wait anyway.
+            Some(_) if state.is_outdated => return Ok(()),
             Some(table) if *table.id() == line.group => table.metadata().as_read_again()?,
             _ => return Ok(()),
         };

@@ -183,3 +183,63 @@ test_disk() {
 	failing_disks
 	each_fails "$DISK" 10
 }
+
+is_suspended() {
+	[ "$(dm_info G0 suspended)" = Suspended ]
+}
+
+# The group has begun anew, or has tried to.
+has_begun_anew() {
+	is_suspended || log_says 'goes on as before' || health_is ST in-sync
+}
+
+ios_of() { # disk
+	echo $(($(disk_stat "$1" reads) + $(disk_stat "$1" writes) + $(disk_stat "$1" flushes)))
+}
+
+# A new group, whose increments volume ST is taken back while an I/O of the other one may fail.
+take_back_while_failing() { # number
+	local disk
+	for disk in "$META" "$META2" "$STORE" "$STORE6"; do
+		blkdiscard -q -f "$disk"
+	done
+	group_create
+	dmsetup message G0 0 fail ST
+	wait_until 30 health_is ST failed || fail "ST does not fail: ${ST[line]}"
+	IOS=$(ios_of "$STORE6")
+	arm_disk "$STORE6" "$1"
+	log_mark
+	dmsetup message G0 0 readd ST
+	wait_until 30 has_begun_anew || fail "ST is not taken back: ${ST[line]}"
+	disarm_disk
+	IOS=$(($(ios_of "$STORE6") - IOS))
+}
+
+# The group begins anew, and does not start because of the last I/Os of an increments volume: it starts with a
+# line that leaves that one out, as the log says.
+test_store_that_keeps_another_one_from_its_start() {
+	local number most refused=0
+	failing_disks
+	# ST can be given up without it.
+	group_drop C1
+	new_disks 'DISK6 STORE6' 4 cache_size=1
+	"$SVOL_TEST" fill --seed "$SEED" "$DISK6"
+	G_VOLUMES+=("L6 rw $DISK6 ST6" "ST6 increments $STORE6 -")
+	take_back_while_failing 2000
+	most=$IOS
+	dmsetup remove G0
+	for ((number = most; number > 0 && number > most - 12; number--)); do
+		take_back_while_failing "$number"
+		if is_suspended; then
+			refused=$((refused + 1))
+			group_move ST6 -
+			dmsetup load G0 --table "$(group_table)" || fail "number $number: the line is refused"
+			dmsetup resume G0
+			read_status
+			assert_status ST6.health=failed L6.health=in-sync
+			group_move ST6 "$STORE6"
+		fi
+		dmsetup remove G0
+	done
+	assert_at_least 'refused starts' "$refused" 3
+}

@@ -126,7 +126,8 @@ impl Group {
         bound.use_again(entry, false);
         log::info!(self.name(), "disk of {lid}: taken back");
         if needs_disk {
-            return self.begin_restore(&bound, &homes, "readd", lid, Some(lid));
+            // It is taken back in any case; the log says why it is not filled.
+            let _ = self.begin_restore(&bound, &homes, "readd", lid, Some(lid));
         }
         self.rebuilds.kick();
         Ok(())

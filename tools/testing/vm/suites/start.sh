@@ -157,6 +157,14 @@ test_a_disk_is_gone_for_good() {
 	group_restart
 	assert_status_now state=failed LV2.health=failed
 
+	# A disk that is there again is taken back, although there is nothing to fill it with.
+	group_move LV2 "$D2"
+	group_restart
+	log_mark
+	dmsetup message G0 0 readd LV2
+	assert_logged 'disk of LV2: taken back'
+	assert_logged 'message "readd": LID LV2: what it held is lost'
+	assert_status_now state=failed LV2.health=failed
 	dmsetup message G0 0 remove LV2
 	assert_status_now state=clean redundancy=1
 }

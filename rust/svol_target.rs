@@ -85,11 +85,12 @@ struct Claim {
     group: GroupRef,
     lid: Id,
     number: crate::dm::DeviceNumber,
+    writable: bool,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.group.unclaim(&self.lid, self.number);
+        self.group.unclaim(&self.lid, self.number, self.writable);
     }
 }
 
@@ -160,6 +161,7 @@ impl Target for SvolTarget {
             group,
             lid,
             number: setup.number(),
+            writable,
         };
         let client = Client::new(setup, claim.group.provider().clone()).map_err(|error| {
             refuse(

@@ -214,7 +214,7 @@ impl Group {
             .and_then(|entry| Some((entry, table.disk_of(entry)?)));
         let bound = bound.clone();
         let claim = state.claims.iter().find(|claim| claim.lid == *lid);
-        let claimed = claim.map(|claim| (claim.number, claim.writable));
+        let claimed = claim.map(|claim| (claim.number, claim.writers > 0));
         let is_busy = state.changing.is_some() || state.leaving.is_some();
         let has_store = found.is_some_and(|(entry, _)| Place::of(&bound, entry).is_some());
         let is_usable = found.is_some_and(|(_, disk)| is_usable(&bound, disk));

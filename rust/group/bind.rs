@@ -267,7 +267,7 @@ impl Group {
     /// Checks that a table does not make volumes read-only that are loaded for writing.
     pub(super) fn check_writers(&self, table: &GroupTable) -> Result {
         let state = self.state.lock();
-        for claim in state.claims.iter().filter(|claim| claim.writable) {
+        for claim in state.claims.iter().filter(|claim| claim.writers > 0) {
             let view = table
                 .position(&claim.lid)
                 .and_then(|entry| table.view(entry));

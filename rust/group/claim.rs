@@ -26,8 +26,8 @@ pub(super) struct LidClaim {
     pub(super) number: DeviceNumber,
     /// The number of targets for it in tables of that device.
     pub(super) targets: usize,
-    /// One of them was loaded for writing.
-    pub(super) writable: bool,
+    /// How many of them were loaded for writing.
+    pub(super) writers: usize,
     /// Changes were lost without its users knowing: its I/O fails until it is no longer loaded.
     pub(super) lost: bool,
     /// Its increments volume may have lost changes under a table that is gone: the next flush has
@@ -235,14 +235,14 @@ impl Group {
         match state.claims.iter_mut().find(|claim| claim.lid == *lid) {
             Some(claim) => {
                 claim.targets = claim.targets.saturating_add(1);
-                claim.writable |= writable;
+                claim.writers = claim.writers.saturating_add(usize::from(writable));
             }
             None => state.claims.push(
                 LidClaim {
                     lid: *lid,
                     number,
                     targets: 1,
-                    writable,
+                    writers: usize::from(writable),
                     lost: false,
                     untold: false,
                 },
@@ -262,12 +262,13 @@ impl Group {
         claim.map(|claim| claim.number)
     }
 
-    /// Releases a claim.
-    pub(crate) fn unclaim(&self, lid: &Id, number: DeviceNumber) {
+    /// Releases a claim, which was one for writing or not.
+    pub(crate) fn unclaim(&self, lid: &Id, number: DeviceNumber, writable: bool) {
         let mut state = self.state.lock();
         let claim = |claim: &&mut LidClaim| claim.lid == *lid && claim.number == number;
         if let Some(claim) = state.claims.iter_mut().find(claim) {
             claim.targets = claim.targets.saturating_sub(1);
+            claim.writers = claim.writers.saturating_sub(usize::from(writable));
         }
         state.claims.retain(|claim| claim.targets > 0);
     }

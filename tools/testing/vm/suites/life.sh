@@ -94,6 +94,12 @@ test_refused_reload_of_a_writer() {
 	log_mark
 	must_fail dmsetup load G0 --table "$(group_table)"
 	assert_logged '^dm_svol: G0: LV2: loaded for writing by device .* does not let it write'
+	# Its own table may have become read-only.
+	dmsetup load --readonly LV2 --table "0 $G_LEN svol /dev/mapper/G0 LV2"
+	dmsetup suspend LV2
+	dmsetup resume LV2
+	dmsetup load G0 --table "$(group_table)"
+	dmsetup clear G0
 	# It is asked again before anything is written.
 	dmsetup remove LV2
 	dmsetup load G0 --table "$(group_table)"

@@ -476,10 +476,6 @@ fn resume(
         // The commits that follow detect a failed device.
         let _ = members.io.flush(device);
     }
-    for found in stores.iter_mut() {
-        // Before the count rises again.
-        found.note_events(members, table.id(), known)?;
-    }
     let mut lost = false;
     for (device, action) in plan.plans.iter().enumerate() {
         let Some(action) = action else { continue };
@@ -506,6 +502,10 @@ fn resume(
             }
             CopyAction::Keep | CopyAction::Ignore => (),
         }
+    }
+    for found in stores.iter_mut() {
+        // After all copies have this count, and before it rises again.
+        found.note_events(members, table.id(), known)?;
     }
     if changed {
         table = commit(members, &homes, table, known)?;

@@ -133,9 +133,12 @@ impl Group {
         };
         // Before the metadata forgets it: otherwise its blocks in the store would have no owner.
         store.announce_leave(owner, true)?;
-        self.commit(bound, homes, next).inspect_err(|_| {
-            // A start would also find that it stays.
-            let _ = store.announce_leave(owner, false);
+        self.commit(bound, homes, next).inspect_err(|error| {
+            // A start would also find that it stays. After this error, it may find that it has
+            // left: its blocks must be released then.
+            if *error != EIO {
+                let _ = store.announce_leave(owner, false);
+            }
         })?;
         store.let_leave(owner);
         Ok(())

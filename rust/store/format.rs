@@ -11,6 +11,7 @@ use crate::{
         Device,
         PIECE, //
     },
+    env::AllocError,
     log,
     members::Members,
     svol_core::store::{
@@ -25,6 +26,7 @@ use crate::{
         SECTOR_BYTES, //
     }, //
 };
+use core::num::TryFromIntError;
 use kernel::prelude::*;
 
 /// One more segment is formatted when fewer free slots than this are left.
@@ -32,6 +34,53 @@ const AHEAD: u32 = 1024;
 
 /// The unit in which metadata is written, in bytes: every logical block size divides it.
 const UNIT: usize = 4096;
+
+/// Why something did not become durable.
+pub(super) enum NotDurable {
+    /// It could not be written.
+    Write(Error),
+    /// It was written, but the device could not be flushed: everything else that was in its cache
+    /// may be lost, too.
+    Flush(Error),
+}
+
+impl From<Error> for NotDurable {
+    fn from(error: Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<AllocError> for NotDurable {
+    fn from(error: AllocError) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<TryFromIntError> for NotDurable {
+    fn from(error: TryFromIntError) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<NotDurable> for Error {
+    fn from(error: NotDurable) -> Self {
+        match error {
+            NotDurable::Write(error) | NotDurable::Flush(error) => error,
+        }
+    }
+}
+
+/// Writes from `offset` on, in bytes, and flushes the device. With a single write that also
+/// flushes, nobody could tell which of the two failed. Sleeps for I/O.
+pub(super) fn write_durable(
+    members: &Members,
+    device: &Device,
+    offset: u64,
+    content: &KVec<u8>,
+) -> Result<(), NotDurable> {
+    members.io.write(device, offset >> 9, content)?;
+    members.io.flush(device).map_err(NotDurable::Flush)
+}
 
 /// Creates a store on a device that is blank, or that a start interrupted by a crash had begun to
 /// format. Sleeps for I/O.
@@ -60,7 +109,8 @@ pub(crate) fn make(members: &Members, device: &Device, mut header: Header) -> Re
     write_segment(members, device, &layout, header.tag, 0)?;
     header.segments = 1;
     header.phase = Phase::Active;
-    write_header(members, device, &mut header)
+    write_header(members, device, &mut header)?;
+    Ok(())
 }
 
 /// Writes both headers, one after the other, with the next sequence. Durable when it returns;
@@ -69,7 +119,11 @@ pub(crate) fn make(members: &Members, device: &Device, mut header: Header) -> Re
 /// # Errors
 ///
 /// Those of the device.
-pub(super) fn write_header(members: &Members, device: &Device, header: &mut Header) -> Result {
+pub(super) fn write_header(
+    members: &Members,
+    device: &Device,
+    header: &mut Header,
+) -> Result<(), NotDurable> {
     header.sequence = header.sequence.saturating_add(1);
     write_header_again(members, device, header)
 }
@@ -79,17 +133,20 @@ pub(super) fn write_header(members: &Members, device: &Device, header: &mut Head
 /// # Errors
 ///
 /// Those of the device.
-pub(super) fn write_header_again(members: &Members, device: &Device, header: &Header) -> Result {
+pub(super) fn write_header_again(
+    members: &Members,
+    device: &Device,
+    header: &Header,
+) -> Result<(), NotDurable> {
     for copy in 0..COPIES {
         let mut sector: Sector = [0; SECTOR_BYTES];
         if !header.encode(copy, &mut sector) {
-            return Err(EINVAL);
+            return Err(EINVAL.into());
         }
         let mut unit = KVec::with_capacity(UNIT, GFP_KERNEL)?;
         unit.extend_from_slice(&sector, GFP_KERNEL)?;
         unit.resize(UNIT, 0, GFP_KERNEL)?;
-        let offset = layout::header_offset(copy);
-        members.io.write_durable(device, offset >> 9, &unit)?;
+        write_durable(members, device, layout::header_offset(copy), &unit)?;
     }
     Ok(())
 }
@@ -105,10 +162,10 @@ pub(super) fn write_owner(
     device: &Device,
     tag: u64,
     record: &OwnerRecord,
-) -> Result {
+) -> Result<(), NotDurable> {
     let mut sector: Sector = [0; SECTOR_BYTES];
     if !record.encode(tag, &mut sector) {
-        return Err(EINVAL);
+        return Err(EINVAL.into());
     }
     for copy in 0..COPIES {
         let offset = layout::owner_offset(copy, record.number);
@@ -128,7 +185,7 @@ pub(super) fn write_owner(
             .and_then(|rest| rest.first_chunk_mut())
             .map(|place: &mut Sector| *place = sector)
             .ok_or(EINVAL)?;
-        members.io.write_durable(device, begin >> 9, &unit)?;
+        write_durable(members, device, begin, &unit)?;
     }
     Ok(())
 }
@@ -144,7 +201,7 @@ fn write_segment(
     layout: &Layout,
     tag: u64,
     segment: u32,
-) -> Result {
+) -> Result<(), NotDurable> {
     let mut content = KVec::from_elem(0u8, PIECE, GFP_KERNEL)?;
     let mut number = segment.saturating_mul(layout::SEGMENT_ENTRY_SECTORS);
     for at in (0..layout::SEGMENT_ENTRY_BYTES).step_by(PIECE) {
@@ -156,7 +213,7 @@ fn write_segment(
         let offset = offset.saturating_add(u64::try_from(at)?);
         members.io.write(device, offset >> 9, &content)?;
     }
-    members.io.flush(device)
+    members.io.flush(device).map_err(NotDurable::Flush)
 }
 
 impl Store {
@@ -193,13 +250,13 @@ impl Store {
             return Err(ENOSPC);
         }
         let device = self.device()?;
-        write_segment(
+        self.or_lose_all(write_segment(
             &self.members,
             device,
             &self.layout,
             header.tag,
             header.segments,
-        )?;
+        ))?;
         let segments = header.segments.saturating_add(1);
         self.change_header(&mut header, |header| header.segments = segments)?;
         self.slots.set_limit(self.layout.slots_of(segments));
@@ -235,11 +292,29 @@ impl Store {
         let mut next = *header;
         change(&mut next);
         let device = self.device()?;
-        let result = write_header(&self.members, device, &mut next);
+        let result = self.or_lose_all(write_header(&self.members, device, &mut next));
         match result {
             Ok(()) => *header = next,
             Err(_) => header.sequence = next.sequence,
         }
         result
+    }
+
+    /// Handles the result of a durable write to the device: if the flush failed, the device has
+    /// failed, and may have lost what volumes wrote; see [`Store::or_lose`]. Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(super) fn or_lose_all(&self, written: Result<(), NotDurable>) -> Result {
+        let flushed = match written {
+            Err(NotDurable::Flush(error)) => Err(error),
+            other => return other.map_err(Error::from),
+        };
+        self.or_lose(flushed).inspect_err(|error| {
+            if fail::is_of_device(*error) {
+                self.begin_failure(false);
+            }
+        })
     }
 }

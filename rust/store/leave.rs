@@ -136,6 +136,11 @@ impl Worker<Store> {
         let writes = owner.record_writes.get().saturating_add(1);
         owner.record_writes.set(writes);
         record.sequence = record.sequence.saturating_add(writes);
-        format::write_owner(&self.members, self.device()?, self.tag, &record)
+        self.or_lose_all(format::write_owner(
+            &self.members,
+            self.device()?,
+            self.tag,
+            &record,
+        ))
     }
 }

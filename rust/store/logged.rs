@@ -10,6 +10,10 @@
 
 use super::{
     fail,
+    format::{
+        self,
+        NotDurable, //
+    },
     leave,
     patience::LATER,
     slow::{
@@ -66,7 +70,7 @@ pub(super) fn write_marks(
     owner: u16,
     regions: u32,
     is_marked: impl Fn(u32) -> bool,
-) -> Result {
+) -> Result<(), NotDurable> {
     let mut content = KVec::from_elem(0u8, layout::INTENT_BYTES, GFP_KERNEL)?;
     let mut sectors = content.chunks_exact_mut(SECTOR_BYTES);
     for number in 0..layout::INTENT_SECTORS {
@@ -82,8 +86,7 @@ pub(super) fn write_marks(
         }
         intent::seal_sector(sector);
     }
-    let offset = layout::intent_offset(owner, 0);
-    members.io.write_durable(device, offset >> 9, &content)
+    format::write_durable(members, device, layout::intent_offset(owner, 0), &content)
 }
 
 impl Slow<'_> {
@@ -497,13 +500,13 @@ impl Store {
             .as_ref()
             .map_or(0, |intents| intents.regions());
         let tag = self.header.lock().tag;
-        write_marks(
+        self.or_lose_all(write_marks(
             &self.members,
             self.device()?,
             tag,
             owner.number,
             regions,
             is_marked,
-        )
+        ))
     }
 }

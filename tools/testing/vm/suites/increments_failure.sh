@@ -382,3 +382,31 @@ test_without_metadata() {
 	wait_health DLV2 failed
 	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2)" none
 }
+
+fsync() { # device
+	dd if=/dev/null of="$1" count=0 conv=fsync,notrunc status=none
+}
+
+# A flush of the module's own fails, and the device works on. What was in its cache may be lost: each volume
+# hears of that.
+test_flush_of_our_own_fails() {
+	local clone
+	load_module
+	disk_faults_begin
+	clones_disks 2 16 24 cache_size=1
+	G_BLOCK=8
+	expect_disk_errors
+	group_create
+	clones_create
+	# With one block more, a segment has to be formatted.
+	dd if=/dev/zero of=/dev/mapper/C1 bs=1M count=12 oflag=direct conv=fsync status=none
+	# The block itself, the entries in two parts, and a flush.
+	arm_disk "$STORE" 4
+	dd if=/dev/zero of=/dev/mapper/C1 bs=4096 count=1 seek=3072 oflag=direct conv=notrunc status=none
+	wait_until 20 disk_has_failed || fail 'nothing fails'
+	disarm_disk
+	for clone in C1 C2; do
+		must_fail fsync "/dev/mapper/$clone"
+		fsync "/dev/mapper/$clone"
+	done
+}

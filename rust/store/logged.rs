@@ -112,6 +112,13 @@ impl Slow<'_> {
                 return self.without_disk().write_kept(source.behind(done), left);
             }
             let result = self.write_moving(source.behind(done), part);
+            // Without memory, what was written is on both.
+            let may_differ = result.is_err_and(|error| error != ENOMEM);
+            if let Some(intents) = self.owner.intents.as_ref().filter(|_| may_differ) {
+                // One of the two may have it. Noted before others get the locks, who might take
+                // what the disk has for the base image, or overwrite it.
+                intents.pin(part.sector, sectors);
+            }
             self.owner.locks.give_back(part.sector, sectors);
             match result {
                 Ok(sectors) => done = done.saturating_add(sectors),
@@ -120,14 +127,8 @@ impl Slow<'_> {
                     self.give_up_log()?;
                     return self.write_unlogged(disk, source.behind(done), left);
                 }
-                // What was written is on both; the write is retried.
-                Err(ENOMEM) => return Err(ENOMEM),
-                Err(error) => {
-                    if let Some(intents) = &self.owner.intents {
-                        intents.pin(part.sector, sectors);
-                    }
-                    return Err(error);
-                }
+                // If memory ran out, the write is retried.
+                Err(error) => return Err(error),
             }
         }
         Ok(())

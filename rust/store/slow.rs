@@ -436,21 +436,36 @@ impl<'a> Slow<'a> {
                 rest.min(range.sectors)
             }
         };
+        let mut done = 0;
+        let range = Range { sectors, ..range };
+        let result = self.write_chunks(source, range, from, run, &mut done);
+        // After an error, too: the map has to know what both the disk and the store have.
+        self.store.note_written(self.owner, range.sector, done);
+        result.map(|()| sectors)
+    }
+
+    /// As [`Slow::write_run`], chunk by chunk; `done` says how many sectors were written.
+    fn write_chunks(
+        &self,
+        source: Source<'_>,
+        range: Range,
+        from: u32,
+        run: &WriteRun,
+        done: &mut u32,
+    ) -> Result {
         let chunk = u32::try_from(CHUNK_BYTES >> 9)?;
         let mut buffer = KVec::new();
-        let mut done = 0;
-        while done < sectors {
-            let now = chunk.min(sectors.saturating_sub(done));
+        while *done < range.sectors {
+            let now = chunk.min(range.sectors.saturating_sub(*done));
             buffer.resize(usize::try_from(now)? << 9, 0, GFP_KERNEL)?;
-            source.copy_to(from.saturating_add(done), &mut buffer)?;
-            let offset = u64::from(done);
+            source.copy_to(from.saturating_add(*done), &mut buffer)?;
+            let offset = u64::from(*done);
             self.write_disk(range.sector.saturating_add(offset), &buffer)?;
             let sector = self.store.run_sector(run).saturating_add(offset);
             self.write_store(sector, &buffer)?;
-            done = done.saturating_add(now);
+            *done = done.saturating_add(now);
         }
-        self.store.note_written(self.owner, range.sector, sectors);
-        Ok(sectors)
+        Ok(())
     }
 
     fn write_disk(&self, sector: u64, content: &KVec<u8>) -> Result {

@@ -445,7 +445,16 @@ impl Worker<Store> {
     }
 
     /// Handles the failed flush of a disk. Does not sleep.
-    fn disk_is_not_flushed(&self, bound: Option<&Bound>, owner: &Owner, entry: usize) -> Result {
+    ///
+    /// # Errors
+    ///
+    /// [`LATER`] if the owner by now has another disk, or none.
+    pub(super) fn disk_is_not_flushed(
+        &self,
+        bound: Option<&Bound>,
+        owner: &Owner,
+        entry: usize,
+    ) -> Result {
         // An owner's disk changes only under this lock.
         let views = self.home.failures().lock();
         if owner.disk() != Some(entry) {

@@ -318,13 +318,19 @@ impl<'a> Slow<'a> {
 
     /// As [`Bound::flush_disk`], as long as the volume has that disk.
     fn flush_own(&self) -> Result {
-        match self.own_disk() {
-            Some(disk) => self
-                .bound
-                .flush_disk(disk)
-                .or_else(|error| self.lose(disk, error)),
+        let Some(disk) = self.own_disk() else {
             // Another disk may be being filled for it by now.
-            None => self.flush_fill(),
+            return self.flush_fill();
+        };
+        match self.bound.flush_disk(disk) {
+            Ok(()) => Ok(()),
+            Err(ENOMEM) => Err(ENOMEM),
+            Err(_) => {
+                // If the disk is kept, it has lost more than this write.
+                self.store
+                    .disk_is_not_flushed(Some(self.bound), self.owner, disk)?;
+                self.settle(disk)
+            }
         }
     }
 

@@ -400,6 +400,28 @@ test_a_flush_fails_late() {
 	steps LV2 check
 }
 
+# A durable write fails, since the disk can't be flushed, and nothing can replace the disk. It may have lost
+# what was written before, too: the next flush says so.
+test_a_durable_write_is_not_all() {
+	load_module
+	disk_faults_begin
+	logged_disks 0 4 8 cache_size=1
+	G_VOLUMES=("L4 rw $BASE_DISK ST" "L5 rw $DISK ST" "ST increments $STORE -")
+	expect_warnings
+	expect_log "$DISK_ERRORS"
+	group_create
+	svols_create L4 L5
+	steps L5 write:0+64 flush write:64+64
+	# A part of a sub-block: the rest of it is read. Then the write, and the flush.
+	arm_disk "$DISK" 3
+	must_fail dd if=/dev/zero of=/dev/mapper/L5 bs=512 seek=3001 count=1 oflag=direct,dsync conv=notrunc \
+		status=none
+	disk_has_failed || fail 'nothing has failed'
+	disarm_disk
+	must_fail dd if=/dev/null of=/dev/mapper/L5 count=0 conv=fsync,notrunc status=none
+	dd if=/dev/null of=/dev/mapper/L5 count=0 conv=fsync,notrunc status=none
+}
+
 # What nothing can replace is kept, and its errors reach its user.
 test_last_disk_is_kept() {
 	breakable9 8

@@ -139,9 +139,10 @@ fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
     let (Some(disk), Some(volume)) = (disk, volume) else {
         return parked.end(Status::IOERR);
     };
-    let Some(store) = Place::of(bound, volume).map(|place| place.store()) else {
+    let Some(place) = Place::of(bound, volume) else {
         return parked.end(Status::IOERR);
     };
+    let store = place.store();
     let apart = bound.apart(disk);
     let is_durable = apart & FAILED != 0;
     if apart & FAILING != 0 || (data.is_sent && !is_durable) {
@@ -152,6 +153,9 @@ fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
     if op == Op::Flush {
         if is_durable || parked.info().flush > 0 {
             store.wait_for_commit(parked);
+        } else if place.owner().tell_lost_writes() {
+            // The disk is kept, and has lost what this flush is to make durable.
+            parked.end(Status::IOERR);
         } else {
             Bound::submit(parked, disk, 0);
         }

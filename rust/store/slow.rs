@@ -270,8 +270,12 @@ impl<'a> Slow<'a> {
             return (self.work_on_kept(parked, range), Then::End);
         }
         if let (Some(disk), false) = (self.disk, parked.data().has_no_log) {
-            if self.owner.mode() == Mode::Held && self.settle(disk).is_err() {
-                return (Err(EIO), Then::End);
+            if self.owner.mode() == Mode::Held {
+                // Errors are logged. If the disk is kept, the write goes there as before.
+                let _ = self.settle(disk);
+                if self.owner.mode() == Mode::Held {
+                    return (Err(EIO), Then::End);
+                }
             }
             if self.owner.mode() == Mode::Store {
                 return (self.without_disk().work_on_kept(parked, range), Then::End);

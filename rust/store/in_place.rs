@@ -13,6 +13,7 @@ use crate::{
     dm::Worker,
     svol_core::{
         block_map::Kind,
+        log_mode::Event,
         route::Home, //
     }, //
 };
@@ -143,8 +144,11 @@ impl Owner {
         self.disk.get()
     }
 
-    /// It is logged, and the disk of this entry is its own; or it is no longer logged.
+    /// It is logged, and the disk of this entry is its own; or it is no longer logged. To be called
+    /// under the lock of its mode.
     pub(crate) fn set_disk(&self, disk: Option<usize>) {
+        // The old disk may have begun to fail a moment ago. Nobody would end that for this volume.
+        let _ = self.advance(Event::DiskIsLeft);
         self.disks.lose(self.disk());
         self.disk.set(disk);
         // These were writes to another disk.

@@ -14,6 +14,9 @@
 //!   Store ------------> Both
 //!          another disk was filled, and that is durable
 //!
+//!   Held -------------> Both
+//!          the volume has another disk, or needs none any more, and that is durable
+//!
 //!   Behind -----------> Both
 //!    |     all was compared, and that is durable
 //!    +----------------> Disk
@@ -56,6 +59,9 @@ pub enum Event {
     LogIsGivenUp,
     /// It is durable that another disk, which was filled for the volume, is its own.
     DiskIsFilled,
+    /// It is durable that the volume has left a disk that worked: it has another one, or is
+    /// diverted.
+    DiskIsLeft,
     /// It is durable that the increments volume has all that was written.
     LogIsWhole,
 }
@@ -87,6 +93,10 @@ impl Mode {
 
             (Self::Store, Event::DiskIsFilled) => Some(Self::Both),
             (_, Event::DiskIsFilled) => None,
+
+            // Whether that disk fails no longer matters.
+            (Self::Both | Self::Held, Event::DiskIsLeft) => Some(Self::Both),
+            (Self::Disk | Self::Store | Self::Behind, Event::DiskIsLeft) => None,
 
             (Self::Behind, Event::LogIsWhole) => Some(Self::Both),
             (_, Event::LogIsWhole) => None,
@@ -151,7 +161,7 @@ mod tests {
         Mode::Store,
         Mode::Behind,
     ];
-    const EVENTS: [Event; 7] = [
+    const EVENTS: [Event; 8] = [
         Event::DiskFails,
         Event::FailureIsDurable,
         Event::DiskIsKept { unprotected: false },
@@ -159,6 +169,7 @@ mod tests {
         Event::LogIsGivenUp,
         Event::DiskIsFilled,
         Event::LogIsWhole,
+        Event::DiskIsLeft,
     ];
 
     #[test]
@@ -167,11 +178,11 @@ mod tests {
         let (disk, held, store) = (Some(Mode::Disk), Some(Mode::Held), Some(Mode::Store));
         let behind = Some(Mode::Behind);
         let table = [
-            [held, store, both, disk, disk, None, None],
-            [disk, None, disk, disk, disk, None, None],
-            [held, store, both, disk, None, None, None],
-            [store, store, None, None, None, both, None],
-            [behind, None, behind, behind, disk, None, both],
+            [held, store, both, disk, disk, None, None, both],
+            [disk, None, disk, disk, disk, None, None, None],
+            [held, store, both, disk, None, None, None, both],
+            [store, store, None, None, None, both, None, None],
+            [behind, None, behind, behind, disk, None, both, None],
         ];
         for (mode, row) in MODES.iter().zip(table) {
             for (event, next) in EVENTS.iter().zip(row) {

@@ -2,7 +2,7 @@
 
 //! What must be true of a group whatever has happened to it.
 
-use crate::world::{Content, Log, World, FAILED};
+use crate::world::{Content, Log, World, FAILED, FAILING};
 use svol_core::svol_core::{
     attr::Attr,
     group::GroupTable,
@@ -84,6 +84,14 @@ impl World {
                 if !is_read {
                     return Err(format!("volume {volume} has no source"));
                 }
+            }
+            let is_failing = |disk: usize| self.live.apart[disk] & FAILING != 0;
+            let is_held = self.live.modes[volume] == Some(Mode::Held);
+            let waits = matches!(view.writes, Home::Logged(disk) if is_failing(disk));
+            if is_held && !waits && view != VolumeView::NOWHERE {
+                return Err(format!(
+                    "volume {volume} waits for a disk that does not fail"
+                ));
             }
             let store = self.store_of(volume).unwrap_or(volume);
             if self.live.apart[store] & FAILED != 0 && view.reads == Home::Overlay {

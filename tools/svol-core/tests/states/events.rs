@@ -206,9 +206,13 @@ impl World {
                 let is_source = self.table.sources().any(|source| Some(source) == entry);
                 let serves = is_source && !is_kept;
                 self.set_apart(target, if serves { 0 } else { WRITTEN });
-                if is_kept {
-                    self.live.advance(volume, log_mode::Event::DiskIsFilled);
-                }
+                self.live.advance(
+                    volume,
+                    match is_kept {
+                        true => log_mode::Event::DiskIsFilled,
+                        false => log_mode::Event::DiskIsLeft,
+                    },
+                );
                 self.live.views[volume] = self.view(volume, &self.table);
                 self.live.sources[target] |= serves;
                 self.live.is_full[volume] = false;
@@ -219,6 +223,7 @@ impl World {
                 self.live.advance(volume, log_mode::Event::LogIsWhole);
             }
             Effect::Attr(volume) => {
+                self.live.advance(volume, log_mode::Event::DiskIsLeft);
                 self.live.views[volume] = self.view(volume, &self.table);
                 self.live.changing = None;
             }

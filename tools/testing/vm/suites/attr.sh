@@ -124,6 +124,37 @@ test_there_and_back() {
 		'C1 ro C2 rw'
 }
 
+# The volume's disk begins to fail while it is written down that the volume is diverted. It does not wait for
+# that when it is in place again, on another disk.
+test_disk_fails_meanwhile() {
+	local size spare change
+	need_target delay
+	load_module
+	attr_disks 8 16
+	new_disk spare 8
+	dm_linear meta "$META"
+	size=$(blockdev --getsz "$META")
+	G_META=(/dev/mapper/meta)
+	G_VOLUMES+=("S1 spare $spare -")
+	G_FEATURES+=(failover manual)
+	expect_warnings
+	group_create
+	clones_create
+	steps C2 write:0+100 flush
+	dm_change meta "0 $size delay $META 0 0 $META 0 2000" --noflush
+	set_attr C2 ro &
+	change=$!
+	nap 1
+	dmsetup message G0 0 fail C2
+	wait "$change" || fail 'it is not changed'
+	dm_change meta "0 $size linear $META 0" --noflush
+	wait_health C2 failed
+	dmsetup message G0 0 restore C2 onto S1
+	wait_health C2 in-sync
+	set_attr C2 rw
+	steps C2 check write:50+100 write:5001+3 flush check
+}
+
 SCSI_DEBUG=/sys/bus/pseudo/drivers/scsi_debug
 
 # A metadata device whose headers are on a SCSI disk, whose every second command can be made to fail

@@ -81,6 +81,13 @@ pub enum Damage {
         /// Why.
         error: PairError,
     },
+    /// An owner does not have the length of the group.
+    OwnerLength {
+        /// The number of the owner.
+        number: u16,
+        /// Its length, in sectors.
+        sectors: u64,
+    },
     /// A copy of an owner's sector is not usable.
     OwnerCopy {
         /// Where it is, in bytes.
@@ -138,6 +145,10 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Owner { number, error } => write!(f, "owner {number}: {error}"),
+            Self::OwnerLength { number, sectors } => write!(
+                f,
+                "owner {number}: {sectors} sectors, which is not the length of the group"
+            ),
             Self::OwnerCopy { offset, state } => {
                 write!(f, "owner at byte {offset}: {state}; the other copy is used")
             }
@@ -297,6 +308,10 @@ impl Content {
             source.note(&Damage::OwnerCopy { offset, state });
         }
         let (map, intents) = match &chosen.value.owner {
+            Some(owner) if owner.sectors != header.sectors => {
+                let sectors = owner.sectors;
+                return Err(LoadError::Damage(Damage::OwnerLength { number, sectors }));
+            }
             Some(owner) => {
                 let (intents, is_whole) = read_intents(header.tag, number, owner, source)?;
                 if !is_whole {

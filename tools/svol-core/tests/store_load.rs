@@ -93,21 +93,7 @@ impl Device {
             notes: Vec::new(),
         };
         for number in 1..10 {
-            let record = OwnerRecord {
-                number,
-                sequence: 5,
-                owner: Some(Owner {
-                    lid: id(&format!("V{number}")),
-                    base_generation: 1,
-                    sectors: SECTORS,
-                    removing: false,
-                    region_shift: Some(11),
-                }),
-            };
-            for copy in 0..2 {
-                let sector = device.sector(layout::owner_offset(copy, number));
-                assert!(record.encode(TAG, sector));
-            }
+            device.put_owner(number, SECTORS);
             for index in 0..layout::INTENT_SECTORS {
                 let sector = device.sector(layout::intent_offset(number, index));
                 intent::format(sector, TAG, number, index);
@@ -118,6 +104,24 @@ impl Device {
             entries::format(sector, TAG, number);
         }
         device
+    }
+
+    fn put_owner(&mut self, number: u16, sectors: u64) {
+        let record = OwnerRecord {
+            number,
+            sequence: 5,
+            owner: Some(Owner {
+                lid: id(&format!("V{number}")),
+                base_generation: 1,
+                sectors,
+                removing: false,
+                region_shift: Some(11),
+            }),
+        };
+        for copy in 0..2 {
+            let sector = self.sector(layout::owner_offset(copy, number));
+            assert!(record.encode(TAG, sector));
+        }
     }
 
     fn sector(&mut self, offset: u64) -> &mut Sector {
@@ -167,6 +171,19 @@ fn bad_sectors_of_both_copies() {
     assert_eq!(device.load().unwrap().owners.len(), 9);
     device.bad.push(unit(0, 7));
     assert_eq!(refused(device.load()), LoadError::Source(Error::Device));
+}
+
+/// Writes beyond the end of a map could never be done, and a map may be far too large for memory.
+#[test]
+fn owners_are_as_long_as_the_group() {
+    for sectors in [SECTORS - 1, SECTORS + 1] {
+        let mut device = Device::new();
+        device.put_owner(4, sectors);
+        assert_eq!(
+            refused(device.load()),
+            LoadError::Damage(Damage::OwnerLength { number: 4, sectors })
+        );
+    }
 }
 
 #[test]

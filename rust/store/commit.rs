@@ -323,10 +323,9 @@ impl Store {
     /// A flush that was sent to the device for this owner failed, and the owner's user is told.
     /// Does not sleep.
     pub(crate) fn note_flush_failed(&self, owner: Option<&Owner>) {
-        let told = owner.filter(|owner| !self.has_untold(owner));
-        self.changes.lose();
-        if let Some(owner) = told {
-            owner.told.set(self.changes.losses());
+        match owner {
+            Some(owner) => self.changes.lose_and_tell(&owner.told),
+            None => self.changes.lose(),
         }
     }
 

@@ -128,6 +128,18 @@ impl Changes {
         self.losses.add(1);
     }
 
+    /// As [`Changes::lose`], if a volume is told of it right now. If it has not been told of an
+    /// earlier loss, or there is another one at this moment, it has to be told again. Does not
+    /// sleep.
+    pub fn lose_and_tell(&self, told: &Told) {
+        let before = self.losses();
+        let knows = told.0.get() == before;
+        self.lose();
+        if knows {
+            told.set(before.wrapping_add(1));
+        }
+    }
+
     /// How often it may have lost something.
     pub fn losses(&self) -> u64 {
         self.losses.get()
@@ -197,6 +209,17 @@ mod tests {
         assert!(changes.is_untold(&one) && changes.is_untold(&other));
         other.set(changes.losses());
         assert!(!changes.is_untold(&other));
+    }
+
+    #[test]
+    fn a_volume_is_told_as_it_happens() {
+        let changes = Changes::new(Grace::new(4));
+        let (one, other) = (Told::new(), Told::new());
+        changes.lose_and_tell(&one);
+        assert!(!changes.is_untold(&one) && changes.is_untold(&other));
+        // It still has to hear of the first one.
+        changes.lose_and_tell(&other);
+        assert!(changes.is_untold(&one) && changes.is_untold(&other));
     }
 
     #[test]

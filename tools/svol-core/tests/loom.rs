@@ -470,6 +470,33 @@ fn catches_losses_that_show_too_late() {
     flush_after_a_loss(false);
 }
 
+/// The device loses something while a volume is told of something else that it lost: the volume has to be
+/// told again.
+fn losses_at_once(tell: impl Fn(&Changes, &Told) + Copy + Send + Sync + 'static) {
+    check(3, move || {
+        let shared = Arc::new((Changes::new(Grace::new(2)), Told::new()));
+        let other = shared.clone();
+        let loser = thread::spawn(move || other.0.lose());
+        tell(&shared.0, &shared.1);
+        loser.join().unwrap();
+        assert!(shared.0.is_untold(&shared.1), "swallowed");
+    });
+}
+
+#[test]
+fn each_loss_is_told() {
+    losses_at_once(Changes::lose_and_tell);
+}
+
+#[test]
+#[should_panic(expected = "swallowed")]
+fn catches_a_loss_that_is_swallowed() {
+    losses_at_once(|changes, told| {
+        changes.lose();
+        told.set(changes.losses());
+    });
+}
+
 /// Two want a worker to run, one of them sooner: the timer is set to that.
 #[test]
 fn the_earliest_deadline_counts() {

@@ -82,14 +82,33 @@ pub(crate) fn map(this: InUse<'_, Bound>, volume: usize, mut bio: Bio<'_, InFlig
 }
 
 /// Sends a flush to the store.
-pub(crate) fn flush(this: InUse<'_, Bound>, place: Place<'_>, bio: Bio<'_, InFlight>) -> Mapped {
+pub(crate) fn flush(
+    this: InUse<'_, Bound>,
+    place: Place<'_>,
+    mut bio: Bio<'_, InFlight>,
+) -> Mapped {
     if place.store.is_busy() || place.store.has_untold(place.owner) {
         let (mapped, parked) = bio.park(this);
         place.store.wait_for_commit(parked);
         return mapped;
     }
     // The map on disk names all data written; the device may still hold that in its cache.
+    bio.data_mut().is_store_flush = true;
     Bound::send_flush(this, place.store.entry(), bio)
+}
+
+/// A flush that was sent to the store's device has succeeded. If another one failed meanwhile, the
+/// device may have lost what this one was to make durable.
+pub(crate) fn flushed(this: InUse<'_, Bound>, volume: usize, ended: Ended<'_, InFlight>) -> EndIo {
+    let bound: &Bound = &this;
+    match Place::of(bound, volume) {
+        Some(place) if place.store.has_untold(place.owner) => {
+            let (end, parked) = ended.park(this);
+            place.store.wait_for_commit(parked);
+            end
+        }
+        _ => ended.done(),
+    }
 }
 
 fn read(

@@ -21,6 +21,8 @@ pub(crate) struct InFlight {
     pub(crate) is_logged: bool,
     /// It is the flush of a logged volume's store.
     pub(crate) is_log_flush: bool,
+    /// It is a flush that was sent to the store's device.
+    pub(crate) is_store_flush: bool,
     /// The disk has its data, but the store failed.
     pub(crate) has_no_log: bool,
     /// It goes to its volume's own data, not to just any source of the base image.

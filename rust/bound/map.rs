@@ -269,10 +269,12 @@ impl Bound {
                 return errors::ended(this, volume(), entry, ended);
             }
         }
-        if ended.data().ticket.is_none() {
+        let is_flush = ended.data().is_store_flush;
+        if ended.data().ticket.is_none() && !is_flush {
             return ended.done();
         }
         match volume() {
+            Some(volume) if is_flush => overlay::flushed(this, volume, ended),
             Some(volume) => overlay::ended(this, volume, ended),
             None => ended.done(),
         }

@@ -343,3 +343,42 @@ test_clone_gets_its_store_back() {
 	check_clones
 	assert_base /dev/mapper/G0
 }
+
+# A volume left while its increments volume had failed. When that is back, it gives the blocks back, also if
+# the group is stopped meanwhile.
+test_volume_left_meanwhile() {
+	local size
+	need_target delay
+	load_module
+	logged_disks 0 8 16
+	G_BLOCK=8
+	dm_linear store "$STORE"
+	size=$(blockdev --getsz "$STORE")
+	group_move ST /dev/mapper/store
+	expect_warnings
+	group_create
+	clones_create
+	# So many that they are not given back all at once.
+	dd if=/dev/zero of=/dev/mapper/L5 bs=1M count=8 oflag=direct conv=fsync status=none
+	dmsetup message G0 0 fail ST
+	wait_health ST failed
+	clones_remove
+	dmsetup message G0 0 remove L5
+	# It takes long to write entries.
+	dm_change store "0 4096 linear $STORE 0
+		4096 128 delay $STORE 4096 0 $STORE 4096 3000 $STORE 4096 0
+		4224 $((size - 4224)) linear $STORE 4224" --noflush
+	dmsetup message G0 0 readd ST
+	log_mark
+	dm_change G0 "$(dmsetup table G0)"
+	assert_logged 'increments ST: in use again'
+	dmsetup remove G0
+	dm_change store "0 $size linear $STORE 0" --noflush
+	! log_says 'L5: its blocks of increments ST are given back' || fail 'they were given back too soon'
+	group_drop L5
+	log_mark
+	group_create
+	wait_until 30 used_is ST 0 || fail "blocks are not given back: ${ST[ST.blocks]}"
+	assert_logged 'L5: its blocks of increments ST are given back'
+	dmsetup message G0 0 add L5 ro - ST
+}

@@ -376,8 +376,8 @@ impl Worker<Store> {
     }
 
     /// Clears an owner's idle marks; returns whether there are marks left. All marks stay if the
-    /// store may have lost data that the disk has: then the volume goes on without its log, or a
-    /// start compares the two.
+    /// store may have lost data that the disk has, or the other way round: then the volume goes on
+    /// without its log, or without its disk, or a start compares the two.
     pub(super) fn clear_marks(&self, owner: &Owner) -> Result<bool> {
         let Some(intents) = &owner.intents else {
             return Ok(false);
@@ -395,7 +395,10 @@ impl Worker<Store> {
             return Ok(left);
         }
         let durable = self.make_durable(owner);
-        if durable.is_err() || self.may_have_lost(owner) {
+        // Its disk may have lost something even though this flush succeeded: if another flush has
+        // failed just before, that is not yet on record.
+        let is_in_doubt = self.may_have_lost(owner) || owner.mode() == Mode::Held;
+        if durable.is_err() || is_in_doubt {
             // They are still marked on disk.
             for region in idle {
                 intents.mark(region);

@@ -259,13 +259,17 @@ impl Slow<'_> {
             if let (Some(_), Err(_), Some(intents)) = (disk, on_disk, &self.owner.intents) {
                 intents.pin(part.sector, sectors);
             }
-            if let (Some(disk), Ok(()), Err(_)) = (disk, in_store, on_disk) {
+            // Without memory, the disk was not even tried, and all of the write is retried.
+            let lacks_memory = matches!(on_disk, Err(ENOMEM));
+            if let (Some(disk), Ok(()), Err(_), false) = (disk, in_store, on_disk, lacks_memory) {
                 self.owner.note_fill_failed(disk);
             }
             self.owner.locks.give_back(part.sector, sectors);
             in_store?;
-            if on_disk.is_err() {
-                self.give_up_fill(disk)?;
+            match on_disk {
+                Ok(()) => (),
+                Err(ENOMEM) => return Err(ENOMEM),
+                Err(_) => self.give_up_fill(disk)?,
             }
             done = done.saturating_add(sectors);
         }

@@ -346,8 +346,12 @@ impl<'a> Slow<'a> {
     /// The disk failed an operation: the volume goes on without it, and that is durable when this
     /// returns.
     fn lose(&self, disk: usize, error: Error) -> Result {
+        if error == ENOMEM {
+            // This says nothing about the disk; what waits for memory is retried.
+            return Err(ENOMEM);
+        }
         self.bound.count_error(disk, false);
-        if error == ENOMEM || !self.owner.mode().is_logged() {
+        if !self.owner.mode().is_logged() {
             return Err(EIO);
         }
         self.bound.begin_failure(disk, false);

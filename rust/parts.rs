@@ -229,8 +229,13 @@ impl Bound {
     fn read_clean_sibling(&self, of: Of, part: Part, buffer: &mut KVec<u8>) -> Result {
         for _ in 0..MAX_LOOKS {
             let mut is_busy = false;
-            let others = (0..self.volumes.len()).filter(|volume| of.volume() != Some(*volume));
-            for volume in others {
+            let others = |is_silent: bool| {
+                (0..self.volumes.len())
+                    .filter(|volume| of.volume() != Some(*volume))
+                    .filter(move |volume| self.is_on_silent_disk(*volume, part) == is_silent)
+            };
+            // First where nobody has to wait for a disk that does not answer.
+            for volume in Iterator::chain(others(false), others(true)) {
                 match self.try_clean_sibling(volume, part, buffer) {
                     Sibling::HasRead => return Ok(()),
                     Sibling::IsBusy => is_busy = true,
@@ -243,6 +248,15 @@ impl Bound {
             fsleep(Delta::from_millis(1));
         }
         Err(EIO)
+    }
+
+    /// Whether a part of an in-place volume is on a disk that does not answer.
+    fn is_on_silent_disk(&self, volume: usize, part: Part) -> bool {
+        let volume = self.volumes.get(volume);
+        match volume.map(|volume| volume.view_at(part.sector).writes) {
+            Some(Home::Logged(entry)) => self.is_silent(entry),
+            _ => false,
+        }
     }
 
     fn try_clean_sibling(&self, volume: usize, part: Part, buffer: &mut KVec<u8>) -> Sibling {

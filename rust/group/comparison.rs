@@ -17,7 +17,8 @@ use crate::{
     },
     dm::Worker,
     env::Word,
-    log, //
+    log,
+    svol_core::turns, //
 };
 use kernel::{
     prelude::*,
@@ -87,12 +88,40 @@ impl Worker<Rebuilds> {
     }
 }
 
+/// Which volume's disk is compared next.
+pub(super) enum Choice<T> {
+    /// This one's.
+    This(T),
+    /// All were put off.
+    Later,
+    /// No disk has to be compared.
+    None,
+}
+
+impl<T> Choice<T> {
+    /// The volume whose turn it is, of those that are `due`, each with its index.
+    pub(super) fn of(bound: &Bound, due: impl Iterator<Item = (usize, T)>) -> Self {
+        let mut is_any = false;
+        let volumes = due.filter_map(|(entry, due)| Some((due, bound.volumes.get(entry)?)));
+        let volumes = volumes.inspect(|_| is_any = true);
+        match turns::next(
+            volumes.map(|(due, volume)| (due, &volume.turn)),
+            bound.age_ms(),
+        ) {
+            Some(due) => Self::This(due),
+            None if is_any => Self::Later,
+            None => Self::None,
+        }
+    }
+}
+
 impl Group {
     /// Decides what the worker does after part of a comparison, which may have ended. `with` says
     /// what the volume is compared with.
     pub(super) fn after_comparing(
         &self,
         worker: &Worker<Rebuilds>,
+        bound: &Bound,
         volume: &Volume,
         with: &str,
         result: Result<(), Halt>,
@@ -108,7 +137,9 @@ impl Group {
                         volume.lid
                     );
                 }
-                Next::Later
+                // It must not delay others.
+                volume.turn.put_off(bound.age_ms());
+                Next::Again
             }
             _ => Next::Again,
         }

@@ -7,7 +7,10 @@
 //! for the comparison. It takes `commits` only while it holds nothing else.
 
 use super::{
-    comparison::Halt,
+    comparison::{
+        Choice,
+        Halt, //
+    },
     rebuild::{
         Next,
         Rebuilds, //
@@ -49,13 +52,18 @@ pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
 }
 
 impl Group {
-    /// Does part of the work, for the first volume that needs it.
+    /// Does part of the work, for a volume that needs it.
     #[inline(never)]
     pub(super) fn go_on_protecting(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
-        let mut volumes = bound.volumes.iter().enumerate();
-        let Some((entry, volume)) = volumes.find(|(entry, _)| is_compared(bound, *entry)) else {
-            return Next::Nothing;
+        let volumes = bound.volumes.iter().enumerate();
+        let due = volumes.filter(|(entry, _)| is_compared(bound, *entry));
+        let due = due.map(|(entry, volume)| (entry, (entry, volume)));
+        let (entry, volume) = match Choice::of(bound, due) {
+            Choice::This(due) => due,
+            Choice::Later => return Next::Later,
+            Choice::None => return Next::Nothing,
         };
+        volume.turn.take();
         let end = bound.members.sectors;
         let is_busy = || is_busy(bound, entry);
         let result = worker
@@ -64,7 +72,7 @@ impl Group {
                 self.compare_some(bound, entry, volume, at, CHUNK_SECTORS.min(left))
             })
             .and_then(|()| self.end_comparison(bound, entry, volume));
-        self.after_comparing(worker, volume, "its increments", result)
+        self.after_comparing(worker, bound, volume, "its increments", result)
     }
 
     /// Compares a chunk, or its beginning; returns how many sectors were compared.

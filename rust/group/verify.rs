@@ -11,7 +11,10 @@
 //! The worker takes `commits` only while it holds nothing else.
 
 use super::{
-    comparison::Halt,
+    comparison::{
+        Choice,
+        Halt, //
+    },
     rebuild::{
         chunk,
         resize,
@@ -49,7 +52,7 @@ struct Comparing<'a> {
 }
 
 impl Group {
-    /// Does part of the work, for the first volume that needs it.
+    /// Does part of the work, for a volume that needs it.
     #[inline(never)]
     pub(super) fn go_on_verifying(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         let is_over = |entry: usize| {
@@ -57,15 +60,19 @@ impl Group {
             volume.is_none_or(|volume| volume.verified.is_over.get() != 0)
         };
         let state = self.state.lock();
-        let due = state
-            .table
-            .as_ref()
-            .and_then(|table| table.verifications().find(|due| !is_over(due.entry)));
+        let all = state.table.iter().flat_map(|table| table.verifications());
+        let all = all.filter(|due| !is_over(due.entry));
+        let choice = Choice::of(bound, all.map(|due| (due.entry, due)));
         drop(state);
-        let Some((due, volume)) = due.and_then(|due| Some((due, bound.volumes.get(due.entry)?)))
-        else {
+        let due = match choice {
+            Choice::This(due) => due,
+            Choice::Later => return Next::Later,
+            Choice::None => return Next::Nothing,
+        };
+        let Some(volume) = bound.volumes.get(due.entry) else {
             return Next::Nothing;
         };
+        volume.turn.take();
         let writes = volume.view.get().writes;
         let place = Place::of(bound, due.entry).filter(|_| writes == Home::Logged(due.disk));
         let comparing = Comparing {
@@ -85,7 +92,7 @@ impl Group {
                 .map_err(Halt::Later),
             halted => halted,
         };
-        self.after_comparing(worker, volume, "the base image", result)
+        self.after_comparing(worker, bound, volume, "the base image", result)
     }
 
     /// The comparison is complete, or pointless.

@@ -99,15 +99,19 @@ pub(super) enum Choice<T> {
 }
 
 impl<T> Choice<T> {
-    /// The volume whose turn it is, of those that are `due`, each with its index.
-    pub(super) fn of(bound: &Bound, due: impl Iterator<Item = (usize, T)>) -> Self {
+    /// That of those that are `due` whose turn it is; `entry` says which volume it is.
+    pub(super) fn of(
+        bound: &Bound,
+        due: impl Iterator<Item = T>,
+        entry: impl Fn(&T) -> usize,
+    ) -> Self {
         let mut is_any = false;
-        let volumes = due.filter_map(|(entry, due)| Some((due, bound.volumes.get(entry)?)));
-        let volumes = volumes.inspect(|_| is_any = true);
-        match turns::next(
-            volumes.map(|(due, volume)| (due, &volume.turn)),
-            bound.age_ms(),
-        ) {
+        let with_turn = |due| {
+            let volume = bound.volumes.get(entry(&due))?;
+            is_any = true;
+            Some((due, &volume.turn))
+        };
+        match turns::next(due.filter_map(with_turn), bound.age_ms()) {
             Some(due) => Self::This(due),
             None if is_any => Self::Later,
             None => Self::None,

@@ -57,8 +57,7 @@ impl Group {
     pub(super) fn go_on_protecting(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         let volumes = bound.volumes.iter().enumerate();
         let due = volumes.filter(|(entry, _)| is_compared(bound, *entry));
-        let due = due.map(|(entry, volume)| (entry, (entry, volume)));
-        let (entry, volume) = match Choice::of(bound, due) {
+        let (entry, volume) = match Choice::of(bound, due, |(entry, _)| *entry) {
             Choice::This(due) => due,
             Choice::Later => return Next::Later,
             Choice::None => return Next::Nothing,

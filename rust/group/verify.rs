@@ -60,9 +60,11 @@ impl Group {
             volume.is_none_or(|volume| volume.verified.is_over.get() != 0)
         };
         let state = self.state.lock();
-        let all = state.table.iter().flat_map(|table| table.verifications());
-        let all = all.filter(|due| !is_over(due.entry));
-        let choice = Choice::of(bound, all.map(|due| (due.entry, due)));
+        let Some(table) = state.table.as_ref() else {
+            return Next::Nothing;
+        };
+        let due = table.verifications().filter(|due| !is_over(due.entry));
+        let choice = Choice::of(bound, due, |due| due.entry);
         drop(state);
         let due = match choice {
             Choice::This(due) => due,

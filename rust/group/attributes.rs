@@ -47,8 +47,7 @@ use crate::{
         attr::Attr,
         group::AttrError,
         id::Id,
-        message::Sectors,
-        route::Home, //
+        message::Sectors, //
     },
 };
 use core::fmt;
@@ -399,10 +398,7 @@ impl Group {
         // failing.
         if volume.view.get().writes != view.writes {
             if let Some(place) = place {
-                place.owner().set_disk(match view.writes {
-                    Home::Logged(disk) => Some(disk),
-                    _ => None,
-                });
+                place.owner().set_disk(view.logged_disk());
             }
             volume.view.set(view);
         }

@@ -47,6 +47,14 @@ impl Group {
         Ok(())
     }
 
+    /// A commit of `failed` went wrong, and may be found after a crash: the next one must count as
+    /// newer. Under `commits`.
+    pub(super) fn follow(&self, failed: &GroupTable) {
+        if let Some(table) = self.state.lock().table.as_mut() {
+            table.follow(failed);
+        }
+    }
+
     /// Overwrites a state whose commit `failed`, but which might be found after a crash, with the
     /// current state of the group; under `commits`.
     #[inline(never)]
@@ -57,9 +65,7 @@ impl Group {
             Ok(KBox::new(table.instead_of(failed)?, GFP_KERNEL)?)
         };
         if let Err(error) = old().and_then(|old| self.commit_quietly(bound, homes, old)) {
-            if let Some(table) = self.state.lock().table.as_mut() {
-                table.follow(failed);
-            }
+            self.follow(failed);
             log::warning!(
                 *failed.id(),
                 "after a restart, the change that failed may have happened: error {}",

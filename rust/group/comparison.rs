@@ -17,8 +17,7 @@ use crate::{
     },
     dm::Worker,
     env::Word,
-    log,
-    svol_core::turns, //
+    log, //
 };
 use kernel::{
     prelude::*,
@@ -85,37 +84,6 @@ impl Worker<Rebuilds> {
             self.advance(bound, volume, &is_busy, &mut compare)?;
         }
         Ok(())
-    }
-}
-
-/// Which volume's disk is compared next.
-pub(super) enum Choice<T> {
-    /// This one's.
-    This(T),
-    /// All were put off.
-    Later,
-    /// No disk has to be compared.
-    None,
-}
-
-impl<T> Choice<T> {
-    /// That of those that are `due` whose turn it is; `entry` says which volume it is.
-    pub(super) fn of(
-        bound: &Bound,
-        due: impl Iterator<Item = T>,
-        entry: impl Fn(&T) -> usize,
-    ) -> Self {
-        let mut is_any = false;
-        let with_turn = |due| {
-            let volume = bound.volumes.get(entry(&due))?;
-            is_any = true;
-            Some((due, &volume.turn))
-        };
-        match turns::next(due.filter_map(with_turn), bound.age_ms()) {
-            Some(due) => Self::This(due),
-            None if is_any => Self::Later,
-            None => Self::None,
-        }
     }
 }
 

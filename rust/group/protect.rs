@@ -7,13 +7,11 @@
 //! for the comparison. It takes `commits` only while it holds nothing else.
 
 use super::{
-    comparison::{
-        Choice,
-        Halt, //
-    },
+    comparison::Halt,
     rebuild::{
         Next,
-        Rebuilds, //
+        Rebuilds,
+        PATIENCE_MS, //
     },
     Group, //
 };
@@ -31,18 +29,17 @@ use crate::{
     },
     svol_core::{
         log_mode::Event,
-        route::Home,
-        samples::SUB_BLOCK_SECTORS, //
+        samples::SUB_BLOCK_SECTORS,
+        turns::{
+            self,
+            Choice, //
+        }, //
     },
 };
 use kernel::prelude::*;
 
 /// Sectors compared at once: few enough to be allocated even when memory is short.
 const CHUNK_SECTORS: u32 = 64;
-
-/// How long to wait at the end for disks that do not answer, before others have their turn, in
-/// milliseconds.
-const PATIENCE_MS: i64 = 3000;
 
 /// Whether a volume's disk is being compared with its increments.
 pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
@@ -56,8 +53,10 @@ impl Group {
     #[inline(never)]
     pub(super) fn go_on_protecting(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         let volumes = bound.volumes.iter().enumerate();
-        let due = volumes.filter(|(entry, _)| is_compared(bound, *entry));
-        let (entry, volume) = match Choice::of(bound, due, |(entry, _)| *entry) {
+        let due = volumes
+            .filter(|(entry, _)| is_compared(bound, *entry))
+            .map(|due| (due, &due.1.turn));
+        let (entry, volume) = match turns::next(due, bound.age_ms()) {
             Choice::This(due) => due,
             Choice::Later => return Next::Later,
             Choice::None => return Next::Nothing,
@@ -188,13 +187,8 @@ impl Group {
 
 /// Whether users wait for a disk that a comparison reads, or for the increments volume.
 fn is_busy(bound: &Bound, entry: usize) -> bool {
-    let own = bound
-        .volumes
-        .get(entry)
-        .and_then(|volume| match volume.view.get().writes {
-            Home::Logged(disk) => Some(disk),
-            _ => None,
-        });
+    let volume = bound.volumes.get(entry);
+    let own = volume.and_then(|volume| volume.view.get().logged_disk());
     let store = Place::of(bound, entry).map(|place| place.store().entry());
     bound.has_io(Iterator::chain(
         bound.sources.iter(),

@@ -55,6 +55,7 @@ use crate::{
         },
         turns::{
             self,
+            Choice,
             Turn,
             RETRY_MS, //
         }, //
@@ -92,6 +93,9 @@ const CHECKPOINT_MS: i64 = 5000;
 
 /// How long a chunk waits for user I/O at most, in milliseconds.
 const YIELD_MS: u32 = 100;
+
+/// How long to wait for disks that do not answer, before others have their turn, in milliseconds.
+pub(super) const PATIENCE_MS: i64 = 3000;
 /// It waits for at most this many user I/Os: so fewer than one in a hundred waits for a chunk.
 const YIELD_IOS: u64 = 256;
 
@@ -401,8 +405,11 @@ impl Group {
         let Some(table) = state.table.as_ref() else {
             return Next::Nothing;
         };
-        let first = turns::next(to_fill(table, bound), bound.age_ms());
-        let any_waits = first.is_none() && to_fill(table, bound).next().is_some();
+        let (first, is_any_put_off) = match turns::next(to_fill(table, bound), bound.age_ms()) {
+            Choice::This(rebuild) => (Some(rebuild), false),
+            Choice::Later => (None, true),
+            Choice::None => (None, false),
+        };
         let found = first.and_then(|rebuild| {
             let volume = table.volume(rebuild.entry)?.lid;
             let done = match table.disk_of(rebuild.entry) {
@@ -425,7 +432,7 @@ impl Group {
         let next = self.go_on_with(worker, bound, found);
         worker.active.set(None);
         match next {
-            Next::Nothing if any_waits || is_moving_still => Next::Later,
+            Next::Nothing if is_any_put_off || is_moving_still => Next::Later,
             next => next,
         }
     }

@@ -11,10 +11,7 @@
 //! The worker takes `commits` only while it holds nothing else.
 
 use super::{
-    comparison::{
-        Choice,
-        Halt, //
-    },
+    comparison::Halt,
     rebuild::{
         chunk,
         resize,
@@ -37,7 +34,11 @@ use crate::{
         group::Verification,
         log_mode::Mode,
         route::Home,
-        samples::SUB_BLOCK_SECTORS, //
+        samples::SUB_BLOCK_SECTORS,
+        turns::{
+            self,
+            Choice, //
+        }, //
     },
 };
 use kernel::prelude::*;
@@ -64,15 +65,16 @@ impl Group {
             return Next::Nothing;
         };
         let due = table.verifications().filter(|due| !is_over(due.entry));
-        let choice = Choice::of(bound, due, |due| due.entry);
+        let due = due.filter_map(|due| {
+            let volume = bound.volumes.get(due.entry)?;
+            Some(((due, volume), &volume.turn))
+        });
+        let choice = turns::next(due, bound.age_ms());
         drop(state);
-        let due = match choice {
+        let (due, volume) = match choice {
             Choice::This(due) => due,
             Choice::Later => return Next::Later,
             Choice::None => return Next::Nothing,
-        };
-        let Some(volume) = bound.volumes.get(due.entry) else {
-            return Next::Nothing;
         };
         volume.turn.take();
         let writes = volume.view.get().writes;

@@ -27,7 +27,6 @@ use crate::{
             Rebuild, //
         },
         intents::Intents,
-        route::Home,
         samples::{
             self,
             SUB_BLOCK_BYTES,
@@ -63,10 +62,7 @@ impl Found {
             let disk = self
                 .volume_of(table, &owner.lid)
                 .and_then(|entry| table.view(entry))
-                .and_then(|view| match view.writes {
-                    Home::Logged(disk) => Some(disk),
-                    _ => None,
-                });
+                .and_then(|view| view.logged_disk());
             let is_sound = |disk: &usize| {
                 table
                     .volume(*disk)

@@ -259,17 +259,17 @@ impl Slow<'_> {
             if let (Some(_), Err(_), Some(intents)) = (disk, on_disk, &self.owner.intents) {
                 intents.pin(part.sector, sectors);
             }
-            // Without memory, the disk was not even tried, and all of the write is retried.
-            let lacks_memory = matches!(on_disk, Err(ENOMEM));
-            if let (Some(disk), Ok(()), Err(_), false) = (disk, in_store, on_disk, lacks_memory) {
+            let on_disk = match on_disk {
+                // The disk was not even tried, and all of the write is retried.
+                Err(ENOMEM) => in_store.and(Err(ENOMEM)),
+                _ => in_store.map(|()| on_disk),
+            };
+            if let (Some(disk), Ok(Err(_))) = (disk, on_disk) {
                 self.owner.note_fill_failed(disk);
             }
             self.owner.locks.give_back(part.sector, sectors);
-            in_store?;
-            match on_disk {
-                Ok(()) => (),
-                Err(ENOMEM) => return Err(ENOMEM),
-                Err(_) => self.give_up_fill(disk)?,
+            if on_disk?.is_err() {
+                self.give_up_fill(disk)?;
             }
             done = done.saturating_add(sectors);
         }

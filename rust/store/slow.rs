@@ -231,17 +231,14 @@ impl<'a> Slow<'a> {
         sector: u64,
     ) -> Option<Self> {
         let volume = usize::try_from(volume).ok()?;
-        let writes = bound.volumes.get(volume)?.view_of(op, sector).writes;
+        let view = bound.volumes.get(volume)?.view_of(op, sector);
         Some(Self {
             store,
             bound,
             volume,
             owner: Place::of(bound, volume)?.owner(),
-            disk: match writes {
-                Home::Logged(disk) => Some(disk),
-                _ => None,
-            },
-            is_kept: writes == Home::Kept,
+            disk: view.logged_disk(),
+            is_kept: view.writes == Home::Kept,
         })
     }
 
@@ -326,16 +323,13 @@ impl<'a> Slow<'a> {
             // Another disk may be being filled for it by now.
             return self.flush_fill();
         };
-        match self.bound.flush_disk(disk) {
-            Ok(()) => Ok(()),
-            Err(ENOMEM) => Err(ENOMEM),
-            Err(_) => {
-                // If the disk is kept, it has lost more than this write.
-                self.store
-                    .disk_is_not_flushed(Some(self.bound), self.owner, disk)?;
-                self.settle(disk)
-            }
+        if self.bound.flush_disk(disk).is_ok() {
+            return Ok(());
         }
+        // If the disk is kept, it has lost more than this write.
+        self.store
+            .disk_is_not_flushed(Some(self.bound), self.owner, disk)?;
+        self.settle(disk)
     }
 
     /// The entry of the volume's own disk, if that also gets the writes.

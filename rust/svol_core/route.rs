@@ -79,6 +79,14 @@ impl VolumeView {
         writes: Home::Overlay,
     };
 
+    /// The entry of the disk, if the volume is written in place with a log.
+    pub fn logged_disk(&self) -> Option<usize> {
+        match self.writes {
+            Home::Logged(disk) => Some(disk),
+            _ => None,
+        }
+    }
+
     /// For an entry with this attribute and health, whose data is on the disk of the entry `disk`.
     ///
     /// `unlogged` says whether writes may go in place without an increments volume.

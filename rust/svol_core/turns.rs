@@ -63,13 +63,25 @@ impl Turn {
     }
 }
 
+/// Which job continues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice<T> {
+    /// This one.
+    This(T),
+    /// All are postponed.
+    Later,
+    /// There are none.
+    None,
+}
+
 /// The job that continues at `now`, in milliseconds: the one postponed longest, if that was long
-/// enough, since the others may take long; otherwise the first one that is not postponed. `None` if
-/// there are no jobs, or all have to wait.
-pub fn next<'a, T>(all: impl Iterator<Item = (T, &'a Turn)>, now: u64) -> Option<T> {
+/// enough, since the others may take long; otherwise the first one that is not postponed.
+pub fn next<'a, T>(all: impl Iterator<Item = (T, &'a Turn)>, now: u64) -> Choice<T> {
     let mut longest = None;
     let mut first = None;
+    let mut is_any = false;
     for (it, turn) in all {
+        is_any = true;
         match turn.waits(now) {
             None => first = first.or(Some(it)),
             Some(waits) if waits >= u64::from(RETRY_MS) => match &longest {
@@ -79,7 +91,11 @@ pub fn next<'a, T>(all: impl Iterator<Item = (T, &'a Turn)>, now: u64) -> Option
             Some(_) => (),
         }
     }
-    longest.map(|(it, _)| it).or(first)
+    match longest.map(|(it, _)| it).or(first) {
+        Some(it) => Choice::This(it),
+        None if is_any => Choice::Later,
+        None => Choice::None,
+    }
 }
 
 /// Whether the running job has to make way at `now`, in milliseconds.
@@ -92,7 +108,7 @@ pub fn has_to_make_way<'a>(mut all: impl Iterator<Item = &'a Turn>, now: u64) ->
 mod tests {
     use super::*;
 
-    fn next_of(turns: &[&Turn], now: u64) -> Option<usize> {
+    fn next_of(turns: &[&Turn], now: u64) -> Choice<usize> {
         next(turns.iter().copied().enumerate(), now)
     }
 
@@ -100,14 +116,14 @@ mod tests {
     fn one_that_cannot_go_on_keeps_no_other_waiting() {
         let (a, b, c) = (Turn::new(), Turn::new(), Turn::new());
         let turns = [&a, &b, &c];
-        assert_eq!(next_of(&turns, 0), Some(0));
+        assert_eq!(next_of(&turns, 0), Choice::This(0));
         a.put_off(0);
-        assert_eq!(next_of(&turns, 0), Some(1));
+        assert_eq!(next_of(&turns, 0), Choice::This(1));
         b.put_off(1000);
-        assert_eq!(next_of(&turns, 1000), Some(2));
+        assert_eq!(next_of(&turns, 1000), Choice::This(2));
         c.put_off(2000);
-        assert_eq!(next_of(&turns, 4999), None);
-        assert_eq!(next_of(&[], 4999), None);
+        assert_eq!(next_of(&turns, 4999), Choice::Later);
+        assert_eq!(next_of(&[], 4999), Choice::None);
     }
 
     #[test]
@@ -116,13 +132,13 @@ mod tests {
         let turns = [&a, &b, &c];
         c.put_off(0);
         b.put_off(100);
-        assert_eq!(next_of(&turns, 4999), Some(0));
-        assert_eq!(next_of(&turns, 5000), Some(2));
+        assert_eq!(next_of(&turns, 4999), Choice::This(0));
+        assert_eq!(next_of(&turns, 5000), Choice::This(2));
         // It continues, as the first one that can.
         c.take();
         a.put_off(5000);
-        assert_eq!(next_of(&turns, 5000), Some(2));
-        assert_eq!(next_of(&turns, 5100), Some(1));
+        assert_eq!(next_of(&turns, 5000), Choice::This(2));
+        assert_eq!(next_of(&turns, 5100), Choice::This(1));
     }
 
     #[test]

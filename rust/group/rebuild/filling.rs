@@ -9,7 +9,8 @@ use super::{
     to_fill,
     Due,
     Rebuilds,
-    CHECKPOINT_MS, //
+    CHECKPOINT_MS,
+    PATIENCE_MS, //
 };
 use crate::{
     base::{
@@ -51,10 +52,6 @@ use kernel::{
         Monotonic, //
     }, //
 };
-
-/// How long to wait at a checkpoint for disks that do not answer, before others have their turn, in
-/// milliseconds.
-const PATIENCE_MS: i64 = 3000;
 
 /// Why filling a disk does not go on.
 pub(super) enum Halt {
@@ -504,11 +501,8 @@ impl Group {
         mut next: KBox<GroupTable>,
     ) -> Result {
         let events = next.head().events;
-        metadata::commit(&bound.members, homes, &mut next, events).inspect_err(|_| {
-            if let Some(table) = self.state.lock().table.as_mut() {
-                table.follow(&next);
-            }
-        })?;
+        metadata::commit(&bound.members, homes, &mut next, events)
+            .inspect_err(|_| self.follow(&next))?;
         let now = next.head().events;
         if now != events {
             // A metadata copy was lost.

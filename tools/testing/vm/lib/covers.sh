@@ -69,15 +69,6 @@ cover_has_bad_sectors() { # name sector...
 	dmsetup message "$1" 0 enable
 }
 
-health_is() { # LID health
-	read_status
-	[ "${ST[$1.health]}" = "$2" ]
-}
-
-wait_health() { # LID health
-	wait_until 30 health_is "$1" "$2" || fail "$1 is ${ST[$1.health]}: ${ST[line]}"
-}
-
 protection_is() { # LID word
 	read_status
 	[ "${ST[$1.protection]}" = "$2" ]

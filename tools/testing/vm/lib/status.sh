@@ -49,6 +49,15 @@ progress_is() { # LID blocks
 	[[ ${ST[$1.blocks]} == */* ]] && [ "${ST[$1.blocks]%/*}" -ge "$2" ]
 }
 
+health_is() { # LID health
+	read_status
+	[ "${ST[$1.health]}" = "$2" ]
+}
+
+wait_health() { # LID health [seconds]
+	wait_until "${3:-60}" health_is "$1" "$2" || fail "$1 is ${ST[$1.health]}: ${ST[line]}"
+}
+
 lives_on() { # LID LID-of-the-disk
 	read_status
 	[ "${ST[$1.health]} ${ST[$1.disk]}" = "in-sync $2" ]

@@ -144,8 +144,8 @@ test_remove_a_source_under_load() {
 	assert_base /dev/mapper/LV0 "$D1"
 }
 
-# LV1 is removed, but can't give its slots back, since entries can't be written.
-one_leaves_slowly() {
+# The shared group, with its increments on a device that can be changed; LV1 has changes.
+group_on_a_store() {
 	need_target flakey
 	shared_group
 	dmsetup remove G0
@@ -156,6 +156,17 @@ one_leaves_slowly() {
 	svol_create LV1
 	svol_create LV0
 	write_pattern /dev/mapper/LV1 4 0
+}
+
+entries_cannot_be_written() {
+	dm_change store "0 4096 linear $DI 0
+		4096 128 flakey $DI 4096 0 1000 1 error_writes
+		4224 $((131072 - 4224)) linear $DI 4224"
+}
+
+# LV1 is removed, but can't give its slots back, since entries can't be written.
+one_leaves_slowly() {
+	group_on_a_store
 	write_pattern /dev/mapper/LV1 4 8
 	write_pattern /dev/mapper/LV0 1 3
 	dmsetup remove LV0
@@ -163,9 +174,7 @@ one_leaves_slowly() {
 	dmsetup suspend G0
 	dmsetup resume G0
 	expect_warnings
-	dm_change store "0 4096 linear $DI 0
-		4096 128 flakey $DI 4096 0 1000 1 error_writes
-		4224 $((131072 - 4224)) linear $DI 4224"
+	entries_cannot_be_written
 	log_mark
 	remove_entry LV1
 	assert_logged "LV1: its blocks of increments DLV can't be given back yet"
@@ -188,16 +197,7 @@ test_restart_while_one_leaves() {
 # LV1 was removed while its increments volume was gone, which learns of that when it is taken back: the
 # next start goes on with that, too.
 test_restart_while_one_leaves_a_store_that_is_back() {
-	need_target flakey
-	shared_group
-	dmsetup remove G0
-	blank_disk "$META" "$DI"
-	dm_linear store "$DI"
-	group_move DLV /dev/mapper/store
-	group_create
-	svol_create LV1
-	svol_create LV0
-	write_pattern /dev/mapper/LV1 4 0
+	group_on_a_store
 	write_pattern /dev/mapper/LV0 1 3
 	dmsetup remove LV0 LV1 G0
 	group_move DLV -
@@ -208,9 +208,7 @@ test_restart_while_one_leaves_a_store_that_is_back() {
 	group_drop LV1
 	dmsetup remove G0
 	group_move DLV /dev/mapper/store
-	dm_change store "0 4096 linear $DI 0
-		4096 128 flakey $DI 4096 0 1000 1 error_writes
-		4224 $((131072 - 4224)) linear $DI 4224"
+	entries_cannot_be_written
 	group_create
 	log_mark
 	dmsetup message G0 0 readd DLV

@@ -42,15 +42,6 @@ mend_disk() { # name disk
 	dm_change "$1" "0 $(blockdev --getsz "$2") linear $2 0"
 }
 
-health_is() { # LID health
-	read_status
-	[ "${ST[$1.health]}" = "$2" ]
-}
-
-wait_health() { # LID health
-	wait_until 20 health_is "$1" "$2" || fail "$1 is ${ST[$1.health]}: ${ST[line]}"
-}
-
 breakable_down() {
 	dmsetup remove LV0
 	dmsetup remove LV1

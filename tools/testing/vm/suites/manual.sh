@@ -6,15 +6,6 @@
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
 
-health_is() { # LID health
-	read_status
-	[ "${ST[$1.health]}" = "$2" ]
-}
-
-wait_health() { # LID health
-	wait_until 60 health_is "$1" "$2" || fail "$1 is ${ST[$1.health]}: ${ST[line]}"
-}
-
 # As dm_change, with the line that the group itself shows.
 load_own_line() {
 	dmsetup table G0 | dmsetup load G0

@@ -36,15 +36,6 @@ lose_l5() {
 	clones_create
 }
 
-health_is() { # LID health
-	read_status
-	[ "${ST[$1.health]}" = "$2" ]
-}
-
-wait_health() { # LID health
-	wait_until "${3:-60}" health_is "$1" "$2" || fail "$1 is not $2: ${ST[line]}"
-}
-
 wait_progress() { # LID blocks
 	wait_until 60 progress_is "$@" || fail "the rebuild of $1 does not get on: ${ST[line]}"
 }

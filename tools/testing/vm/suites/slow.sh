@@ -99,17 +99,17 @@ test_reads_of_others_hang() {
 	must_fail svol_create LV1
 	log_says "LV1: can't be written, its disk does not answer" || fail 'it fails for another reason'
 	timeout 20 dmsetup message G0 0 fail S0
-	wait_until 20 health_is S0 failed || fail "it does not fail: ${ST[line]}"
+	wait_health S0 failed 20
 	cover_goes_on disk0
 	cover_goes_on disk1
 	wait "${reads[0]}" || fail 'the first read failed'
 	wait "${reads[1]}" || fail 'the second read failed'
 	# Nobody writes it, so it serves others as before.
 	dmsetup message G0 0 fail LV0
-	wait_until 20 health_is LV0 failed || fail "it does not fail: ${ST[line]}"
+	wait_health LV0 failed 20
 	assert_base /dev/mapper/LV0
 	dmsetup message G0 0 readd LV0
-	wait_until 60 health_is LV0 in-sync || fail "it is not filled: ${ST[line]}"
+	wait_health LV0 in-sync 60
 	svol_create LV1
 	steps LV1 write:0+64 write:1001+7 flush check
 	assert_base /dev/mapper/LV0
@@ -144,7 +144,7 @@ test_set_attr_while_reads_hang() {
 	cover_goes_on disk1
 	wait "${reads[@]}" || fail 'a read failed'
 	dmsetup message G0 0 fail LV0
-	wait_until 20 health_is LV0 failed || fail "it does not fail: ${ST[line]}"
+	wait_health LV0 failed 20
 	assert_base /dev/mapper/LV0 /dev/mapper/LV1
 }
 
@@ -179,7 +179,7 @@ test_others_in_the_store() {
 	done
 	kill -0 "$write" || fail 'the write has ended'
 	timeout 20 dmsetup message G0 0 fail L5
-	wait_until 20 health_is L5 degraded || fail "it goes on: ${ST[line]}"
+	wait_health L5 degraded 20
 	# What the disk still has keeps its place, which others wait for. But nobody waits for these, also when it
 	# is time to take marks back.
 	dd if=/dev/urandom of=/dev/mapper/L5 bs=4096 seek=1900 count=1 oflag=direct status=none &
@@ -211,7 +211,7 @@ test_in_place_disk() {
 		check:0+2000 check:2008+2000 || fail 'LV2 can not be read'
 	kill -0 "$write" || fail 'the write has ended'
 	timeout 20 dmsetup message G0 0 fail LV2
-	wait_until 20 health_is LV2 degraded || fail "it goes on: ${ST[line]}"
+	wait_health LV2 degraded 20
 	dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 seek=500 count=1 oflag=direct status=none
 	cover_goes_on disk2
 	wait "$write" || fail 'the write failed'
@@ -261,7 +261,7 @@ test_disk_that_is_filled() {
 	nap 2
 	kill -0 "$write" || fail 'the write has ended'
 	timeout 20 dmsetup message G0 0 fail S0
-	wait_until 20 health_is S0 failed || fail "it goes on: ${ST[line]}"
+	wait_health S0 failed 20
 	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
 		write:32+8 write:20000+100 flush check:16+64 || fail 'LV2 can not be written'
 	begin_refusals

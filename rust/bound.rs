@@ -6,7 +6,7 @@ mod in_flight;
 mod map;
 mod sources;
 
-pub(crate) use in_flight::{number, InFlight};
+pub(crate) use in_flight::{EntryNo, InFlight};
 pub(crate) use map::operation;
 
 use crate::{

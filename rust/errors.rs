@@ -5,7 +5,8 @@
 //! A failed bio is handled by [`ended`], which must not sleep. The core ([`fault`]) decides what
 //! the error says about the disk. I/O that can be served elsewhere is parked:
 //!
-//! - reads in [`Retries`], which sends them to another disk and waits for nothing else;
+//! - reads in [`Retries`], which sends them to another disk and waits for nothing else; what no
+//!   single disk can read, in [`PartReads`];
 //! - writes and flushes that failed only on that disk, and new writes of its volume, in
 //!   [`Failures`], which makes the failure durable first.
 //!
@@ -16,12 +17,14 @@
 //! reads, and its own volume reads siblings and increments: see [`Bound::begin_failure`].
 
 mod failures;
+mod part_reads;
 mod repairs;
 mod retries;
 mod silence;
 
 pub(crate) use {
     failures::Failures,
+    part_reads::PartReads,
     repairs::Repairs,
     retries::Retries,
     silence::Silences, //
@@ -30,6 +33,7 @@ pub(crate) use {
 use crate::{
     bound::{
         Bound,
+        EntryNo,
         InFlight, //
     },
     dm::{
@@ -148,7 +152,7 @@ pub(crate) fn ended(
                 let repairs = bound.group.repairs();
                 repairs.push(entry, info.sector, info.sectors);
             }
-            let volume = volume.map_or(u32::MAX, overlay::number);
+            let volume = volume.map_or(EntryNo::NONE, EntryNo::of);
             retry(this, volume, entry, ended)
         }
         (Op::Flush, Reaction::Fail) => match volume {
@@ -172,7 +176,7 @@ fn would_wait(this: InUse<'_, Bound>, ended: Ended<'_, InFlight>) -> EndIo {
 /// Retries elsewhere a read that failed on the disk of an entry.
 fn retry(
     this: InUse<'_, Bound>,
-    volume: u32,
+    volume: EntryNo,
     entry: usize,
     mut ended: Ended<'_, InFlight>,
 ) -> EndIo {
@@ -180,8 +184,8 @@ fn retry(
     let data = ended.data_mut();
     data.volume = volume;
     // The volume's own disk may be another one by now; then the next place depends on the last one.
-    if data.first == 0 || data.is_own {
-        data.first = short_number(entry);
+    if data.first == EntryNo::NONE || data.is_own {
+        data.first = EntryNo::of(entry);
     }
     let (end, parked) = ended.park(this);
     bound.group.retries().push(parked);
@@ -196,12 +200,7 @@ pub(crate) fn retry_after(
     store: usize,
     ended: Ended<'_, InFlight>,
 ) -> EndIo {
-    retry(this, overlay::number(volume), store, ended)
-}
-
-/// An entry's index as it is stored in [`InFlight::first`] and [`InFlight::also`].
-pub(crate) fn short_number(entry: usize) -> u16 {
-    u16::try_from(entry.saturating_add(1)).unwrap_or(u16::MAX)
+    retry(this, EntryNo::of(volume), store, ended)
 }
 
 /// Sends a new read of a volume somewhere other than to its own disk, which is known not to have
@@ -232,15 +231,19 @@ pub(crate) fn read_elsewhere<'a>(
     }
     bio.let_wait();
     let data = bio.data_mut();
-    data.volume = overlay::number(volume);
+    data.volume = EntryNo::of(volume);
     // A disk that does not answer may still be tried as a last resort.
-    data.first = if is_bad { short_number(entry) } else { 0 };
+    data.first = if is_bad {
+        EntryNo::of(entry)
+    } else {
+        EntryNo::NONE
+    };
     let (mapped, parked) = bio.park(this);
     bound.group.retries().push(parked);
     Ok(mapped)
 }
 
-/// Retries part by part a read that failed elsewhere, too.
+/// Reads part by part what could not be read elsewhere, either.
 #[cold]
 pub(crate) fn retry_in_parts(
     this: InUse<'_, Bound>,
@@ -248,11 +251,9 @@ pub(crate) fn retry_in_parts(
     mut ended: Ended<'_, InFlight>,
 ) -> EndIo {
     let bound: &Bound = &this;
-    let data = ended.data_mut();
-    data.volume = overlay::number(volume);
-    data.tries = retries::IN_PARTS;
+    ended.data_mut().volume = EntryNo::of(volume);
     let (end, parked) = ended.park(this);
-    bound.group.retries().push(parked);
+    bound.group.part_reads().push(parked);
     end
 }
 
@@ -264,8 +265,8 @@ pub(crate) fn hold_new(
     mut bio: Bio<'_, InFlight>,
 ) -> Mapped {
     let data = bio.data_mut();
-    data.volume = overlay::number(volume);
-    data.disk = crate::bound::number(entry);
+    data.volume = EntryNo::of(volume);
+    data.disk = EntryNo::of(entry);
     let (mapped, parked) = bio.park(this);
     let bound: &Bound = &this;
     bound.group.failures().push(parked);
@@ -283,8 +284,8 @@ pub(crate) fn hold_done(
     let bound: &Bound = &this;
     bound.begin_failure(entry, false);
     let data = ended.data_mut();
-    data.volume = overlay::number(volume);
-    data.disk = crate::bound::number(entry);
+    data.volume = EntryNo::of(volume);
+    data.disk = EntryNo::of(entry);
     data.is_sent = true;
     let (end, parked) = ended.park(this);
     bound.group.failures().push(parked);

@@ -46,6 +46,7 @@ use crate::{
     },
     errors::{
         Failures,
+        PartReads,
         Repairs,
         Retries,
         Silences, //
@@ -91,6 +92,9 @@ pub(crate) struct Group {
     /// Retries failed reads.
     #[pin]
     retries: Worker<Retries>,
+    /// Reads part by part what no single disk can read.
+    #[pin]
+    part_reads: Worker<PartReads>,
     /// Handles failed disks.
     #[pin]
     failures: Worker<Failures>,
@@ -171,6 +175,7 @@ impl Group {
             }),
             changes <- Changes::worker(),
             retries <- Retries::worker(),
+            part_reads <- PartReads::worker(),
             failures <- Failures::worker(),
             repairs <- Repairs::worker(),
             silences <- Silences::worker(),
@@ -193,6 +198,11 @@ impl Group {
     /// The worker that retries failed reads on other disks.
     pub(crate) fn retries(&self) -> &Worker<Retries> {
         &self.retries
+    }
+
+    /// The worker that reads part by part.
+    pub(crate) fn part_reads(&self) -> &Worker<PartReads> {
+        &self.part_reads
     }
 
     /// The worker that handles failing disks.

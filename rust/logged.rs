@@ -9,6 +9,7 @@
 use crate::{
     bound::{
         Bound,
+        EntryNo,
         InFlight, //
     },
     dm::{
@@ -63,7 +64,7 @@ pub(crate) fn map(
         // The disk has all the data.
         (Mode::Disk, Op::Flush) if info.flush > 0 && !has_regions => bio.complete(),
         (Mode::Disk, Op::Flush) if info.flush > 0 => {
-            bio.data_mut().volume = overlay::number(volume);
+            bio.data_mut().volume = EntryNo::of(volume);
             overlay::flush(this, place, bio)
         }
         // The volume was loaded while it was diverted; nobody relies on a discard.
@@ -78,7 +79,7 @@ pub(crate) fn map(
         }
         (Mode::Both | Mode::Behind, Op::Flush) => {
             let data = bio.data_mut();
-            data.volume = overlay::number(volume);
+            data.volume = EntryNo::of(volume);
             // The disk has nothing of diverted regions, so users must see errors of this flush.
             data.is_log_flush = !has_regions;
             overlay::flush(this, place, bio)
@@ -108,14 +109,14 @@ pub(crate) fn map_kept(
         Op::Flush if bio.info().flush == 0 => match place.owner().filled(0, 1) {
             (_, Some(disk)) => {
                 let data = bio.data_mut();
-                data.volume = overlay::number(volume);
+                data.volume = EntryNo::of(volume);
                 data.fills = true;
                 Bound::send(this, disk, 0, bio)
             }
             (_, None) => bio.complete(),
         },
         Op::Flush => {
-            bio.data_mut().volume = overlay::number(volume);
+            bio.data_mut().volume = EntryNo::of(volume);
             overlay::flush(this, place, bio)
         }
         Op::Write => write_kept(this, volume, place, bio),
@@ -157,7 +158,7 @@ fn write_kept(
     );
     bio.accept(run.sectors);
     let data = bio.data_mut();
-    data.volume = overlay::number(volume);
+    data.volume = EntryNo::of(volume);
     data.ticket = Some(ticket);
     data.is_logged = true;
     data.is_kept = true;
@@ -188,7 +189,7 @@ pub(crate) fn fill_flushed(
     let bound: &Bound = &this;
     match Place::of(bound, volume) {
         Some(place) if ended.status().is_error() => {
-            if let Some(disk) = ended.data().disk() {
+            if let Some(disk) = ended.data().disk.get() {
                 place.owner().note_fill_failed(disk);
             }
             without_disk(this, place, ended)
@@ -236,7 +237,7 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
             intents.pin(info.sector, info.sectors);
         }
     }
-    if let (false, Some(disk)) = (on_disk, data.disk()) {
+    if let (false, Some(disk)) = (on_disk, data.disk.get()) {
         // Before the locks are released to whoever waits for this write: the disk must not be
         // taken for complete.
         owner.note_fill_failed(disk);
@@ -306,7 +307,7 @@ fn write(
     );
     bio.accept(run.sectors);
     let data = bio.data_mut();
-    data.volume = overlay::number(volume);
+    data.volume = EntryNo::of(volume);
     data.ticket = Some(ticket);
     data.is_logged = true;
     data.is_first = run.is_first;
@@ -367,11 +368,11 @@ pub(crate) fn ended(
         // Disk and store may differ now, and only a comparison can tell.
         intents.pin(info.sector, info.sectors);
     }
-    if let (true, Some(disk)) = (on_disk, data.disk()) {
+    if let (true, Some(disk)) = (on_disk, data.disk.get()) {
         let bound: &Bound = &this;
         bound.forget_bad(disk, info.sector, info.sectors);
     }
-    if let Some(also) = data.also() {
+    if let Some(also) = data.also.get() {
         // Noted before the locks are released and others may write there.
         if ended.leg_status(ALSO).is_error() {
             this.count_error(also, false);
@@ -380,13 +381,13 @@ pub(crate) fn ended(
             // Whatever the user is told, the disks may differ.
             owner.note_move_lacks();
         }
-        ended.data_mut().also = 0;
+        ended.data_mut().also = EntryNo::NONE;
     }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket {
         owner.grace.leave(ticket);
     }
-    if let (true, Some(disk)) = (disk_fails, data.disk()) {
+    if let (true, Some(disk)) = (disk_fails, data.disk.get()) {
         if in_store {
             // The volume goes on without the disk, but the bio completes only when that is durable.
             return errors::hold_done(this, volume, disk, ended);
@@ -398,7 +399,7 @@ pub(crate) fn ended(
         // The volume goes on without the store, but the bio completes only when that is durable.
         let data = ended.data_mut();
         *data = InFlight::default();
-        data.volume = overlay::number(volume);
+        data.volume = EntryNo::of(volume);
         data.has_no_log = true;
         let (end, parked) = ended.park(this);
         store.push_slow(parked);

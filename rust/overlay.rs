@@ -7,6 +7,7 @@
 use crate::{
     bound::{
         Bound,
+        EntryNo,
         InFlight, //
     },
     dm::{
@@ -73,7 +74,7 @@ pub(crate) fn map(this: InUse<'_, Bound>, volume: usize, mut bio: Bio<'_, InFlig
         // The disk was never written.
         Op::Flush if bio.info().flush > 0 => bio.complete(),
         Op::Flush => {
-            bio.data_mut().volume = number(volume);
+            bio.data_mut().volume = EntryNo::of(volume);
             flush(this, place, bio)
         }
         Op::Discard | Op::WriteZeroes => slowly(this, volume, place, bio),
@@ -162,7 +163,7 @@ fn write(
     };
     bio.accept(run.sectors);
     let data = bio.data_mut();
-    data.volume = number(volume);
+    data.volume = EntryNo::of(volume);
     data.ticket = Some(ticket);
     data.is_first = run.is_first;
     // FUA data alone does not make the write durable.
@@ -178,16 +179,10 @@ pub(crate) fn slowly(
     place: Place<'_>,
     mut bio: Bio<'_, InFlight>,
 ) -> Mapped {
-    bio.data_mut().volume = number(volume);
+    bio.data_mut().volume = EntryNo::of(volume);
     let (mapped, parked) = bio.park(this);
     place.store.push_slow(parked);
     mapped
-}
-
-/// A volume's index as it is stored in [`InFlight`].
-pub(crate) fn number(volume: usize) -> u32 {
-    // A line has far fewer, so nothing is cut off.
-    u32::try_from(volume & 0xffff_ffff).unwrap_or(u32::MAX)
 }
 
 /// A bio that relies on a block map came back from the disk it was sent to.
@@ -218,11 +213,11 @@ pub(crate) fn ended(
         place.store.wait_for_commit(parked);
         return end;
     }
-    if !ok && info.op == Op::Read && (data.first != 0 || data.is_own) {
+    if !ok && info.op == Op::Read && (data.first != EntryNo::NONE || data.is_own) {
         ended.data_mut().ticket = None;
         return match data.first {
             // Its own disk was not tried, since it does not answer; now it has to be.
-            0 => errors::retry_after(this, volume, place.store.entry(), ended),
+            EntryNo::NONE => errors::retry_after(this, volume, place.store.entry(), ended),
             // Neither the disk nor the slot has all of it.
             _ => errors::retry_in_parts(this, volume, ended),
         };

@@ -2,15 +2,45 @@
 
 //! What is kept with each bio of a volume.
 
-use crate::svol_core::grace::Ticket;
+use crate::svol_core::{
+    grace::Ticket,
+    table_line::MAX_VOLUMES, //
+};
+
+/// An entry of the table line, or none.
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+pub(crate) struct EntryNo(
+    /// Its index, plus 1; 0 for none.
+    u16,
+);
+
+// Nothing is cut off.
+const _: () = assert!(MAX_VOLUMES < 1 << 16);
+
+impl EntryNo {
+    /// No entry.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The entry with this index. In the fast path, two instructions.
+    #[inline]
+    pub(crate) fn of(entry: usize) -> Self {
+        Self(u16::try_from(entry & 0xffff).map_or(0, |entry| entry.wrapping_add(1)))
+    }
+
+    /// Its index.
+    #[inline]
+    pub(crate) fn get(self) -> Option<usize> {
+        usize::from(self.0).checked_sub(1)
+    }
+}
 
 /// Per-bio data.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct InFlight {
-    /// Index of the entry whose disk it was sent to, plus 1; 0 if none.
-    pub(crate) disk: u32,
-    /// Index of the volume it belongs to, if it was parked.
-    pub(crate) volume: u32,
+    /// The entry whose disk has it, or was the last to have it.
+    pub(crate) disk: EntryNo,
+    /// The volume it belongs to, if it was parked.
+    pub(crate) volume: EntryNo,
     /// The ticket to release when it completes, if it relies on a block map.
     pub(crate) ticket: Option<Ticket>,
     /// The block map changes when it completes.
@@ -29,14 +59,12 @@ pub(crate) struct InFlight {
     pub(crate) is_own: bool,
     /// It has been sent, and waits for something before it completes.
     pub(crate) is_sent: bool,
-    /// Index of the entry whose disk failed to read it, plus 1; 0 if none failed. The first such
-    /// entry; with `is_own`, the last one.
-    pub(crate) first: u16,
+    /// The entry whose disk failed to read it. The first such entry; with `is_own`, the last one.
+    pub(crate) first: EntryNo,
     /// The number of other ways to read it that were tried.
     pub(crate) tries: u16,
-    /// Index of the entry to whose disk it also goes, since its volume moves there, plus 1; 0 if
-    /// none.
-    pub(crate) also: u16,
+    /// The entry to whose disk it also goes, since its volume moves there.
+    pub(crate) also: EntryNo,
     /// As logged, but only the store counts: its disk is being filled, or it has none.
     pub(crate) is_kept: bool,
     /// It goes to a disk that is being filled.
@@ -50,22 +78,4 @@ pub(crate) struct InFlight {
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
     /// not wait.
     pub(crate) waits_since: u32,
-}
-
-impl InFlight {
-    /// The entry whose disk has it, or was the last to have it.
-    pub(crate) fn disk(&self) -> Option<usize> {
-        usize::try_from(self.disk).ok()?.checked_sub(1)
-    }
-
-    /// The entry to whose disk it also goes.
-    pub(crate) fn also(&self) -> Option<usize> {
-        usize::from(self.also).checked_sub(1)
-    }
-}
-
-/// An entry's index as it is stored in [`InFlight`].
-pub(crate) fn number(entry: usize) -> u32 {
-    // A group has few entries, so nothing is cut off. This is one instruction in the fast path.
-    u32::try_from(entry & 0xffff_ffff).map_or(0, |entry| entry.wrapping_add(1))
 }

@@ -4,7 +4,7 @@
 
 use super::{
     in_flight::{
-        number,
+        EntryNo,
         InFlight, //
     },
     Bound, //
@@ -189,7 +189,7 @@ impl Bound {
         sector: u64,
         mut bio: Bio<'_, InFlight>,
     ) -> Mapped {
-        bio.data_mut().disk = number(entry);
+        bio.data_mut().disk = EntryNo::of(entry);
         bio.remap(disk.map(|disk| &disk.device), sector)
     }
 
@@ -227,8 +227,8 @@ impl Bound {
             None => None,
         };
         let data = bio.data_mut();
-        data.disk = number(entry);
-        data.also = also.map_or(0, errors::short_number);
+        data.disk = EntryNo::of(entry);
+        data.also = also.map_or(EntryNo::NONE, EntryNo::of);
         // Each device counts its own leg: otherwise one that hangs would make the others look so.
         bio.remap_to_all(pool, first, log, third)
     }
@@ -243,7 +243,7 @@ impl Bound {
 
     /// As [`Bound::submit`], for a bio that is already counted on its disk.
     pub(crate) fn submit_begun(mut parked: Parked<Self, InFlight>, entry: usize, sector: u64) {
-        parked.data_mut().disk = number(entry);
+        parked.data_mut().disk = EntryNo::of(entry);
         parked.submit(|this| Some(&this.members.disk(entry)?.device), sector);
     }
 
@@ -256,7 +256,7 @@ impl Bound {
         mut ended: Ended<'_, InFlight>,
     ) -> EndIo {
         let bound: &Self = &this;
-        if let Some(entry) = ended.data().disk() {
+        if let Some(entry) = ended.data().disk.get() {
             if let Some(disk) = bound.members.disk(entry) {
                 if ended.data().ticket.is_none() || !ended.has_legs() {
                     disk.end();

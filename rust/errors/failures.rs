@@ -14,6 +14,7 @@ use super::{
 use crate::{
     bound::{
         Bound,
+        EntryNo,
         InFlight, //
     },
     dm::{
@@ -131,12 +132,7 @@ impl Job for Failures {
 fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
     let data = *parked.data();
     let op = parked.info().op;
-    let disk = data
-        .disk
-        .checked_sub(1)
-        .and_then(|disk| usize::try_from(disk).ok());
-    let volume = usize::try_from(data.volume).ok();
-    let (Some(disk), Some(volume)) = (disk, volume) else {
+    let (Some(disk), Some(volume)) = (data.disk.get(), data.volume.get()) else {
         return parked.end(Status::IOERR);
     };
     let Some(place) = Place::of(bound, volume) else {
@@ -149,7 +145,7 @@ fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
         // It must not be reported as done.
         return parked.end(Status::IOERR);
     }
-    parked.data_mut().disk = 0;
+    parked.data_mut().disk = EntryNo::NONE;
     if op == Op::Flush {
         if is_durable || parked.info().flush > 0 {
             store.wait_for_commit(parked);

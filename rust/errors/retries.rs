@@ -17,7 +17,6 @@ use crate::{
         Worker, //
     },
     overlay::Place,
-    parts::Of,
     svol_core::{
         block_map::Kind,
         grace::Ticket,
@@ -25,43 +24,27 @@ use crate::{
     },
 };
 use kernel::{
-    new_mutex,
     new_spinlock_irq,
     prelude::*,
-    sync::{
-        Mutex,
-        SpinLockIrq, //
-    }, //
+    sync::SpinLockIrq, //
 };
-
-/// Bytes read at once: small enough to be allocated even when memory is short.
-const BUFFER_BYTES: usize = 32 << 10;
 
 /// How often a volume may move to another disk while a read of it is retried.
 const MAX_TRIES: u16 = 8;
-
-/// In place of the number of tries: no single place has all the data of a read.
-pub(super) const IN_PARTS: u16 = u16::MAX;
 
 /// Reads that wait to be retried elsewhere.
 #[pin_data]
 pub(crate) struct Retries {
     #[pin]
     queue: SpinLockIrq<ParkedList<Bound, InFlight>>,
-    /// For reads part by part; has room for [`BUFFER_BYTES`]. Held across I/O; no other lock is
-    /// taken under it.
-    #[pin]
-    buffer: Mutex<KVec<u8>>,
 }
 
 impl Retries {
     /// An idle worker.
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
-        let retries = try_pin_init!(Self {
+        Worker::new(try_pin_init!(Self {
             queue <- new_spinlock_irq!(ParkedList::new()),
-            buffer <- new_mutex!(KVec::with_capacity(BUFFER_BYTES, GFP_KERNEL)?),
-        }? Error);
-        Worker::new(retries)
+        }? Error))
     }
 }
 
@@ -89,7 +72,7 @@ impl Job for Retries {
             let Some(parked) = worker.queue.lock().pop() else {
                 return;
             };
-            retry(worker, parked);
+            retry(parked);
         }
     }
 }
@@ -101,18 +84,17 @@ enum Next {
     /// On the source of the base image with this index, the disk of this entry, where the read is
     /// already counted.
     Source(usize, usize),
-    /// From siblings and increments.
-    Overlay(usize),
+    /// In a slot: at this sector of the disk of an entry, until the ticket is released.
+    Slot(usize, u64, Ticket),
     /// Each part from wherever it can be read.
     Parts,
     /// Nowhere.
     None,
 }
 
-fn retry(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
-    let failed = usize::from(parked.data().first).checked_sub(1);
+fn retry(mut parked: Parked<Bound, InFlight>) {
     let sector = parked.info().sector;
-    match next(&parked, failed) {
+    match next(&parked) {
         Next::Source(index, entry) => {
             // Never try this source again, nor one before it.
             let behind = index.saturating_add(1);
@@ -121,26 +103,29 @@ fn retry(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
             data.tries = u16::try_from(behind).unwrap_or(u16::MAX);
             Bound::submit_begun(parked, entry, sector);
         }
+        Next::Slot(entry, sector, ticket) => {
+            parked.data_mut().ticket = Some(ticket);
+            Bound::submit(parked, entry, sector);
+        }
         Next::Disk(_) if parked.data().tries >= MAX_TRIES => parked.end(Status::IOERR),
         Next::Disk(entry) => {
             let data = parked.data_mut();
             data.tries = data.tries.saturating_add(1);
             Bound::submit(parked, entry, sector);
         }
-        Next::Overlay(volume) => read_overlay(worker, parked, volume),
-        Next::Parts => read_parts(worker, parked),
+        Next::Parts => {
+            let group = parked.keep().group.clone();
+            group.part_reads().push(parked);
+        }
         Next::None => parked.end(Status::IOERR),
     }
 }
 
-fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
+fn next(parked: &Parked<Bound, InFlight>) -> Next {
     let data = parked.data();
     let bound = parked.keep();
-    if data.tries == IN_PARTS {
-        return Next::Parts;
-    }
-    let volume = usize::try_from(data.volume).ok();
-    if let (true, Some(index)) = (data.is_own, volume) {
+    let failed = data.first.get();
+    if let (true, Some(index)) = (data.is_own, data.volume.get()) {
         let Some(volume) = bound.volumes.get(index) else {
             return Next::None;
         };
@@ -150,15 +135,15 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
             |place: Place<'_>| place.owner().may_read_past(info.sector, info.sectors);
         let is_logged = Place::of(bound, index).is_some_and(may_read_past);
         match (view.reads, view.writes) {
-            (Home::Overlay, _) if is_logged => return Next::Overlay(index),
+            (Home::Overlay, _) if is_logged => return in_overlay(parked, index),
             // The disk was not tried, because it does not answer.
             (Home::Disk(disk), Home::Logged(_))
                 if is_logged && failed.is_none() && bound.is_silent(disk) =>
             {
-                return Next::Overlay(index);
+                return in_overlay(parked, index);
             }
             (Home::Disk(disk), Home::Logged(_)) if is_logged && Some(disk) == failed => {
-                return Next::Overlay(index);
+                return in_overlay(parked, index);
             }
             // The volume is on another disk by now.
             (Home::Disk(disk), _) if Some(disk) != failed => return Next::Disk(disk),
@@ -181,56 +166,13 @@ fn next(parked: &Parked<Bound, InFlight>, failed: Option<usize>) -> Next {
     }
 }
 
-/// Reads what a volume wrote from its increments, and the rest from siblings.
-fn read_overlay(worker: &Retries, mut parked: Parked<Bound, InFlight>, volume: usize) {
+/// Where all the data of a read is: in its volume's increments, or in the base image.
+fn in_overlay(parked: &Parked<Bound, InFlight>, volume: usize) -> Next {
     let info = parked.info();
-    match find_whole(&parked, volume) {
-        Whole::Slot(entry, sector, ticket) => {
-            parked.data_mut().ticket = Some(ticket);
-            Bound::submit(parked, entry, sector);
-        }
-        Whole::Source(index, entry) => {
-            let behind = index.saturating_add(1);
-            let data = parked.data_mut();
-            data.is_own = false;
-            data.tries = u16::try_from(behind).unwrap_or(u16::MAX);
-            Bound::submit_begun(parked, entry, info.sector);
-        }
-        Whole::Nowhere => read_parts(worker, parked),
-    }
-}
-
-/// Reads each part from wherever it can be read.
-fn read_parts(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
-    let volume = usize::try_from(parked.data().volume).ok();
-    let of = match volume.filter(|volume| Place::of(parked.keep(), *volume).is_some()) {
-        Some(volume) => Of::Volume(volume),
-        None => Of::Base,
-    };
-    let result = copy_parts(worker, &mut parked, of);
-    parked.end(match result {
-        Ok(()) => Status::OK,
-        Err(_) => Status::IOERR,
-    });
-}
-
-/// Where all the data of a read is.
-enum Whole {
-    /// In a slot: at this sector of the disk of an entry, until the ticket is released.
-    Slot(usize, u64, Ticket),
-    /// In the base image, on the source with this index, the disk of this entry, where the read is
-    /// already counted.
-    Source(usize, usize),
-    /// In no single place.
-    Nowhere,
-}
-
-fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
-    let info = parked.info();
-    let failed = usize::from(parked.data().first).checked_sub(1);
+    let failed = parked.data().first.get();
     let bound = parked.keep();
     let Some(place) = Place::of(bound, volume) else {
-        return Whole::Nowhere;
+        return Next::Parts;
     };
     let (store, owner) = (place.store(), place.owner());
     // Before the map is read: a slot that it names is not reused until this I/O has left.
@@ -239,35 +181,17 @@ fn find_whole(parked: &Parked<Bound, InFlight>, volume: usize) -> Whole {
     if run.sectors == info.sectors {
         if let Kind::Slot { slot, offset } = run.kind {
             let sector = store.slot_sector(slot).saturating_add(u64::from(offset));
-            return Whole::Slot(store.entry(), sector, ticket);
+            return Next::Slot(store.entry(), sector, ticket);
         }
     }
     owner.grace.leave(ticket);
     match run.kind {
         Kind::Base if run.sectors == info.sectors && bound.reads_alone(volume).is_none() => {
             match bound.begin_next_good(0, failed, info.sector, info.sectors) {
-                Some((index, entry)) => Whole::Source(index, entry),
-                None => Whole::Nowhere,
+                Some((index, entry)) => Next::Source(index, entry),
+                None => Next::Parts,
             }
         }
-        _ => Whole::Nowhere,
+        _ => Next::Parts,
     }
-}
-
-/// Reads into a bio, part by part. Sleeps for I/O.
-fn copy_parts(worker: &Retries, parked: &mut Parked<Bound, InFlight>, of: Of) -> Result {
-    let info = parked.info();
-    let bytes = usize::try_from(info.sectors)? << 9;
-    let mut buffer = worker.buffer.lock();
-    let mut done = 0usize;
-    while done < bytes {
-        let now = BUFFER_BYTES.min(bytes.saturating_sub(done));
-        // There is room for `BUFFER_BYTES`.
-        buffer.resize(now, 0, GFP_KERNEL)?;
-        let sector = info.sector.saturating_add(u64::try_from(done >> 9)?);
-        parked.keep().read_parts(of, sector, &mut buffer)?;
-        parked.copy_from(done, &buffer)?;
-        done = done.saturating_add(now);
-    }
-    Ok(())
 }

@@ -343,7 +343,7 @@ impl Store {
 
 /// The owner that a bio belongs to.
 fn owner_of(parked: &Parked<Bound, InFlight>) -> Option<&Owner> {
-    let volume = usize::try_from(parked.data().volume).ok()?;
+    let volume = parked.data().volume.get()?;
     Place::of(parked.keep(), volume).map(|place| place.owner())
 }
 
@@ -371,8 +371,10 @@ impl Worker<Store> {
                 if let (Op::Flush, Some(owner)) = (info.op, owner_of(&parked)) {
                     owner.told.set(losses);
                 }
-                usize::try_from(parked.data().volume)
-                    .ok()
+                parked
+                    .data()
+                    .volume
+                    .get()
                     .and_then(|volume| bound.volumes.get(volume))
                     .is_some_and(|volume| volume.is_on_disk(info.op, info.sector))
             };

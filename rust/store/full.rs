@@ -38,8 +38,8 @@ impl Worker<Store> {
         }
         let suspending = {
             let bound = parked.keep();
-            usize::try_from(parked.data().volume)
-                .ok()
+            let volume = parked.data().volume.get();
+            volume
                 .and_then(|volume| Place::of(bound, volume))
                 .is_some_and(|place| place.owner().suspending.get() != 0)
         };

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     bound::{
         Bound,
+        EntryNo,
         InFlight, //
     },
     dm::{
@@ -172,28 +173,32 @@ impl Worker<Store> {
             sector: info.sector,
             sectors: info.sectors,
         };
-        let (result, then) = {
-            let bound = parked.keep();
-            match Slow::of(self, bound, parked.data().volume, info.op, info.sector) {
-                Some(slow) => slow.work_on(&parked, range),
-                None => (Err(EIO), Then::End),
-            }
+        let then = {
+            let slow = Slow::of(
+                self,
+                parked.keep(),
+                parked.data().volume,
+                info.op,
+                info.sector,
+            );
+            slow.ok_or(EIO)
+                .and_then(|slow| slow.work_on(&parked, range))
         };
-        match (result, then) {
-            (Ok(()), Then::Submit(entry, sector, data)) => {
+        match then {
+            Ok(Then::Submit(entry, sector, data)) => {
                 *parked.data_mut() = data;
                 Bound::submit(parked, entry, sector);
             }
             // The commit that follows answers it.
-            (Ok(()), Then::End) if info.is_fua() => self.queues.lock().waiting.push(parked),
-            (Ok(()), Then::End | Then::Answer) => parked.end(Status::OK),
-            (Err(ENOSPC), _) => self.no_space(parked),
+            Ok(Then::End) if info.is_fua() => self.queues.lock().waiting.push(parked),
+            Ok(Then::End | Then::Answer) => parked.end(Status::OK),
+            Err(ENOSPC) => self.no_space(parked),
             // There may be memory later.
-            (Err(LATER | ENOMEM), _) => {
+            Err(LATER | ENOMEM) => {
                 self.queues.lock().slow.push(parked);
                 self.kick_within(LATER_MS);
             }
-            (Err(_), _) => parked.end(Status::IOERR),
+            Err(_) => parked.end(Status::IOERR),
         }
     }
 }
@@ -226,11 +231,11 @@ impl<'a> Slow<'a> {
     fn of(
         store: &'a Worker<Store>,
         bound: &'a Bound,
-        volume: u32,
+        volume: EntryNo,
         op: Op,
         sector: u64,
     ) -> Option<Self> {
-        let volume = usize::try_from(volume).ok()?;
+        let volume = volume.get()?;
         let view = bound.volumes.get(volume)?.view_of(op, sector);
         Some(Self {
             store,
@@ -255,66 +260,68 @@ impl<'a> Slow<'a> {
         &self.owner.map
     }
 
-    fn work_on(&self, parked: &Parked<Bound, InFlight>, range: Range) -> (Result, Then) {
-        let op = parked.info().op;
+    fn work_on(&self, parked: &Parked<Bound, InFlight>, range: Range) -> Result<Then> {
+        let (op, is_fua) = (parked.info().op, parked.info().is_fua());
         if parked.data().has_no_disk {
-            return (self.give_up_fill(parked.data().disk()), Then::End);
+            return self
+                .give_up_fill(parked.data().disk.get())
+                .map(|()| Then::End);
         }
         if self.disk.is_none() && self.store.has_failed() {
-            return (Err(EIO), Then::End);
+            return Err(EIO);
         }
         if self.is_kept {
-            return (self.work_on_kept(parked, range), Then::End);
+            return self.work_on_kept(parked, range).map(|()| Then::End);
         }
         if let (Some(disk), false) = (self.disk, parked.data().has_no_log) {
             if self.owner.mode() == Mode::Held {
                 // Errors are logged. If the disk is kept, the write goes there as before.
                 let _ = self.settle(disk);
                 if self.owner.mode() == Mode::Held {
-                    return (Err(EIO), Then::End);
+                    return Err(EIO);
                 }
             }
             if self.owner.mode() == Mode::Store {
-                return (self.without_disk().work_on_kept(parked, range), Then::End);
+                let kept = self.without_disk();
+                return kept.work_on_kept(parked, range).map(|()| Then::End);
             }
         }
-        let result = match (self.disk, op) {
-            (Some(_), _) if parked.data().has_no_log => self.give_up_log(),
+        match (self.disk, op) {
+            (Some(_), _) if parked.data().has_no_log => self.give_up_log()?,
             (Some(disk), Op::Write | Op::WriteZeroes) if self.owner.is_unlogged() => {
                 let data = InFlight {
                     is_own: true,
                     ..InFlight::default()
                 };
-                return (Ok(()), Then::Submit(disk, range.sector, data));
+                return Ok(Then::Submit(disk, range.sector, data));
             }
             (Some(disk), Op::Write) => {
-                self.write_logged(disk, Source::new(Content::Bio(parked)), range)
+                self.write_logged(disk, Source::new(Content::Bio(parked)), range)?;
             }
             (Some(disk), Op::WriteZeroes) => {
-                self.write_logged(disk, Source::new(Content::Zeroes), range)
+                self.write_logged(disk, Source::new(Content::Zeroes), range)?;
             }
-            (None, Op::Write) => match self.try_at_once(range, parked.info().is_fua()) {
-                Some(then) => return (Ok(()), then),
-                None => self.write(Source::new(Content::Bio(parked)), range),
+            (None, Op::Write) => match self.try_at_once(range, is_fua) {
+                Some(then) => return Ok(then),
+                None => self.write(Source::new(Content::Bio(parked)), range)?,
             },
-            (None, Op::WriteZeroes) => self.write(Source::new(Content::Zeroes), range),
+            (None, Op::WriteZeroes) => self.write(Source::new(Content::Zeroes), range)?,
             // Where an entry is removed, its disk may hold something else. Nobody relies on a
             // discard.
-            (None, Op::Discard) if self.owner.keeps_entries() => Ok(()),
-            (None, Op::Discard) => self.discard(range),
+            (None, Op::Discard) if self.owner.keeps_entries() => (),
+            (None, Op::Discard) => self.discard(range)?,
             // It was loaded while it was diverted.
-            (Some(_), Op::Discard) => Ok(()),
-            _ => Err(EIO),
-        };
-        // The commit that answers a durable write flushes only the store.
-        let result = match self.disk {
-            Some(_) if parked.info().is_fua() => result.and_then(|()| self.flush_own()),
-            _ => result,
-        };
-        if self.disk.is_some() && self.owner.is_unlogged() {
-            return (result, Then::Answer);
+            (Some(_), Op::Discard) => (),
+            _ => return Err(EIO),
         }
-        (result, Then::End)
+        if self.disk.is_some() && is_fua {
+            // The commit that answers a durable write flushes only the store.
+            self.flush_own()?;
+        }
+        match self.disk.is_some() && self.owner.is_unlogged() {
+            true => Ok(Then::Answer),
+            false => Ok(Then::End),
+        }
     }
 
     /// As [`Bound::flush_disk`], as long as the volume has that disk.
@@ -371,7 +378,7 @@ impl<'a> Slow<'a> {
         {
             WriteStep::Run(run) if run.sectors == range.sectors => {
                 let data = InFlight {
-                    volume: crate::overlay::number(self.volume),
+                    volume: EntryNo::of(self.volume),
                     ticket: Some(ticket),
                     is_first: run.is_first,
                     needs_commit: fua,

@@ -49,9 +49,15 @@ impl Group {
 
     /// A commit of `failed` went wrong, and may be found after a crash: the next one must count as
     /// newer. Under `commits`.
-    pub(super) fn follow(&self, failed: &GroupTable) {
-        if let Some(table) = self.state.lock().table.as_mut() {
-            table.follow(failed);
+    pub(super) fn follow(&self, bound: &Bound, failed: &GroupTable, error: Error) {
+        let mut state = self.state.lock();
+        let Some(table) = state.table.as_mut() else {
+            return;
+        };
+        table.follow(failed);
+        if error == EIO && table.set_unwritable() {
+            drop(state);
+            bound.members.event.raise();
         }
     }
 
@@ -65,7 +71,7 @@ impl Group {
             Ok(KBox::new(table.instead_of(failed)?, GFP_KERNEL)?)
         };
         if let Err(error) = old().and_then(|old| self.commit_quietly(bound, homes, old)) {
-            self.follow(failed);
+            self.follow(bound, failed, error);
             log::warning!(
                 *failed.id(),
                 "after a restart, the change that failed may have happened: error {}",

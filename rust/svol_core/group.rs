@@ -67,6 +67,8 @@ pub struct GroupTable {
     metadata: Metadata,
     /// Whether in-place volumes may be written without a log.
     allow_unprotected: bool,
+    /// No metadata copy could be written when a change of this table was to be committed.
+    is_unwritable: bool,
 }
 
 impl GroupTable {
@@ -89,6 +91,20 @@ impl GroupTable {
     /// lost, and may have needed another generation.
     pub fn set_metadata(&mut self, committed: Metadata) {
         self.metadata = committed;
+    }
+
+    /// A change of this table could not be committed, since no copy can be written. Returns whether
+    /// that is new. It ends with the next commit: the table that follows begins without it.
+    pub fn set_unwritable(&mut self) -> bool {
+        !core::mem::replace(&mut self.is_unwritable, true)
+    }
+
+    /// The number of metadata copies that can be written, as far as is known.
+    fn writable_copies(&self) -> usize {
+        match self.is_unwritable {
+            true => 0,
+            false => self.head().copies.live_count(),
+        }
     }
 
     /// Takes over the sequence that a failed commit reached; for [`GroupTable::instead_of`].

@@ -23,12 +23,12 @@ use crate::{
     },
     dm::Worker,
     errors,
-    group::Group,
-    log,
-    metadata::{
-        self,
-        Homes, //
+    group::{
+        commit::commit_and_tell,
+        Group, //
     },
+    log,
+    metadata::Homes,
     overlay::Place,
     store::CopyError,
     svol_core::{
@@ -501,13 +501,10 @@ impl Group {
         mut next: KBox<GroupTable>,
     ) -> Result {
         let events = next.head().events;
-        metadata::commit(&bound.members, homes, &mut next, events)
-            .inspect_err(|_| self.follow(&next))?;
+        commit_and_tell(bound, homes, &mut next, events)
+            .inspect_err(|error| self.follow(bound, &next, *error))?;
+        // A metadata copy may have been lost.
         let now = next.head().events;
-        if now != events {
-            // A metadata copy was lost.
-            bound.note_events(&next);
-        }
         let mut state = self.state.lock();
         state.events = Some(now);
         let old = state.table.replace(next);

@@ -206,6 +206,7 @@ impl GroupTable {
         Ok(Self {
             metadata,
             allow_unprotected: line.features.allow_unprotected,
+            is_unwritable: false,
         })
     }
 
@@ -232,6 +233,7 @@ impl GroupTable {
         let mut table = Self {
             metadata,
             allow_unprotected: line.features.allow_unprotected,
+            is_unwritable: false,
         };
         // A volume that was not served before must not keep the others from starting. While the
         // group is being created, there is no base yet to be served from.

@@ -224,6 +224,7 @@ impl GroupTable {
         Ok(Self {
             metadata: self.metadata.try_next()?,
             allow_unprotected: self.allow_unprotected,
+            is_unwritable: false,
         })
     }
 

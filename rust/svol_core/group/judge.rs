@@ -245,7 +245,7 @@ impl GroupTable {
             .iter()
             .enumerate()
             .any(|(entry, volume)| weak(entry, volume));
-        let enough = self.head().copies.live_count() >= 2 && self.sources().count() >= 2;
+        let enough = self.writable_copies() >= 2 && self.sources().count() >= 2;
         u32::from(enough && !any_weak)
     }
 
@@ -257,14 +257,13 @@ impl GroupTable {
             (_, Health::Failed | Health::Degraded | Health::Rebuilding | Health::Diverged) => true,
             _ => volume.state.failed,
         };
-        let copies = &self.head().copies;
         let is_cut_off = |(entry, volume): (usize, &VolumeRecord)| {
             volume.attr.is_volume() && self.is_cut_off(entry)
         };
         let is_whole = self.first_not_served().is_none() && !self.members().any(is_cut_off);
         if !self.is_initialising() && !is_whole {
             GroupState::Failed
-        } else if copies.live_count() < copies.count()
+        } else if self.writable_copies() < self.head().copies.count()
             || self.has_kept_store()
             || self.volumes().iter().any(hurt)
         {

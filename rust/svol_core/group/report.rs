@@ -5,6 +5,7 @@
 use super::GroupTable;
 use crate::svol_core::{
     meta::{
+        CopyState,
         RegionRecord,
         VolumeRecord, //
     },
@@ -87,7 +88,10 @@ impl GroupTable {
         self.head()
             .copies
             .states()
-            .try_for_each(|state| out.write_str(state.word()))
+            .try_for_each(|state| match self.is_unwritable {
+                true => out.write_str(CopyState::Lost.word()),
+                false => out.write_str(state.word()),
+            })
     }
 
     /// Writes the group management table, in human-readable form; `pid` writes the name of the

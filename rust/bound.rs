@@ -2,6 +2,7 @@
 
 //! A live group table: everything needed to map a bio without waiting.
 
+mod events;
 mod in_flight;
 mod map;
 mod sources;
@@ -21,7 +22,6 @@ use crate::{
         Comparison,
         Group, //
     },
-    log,
     members::{
         EntryCell,
         Members,
@@ -32,10 +32,10 @@ use crate::{
     store::{
         Link,
         Owner,
-        Store, //
+        Store,
+        Teller, //
     },
     svol_core::{
-        group::GroupTable,
         id::Id,
         regions::Regions,
         route::{
@@ -140,7 +140,9 @@ pub(crate) struct Bound {
     /// All entries, in the order of the line.
     pub(crate) volumes: KVec<Volume>,
     /// The increments stores that are open.
-    pub(crate) stores: KVec<Pin<KBox<Worker<Store>>>>,
+    pub(crate) stores: KVec<Arc<Worker<Store>>>,
+    /// For each of them, what tells it of events.
+    pub(crate) tellers: KVec<Pin<KBox<Worker<Teller>>>>,
     /// Entries whose disks serve reads of the base image.
     pub(crate) sources: Sources,
     /// A disk with more errors than this counts as failed.
@@ -290,7 +292,8 @@ impl Bound {
     /// Waits until the retired store of an entry does nothing more. Call it without locks. Sleeps
     /// for I/O.
     pub(crate) fn wait_for_store(&self, entry: usize) {
-        if let Some(store) = self.store_at(entry) {
+        if let (Some(store), Some(teller)) = (self.store_at(entry), self.teller_of(entry)) {
+            teller.rest();
             store.wait_for_end();
         }
     }
@@ -324,28 +327,6 @@ impl Bound {
         Ok(())
     }
 
-    /// Tells the stores a table's event count, after the metadata has it. A store that can't record
-    /// it has failed. Sleeps for I/O.
-    pub(crate) fn note_events(&self, table: &GroupTable) {
-        for store in self.stores.iter() {
-            let record = table.volume(store.entry());
-            if record.is_some_and(|record| record.state.failed) {
-                continue;
-            }
-            if let Err(error) = store.note_events(table.head().events) {
-                if error == ENOMEM {
-                    log::warning!(
-                        store.group(),
-                        "increments {}: its headers were not brought up to date: out of memory",
-                        store.lid()
-                    );
-                } else {
-                    store.begin_failure(false);
-                }
-            }
-        }
-    }
-
     /// The store on the disk of an entry.
     pub(crate) fn store_at(&self, entry: usize) -> Option<&Worker<Store>> {
         let store = self.stores.iter().find(|store| store.entry() == entry)?;
@@ -355,6 +336,7 @@ impl Bound {
     /// Makes everything durable that volumes have written, while no volume is in use. Sleeps for
     /// I/O.
     pub(crate) fn settle(&self) {
+        self.rest_tellers();
         for store in self.stores.iter() {
             store.settle();
         }

@@ -14,6 +14,7 @@
 mod commit;
 mod compare;
 mod disks;
+mod events;
 mod fail;
 mod fill;
 mod format;
@@ -28,6 +29,7 @@ mod slow;
 
 pub(crate) use {
     compare::CompareError,
+    events::Teller,
     fill::CopyError,
     format::make,
     load::{
@@ -290,6 +292,8 @@ pub(crate) struct Store {
     /// taken under it.
     #[pin]
     header: Mutex<Header>,
+    /// The event count in that header; set under its lock.
+    known_events: Word,
     /// Entry sectors. Held across I/O; no other lock is taken under it.
     #[pin]
     entries: Mutex<Bufio>,

@@ -35,7 +35,8 @@ use crate::{
     store::{
         Found,
         Link,
-        Store, //
+        Store,
+        Teller, //
     },
     svol_core::{
         attr::Attr,
@@ -87,6 +88,10 @@ impl Group {
             }
             Some(_) => (),
             None => self.settle_old(),
+        }
+        if let Some(old) = self.bound() {
+            // From here on, nobody else writes what is read now.
+            old.rest_tellers();
         }
         let prepared = match self.prepare(line, members) {
             Ok(prepared) => prepared,
@@ -298,8 +303,11 @@ impl Group {
     ) -> Result<Bound> {
         let policy = line.features.read_policy;
         let mut stores = KVec::with_capacity(found.len(), GFP_KERNEL)?;
+        let mut tellers = KVec::with_capacity(found.len(), GFP_KERNEL)?;
         for found in found {
             let store = found.open(self, members, table, &line.features)?;
+            let teller = Teller::worker(store.clone());
+            tellers.push(KBox::pin_init(teller, GFP_KERNEL)?, GFP_KERNEL)?;
             stores.push(store, GFP_KERNEL)?;
         }
         let mut volumes = KVec::with_capacity(table.volumes().len(), GFP_KERNEL)?;
@@ -339,6 +347,7 @@ impl Group {
             members: members.clone(),
             volumes,
             stores,
+            tellers,
             sources,
             max_errors: line.features.max_errors,
             made: Instant::now(),
@@ -367,7 +376,7 @@ fn new_selector(policy: ReadPolicy) -> Result<KBox<Selector>> {
 }
 
 /// Where an entry keeps its changes.
-fn link(table: &GroupTable, stores: &[Pin<KBox<Worker<Store>>>], entry: usize) -> Option<Link> {
+fn link(table: &GroupTable, stores: &[Arc<Worker<Store>>], entry: usize) -> Option<Link> {
     let lid = &table.volume(entry)?.lid;
     let disk = table.store_of(entry)?;
     let store = stores.iter().position(|store| store.entry() == disk)?;

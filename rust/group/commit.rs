@@ -89,8 +89,9 @@ pub(super) fn commit_and_tell(
     next: &mut GroupTable,
     told: u64,
 ) -> Result {
+    bound.note_late(next, told);
     metadata::commit(&bound.members, homes, next, told)?;
-    bound.note_events(next);
+    bound.tell_events(next);
     Ok(())
 }
 

@@ -65,9 +65,7 @@ impl Group {
                 store.keep();
                 if let Some(kept) = kept {
                     // If it is not on record, there was no event that the store could miss, either.
-                    if self.commit(bound, &homes, kept).is_ok() {
-                        store.note_kept();
-                    }
+                    let _ = self.commit(bound, &homes, kept);
                 }
                 drop(commits);
                 if asked || store.say_once() {
@@ -104,7 +102,7 @@ impl Group {
     }
 
     /// The table with a record that a store is kept, or `None` if it has that already; under
-    /// `commits`. Waits while the headers of the store are being written.
+    /// `commits`.
     #[inline(never)]
     fn with_kept_store(&self, store: &Store) -> Result<Option<KBox<GroupTable>>> {
         let known = store.known_events();
@@ -141,8 +139,10 @@ impl Group {
             return Ok(());
         };
         let told = KBox::new(told, GFP_KERNEL)?;
-        store.note_events(events)?;
-        self.commit(bound, &homes, told)
+        match bound.tell_event(store.entry(), events) {
+            true => self.commit(bound, &homes, told),
+            false => Err(EIO),
+        }
     }
 
     /// Finds stores that were kept in the table `before`, and are now known to work; under

@@ -268,16 +268,13 @@ impl Store {
     /// # Errors
     ///
     /// Those of the device.
-    pub(crate) fn note_events(&self, events: u64) -> Result {
-        if self.is_retired() {
-            return Ok(());
-        }
+    pub(super) fn note_events(&self, events: u64) -> Result {
         self.change_header(&mut self.header.lock(), |header| header.events = events)
     }
 
-    /// The group's event count as recorded in the headers. Sleeps while they are written.
+    /// The group's event count as recorded in the headers. Does not sleep.
     pub(crate) fn known_events(&self) -> u64 {
-        self.header.lock().events
+        self.known_events.get()
     }
 
     /// Writes the headers again, with nothing changed but the sequence, to see whether that works.
@@ -294,7 +291,10 @@ impl Store {
         let device = self.device()?;
         let result = self.or_lose_all(write_header(&self.members, device, &mut next));
         match result {
-            Ok(()) => *header = next,
+            Ok(()) => {
+                *header = next;
+                self.known_events.set(header.events);
+            }
             Err(_) => header.sequence = next.sequence,
         }
         result

@@ -619,7 +619,7 @@ impl Found {
         members: &Arc<Members>,
         table: &GroupTable,
         features: &Features,
-    ) -> Result<Pin<KBox<Worker<Store>>>> {
+    ) -> Result<Arc<Worker<Store>>> {
         self.write_before_use(members, table)
             .inspect_err(|error| self.say_not_written(table.id(), *error))?;
         let shift = self.layout.block_shift();
@@ -745,10 +745,11 @@ impl Found {
                 full: ParkedList::new(),
                 waiting: ParkedList::new(),
             }),
+            known_events: Word::new(header.events),
             header <- new_mutex!(header),
             entries <- new_mutex!(entries),
             batch <- new_mutex!(batch),
         });
-        KBox::pin_init(Worker::new(store), GFP_KERNEL)
+        Arc::pin_init(Worker::new(store), GFP_KERNEL)
     }
 }

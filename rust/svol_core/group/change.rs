@@ -179,17 +179,13 @@ impl GroupTable {
     ///
     /// Memory ran out.
     pub fn with_kept_store(&self, entry: usize, told: u64) -> Result<Option<Self>, AllocError> {
-        self.changed(|metadata| {
-            let events = metadata.head.events;
-            let volume = metadata.volumes.get_mut(entry);
-            let Some(volume) = volume.filter(|volume| is_store(volume) && volume.failed_at == 0)
-            else {
-                return false;
-            };
-            // See `store::least_seen`.
-            volume.failed_at = events.min(told.saturating_add(2));
-            true
-        })
+        self.changed(|metadata| keep_store(metadata, entry, told))
+    }
+
+    /// As [`GroupTable::with_kept_store`], for a table that is about to be committed: records that
+    /// along with what else has changed. Returns whether that is new.
+    pub fn keep_store(&mut self, entry: usize, told: u64) -> bool {
+        keep_store(&mut self.metadata, entry, told)
     }
 
     /// Whether the increments volume `entry` is in use, but may not have seen all events.
@@ -284,6 +280,18 @@ fn is_store(volume: &VolumeRecord) -> bool {
 /// Whether it has a store that is in use, but may not have seen all events.
 fn is_kept(volume: &VolumeRecord) -> bool {
     is_store(volume) && volume.failed_at != 0
+}
+
+/// Records that a store may not have seen any event after `told`. Returns whether that is new.
+fn keep_store(metadata: &mut Metadata, entry: usize, told: u64) -> bool {
+    let events = metadata.head.events;
+    let volume = metadata.volumes.get_mut(entry);
+    let Some(volume) = volume.filter(|volume| is_store(volume) && volume.failed_at == 0) else {
+        return false;
+    };
+    // See `store::least_seen`.
+    volume.failed_at = events.min(told.saturating_add(2));
+    true
 }
 
 /// Records that stores have seen all events. From now on, an older copy of one counts as outdated.

@@ -508,6 +508,19 @@ mod tests {
     }
 
     #[test]
+    fn no_copy_can_be_written() -> Test {
+        let mut table = active(FIGURE_9)?;
+        assert!(table.set_unwritable() && !table.set_unwritable());
+        assert_eq!(
+            (table.state(), table.redundancy()),
+            (GroupState::Degraded, 0)
+        );
+        let next = table.recommitted()?;
+        assert_eq!((next.state(), next.redundancy()), (GroupState::Clean, 1));
+        Ok(())
+    }
+
+    #[test]
     fn spare_and_increments_fail() -> Test {
         let table = failed(&active(FIGURE_9)?, 3)?;
         assert_eq!(health(&table, 3), Some(Health::Failed));
@@ -679,6 +692,12 @@ mod tests {
         let late = table.recommitted()?.opened()?.opened()?.opened()?;
         let late = late.with_kept_store(4, told)?.ok_or(Failed)?;
         assert_eq!(failed_at(&late), Some(told + 2));
+        let mut late = table.opened()?.opened()?;
+        assert!(late.keep_store(4, told) && !late.keep_store(4, told) && !late.keep_store(0, told));
+        assert_eq!(
+            (failed_at(&late), late.is_kept_store(4)),
+            (Some(told + 2), true)
+        );
 
         // It finally fails, or comes back in one of two ways.
         let gone = bind_dead(CLONES_BY_FORCE, kept.metadata().try_clone()?, &[])?.0;

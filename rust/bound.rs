@@ -44,6 +44,7 @@ use crate::{
             VolumeView, //
         },
         select::Selector,
+        table_line::Failover,
         turns::Turn,
         update::update, //
     }, //
@@ -151,6 +152,8 @@ pub(crate) struct Bound {
     pub(crate) made: Instant<Monotonic>,
     /// A disk that does not answer for this many milliseconds gets no new reads.
     pub(crate) slow_after: u32,
+    /// Whether failures that no error shows are decided here, and not by a user.
+    pub(crate) failover: Failover,
     /// For reads of the group's own device.
     pub(crate) selector: KBox<Selector>,
 }

@@ -3,7 +3,8 @@
 //! Disks that do not answer: new reads go elsewhere until the disk answers again.
 //!
 //! I/O that such a disk already has completes only when the disk completes it. Writes of a logged
-//! volume also wait for its disk, until it answers, fails, or is given up by the message `fail`.
+//! volume also wait for its disk, until it answers, fails, or is given up: by the message `fail`,
+//! or here after some time, if others can serve the volume and answer.
 
 use crate::{
     bound::Bound,
@@ -14,7 +15,11 @@ use crate::{
     },
     log,
     members::Disk,
-    svol_core::silence::Silence, //
+    overlay::Place,
+    svol_core::{
+        silence::Silence,
+        table_line::Failover, //
+    }, //
 };
 use kernel::{
     new_mutex,
@@ -34,6 +39,10 @@ use kernel::{
 const LOOKS: u32 = 4;
 const MIN_EVERY_MS: u32 = 50;
 const MAX_EVERY_MS: u32 = 1000;
+
+/// With `failover auto`, the disk of a logged volume that is silent for this many times
+/// `slow_after` is given up. Much later than reads turn away from it: that costs a rebuild.
+const GIVE_UP: u64 = 5;
 
 /// What the worker watches.
 struct Watch {
@@ -78,6 +87,34 @@ impl Watch {
                 disk.bad.set_silent(silent);
                 say(&self.bound, entry, self.after_ms, silent);
             }
+            let patience = after.saturating_mul(GIVE_UP);
+            if self.bound.failover == Failover::Auto && silence.is_hopeless(patience) {
+                self.bound.give_up_silent(entry, patience);
+            }
+        }
+    }
+}
+
+impl Bound {
+    /// Gives up a disk if writes of its volume wait for it, and what serves the volume without it
+    /// answers. Does not wait for I/O.
+    fn give_up_silent(&self, entry: usize, after_ms: u64) {
+        let is_logged_here = |volume: &usize| {
+            let volume = self.volumes.get(*volume);
+            volume.is_some_and(|volume| volume.view.get().logged_disk() == Some(entry))
+        };
+        let mut volumes = (0..self.volumes.len()).filter(is_logged_here);
+        let Some(place) = volumes.next().and_then(|volume| Place::of(self, volume)) else {
+            return;
+        };
+        let answers = |other: usize| other != entry && !self.is_silent(other);
+        let is_served = answers(place.store().entry()) && self.sources.iter().any(answers);
+        if is_served && self.group.can_give_up(entry) && self.begin_failure(entry, false) {
+            log::warning!(
+                self.group.name(),
+                "disk of {}: no answer for {after_ms} ms, given up",
+                place.owner().lid
+            );
         }
     }
 }

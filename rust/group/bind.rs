@@ -352,6 +352,7 @@ impl Group {
             max_errors: line.features.max_errors,
             made: Instant::now(),
             slow_after: line.features.slow_after,
+            failover: line.features.failover,
             selector: new_selector(policy)?,
         })
     }

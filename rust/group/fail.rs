@@ -93,6 +93,13 @@ impl Group {
         Ok(())
     }
 
+    /// Whether all volumes that are served now would still be without the disk of an entry.
+    pub(crate) fn can_give_up(&self, entry: usize) -> bool {
+        let state = self.state.lock();
+        let table = state.table.as_ref().filter(|_| state.is_live);
+        table.is_some_and(|table| table.with_disk_given_up(entry).is_ok())
+    }
+
     /// Makes durable that the disk of an entry has failed. If nothing could replace it, keeps it
     /// instead. Sleeps for metadata I/O.
     ///

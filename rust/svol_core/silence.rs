@@ -16,6 +16,8 @@ pub struct Silence {
     answers: u32,
     /// It has been silent for too long.
     is_silent: bool,
+    /// [`Silence::is_hopeless`] has said so.
+    is_hopeless: bool,
 }
 
 impl Silence {
@@ -48,6 +50,7 @@ impl Silence {
         if in_flight == 0 || answers != self.answers {
             self.answers = answers;
             self.since = now;
+            self.is_hopeless = false;
             return self.is_silent.then(|| {
                 self.is_silent = false;
                 false
@@ -61,6 +64,15 @@ impl Silence {
             self.is_silent = true;
             true
         })
+    }
+
+    /// Whether the disk, as checked last, has been silent for `after` milliseconds. Says so once,
+    /// until the disk has answered again.
+    pub fn is_hopeless(&mut self, after: u64) -> bool {
+        let lasts = self.looked.saturating_sub(self.since);
+        let is_news = self.is_silent && !self.is_hopeless && lasts >= after;
+        self.is_hopeless |= is_news;
+        is_news
     }
 }
 
@@ -105,6 +117,26 @@ mod tests {
         assert_eq!(look(&mut disk, 3000, 8, 6), None);
         assert_eq!(look(&mut disk, 3500, 8, 6), Some(true));
         assert_eq!(look(&mut disk, 4000, 0, 14), Some(false));
+    }
+
+    #[test]
+    fn silent_for_good() {
+        let mut disk = Silence::new(0);
+        let mut hopeless = 0;
+        for now in 1..20u64 {
+            look(&mut disk, now * 500, 1, 5);
+            let is_news = disk.is_hopeless(3000);
+            // Its first answer was seen at 500.
+            assert_eq!(is_news, now == 7);
+            hopeless += u32::from(is_news);
+        }
+        assert_eq!(hopeless, 1);
+        look(&mut disk, 10_000, 1, 6);
+        assert!(!disk.is_hopeless(3000));
+        for now in 21..27u64 {
+            look(&mut disk, now * 500, 1, 6);
+        }
+        assert!(disk.is_hopeless(3000));
     }
 
     #[test]

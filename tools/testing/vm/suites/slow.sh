@@ -393,3 +393,90 @@ test_disk_that_is_moved_to() {
 	assert_status state=clean LV2.protection=protected S0.health=spare
 	steps LV2 check
 }
+
+# An increments volume that hangs is told nothing: events elsewhere in the group go on. After a crash it is not
+# taken for an old copy because of that.
+test_events_go_on() {
+	local disk write
+	covered9 4
+	log_mark
+	steps LV2 write:1000+100 write:3003+1 flush
+	cover_hangs store
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
+	write=$!
+	timeout 20 dmsetup message G0 0 fail LV0
+	wait_health LV0 failed 20
+	log_says 'increments DLV2: no answer to an event; the group goes on' || fail 'nobody notices'
+	timeout 5 dmsetup message G0 0 fail S0
+	wait_health S0 failed 5
+	timeout 5 dmsetup message G0 0 remove S0
+	assert_base /dev/mapper/LV1
+	kill -0 "$write" || fail 'the write has ended'
+	for disk in "${G_DISKS[@]}"; do
+		dd if="$disk" of="crash.${disk##*/}" bs=1M iflag=direct status=none
+	done
+	cover_goes_on store
+	wait "$write" || fail 'the write failed'
+	wait_until 20 log_says 'increments DLV2: works again' || fail 'it is not told'
+	read_status
+	assert_status DLV2.health=in-sync LV2.health=in-sync LV2.protection=protected
+	steps LV2 write:3000+8 flush check:0+2000 check:2008+2000
+	down9
+	group_drop S0
+	up9
+	down9
+	for disk in "${G_DISKS[@]}"; do
+		dd if="crash.${disk##*/}" of="$disk" bs=1M oflag=direct status=none
+	done
+	up9
+	read_status
+	assert_status DLV2.health=in-sync LV2.health=in-sync LV2.protection=protected
+	steps LV2 check:0+2000 check:2008+900
+}
+
+# With "failover auto", the disk of a logged volume that hangs is given up after a while: new writes go on, and
+# a spare is filled. What the old disk still has ends with it.
+test_silent_disk_is_given_up() {
+	local write
+	covered9 4
+	G_FEATURES=(init assume_identical slow_after 400)
+	dm_change G0 "$(group_table)"
+	log_mark
+	steps LV2 write:1000+100 write:3003+1 flush
+	cover_hangs disk2
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
+	write=$!
+	wait_until 20 log_says 'disk of LV2: no answer for 2000 ms, given up' || fail 'it is not given up'
+	wait_until 20 log_says 'disk of LV2: failed; LV2 is degraded' || fail 'LV2 does not go on'
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:500+8 flush ||
+		fail 'LV2 can not be written'
+	kill -0 "$write" || fail 'the write has ended'
+	cover_goes_on disk2
+	wait "$write" || fail 'the write failed'
+	wait_lives_on LV2 S0
+	steps LV2 write:600+8 flush check:0+2000 check:2008+2000
+}
+
+# Not if others hang, too: the increments volume, without which the volume can't go on, or all that has the base
+# image.
+test_silent_disk_stays() {
+	local write
+	covered9 4
+	G_FEATURES=(init assume_identical slow_after 400)
+	dm_change G0 "$(group_table)"
+	log_mark
+	steps LV2 write:1000+100 flush
+	cover_hangs disk2
+	cover_hangs store
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:2000+8 &
+	write=$!
+	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
+	nap 4
+	! log_says 'given up' || fail 'the disk is given up'
+	cover_goes_on disk2
+	cover_goes_on store
+	wait "$write" || fail 'the write failed'
+	read_status
+	assert_status state=clean LV2.health=in-sync LV2.disk=LV2
+	steps LV2 write:3000+8 flush check
+}

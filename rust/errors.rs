@@ -125,6 +125,7 @@ pub(crate) fn ended(
                 store.begin_failure(false);
             }
             Some(store) => store.suspect(),
+            None if op == Op::Flush => bound.note_disk_lost(volume, entry),
             None => (),
         }
     }
@@ -311,6 +312,14 @@ impl Bound {
     fn note_bad(&self, entry: usize) {
         if self.has_too_many(entry) {
             self.begin_failure(entry, false);
+        }
+    }
+
+    /// A volume's flush of the disk of an entry failed. Does not sleep.
+    fn note_disk_lost(&self, volume: Option<usize>, entry: usize) {
+        let place = volume.and_then(|volume| Place::of(self, volume));
+        if let Some(place) = place.filter(|place| place.owner().own_disk() == Some(entry)) {
+            place.owner().note_disk_lost();
         }
     }
 

@@ -746,6 +746,7 @@ fn check_writable(table: &GroupTable, members: &Members) -> Result {
 /// Takes samples of the base image and makes sure that all volumes match them.
 #[inline(never)]
 fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<samples::Sample>> {
+    flush_base(table, members)?;
     let head = table.head();
     let positions = samples::positions(&head.uuid, head.sectors)?;
     let mut first: Option<(usize, env::Vec<samples::Sample>)> = None;
@@ -772,6 +773,27 @@ fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<sample
         log::notice!(table.id(), "init: no volume has a disk with the base image");
     }
     first.map(|(_, samples)| samples).ok_or(EINVAL)
+}
+
+/// Flushes the disks that will be known to hold the base image. Whoever put that there may have left
+/// it in their caches, and nobody flushes such a disk later.
+fn flush_base(table: &GroupTable, members: &Members) -> Result {
+    for (entry, volume) in table.volumes().iter().enumerate() {
+        let has_base = matches!(volume.health, Health::InSync | Health::Verifying);
+        let is_due = volume.attr.is_volume() && has_base;
+        let Some(disk) = members.disk(entry).filter(|_| is_due) else {
+            continue;
+        };
+        members.flush(disk).inspect_err(|error| {
+            let errno = error.to_errno();
+            log::notice!(
+                table.id(),
+                "disk of {}: can't be flushed: error {errno}",
+                volume.lid
+            );
+        })?;
+    }
+    Ok(())
 }
 
 /// Makes sure that every pristine disk holds the base image, except disks that will be compared

@@ -152,6 +152,8 @@ pub(crate) struct Owner {
     disks: patience::Disks,
     /// Whether an internal flush of its disk failed: [`LOST`], [`LOST_IF_KEPT`], or 0.
     lost_writes: Word,
+    /// How often a flush of its disk failed.
+    disk_losses: Word,
     /// Which losses of the store have been reported to its users.
     told: Told,
     /// Where its writes go, if it is logged.

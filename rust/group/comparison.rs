@@ -36,6 +36,10 @@ pub(crate) struct Comparison {
     pub(super) copied: Word,
     /// Sub-blocks of the volume's disk that can't be read.
     pub(super) unread: Word,
+    /// How often the volume's disk had lost writes when it began; see [`Owner::disk_losses`].
+    ///
+    /// [`Owner::disk_losses`]: crate::store::Owner::disk_losses
+    pub(super) losses: Word,
     /// 1 if it has ended and the volume stays as it is.
     pub(super) is_over: Word,
 }
@@ -46,6 +50,7 @@ impl Comparison {
         Self {
             copied: Word::new(0),
             unread: Word::new(0),
+            losses: Word::new(0),
             is_over: Word::new(0),
         }
     }

@@ -62,6 +62,12 @@ impl Group {
             Choice::None => return Next::Nothing,
         };
         volume.turn.take();
+        let Some(place) = Place::of(bound, entry) else {
+            return Next::Nothing;
+        };
+        if volume.copied.get() == 0 {
+            volume.compared.losses.set(place.owner().disk_losses());
+        }
         let end = bound.members.sectors;
         let is_busy = || is_busy(bound, entry);
         let result = worker

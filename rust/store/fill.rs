@@ -515,7 +515,9 @@ impl Worker<Store> {
             return Ok(());
         };
         for region in (0..intents.regions()).filter(|region| intents.is_pinned(*region)) {
-            // Before the copy, since another write may fail meanwhile.
+            // Before the copy, since another write may fail meanwhile. It counts as just written, so
+            // that its mark is not taken back before the copy is durable.
+            intents.mark(region);
             intents.unpin(region);
             let begin = u64::from(region) << intents.shift();
             self.copy_region(bound, owner, region)

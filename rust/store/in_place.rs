@@ -125,9 +125,10 @@ impl Worker<Store> {
     /// Does what [`Worker::settle_owner`] waits for. Sleeps for I/O.
     pub(super) fn settle_owners(&self) {
         for owner in self.owners.iter().filter(|o| o.clearing.get() == ASKED) {
+            // Also if no entry has changed: the disk must not get ahead of what was overwritten.
             // Twice: the first time, its regions still count as just written.
             let cleared = self
-                .settle_map()
+                .commit()
                 .and_then(|()| self.clear_marks(owner))
                 .and_then(|_| self.clear_marks(owner));
             owner.clearing.set(match cleared {
@@ -142,6 +143,11 @@ impl Owner {
     /// The entry of its disk, if it is logged, or of the disk that is being filled for it.
     pub(super) fn disk(&self) -> Option<usize> {
         self.disk.get()
+    }
+
+    /// The entry of its own disk, if it is logged.
+    pub(crate) fn own_disk(&self) -> Option<usize> {
+        self.disk().filter(|_| self.is_on_disk())
     }
 
     /// It is logged, and the disk of this entry is its own; or it is no longer logged. To be called

@@ -693,6 +693,7 @@ impl Found {
                         Some(disk) if is_unprotected(disk) => Mode::Behind,
                         _ => Mode::Both,
                     }),
+                    disk_losses: Word::new(0),
                     suspending: Word::new(0),
                     record,
                     record_writes: Word::new(0),

@@ -209,20 +209,11 @@ impl Slow<'_> {
                     sector: at,
                     sectors,
                 };
-                match self.resolve_range(disk, range) {
-                    Ok(count) => differ = differ.saturating_add(count),
-                    Err(EIO) => {
-                        // Its user gets the error; the region stays marked.
-                        intents.leave_open(range.sector, range.sectors);
-                        log::warning!(
-                            self.store.group(),
-                            "{}: can't be compared with its increments at sector {}",
-                            self.owner.lid,
-                            range.sector
-                        );
-                    }
-                    Err(error) => return Err(error),
-                }
+                let count = match self.resolve_range(disk, range) {
+                    Err(EIO) => self.resolve_parts(disk, range)?,
+                    other => other?,
+                };
+                differ = differ.saturating_add(count);
                 at = at.saturating_add(u64::from(sectors));
             }
             if !intents.is_open(begin, 1) {
@@ -246,6 +237,68 @@ impl Slow<'_> {
             self.store.lid()
         );
         Ok(())
+    }
+
+    /// As [`Slow::resolve_range`], sub-block by sub-block. Where the disk can't be read, the store
+    /// counts: it has all that was flushed.
+    #[inline(never)]
+    fn resolve_parts(&self, disk: usize, range: Range) -> Result<u64> {
+        let mut differ = 0u64;
+        let mut rest = range;
+        while rest.sectors > 0 {
+            let within = rest.sector % SUB_BLOCK_SECTORS;
+            let sectors = u32::try_from(SUB_BLOCK_SECTORS.saturating_sub(within))?;
+            let part = Range {
+                sectors: sectors.min(rest.sectors),
+                ..rest
+            };
+            match self.resolve_range(disk, part) {
+                Ok(count) => differ = differ.saturating_add(count),
+                Err(EIO) => match self.rewrite(disk, part) {
+                    Ok(()) => (),
+                    Err(EIO) => self.leave_open(part),
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+            rest = rest.behind(part.sectors);
+        }
+        Ok(differ)
+    }
+
+    /// Writes what the store says to the disk; durable when it returns.
+    fn rewrite(&self, disk: usize, range: Range) -> Result {
+        if self.bound.reads_alone(self.volume).is_some() {
+            // Without its disk, nobody knows what the store does not have.
+            return Err(EIO);
+        }
+        let bytes = usize::try_from(range.sectors)? << 9;
+        let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
+        self.bound
+            .read_parts(Of::Known(self.volume), range.sector, &mut known)?;
+        self.bound.write_disk(disk, range.sector, &known, || ())?;
+        self.bound.flush_disk(disk)?;
+        log::warning!(
+            self.store.group(),
+            "{}: sector {} of its disk could not be read and was rewritten from its increments",
+            self.owner.lid,
+            range.sector
+        );
+        Ok(())
+    }
+
+    /// Disk and store may differ here until the next start. The user gets the error of the disk;
+    /// the region stays marked.
+    fn leave_open(&self, range: Range) {
+        if let Some(intents) = &self.owner.intents {
+            intents.leave_open(range.sector, range.sectors);
+        }
+        log::warning!(
+            self.store.group(),
+            "{}: can't be compared with its increments at sector {}",
+            self.owner.lid,
+            range.sector
+        );
     }
 
     /// Copies what the disk has and the store lacks to the store; returns the number of sub-blocks.
@@ -306,6 +359,22 @@ impl Slow<'_> {
             done = done.saturating_add(sectors);
         }
         Ok(())
+    }
+}
+
+impl Owner {
+    /// Its own disk may have lost what the store has: its marks stay until the next start compares
+    /// the two, even if the disk stays in use, and a comparison begins anew. Does not sleep.
+    pub(crate) fn note_disk_lost(&self) {
+        if let Some(intents) = &self.intents {
+            intents.pin_marked();
+        }
+        self.disk_losses.add(1);
+    }
+
+    /// How often that has happened.
+    pub(crate) fn disk_losses(&self) -> u64 {
+        self.disk_losses.get()
     }
 }
 
@@ -467,6 +536,7 @@ impl Worker<Store> {
             owner.note_fill_failed(entry);
             return Ok(());
         }
+        owner.note_disk_lost();
         owner.lost_writes.set(match owner.mode().is_logged() {
             true => super::LOST_IF_KEPT,
             false => super::LOST,

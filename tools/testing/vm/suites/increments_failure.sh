@@ -410,3 +410,32 @@ test_flush_of_our_own_fails() {
 		fsync "/dev/mapper/$clone"
 	done
 }
+
+# The disk of a volume fails a flush, but nobody else could serve it: the disk may lack what the increments have,
+# and the next start compares the two.
+test_flush_of_a_disk_that_stays_fails() {
+	load_module
+	disk_faults_begin
+	figure9_disks 4 cache_size=1
+	G_VOLUMES=("LV1 rw $D1 DLV1" "LV2 rw $D2 DLV1" "DLV1 increments $DI -")
+	G_FEATURES=(init assume_identical)
+	expect_disk_errors
+	group_create
+	svol_create LV1
+	svol_create LV2
+	steps LV1 write:100+8 flush
+	steps LV2 write:1000+100 flush
+	steps LV2 write:2000+8
+	arm_disk "$D2" 1
+	must_fail fsync /dev/mapper/LV2
+	disarm_disk
+	fsync /dev/mapper/LV2
+	read_status
+	assert_status LV2.health=in-sync
+	dmsetup remove LV1 LV2 G0
+	log_mark
+	group_create
+	assert_logged 'LV2: [0-9]* regions compared after a crash'
+	svol_create LV2
+	steps LV2 check
+}

@@ -68,6 +68,9 @@ pub(crate) struct Volume {
     pub(crate) regions: Regions,
     /// Where its changes are kept.
     pub(crate) link: Option<Link>,
+    /// 1 if its disk may have lost writes under an earlier table, and this one has no store for it:
+    /// its next flush fails.
+    pub(crate) lost_writes: Word,
     /// Its counters, kept across reloads.
     pub(crate) stats: Arc<VolumeStats>,
     /// Tracks its sequential reads.
@@ -353,9 +356,15 @@ impl Bound {
     }
 
     /// Volumes whose disk may have lost writes that have not been reported yet.
-    pub(crate) fn losers(&self) -> impl Iterator<Item = &Owner> {
+    pub(crate) fn losers(&self) -> impl Iterator<Item = &Id> {
         let owners = self.stores.iter().flat_map(|store| store.owners.iter());
-        owners.filter(|owner| owner.has_lost_writes())
+        let owners = owners.filter(|owner| owner.has_lost_writes());
+        let volumes = self.volumes.iter();
+        let volumes = volumes.filter(|volume| volume.lost_writes.get() != 0);
+        Iterator::chain(
+            owners.map(|owner| &owner.lid),
+            volumes.map(|volume| &volume.lid),
+        )
     }
 
     /// Volumes whose store may have lost writes that have not been reported yet.
@@ -378,8 +387,14 @@ impl Bound {
     /// next flush reports them. Does not sleep.
     pub(crate) fn inherit_losses(&self, old: &Self) {
         for lost in old.losers() {
-            if let Some((_, owner)) = self.store_of(&lost.lid) {
-                owner.lose_writes();
+            match self.store_of(lost) {
+                Some((_, owner)) => owner.lose_writes(),
+                None => {
+                    let mut volumes = self.volumes.iter();
+                    if let Some(volume) = volumes.find(|volume| volume.lid == *lost) {
+                        volume.lost_writes.set(1);
+                    }
+                }
             }
         }
         for owner in old.untold() {

@@ -237,10 +237,10 @@ impl Group {
     /// A table is gone: forgets it. If it was the last one, lets the volumes fail their I/O.
     pub(crate) fn table_gone(&self, number: u64) {
         let going = self.bound().filter(|bound| bound.members.table == number);
-        for owner in going.iter().flat_map(|bound| bound.losers()) {
+        for lid in going.iter().flat_map(|bound| bound.losers()) {
             // A later table can't know about it.
-            if self.loaded_by(&owner.lid).is_some() {
-                self.note_lost(&owner.lid);
+            if self.loaded_by(lid).is_some() {
+                self.note_lost(lid);
             }
         }
         for owner in going.iter().flat_map(|bound| bound.untold()) {
@@ -272,6 +272,21 @@ impl Group {
         self.failures.stop();
         let _commits = self.commits.lock();
         self.state.lock().is_live = false;
+    }
+
+    /// If `wanted`, from now on returns writes of a volume that wait for space; else stops doing so.
+    /// Leaves a table alone that is suspended: nothing waits there. Does not sleep for I/O.
+    pub(crate) fn give_back(&self, lid: &Id, wanted: bool) {
+        let state = self.state.lock();
+        // Under the lock: a suspend stops the stores after it has taken it.
+        if let Some(bound) = state.bound.as_ref().filter(|_| state.is_live || !wanted) {
+            bound.give_back(lid, wanted);
+        }
+    }
+
+    /// The volume that lives on the disk of an entry.
+    pub(crate) fn served_by(&self, disk: usize) -> Option<usize> {
+        self.state.lock().table.as_ref()?.served_by(disk)
     }
 
     /// The logical block size of the group in bytes, once it is known.

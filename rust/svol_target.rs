@@ -228,15 +228,13 @@ impl Target for SvolTarget {
 
     fn presuspend(&self, noflush: bool) {
         // Bios that wait for space would block the suspend.
-        if let Some(bound) = self.group().bound().filter(|_| noflush) {
-            bound.give_back(&self.lid, true);
+        if noflush {
+            self.group().give_back(&self.lid, true);
         }
     }
 
     fn presuspend_undo(&self) {
-        if let Some(bound) = self.group().bound() {
-            bound.give_back(&self.lid, false);
-        }
+        self.group().give_back(&self.lid, false);
     }
 
     fn preresume(&self, live: &Live<'_>, flushes: &mut FlushBios<'_>) -> Result {

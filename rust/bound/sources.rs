@@ -139,6 +139,13 @@ impl Bound {
         serving.next()
     }
 
+    /// How often the volume is used that lives on the disk of an entry.
+    fn frequency_on(&self, entry: usize) -> u64 {
+        let volume = self.group.served_by(entry);
+        let volume = volume.and_then(|volume| self.volumes.get(volume));
+        volume.map_or(0, |volume| volume.stats.frequency())
+    }
+
     /// Reads the base image from the source whose volume is used least, or from another one if that
     /// can't be read. Sleeps for I/O.
     ///
@@ -161,7 +168,7 @@ impl Bound {
                 .filter(|(index, _)| tried & (1 << *index) == 0)
                 .filter(|(_, entry)| !is_bad(*entry))
                 .filter_map(|(index, entry)| Some((index, entry, self.volumes.get(entry)?)))
-                .min_by_key(|(_, _, volume)| volume.stats.frequency());
+                .min_by_key(|(_, entry, _)| self.frequency_on(*entry));
             let Some((index, entry, volume)) = next else {
                 // No disk has all of it.
                 return self.read_parts(Of::Base, sector, content);

@@ -60,6 +60,15 @@ use kernel::{
     time::Instant, //
 };
 
+/// A table that only has to be published.
+struct Begun {
+    table: KBox<GroupTable>,
+    homes: Homes,
+    /// See [`Started`].
+    openings: u64,
+    bound: Arc<Bound>,
+}
+
 impl Group {
     /// Makes a table live, short of letting bios through. Called by its `preresume`; sleeps for
     /// I/O.
@@ -104,20 +113,17 @@ impl Group {
                 return self.go_on_as_before(live, bound);
             }
         };
-        let Started {
+        let started = self
+            .begin(line, members, prepared)
+            .inspect_err(|error| self.say_halted(*error))?;
+        let Begun {
             table,
             homes,
-            stores,
             openings,
-        } = start::start(line, members, prepared)?;
-        new = Arc::new(self.make_bound(&table, line, members, stores)?, GFP_KERNEL)?;
+            bound,
+        } = started;
+        new = bound;
         let bound = &new;
-        if let Some(old) = self.bound() {
-            bound.inherit_losses(&old);
-        }
-        self.tell_losses(bound);
-        let table = self.resolve(bound, &homes, table)?;
-        let table = self.resolve_rebuilds(bound, &homes, table)?;
         self.provider.publish(live, bound.clone())?;
 
         let mut state = self.state.lock();
@@ -146,6 +152,46 @@ impl Group {
             members.event.raise();
         }
         Ok(())
+    }
+
+    /// Starts from what was prepared: what a start writes. Sleeps for I/O.
+    #[inline(never)]
+    fn begin(
+        self: &Arc<Self>,
+        line: &TableLine<DeviceNumber>,
+        members: &Arc<Members>,
+        prepared: Prepared,
+    ) -> Result<Begun> {
+        let Started {
+            table,
+            homes,
+            stores,
+            openings,
+        } = start::start(line, members, prepared)?;
+        let bound = self.make_bound(&table, line, members, stores)?;
+        let bound = Arc::new(bound, GFP_KERNEL)?;
+        if let Some(old) = self.bound() {
+            bound.inherit_losses(&old);
+        }
+        self.tell_losses(&bound);
+        let table = self.resolve(&bound, &homes, table)?;
+        let table = self.resolve_rebuilds(&bound, &homes, table)?;
+        Ok(Begun {
+            table,
+            homes,
+            openings,
+            bound,
+        })
+    }
+
+    /// The start failed after it began to write: there is no going back to the table of before. If
+    /// nobody asked for this start, nobody knows that it has to be repeated.
+    fn say_halted(&self, error: Error) {
+        let errno = error.to_errno();
+        log::warning!(
+            self.name(),
+            "did not start: error {errno}; all volumes wait until the group is resumed"
+        );
     }
 
     /// Does everything that a start does before it writes. Sleeps for I/O.
@@ -320,6 +366,7 @@ impl Group {
                 }),
                 regions: table.make_regions(entry)?.ok_or(EINVAL)?,
                 link: link(table, &stores, entry),
+                lost_writes: Word::new(0),
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
                 apart: Word::new(0),

@@ -678,3 +678,29 @@ test_reloaded_at_the_end() {
 	assert_lives_on_spare L5
 	steps L5 check
 }
+
+# The base image is read where it disturbs least: not from the disk of a volume that is in use, wherever that
+# lives by now.
+test_least_used_source() {
+	local busy quiet
+	covered9 16
+	new_disk OTHER 16
+	dmsetup message G0 0 add S1 spare "$OTHER" -
+	G_VOLUMES+=("S1 spare $OTHER -")
+	dm_change G0 "$(group_table)"
+	dmsetup message G0 0 restore LV0 onto S0
+	wait_lives_on LV0 S0
+	start_load LV0 /dev/mapper/LV0
+	nap 3
+	stop_loads
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	busy=$(disk_stat "$DS" read_sectors)
+	quiet=$(disk_stat "$D1" read_sectors)
+	dmsetup message G0 0 restore LV2 onto S1
+	wait_lives_on LV2 S1
+	busy=$(($(disk_stat "$DS" read_sectors) - busy))
+	quiet=$(($(disk_stat "$D1" read_sectors) - quiet))
+	note "$busy sectors read from the disk of LV0, $quiet from that of LV1"
+	assert_at_least 'what is read from the quiet disk' "$quiet" $((8 * busy + 16384))
+}

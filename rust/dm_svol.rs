@@ -58,22 +58,18 @@ module! {
 /// The loaded module.
 ///
 /// Fields are dropped in this order: the `svol` target type goes before that of the groups.
-#[pin_data]
 struct Module {
-    #[pin]
-    svol: Registration<SvolTarget>,
-    #[pin]
-    group: Registration<GroupTarget>,
+    _svol: Registration<SvolTarget>,
+    _group: Registration<GroupTarget>,
 }
 
-impl kernel::InPlaceModule for Module {
-    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(move || {
-            let registry = Arc::pin_init(Registry::new(), GFP_KERNEL)?;
-            Ok(try_pin_init!(Self {
-                group <- Registration::new(module, registry.clone()),
-                svol <- Registration::new(module, registry),
-            }? Error))
+impl kernel::Module for Module {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let registry = Arc::pin_init(Registry::new(), GFP_KERNEL)?;
+        let group = Registration::new(module, registry.clone())?;
+        Ok(Self {
+            _svol: Registration::new(module, registry)?,
+            _group: group,
         })
     }
 }

@@ -165,7 +165,7 @@ pub(crate) fn open(
         let block = device.logical_block_size();
         if block > MAX_LOGICAL_BLOCK || needed.checked_rem(u64::from(block >> 9)) != Some(0) {
             return refuse(
-                c"dev: logical block size does not fit the group",
+                bad_block_size(attr),
                 EINVAL,
                 format_args!("logical blocks of {block} bytes"),
             );
@@ -212,6 +212,13 @@ fn unusable(attr: Option<Attr>) -> &'static CStr {
         None => c"meta dev: can't be opened for writing",
         Some(Attr::Increments) => c"dev: increments device can't be opened for writing",
         Some(_) => c"dev: can't be opened",
+    }
+}
+
+fn bad_block_size(attr: Option<Attr>) -> &'static CStr {
+    match attr {
+        None => c"meta dev: logical block size does not fit the group",
+        Some(_) => c"dev: logical block size does not fit the group",
     }
 }
 

@@ -56,8 +56,8 @@ pub(crate) const MAX_BUFFER: usize = 1 << 20;
 pub(crate) const PIECE: usize = 32 << 10;
 
 /// What an error of a device is to a caller. A device may answer that it lacks space or memory, or
-/// that it ran out of time; a caller could not tell that from its own lack of them, which says
-/// nothing about the device. dm-io does the same.
+/// that it ran out of time, or does not support this any more; a caller could not tell that from its
+/// own lack of them, or its own fault, which say nothing about the device.
 pub(super) fn of_device(_: Error) -> Error {
     EIO
 }
@@ -302,6 +302,7 @@ impl IoClient {
                 0,
             )
         })
+        .map_err(of_device)
     }
 }
 

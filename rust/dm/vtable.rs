@@ -45,10 +45,7 @@ use super::{
     },
     writer::Writer,
 };
-use core::{
-    marker::PhantomPinned,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     error::to_result,
     ffi::{
@@ -66,16 +63,18 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `kind` is registered with device-mapper, from [`Registration::new`] to drop.
-#[pin_data(PinnedDrop)]
-#[repr(C)]
+/// `kind` comes from [`KBox::into_raw`], and is registered with device-mapper.
 pub(crate) struct Registration<T: Target> {
-    /// First, so that `ti->type` points at the registration.
-    #[pin]
+    kind: NonNull<Kind<T>>,
+    this: &'static ThisModule,
+}
+
+/// What `ti->type` points to.
+#[repr(C)]
+struct Kind<T: Target> {
+    /// First, so that a pointer to it is one to all of this.
     kind: Opaque<bindings::target_type>,
     module: Arc<T::Module>,
-    #[pin]
-    _pin: PhantomPinned,
 }
 
 // SAFETY: A target type may be unregistered by another thread than the one that registered it.
@@ -88,32 +87,45 @@ impl<T: Target> Registration<T> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if there is a target of this name.
-    pub(crate) fn new(
-        this: &'static ThisModule,
-        module: Arc<T::Module>,
-    ) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            // Before `kind`: a constructor can run as soon as that is registered.
+    /// `EBUSY` if there is a target of this name; `ENOMEM`.
+    pub(crate) fn new(this: &'static ThisModule, module: Arc<T::Module>) -> Result<Self> {
+        let kind = Kind {
+            kind: Opaque::new(Vtable::<T>::build(this)),
             module,
-            kind <- Opaque::try_ffi_init(move |slot: *mut bindings::target_type| {
-                // SAFETY: The slot is ours to write.
-                unsafe { slot.write(Vtable::<T>::build(this)) };
-                // SAFETY: The target type is valid. It is pinned and stays registered no longer
-                // than it lives, since drop unregisters it.
-                to_result(unsafe { bindings::dm_register_target(slot) })
-            }),
-            _pin: PhantomPinned,
-        }? Error)
+        };
+        let kind = KBox::into_raw(KBox::new(kind, GFP_KERNEL)?);
+        // SAFETY: The target type is valid, and stays so while it is registered.
+        let registered = to_result(unsafe { bindings::dm_register_target((*kind).kind.get()) });
+        if let Err(error) = registered {
+            // SAFETY: It came from a box, and nobody else knows it.
+            drop(unsafe { KBox::from_raw(kind) });
+            return Err(error);
+        }
+        // INVARIANT: It is registered, and came from a box.
+        Ok(Self {
+            kind: NonNull::new(kind).ok_or(EINVAL)?,
+            this,
+        })
+    }
+
+    /// Whether the module is being unloaded: it has no users and gets no new ones.
+    fn is_unloaded(&self) -> bool {
+        let module = self.this.as_ptr();
+        // SAFETY: The module whose code runs here is valid.
+        !module.is_null() && unsafe { (*module).state } == bindings::module_state_MODULE_STATE_GOING
     }
 }
 
-#[pinned_drop]
-impl<T: Target> PinnedDrop for Registration<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered by the type invariants. Tables hold a reference to the module, so
-        // that no target of this type is left.
-        unsafe { bindings::dm_unregister_target(self.kind.get()) };
+impl<T: Target> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: It is registered, by the type invariants.
+        unsafe { bindings::dm_unregister_target((*self.kind.as_ptr()).kind.get()) };
+        // Tables point to it, also those that are being made, and each holds a reference to the
+        // module. If the module is not unloaded, there may be some; then it has to stay for good.
+        if self.is_unloaded() {
+            // SAFETY: It came from a box. There are no tables, and it is registered no more.
+            drop(unsafe { KBox::from_raw(self.kind.as_ptr()) });
+        }
     }
 }
 
@@ -243,16 +255,16 @@ impl<T: Target> Vtable<T> {
         let ti = NonNull::new(raw).ok_or(EINVAL)?;
         // SAFETY: By the function's contract.
         let words = unsafe { words(argc, argv) }?;
-        // SAFETY: `type` points at the `kind` of a registration, its first field; the type stays
-        // registered while it has targets.
-        let registration = unsafe { &*(*raw).type_.cast::<Registration<T>>() };
+        // SAFETY: `type` points at the first field of a `Kind<T>`, which stays while there are
+        // tables, or some are being made.
+        let kind = unsafe { &*(*raw).type_.cast::<Kind<T>>() };
         let anchor = AnchorWait::new()?;
         let slot = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
 
         // SAFETY: `ti` is under construction; `close` below, or in `dtr`, closes the devices.
         let mut setup = unsafe { Setup::new(ti, &anchor, T::FEATURES) };
         setup.set_per_bio_size(u32::try_from(Cell::<T::PerBio>::BYTES).map_err(|_| EINVAL)?);
-        let result = T::new(&mut setup, &registration.module, &words);
+        let result = T::new(&mut setup, &kind.module, &words);
         let devices = core::mem::take(&mut setup.devices);
         let memberships = core::mem::take(&mut setup.memberships);
         let holdings = Holdings {

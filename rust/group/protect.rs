@@ -108,23 +108,26 @@ impl Group {
                 volume.compared.unread.add(1);
                 Ok(sectors)
             }
-            Err(CompareError::Store) => {
-                log::warning!(
-                    self.name(),
-                    "{}: stays unprotected, increments {} failed or is full",
-                    volume.lid,
-                    place.store().lid()
-                );
-                match self.unprotect(bound, &volume.lid) {
-                    Ok(()) => Err(Halt::Turn),
-                    Err(error) => Err(Halt::Later(error)),
-                }
-            }
+            Err(CompareError::Store) => Err(self.give_up_comparison(bound, volume, place)),
             Err(CompareError::Later(error)) => Err(Halt::Later(error)),
             Err(CompareError::Gone) => {
                 volume.compared.is_over.set(1);
                 Err(Halt::Turn)
             }
+        }
+    }
+
+    /// The store can't take what it lacks, or has lost it.
+    fn give_up_comparison(&self, bound: &Bound, volume: &Volume, place: Place<'_>) -> Halt {
+        log::warning!(
+            self.name(),
+            "{}: stays unprotected, increments {} failed or is full",
+            volume.lid,
+            place.store().lid()
+        );
+        match self.unprotect(bound, &volume.lid) {
+            Ok(()) => Halt::Turn,
+            Err(error) => Halt::Later(error),
         }
     }
 
@@ -152,6 +155,15 @@ impl Group {
                 return Err(Halt::Later(error));
             }
         }
+        if place.owner().disk_losses() != volume.compared.losses.get() {
+            // What was compared may be different by now.
+            volume.copied.set(0);
+            return Err(Halt::Turn);
+        }
+        // A flush of somebody else may have failed while this one did not.
+        if place.store().may_have_lost(place.owner()) {
+            return Err(self.give_up_comparison(bound, volume, place));
+        }
         let done = self.commit_protected(bound, entry, place);
         if done.map_err(Halt::Later)? {
             log::info!(
@@ -172,7 +184,8 @@ impl Group {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let store = place.store();
-        if store.is_failing() || store.has_failed() {
+        // While it is kept, its volumes are about to go on without it.
+        if store.is_failing() || store.has_failed() || store.is_kept() {
             return Err(EIO);
         }
         if !place.owner().is_behind() || table.is_removed(entry) {

@@ -195,12 +195,12 @@ impl Group {
             Ok(next) => KBox::new(next, GFP_KERNEL)?,
             Err(error) => {
                 drop(state);
-                match onto {
-                    Some(onto) => log::notice!(
+                match (error, onto) {
+                    (RestoreError::Target(flaw), Some(onto)) => log::notice!(
                         self.name(),
-                        "message \"{message}\": LID {lid}: {error}: LID {onto}"
+                        "message \"{message}\": LID {lid}: onto LID {onto}: {flaw}"
                     ),
-                    None => log::notice!(self.name(), "message \"{message}\": LID {lid}: {error}"),
+                    _ => log::notice!(self.name(), "message \"{message}\": LID {lid}: {error}"),
                 }
                 return Err(match error {
                     RestoreError::NoMemory => ENOMEM,

@@ -336,7 +336,7 @@ impl Store {
     }
 
     /// As [`Store::has_untold`], but false if the owner works without the store.
-    pub(super) fn may_have_lost(&self, owner: &Owner) -> bool {
+    pub(crate) fn may_have_lost(&self, owner: &Owner) -> bool {
         !owner.is_unlogged() && self.has_untold(owner)
     }
 }

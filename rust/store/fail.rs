@@ -94,6 +94,11 @@ impl Store {
         update(&self.failure.state, |state| state | KEPT);
     }
 
+    /// It stays in use although it failed, and nothing has shown yet that it works again.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.failure.state.get() & (KEPT | BACK) == KEPT
+    }
+
     /// It stayed in use although it failed, and now works again, which the metadata does not record
     /// yet.
     pub(crate) fn is_back(&self) -> bool {

@@ -530,6 +530,8 @@ impl Worker<Store> {
     fn copy_region(&self, bound: &Bound, owner: &Owner, region: u32) -> Result<(), CopyError> {
         /// How many sectors are copied at once.
         const PART: u64 = 64;
+        /// The longest wait for writes of a region, in milliseconds.
+        const MOST_REGION_MS: i64 = 3000;
 
         let Some(intents) = &owner.intents else {
             return Ok(());
@@ -541,10 +543,15 @@ impl Worker<Store> {
             .min(owner.reach());
         let mut buffer = KVec::new();
         let mut at = begin;
+        let began = Instant::<Monotonic>::now();
         while at < end {
             let part = u32::try_from(PART.min(end.saturating_sub(at))).unwrap_or(1);
             let done = self.copy_to_fill(bound, owner, at, part, (&mut buffer, false), || ())?;
             if done == 0 {
+                // A write is in the way; one that its disk does not answer may stay there.
+                if began.elapsed().as_millis() >= MOST_REGION_MS {
+                    return Err(CopyError::Late);
+                }
                 fsleep(Delta::from_micros(100));
             }
             at = at.saturating_add(u64::from(done));

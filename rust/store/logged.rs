@@ -582,11 +582,10 @@ impl Store {
             .intents
             .as_ref()
             .map_or(0, |intents| intents.regions());
-        let tag = self.header.lock().tag;
         self.or_lose_all(write_marks(
             &self.members,
             self.device()?,
-            tag,
+            self.tag,
             owner.number,
             regions,
             is_marked,

@@ -113,7 +113,7 @@ impl fmt::Display for RestoreError {
             Self::NoDisk => f.write_str("it is in-sync, and lives on the disks of others"),
             Self::Lost => f.write_str("what it held is lost, or not here"),
             Self::NoSpare => f.write_str("no spare is free that is large enough"),
-            Self::Target(flaw) => write!(f, "onto: {flaw}"),
+            Self::Target(flaw) => flaw.fmt(f),
         }
     }
 }

@@ -497,6 +497,8 @@ test_without_metadata() {
 	steps LV2 check
 	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2)" EIO
 	assert_base /dev/mapper/LV0
+	read_status
+	assert_status metadata=FF redundancy=0
 	# When it comes back, so do writes.
 	mend_disk meta1 "$META"
 	mend_disk meta2 "$META2"

@@ -684,9 +684,9 @@ test_reloaded_at_the_end() {
 test_least_used_source() {
 	local busy quiet
 	covered9 16
-	new_disk OTHER 16
-	dmsetup message G0 0 add S1 spare "$OTHER" -
-	G_VOLUMES+=("S1 spare $OTHER -")
+	new_disk other 16
+	dmsetup message G0 0 add S1 spare "$other" -
+	G_VOLUMES+=("S1 spare $other -")
 	dm_change G0 "$(group_table)"
 	dmsetup message G0 0 restore LV0 onto S0
 	wait_lives_on LV0 S0

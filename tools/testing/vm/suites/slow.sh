@@ -397,7 +397,7 @@ test_disk_that_is_moved_to() {
 # An increments volume that hangs is told nothing: events elsewhere in the group go on. After a crash it is not
 # taken for an old copy because of that.
 test_events_go_on() {
-	local disk write
+	local device write
 	covered9 4
 	log_mark
 	steps LV2 write:1000+100 write:3003+1 flush
@@ -412,8 +412,8 @@ test_events_go_on() {
 	timeout 5 dmsetup message G0 0 remove S0
 	assert_base /dev/mapper/LV1
 	kill -0 "$write" || fail 'the write has ended'
-	for disk in "${G_DISKS[@]}"; do
-		dd if="$disk" of="crash.${disk##*/}" bs=1M iflag=direct status=none
+	for device in "${G_DISKS[@]}"; do
+		dd if="$device" of="crash.${device##*/}" bs=1M iflag=direct status=none
 	done
 	cover_goes_on store
 	wait "$write" || fail 'the write failed'
@@ -425,8 +425,8 @@ test_events_go_on() {
 	group_drop S0
 	up9
 	down9
-	for disk in "${G_DISKS[@]}"; do
-		dd if="crash.${disk##*/}" of="$disk" bs=1M oflag=direct status=none
+	for device in "${G_DISKS[@]}"; do
+		dd if="crash.${device##*/}" of="$device" bs=1M oflag=direct status=none
 	done
 	up9
 	read_status

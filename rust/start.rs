@@ -820,7 +820,7 @@ fn expect_same(table: &GroupTable, entry: usize, found: Comparison) -> Result {
         Comparison::Partly(sector) => {
             log::notice!(
                 table.id(),
-                "disk of {lid}: sector {sector} can't be read; what can be is the base image"
+                "disk of {lid}: sector {sector} can't be read; all other samples match the base image"
             );
             Ok(())
         }

@@ -487,7 +487,10 @@ impl Group {
             Err(Halt::Stopped) => {
                 if filling.checkpoint().is_err() {
                     // It will then go on from an earlier place.
-                    log::notice!(self.name(), "{lid}: how far it is rebuilt is not on record");
+                    log::notice!(
+                        self.name(),
+                        "{lid}: the progress of its rebuild could not be recorded"
+                    );
                 }
                 Next::Nothing
             }

@@ -110,7 +110,7 @@ impl fmt::Display for RestoreError {
             Self::Healthy(health) => write!(f, "its health is {health}"),
             Self::NoLog => f.write_str("it is in-sync, and written without an increments volume"),
             Self::NoSource => f.write_str("it is in-sync, and no other disk has the base image"),
-            Self::NoDisk => f.write_str("it is in-sync, and lives on the disks of others"),
+            Self::NoDisk => f.write_str("it is in-sync, and has no disk of its own"),
             Self::Lost => f.write_str("what it held is lost, or not here"),
             Self::NoSpare => f.write_str("no spare is free that is large enough"),
             Self::Target(flaw) => flaw.fmt(f),

@@ -175,6 +175,10 @@ test_pristine_rw_disk_serves_the_base() {
 	assert_base /dev/mapper/G0
 	svol_create LV0 --readonly
 	assert_base /dev/mapper/LV0
+	# While that is so, it can't be written.
+	log_mark
+	must_fail svol_create LV2
+	assert_logged "LV2: can't be written, its disk is the only one that serves reads of the base"
 }
 
 test_degraded_disk() {

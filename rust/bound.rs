@@ -3,6 +3,7 @@
 //! A live group table: everything needed to map a bio without waiting.
 
 mod events;
+mod fate;
 mod in_flight;
 mod map;
 mod sources;
@@ -17,7 +18,6 @@ use crate::{
         Worker, //
     },
     env::Word,
-    errors,
     group::{
         Comparison,
         Group, //
@@ -36,6 +36,7 @@ use crate::{
         Teller, //
     },
     svol_core::{
+        fate::FateCell,
         id::Id,
         regions::Regions,
         route::{
@@ -45,8 +46,7 @@ use crate::{
         },
         select::Selector,
         table_line::Failover,
-        turns::Turn,
-        update::update, //
+        turns::Turn, //
     }, //
 };
 use kernel::{
@@ -75,9 +75,8 @@ pub(crate) struct Volume {
     pub(crate) stats: Arc<VolumeStats>,
     /// Tracks its sequential reads.
     pub(crate) selector: KBox<Selector>,
-    /// Not 0 if the base image is no longer read from this entry's disk: [`errors::WRITTEN`],
-    /// [`errors::FAILING`], [`errors::FAILED`].
-    pub(crate) apart: Word,
+    /// Whether the base image is read from this entry's disk, and whether the disk has failed.
+    pub(crate) fate: FateCell,
     /// The number of sectors done while a disk is being filled for it, or its disk is compared.
     pub(crate) copied: Word,
     /// Its turn in that work.
@@ -283,18 +282,6 @@ impl Bound {
         self.stores.iter().any(|store| store.has_blocks_of(lid))
     }
 
-    /// Stops using the device of an entry, except for what is under way. Does not sleep.
-    pub(crate) fn retire(&self, entry: usize) {
-        if let Some(volume) = self.volumes.get(entry) {
-            let _views = self.group.failures().lock();
-            update(&volume.apart, |apart| apart | errors::WRITTEN);
-            volume.view.set(VolumeView::NOWHERE);
-        }
-        for store in self.stores.iter().filter(|store| store.entry() == entry) {
-            store.retire();
-        }
-    }
-
     /// Waits until the retired store of an entry does nothing more. Call it without locks. Sleeps
     /// for I/O.
     pub(crate) fn wait_for_store(&self, entry: usize) {
@@ -302,13 +289,6 @@ impl Bound {
             teller.rest();
             store.wait_for_end();
         }
-    }
-
-    /// What keeps other volumes from reading the disk of an entry; see [`Volume::apart`].
-    pub(crate) fn apart(&self, entry: usize) -> u64 {
-        self.volumes
-            .get(entry)
-            .map_or(0, |volume| volume.apart.get())
     }
 
     /// Brings stores in sync with disks after a crash. Calls `full` for a volume whose store has no

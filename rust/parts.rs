@@ -10,7 +10,6 @@
 use crate::{
     bound::Bound,
     dm::current_cpu,
-    errors,
     overlay::Place,
     store::Owner,
     svol_core::{
@@ -275,7 +274,7 @@ impl Bound {
         };
         disk.begin();
         // Check after counting: a failed disk is not reused while it has I/O in flight.
-        let has_failed = self.apart(entry) & (errors::FAILING | errors::FAILED) != 0;
+        let has_failed = self.fate(entry).is_gone();
         let owner = place.owner();
         let taken = match has_failed {
             true => 0,

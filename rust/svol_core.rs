@@ -20,6 +20,7 @@ pub mod changes;
 pub mod counter;
 pub mod deadline;
 pub mod entry_set;
+pub mod fate;
 pub mod fault;
 pub mod freq;
 pub mod grace;

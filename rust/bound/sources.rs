@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     dm::current_cpu,
-    errors,
     parts::Of,
     svol_core::{
         id::Id,
@@ -16,8 +15,7 @@ use crate::{
         select::{
             Selector,
             Source, //
-        },
-        update::update, //
+        }, //
     }, //
 };
 use kernel::{
@@ -49,7 +47,7 @@ impl Bound {
             let (volume, disk) = (self.volumes.get(entry)?, self.members.disk(entry)?);
             disk.begin();
             // Check after counting: `keep_away` is set first, then counted reads are waited for.
-            if volume.apart.get() == 0 {
+            if volume.fate.get().serves() {
                 return Some(entry);
             }
             disk.end();
@@ -75,7 +73,7 @@ impl Bound {
     ) -> Option<usize> {
         selector.choose(current_cpu(), sector, sectors, self.sources.len(), |i| {
             let (entry, is_preferred) = self.sources.get(i)?;
-            if !(all || is_preferred) || self.volumes.get(entry)?.apart.get() != 0 {
+            if !(all || is_preferred) || !self.volumes.get(entry)?.fate.get().serves() {
                 return None;
             }
             let disk = self.members.disk(entry)?;
@@ -102,7 +100,7 @@ impl Bound {
             let (volume, disk) = (self.volumes.get(entry)?, self.members.disk(entry)?);
             disk.begin();
             // After that, as in `begin_read`.
-            if volume.apart.get() == 0 {
+            if volume.fate.get().serves() {
                 return Some((index, entry));
             }
             disk.end();
@@ -134,7 +132,7 @@ impl Bound {
         let sources = self.sources.iter().enumerate().skip(from);
         let mut serving = sources.filter(|(_, entry)| {
             let volume = self.volumes.get(*entry);
-            Some(*entry) != failed && volume.is_some_and(|volume| volume.apart.get() == 0)
+            Some(*entry) != failed && volume.is_some_and(|volume| volume.fate.get().serves())
         });
         serving.next()
     }
@@ -180,7 +178,7 @@ impl Bound {
             let mut result = Err(EIO);
             disk.begin();
             // As in `begin_read`.
-            if volume.apart.get() == 0 {
+            if volume.fate.get().serves() {
                 result = self.members.io.read(&disk.device, sector, content);
                 if result.is_err() {
                     self.count_error(entry, true);
@@ -191,23 +189,6 @@ impl Bound {
             if result.is_ok() {
                 return result;
             }
-        }
-    }
-
-    /// Keeps new reads of the base image away from the disk of an entry; returns whether they were
-    /// allowed before. If so, this is a full barrier: if the disk is then seen without I/O, no such
-    /// read can follow. Does not sleep.
-    pub(crate) fn keep_away(&self, entry: usize) -> bool {
-        self.volumes.get(entry).is_some_and(|volume| {
-            let before = update(&volume.apart, |apart| apart | errors::WRITTEN);
-            before & errors::WRITTEN == 0
-        })
-    }
-
-    /// Undoes [`Bound::keep_away`]. Does not sleep.
-    pub(crate) fn let_serve(&self, entry: usize) {
-        if let Some(volume) = self.volumes.get(entry) {
-            update(&volume.apart, |apart| apart & !errors::WRITTEN);
         }
     }
 
@@ -234,7 +215,7 @@ impl Bound {
     /// did. Does not sleep.
     pub(crate) fn is_read_still(&self, entry: usize) -> bool {
         let is_source = self.sources.iter().any(|source| source == entry);
-        (is_source && self.apart(entry) == 0) || self.has_io([entry])
+        (is_source && self.fate(entry).serves()) || self.has_io([entry])
     }
 
     /// Whether volumes other than `lid` read the base image, and only from the disk of this entry.
@@ -251,7 +232,7 @@ impl Bound {
     /// Whether reads of the base image find a disk other than that of this entry.
     pub(crate) fn has_other_source(&self, entry: usize) -> bool {
         self.current_sources()
-            .any(|source| source != entry && self.apart(source) == 0)
+            .any(|source| source != entry && self.fate(source).serves())
     }
 
     /// Whether reads of the base image could find a disk other than that of this entry, preferred
@@ -264,7 +245,7 @@ impl Bound {
     /// there are any.
     fn current_sources(&self) -> impl Iterator<Item = usize> + '_ {
         let all = || self.sources.all();
-        let by_choice = all().any(|(source, preferred)| preferred && self.apart(source) == 0);
+        let by_choice = all().any(|(source, preferred)| preferred && self.fate(source).serves());
         all()
             .filter(move |(_, preferred)| *preferred || !by_choice)
             .map(|(source, _)| source)

@@ -7,10 +7,6 @@
 //! `live` before the group's `commits`. `held` is a leaf, also taken in interrupts. All changes of
 //! what a failing disk means for I/O are made under it.
 
-use super::{
-    FAILED,
-    FAILING, //
-};
 use crate::{
     bound::{
         Bound,
@@ -117,7 +113,7 @@ impl Job for Failures {
             let _ = bound.group.tell_store(bound, store);
         }
         for entry in 0..bound.volumes.len() {
-            if bound.apart(entry) & FAILING != 0 {
+            if bound.fate(entry).is_failing() {
                 // Errors are logged, and waiting bios get them.
                 let _ = bound.group.fail_disk(bound, entry);
             }
@@ -139,9 +135,9 @@ fn release(bound: &Bound, mut parked: Parked<Bound, InFlight>) {
         return parked.end(Status::IOERR);
     };
     let store = place.store();
-    let apart = bound.apart(disk);
-    let is_durable = apart & FAILED != 0;
-    if apart & FAILING != 0 || (data.is_sent && !is_durable) {
+    let fate = bound.fate(disk);
+    let is_durable = fate.has_failed();
+    if fate.is_failing() || (data.is_sent && !is_durable) {
         // It must not be reported as done.
         return parked.end(Status::IOERR);
     }

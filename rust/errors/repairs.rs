@@ -22,10 +22,6 @@
 //! whether a sub-block is bad at all, does not pass the gate: it is usually the one that hangs on a
 //! disk that does not answer, and nobody waits for it.
 
-use super::{
-    FAILED,
-    FAILING, //
-};
 use crate::{
     bound::Bound,
     dm::{
@@ -291,11 +287,11 @@ impl<'a> SubBlock<'a> {
         // There is room for a sub-block.
         work.good.resize(bytes, 0, GFP_KERNEL)?;
         work.here.resize(bytes, 0, GFP_KERNEL)?;
-        // Before `apart` is checked: see `Bound::begin_read`. Also, a disk is not taken back while
+        // Before its fate is checked: see `Bound::begin_read`. Also, a disk is not taken back while
         // it has I/O in flight.
         self.disk.begin();
-        let outcome = match self.bound.apart(self.entry) {
-            apart if apart & (FAILING | FAILED) != 0 => Ok(Outcome::Left),
+        let outcome = match self.bound.fate(self.entry) {
+            fate if fate.is_gone() => Ok(Outcome::Left),
             _ if self.read(&mut work.here).is_ok() => {
                 // It may have been known as bad, and others may have written it since.
                 self.forget();
@@ -315,10 +311,10 @@ impl<'a> SubBlock<'a> {
     /// It can't be read. What is checked here can't change meanwhile.
     fn repair_bad(&self, work: &mut Work) -> Result<Outcome> {
         let is_source = || self.bound.sources.iter().any(|source| source == self.entry);
-        match self.bound.apart(self.entry) {
-            apart if apart & (FAILING | FAILED) != 0 => Ok(Outcome::Left),
+        match self.bound.fate(self.entry) {
+            fate if fate.is_gone() => Ok(Outcome::Left),
             // It serves the base image.
-            0 if is_source() => self.mend(Of::Base, work),
+            fate if fate.serves() && is_source() => self.mend(Of::Base, work),
             _ => self.repair_own(work),
         }
     }

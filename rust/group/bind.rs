@@ -40,6 +40,7 @@ use crate::{
     },
     svol_core::{
         attr::Attr,
+        fate::FateCell,
         group::GroupTable,
         id::Id,
         route::{
@@ -369,7 +370,7 @@ impl Group {
                 lost_writes: Word::new(0),
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
-                apart: Word::new(0),
+                fate: FateCell::new(),
                 copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
                 turn: Turn::new(),
                 compared: Comparison::new(),

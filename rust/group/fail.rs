@@ -8,7 +8,7 @@
 use super::Group;
 use crate::{
     bound::Bound,
-    errors, log,
+    log,
     members::Members,
     svol_core::{
         attr::Attr,
@@ -33,7 +33,7 @@ impl Group {
     /// failed. The next table can't know that, and would take their contents for what was written.
     /// Sleeps for I/O.
     pub(crate) fn fail_unflushed(&self, bound: &Bound) {
-        let is_failing = |entry: &usize| bound.apart(*entry) & errors::FAILING != 0;
+        let is_failing = |entry: &usize| bound.fate(*entry).is_failing();
         for entry in (0..bound.volumes.len()).filter(is_failing) {
             // Errors are logged.
             let _ = self.fail_disk(bound, entry);
@@ -109,12 +109,12 @@ impl Group {
     #[inline(never)]
     pub(crate) fn fail_disk(&self, bound: &Bound, entry: usize) -> Result {
         let _commits = self.commits.lock();
-        let apart = bound.apart(entry);
-        if apart & errors::FAILING == 0 {
+        let fate = bound.fate(entry);
+        if !fate.is_failing() {
             // Already handled.
-            return match apart & errors::FAILED {
-                0 => Err(EBUSY),
-                _ => Ok(()),
+            return match fate.has_failed() {
+                true => Ok(()),
+                false => Err(EBUSY),
             };
         }
         let state = self.state.lock();
@@ -160,15 +160,15 @@ impl Group {
         }
         bound.failure_is_durable(entry);
         self.let_rebuild();
-        match (what, apart & errors::ASKED) {
-            (Some((volume, what)), 0) => {
+        match (what, fate.is_asked()) {
+            (Some((volume, what)), false) => {
                 log::warning!(group, "disk of {lid}: failed; {volume} {what}");
             }
-            (None, 0) => log::warning!(group, "disk of {lid}: failed"),
-            (Some((volume, what)), _) => {
+            (None, false) => log::warning!(group, "disk of {lid}: failed"),
+            (Some((volume, what)), true) => {
                 log::info!(group, "disk of {lid}: failed by command; {volume} {what}");
             }
-            (None, _) => log::info!(group, "disk of {lid}: failed by command"),
+            (None, true) => log::info!(group, "disk of {lid}: failed by command"),
         }
         Ok(())
     }

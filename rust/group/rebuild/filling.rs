@@ -22,7 +22,6 @@ use crate::{
         Volume, //
     },
     dm::Worker,
-    errors,
     group::{
         commit::commit_and_tell,
         Group, //
@@ -323,9 +322,7 @@ impl Filling<'_> {
             .commit_rebuilt(self, false)
             .map_err(|error| match error {
                 EIO if self.has_failed() => Halt::Target,
-                EBUSY if self.bound.apart(self.due.rebuild.target) & errors::FAILING != 0 => {
-                    Halt::Target
-                }
+                EBUSY if self.bound.fate(self.due.rebuild.target).is_failing() => Halt::Target,
                 error => Halt::Later(error),
             })
     }
@@ -457,7 +454,7 @@ impl Group {
         // A disk that may be written at any moment serves only its own volume.
         let serves = is_source && filling.place.is_none();
         // Before it is durable, so that reads are served whichever of the two disks fails.
-        let is_failing = || bound.apart(target) & (errors::FAILING | errors::FAILED) != 0;
+        let is_failing = || bound.fate(target).is_gone();
         match old {
             Some(_) if filling.due.is_in_place && is_failing() => return Err(EIO),
             Some(old) if !filling.due.is_in_place && !bound.hand_over(old, target) => {

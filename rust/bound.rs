@@ -8,7 +8,7 @@ mod in_flight;
 mod map;
 mod sources;
 
-pub(crate) use in_flight::{EntryNo, InFlight};
+pub(crate) use in_flight::{EntryNo, InFlight, OnEnd};
 pub(crate) use map::operation;
 
 use crate::{

@@ -115,10 +115,10 @@ pub(crate) fn ended(
         if data.is_log_flush {
             return logged::flush_failed(this, volume, ended);
         }
-        if data.fills && data.ticket.is_none() {
+        if data.fills && data.ticket().is_none() {
             return logged::fill_flushed(this, volume, ended);
         }
-        if data.ticket.is_some() {
+        if data.ticket().is_some() {
             return overlay::ended(this, volume, ended);
         }
     }

@@ -10,7 +10,8 @@ use crate::{
     bound::{
         Bound,
         EntryNo,
-        InFlight, //
+        InFlight,
+        OnEnd, //
     },
     dm::{
         current_cpu,
@@ -159,7 +160,7 @@ fn write_kept(
     bio.accept(run.sectors);
     let data = bio.data_mut();
     data.volume = EntryNo::of(volume);
-    data.ticket = Some(ticket);
+    data.on_end = OnEnd::Leave(ticket);
     data.is_logged = true;
     data.is_kept = true;
     data.fills = disk.is_some();
@@ -202,7 +203,7 @@ pub(crate) fn fill_flushed(
 /// failure is durable.
 fn without_disk(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InFlight>) -> EndIo {
     let data = ended.data_mut();
-    data.ticket = None;
+    data.on_end = OnEnd::Nothing;
     data.has_no_disk = true;
     let (end, parked) = ended.park(this);
     place.store().push_slow(parked);
@@ -243,10 +244,10 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
         owner.note_fill_failed(disk);
     }
     owner.locks.give_back(info.sector, info.sectors);
-    if let Some(ticket) = data.ticket {
+    if let Some(ticket) = data.ticket() {
         owner.grace.leave(ticket);
     }
-    ended.data_mut().ticket = None;
+    ended.data_mut().on_end = OnEnd::Nothing;
     match (in_store, on_disk) {
         (false, true) if data.fills => {
             // The clone's own status is that of the disk leg.
@@ -308,7 +309,7 @@ fn write(
     bio.accept(run.sectors);
     let data = bio.data_mut();
     data.volume = EntryNo::of(volume);
-    data.ticket = Some(ticket);
+    data.on_end = OnEnd::Leave(ticket);
     data.is_logged = true;
     data.is_first = run.is_first;
     data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
@@ -384,7 +385,7 @@ pub(crate) fn ended(
         ended.data_mut().also = EntryNo::NONE;
     }
     owner.locks.give_back(info.sector, info.sectors);
-    if let Some(ticket) = data.ticket {
+    if let Some(ticket) = data.ticket() {
         owner.grace.leave(ticket);
     }
     if let (true, Some(disk)) = (disk_fails, data.disk.get()) {

@@ -8,7 +8,8 @@ use crate::{
     bound::{
         Bound,
         EntryNo,
-        InFlight, //
+        InFlight,
+        OnEnd, //
     },
     dm::{
         current_cpu,
@@ -94,7 +95,7 @@ pub(crate) fn flush(
         return mapped;
     }
     // The map on disk names all data written; the device may still hold that in its cache.
-    bio.data_mut().is_store_flush = true;
+    bio.data_mut().on_end = OnEnd::StoreFlush;
     Bound::send_flush(this, place.store.entry(), bio)
 }
 
@@ -126,7 +127,7 @@ fn read(
     bio.accept(run.sectors);
     match run.kind {
         Kind::Slot { slot, offset } => {
-            bio.data_mut().ticket = Some(ticket);
+            bio.data_mut().on_end = OnEnd::Leave(ticket);
             let sector = store.slot_sector(slot).saturating_add(u64::from(offset));
             Bound::send(this, store.entry(), sector, bio)
         }
@@ -164,7 +165,7 @@ fn write(
     bio.accept(run.sectors);
     let data = bio.data_mut();
     data.volume = EntryNo::of(volume);
-    data.ticket = Some(ticket);
+    data.on_end = OnEnd::Leave(ticket);
     data.is_first = run.is_first;
     // FUA data alone does not make the write durable.
     data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
@@ -193,7 +194,7 @@ pub(crate) fn ended(
 ) -> EndIo {
     let bound: &Bound = &this;
     let data = *ended.data();
-    let (Some(place), Some(ticket)) = (Place::of(bound, volume), data.ticket) else {
+    let (Some(place), Some(ticket)) = (Place::of(bound, volume), data.ticket()) else {
         return ended.done();
     };
     if data.is_logged {
@@ -214,7 +215,7 @@ pub(crate) fn ended(
         return end;
     }
     if !ok && info.op == Op::Read && (data.first != EntryNo::NONE || data.is_own) {
-        ended.data_mut().ticket = None;
+        ended.data_mut().on_end = OnEnd::Nothing;
         return match data.first {
             // Its own disk was not tried, since it does not answer; now it has to be.
             EntryNo::NONE => errors::retry_after(this, volume, place.store.entry(), ended),

@@ -34,6 +34,18 @@ impl EntryNo {
     }
 }
 
+/// What has to be done when a bio comes back from a device, besides counting it.
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+pub(crate) enum OnEnd {
+    /// Nothing, if there was no error.
+    #[default]
+    Nothing,
+    /// It relied on a block map: that must release this ticket.
+    Leave(Ticket),
+    /// It was a flush of the store's device: that may have to report earlier losses.
+    StoreFlush,
+}
+
 /// Per-bio data.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct InFlight {
@@ -41,8 +53,8 @@ pub(crate) struct InFlight {
     pub(crate) disk: EntryNo,
     /// The volume it belongs to, if it was parked.
     pub(crate) volume: EntryNo,
-    /// The ticket to release when it completes, if it relies on a block map.
-    pub(crate) ticket: Option<Ticket>,
+    /// What has to be done when it comes back from a device.
+    pub(crate) on_end: OnEnd,
     /// The block map changes when it completes.
     pub(crate) is_first: bool,
     /// It completes only after the next commit.
@@ -51,8 +63,6 @@ pub(crate) struct InFlight {
     pub(crate) is_logged: bool,
     /// It is the flush of a logged volume's store.
     pub(crate) is_log_flush: bool,
-    /// It is a flush that was sent to the store's device.
-    pub(crate) is_store_flush: bool,
     /// The disk has its data, but the store failed.
     pub(crate) has_no_log: bool,
     /// It goes to its volume's own data, not to just any source of the base image.
@@ -78,4 +88,14 @@ pub(crate) struct InFlight {
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
     /// not wait.
     pub(crate) waits_since: u32,
+}
+
+impl InFlight {
+    /// The ticket that it holds, if it relies on a block map.
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        match self.on_end {
+            OnEnd::Leave(ticket) => Some(ticket),
+            OnEnd::Nothing | OnEnd::StoreFlush => None,
+        }
+    }
 }

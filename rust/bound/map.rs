@@ -5,7 +5,8 @@
 use super::{
     in_flight::{
         EntryNo,
-        InFlight, //
+        InFlight,
+        OnEnd, //
     },
     Bound, //
 };
@@ -259,7 +260,7 @@ impl Bound {
         let bound: &Self = &this;
         if let Some(entry) = ended.data().disk.get() {
             if let Some(disk) = bound.members.disk(entry) {
-                if ended.data().ticket.is_none() || !ended.has_legs() {
+                if !matches!(ended.data().on_end, OnEnd::Leave(_)) || !ended.has_legs() {
                     disk.end();
                 }
                 if ended.data().sent != 0 {
@@ -270,12 +271,12 @@ impl Bound {
                 return errors::ended(this, volume(), entry, ended);
             }
         }
-        let is_flush = ended.data().is_store_flush;
-        if ended.data().ticket.is_none() && !is_flush {
+        let on_end = ended.data().on_end;
+        if on_end == OnEnd::Nothing {
             return ended.done();
         }
         match volume() {
-            Some(volume) if is_flush => overlay::flushed(this, volume, ended),
+            Some(volume) if on_end == OnEnd::StoreFlush => overlay::flushed(this, volume, ended),
             Some(volume) => overlay::ended(this, volume, ended),
             None => ended.done(),
         }

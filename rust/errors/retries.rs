@@ -5,7 +5,8 @@
 use crate::{
     bound::{
         Bound,
-        InFlight, //
+        InFlight,
+        OnEnd, //
     },
     dm::{
         current_cpu,
@@ -104,7 +105,7 @@ fn retry(mut parked: Parked<Bound, InFlight>) {
             Bound::submit_begun(parked, entry, sector);
         }
         Next::Slot(entry, sector, ticket) => {
-            parked.data_mut().ticket = Some(ticket);
+            parked.data_mut().on_end = OnEnd::Leave(ticket);
             Bound::submit(parked, entry, sector);
         }
         Next::Disk(_) if parked.data().tries >= MAX_TRIES => parked.end(Status::IOERR),

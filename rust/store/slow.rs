@@ -19,7 +19,8 @@ use crate::{
     bound::{
         Bound,
         EntryNo,
-        InFlight, //
+        InFlight,
+        OnEnd, //
     },
     dm::{
         current_cpu,
@@ -379,7 +380,7 @@ impl<'a> Slow<'a> {
             WriteStep::Run(run) if run.sectors == range.sectors => {
                 let data = InFlight {
                     volume: EntryNo::of(self.volume),
-                    ticket: Some(ticket),
+                    on_end: OnEnd::Leave(ticket),
                     is_first: run.is_first,
                     needs_commit: fua,
                     ..InFlight::default()

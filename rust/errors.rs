@@ -11,20 +11,22 @@
 //!   [`Failures`], which makes the failure durable first.
 //!
 //! [`Repairs`] rewrites what a disk could not read. [`Silences`] watches for disks that do not
-//! answer at all.
+//! answer at all, [`GiveUps`] gives them up in the end.
 //!
 //! From the first error that counts as a failure of the disk, the disk is no longer chosen for
 //! reads, and its own volume reads siblings and increments: see [`Bound::begin_failure`].
 
 mod failures;
+mod give_up;
 mod part_reads;
 mod repairs;
 mod retries;
 mod silence;
 
+use part_reads::PartReads;
 pub(crate) use {
     failures::Failures,
-    part_reads::PartReads,
+    give_up::GiveUps,
     repairs::Repairs,
     retries::Retries,
     silence::Silences, //
@@ -236,7 +238,7 @@ pub(crate) fn retry_in_parts(
     let bound: &Bound = &this;
     ended.data_mut().volume = EntryNo::of(volume);
     let (end, parked) = ended.park(this);
-    bound.group.part_reads().push(parked);
+    bound.group.retries().parts().push(parked);
     end
 }
 

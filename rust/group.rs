@@ -46,7 +46,7 @@ use crate::{
     },
     errors::{
         Failures,
-        PartReads,
+        GiveUps,
         Repairs,
         Retries,
         Silences, //
@@ -92,9 +92,6 @@ pub(crate) struct Group {
     /// Retries failed reads.
     #[pin]
     retries: Worker<Retries>,
-    /// Reads part by part what no single disk can read.
-    #[pin]
-    part_reads: Worker<PartReads>,
     /// Handles failed disks.
     #[pin]
     failures: Worker<Failures>,
@@ -104,6 +101,9 @@ pub(crate) struct Group {
     /// Watches for disks that do not answer.
     #[pin]
     silences: Worker<Silences>,
+    /// Gives up disks that do not answer for long.
+    #[pin]
+    give_ups: Worker<GiveUps>,
     /// Fills disks.
     #[pin]
     rebuilds: Worker<Rebuilds>,
@@ -175,10 +175,10 @@ impl Group {
             }),
             changes <- Changes::worker(),
             retries <- Retries::worker(),
-            part_reads <- PartReads::worker(),
             failures <- Failures::worker(),
             repairs <- Repairs::worker(),
             silences <- Silences::worker(),
+            give_ups <- GiveUps::worker(),
             rebuilds <- Rebuilds::worker(),
             pauses <- Pauses::worker(),
             refreshes <- Refreshes::worker(),
@@ -200,14 +200,14 @@ impl Group {
         &self.retries
     }
 
-    /// The worker that reads part by part.
-    pub(crate) fn part_reads(&self) -> &Worker<PartReads> {
-        &self.part_reads
-    }
-
     /// The worker that handles failing disks.
     pub(crate) fn failures(&self) -> &Worker<Failures> {
         &self.failures
+    }
+
+    /// The worker that gives up disks.
+    pub(crate) fn give_ups(&self) -> &Worker<GiveUps> {
+        &self.give_ups
     }
 
     /// The worker that repairs bad sectors.
@@ -268,6 +268,7 @@ impl Group {
     /// begin. Sleeps for metadata I/O.
     pub(crate) fn stop_changes(&self) {
         self.silences.stop();
+        self.give_ups.stop();
         self.repairs.stop();
         self.failures.stop();
         let _commits = self.commits.lock();

@@ -2,6 +2,7 @@
 
 //! Retries failed reads elsewhere.
 
+use super::PartReads;
 use crate::{
     bound::{
         Bound,
@@ -38,6 +39,9 @@ const MAX_TRIES: u16 = 8;
 pub(crate) struct Retries {
     #[pin]
     queue: SpinLockIrq<ParkedList<Bound, InFlight>>,
+    /// Reads part by part what no single disk can read.
+    #[pin]
+    parts: Worker<PartReads>,
 }
 
 impl Retries {
@@ -45,7 +49,13 @@ impl Retries {
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         Worker::new(try_pin_init!(Self {
             queue <- new_spinlock_irq!(ParkedList::new()),
+            parts <- PartReads::worker(),
         }? Error))
+    }
+
+    /// The worker that reads part by part.
+    pub(super) fn parts(&self) -> &Worker<PartReads> {
+        &self.parts
     }
 }
 
@@ -73,7 +83,7 @@ impl Job for Retries {
             let Some(parked) = worker.queue.lock().pop() else {
                 return;
             };
-            retry(parked);
+            retry(worker, parked);
         }
     }
 }
@@ -93,7 +103,7 @@ enum Next {
     None,
 }
 
-fn retry(mut parked: Parked<Bound, InFlight>) {
+fn retry(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
     let sector = parked.info().sector;
     match next(&parked) {
         Next::Source(index, entry) => {
@@ -114,10 +124,7 @@ fn retry(mut parked: Parked<Bound, InFlight>) {
             data.tries = data.tries.saturating_add(1);
             Bound::submit(parked, entry, sector);
         }
-        Next::Parts => {
-            let group = parked.keep().group.clone();
-            group.part_reads().push(parked);
-        }
+        Next::Parts => worker.parts.push(parked),
         Next::None => parked.end(Status::IOERR),
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! I/O that such a disk already has completes only when the disk completes it. Writes of a logged
 //! volume also wait for its disk, until it answers, fails, or is given up: by the message `fail`,
-//! or here after some time, if others can serve the volume and answer.
+//! or after some time by [`super::GiveUps`].
 
 use crate::{
     bound::Bound,
@@ -15,7 +15,6 @@ use crate::{
     },
     log,
     members::Disk,
-    overlay::Place,
     svol_core::{
         silence::Silence,
         table_line::Failover, //
@@ -41,8 +40,10 @@ const MIN_EVERY_MS: u32 = 50;
 const MAX_EVERY_MS: u32 = 1000;
 
 /// With `failover auto`, the disk of a logged volume that is silent for this many times
-/// `slow_after` is given up. Much later than reads turn away from it: that costs a rebuild.
+/// `slow_after`, and at least this many milliseconds, is given up. Much later than reads turn away
+/// from it: that costs a rebuild.
 const GIVE_UP: u64 = 5;
+const MIN_GIVE_UP_MS: u64 = 10_000;
 
 /// What the worker watches.
 struct Watch {
@@ -87,35 +88,20 @@ impl Watch {
                 disk.bad.set_silent(silent);
                 say(&self.bound, entry, self.after_ms, silent);
             }
-            let patience = after.saturating_mul(GIVE_UP);
-            if self.bound.failover == Failover::Auto && silence.is_hopeless(patience) {
-                self.bound.give_up_silent(entry, patience);
+            let give_up_after = self.bound.give_up_after();
+            if self.bound.failover == Failover::Auto && silence.is_silent_for(give_up_after) {
+                self.bound.group.give_ups().ask(entry);
             }
         }
     }
 }
 
 impl Bound {
-    /// Gives up a disk if writes of its volume wait for it, and what serves the volume without it
-    /// answers. Does not wait for I/O.
-    fn give_up_silent(&self, entry: usize, after_ms: u64) {
-        let is_logged_here = |volume: &usize| {
-            let volume = self.volumes.get(*volume);
-            volume.is_some_and(|volume| volume.view.get().logged_disk() == Some(entry))
-        };
-        let mut volumes = (0..self.volumes.len()).filter(is_logged_here);
-        let Some(place) = volumes.next().and_then(|volume| Place::of(self, volume)) else {
-            return;
-        };
-        let answers = |other: usize| other != entry && !self.is_silent(other);
-        let is_served = answers(place.store().entry()) && self.sources.iter().any(answers);
-        if is_served && self.group.can_give_up(entry) && self.begin_failure(entry, false) {
-            log::warning!(
-                self.group.name(),
-                "disk of {}: no answer for {after_ms} ms, given up",
-                place.owner().lid
-            );
-        }
+    /// After how many milliseconds a disk that does not answer is given up, if it is.
+    pub(super) fn give_up_after(&self) -> u64 {
+        u64::from(self.slow_after)
+            .saturating_mul(GIVE_UP)
+            .max(MIN_GIVE_UP_MS)
     }
 }
 

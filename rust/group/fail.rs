@@ -24,6 +24,7 @@ impl Group {
     pub(crate) fn watch_disks(&self) {
         if let Some(bound) = self.bound() {
             self.repairs.begin(bound.clone());
+            self.give_ups.begin(bound.clone());
             self.silences.begin(bound.clone());
             self.failures.begin(bound);
         }

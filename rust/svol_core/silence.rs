@@ -16,8 +16,6 @@ pub struct Silence {
     answers: u32,
     /// It has been silent for too long.
     is_silent: bool,
-    /// [`Silence::is_hopeless`] has said so.
-    is_hopeless: bool,
 }
 
 impl Silence {
@@ -50,7 +48,6 @@ impl Silence {
         if in_flight == 0 || answers != self.answers {
             self.answers = answers;
             self.since = now;
-            self.is_hopeless = false;
             return self.is_silent.then(|| {
                 self.is_silent = false;
                 false
@@ -66,13 +63,9 @@ impl Silence {
         })
     }
 
-    /// Whether the disk, as checked last, has been silent for `after` milliseconds. Says so once,
-    /// until the disk has answered again.
-    pub fn is_hopeless(&mut self, after: u64) -> bool {
-        let lasts = self.looked.saturating_sub(self.since);
-        let is_news = self.is_silent && !self.is_hopeless && lasts >= after;
-        self.is_hopeless |= is_news;
-        is_news
+    /// Whether the disk, as checked last, has been silent for `after` milliseconds.
+    pub fn is_silent_for(&self, after: u64) -> bool {
+        self.is_silent && self.looked.saturating_sub(self.since) >= after
     }
 }
 
@@ -120,23 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn silent_for_good() {
+    fn silent_for_long() {
         let mut disk = Silence::new(0);
-        let mut hopeless = 0;
         for now in 1..20u64 {
             look(&mut disk, now * 500, 1, 5);
-            let is_news = disk.is_hopeless(3000);
             // Its first answer was seen at 500.
-            assert_eq!(is_news, now == 7);
-            hopeless += u32::from(is_news);
+            assert_eq!(disk.is_silent_for(3000), now >= 7);
         }
-        assert_eq!(hopeless, 1);
         look(&mut disk, 10_000, 1, 6);
-        assert!(!disk.is_hopeless(3000));
-        for now in 21..27u64 {
-            look(&mut disk, now * 500, 1, 6);
-        }
-        assert!(disk.is_hopeless(3000));
+        assert!(!disk.is_silent_for(3000));
     }
 
     #[test]

@@ -438,15 +438,11 @@ test_events_go_on() {
 # a spare is filled. What the old disk still has ends with it.
 test_silent_disk_is_given_up() {
 	local write
-	covered9 4
-	G_FEATURES=(init assume_identical slow_after 400)
-	dm_change G0 "$(group_table)"
-	log_mark
-	steps LV2 write:1000+100 write:3003+1 flush
+	auto9
 	cover_hangs disk2
 	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
 	write=$!
-	wait_until 20 log_says 'disk of LV2: no answer for 2000 ms, given up' || fail 'it is not given up'
+	wait_until 60 log_says "$GIVEN_UP" || fail 'it is not given up'
 	wait_until 20 log_says 'disk of LV2: failed; LV2 is degraded' || fail 'LV2 does not go on'
 	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:500+8 flush ||
 		fail 'LV2 can not be written'
@@ -457,26 +453,53 @@ test_silent_disk_is_given_up() {
 	steps LV2 write:600+8 flush check:0+2000 check:2008+2000
 }
 
-# Not if others hang, too: the increments volume, without which the volume can't go on, or all that has the base
-# image.
-test_silent_disk_stays() {
-	local write
+GIVEN_UP='disk of LV2: no answer for 10000 ms, given up'
+
+auto9() {
 	covered9 4
 	G_FEATURES=(init assume_identical slow_after 400)
 	dm_change G0 "$(group_table)"
 	log_mark
-	steps LV2 write:1000+100 flush
-	cover_hangs disk2
+	steps LV2 write:1000+100 write:3003+1 flush
+}
+
+# Not if the increments volume hangs, too; but it is, when that goes on and the disk does not.
+test_silent_disk_and_increments() {
+	local write
+	auto9
 	cover_hangs store
-	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:2000+8 &
+	cover_hangs disk2
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
 	write=$!
 	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
-	nap 4
-	! log_says 'given up' || fail 'the disk is given up'
-	cover_goes_on disk2
+	nap 12
+	! log_says "$GIVEN_UP" || fail 'the disk is given up'
 	cover_goes_on store
+	wait_until 60 log_says "$GIVEN_UP" || fail 'the disk is not given up'
+	cover_goes_on disk2
 	wait "$write" || fail 'the write failed'
+	wait_lives_on LV2 S0
+	steps LV2 write:3008+8 flush check:0+2000 check:2008+900
+}
+
+# Nor if all that has the base image hangs, although nobody reads it just now. The disk that answers again stays.
+test_silent_disk_and_sources() {
+	local write
+	auto9
+	cover_hangs disk0
+	cover_hangs disk1
+	cover_hangs disk2
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
+	write=$!
+	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
+	nap 12
+	! log_says "$GIVEN_UP" || fail 'the disk is given up'
+	cover_goes_on disk2
+	wait "$write" || fail 'the write failed'
+	cover_goes_on disk0
+	cover_goes_on disk1
+	steps LV2 write:3008+8 flush
 	read_status
 	assert_status state=clean LV2.health=in-sync LV2.disk=LV2
-	steps LV2 write:3000+8 flush check
+	steps LV2 check:0+2000 check:2008+900
 }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Gives up the disk of a logged volume that does not answer for long.
+//!
+//! That costs a rebuild, so it needs evidence that not everything stands still: the increments
+//! volume and a source of the base image are read first. This may hang, so it has a worker of its
+//! own. If the disk has answered by the time that they do, it stays.
+
+use crate::{
+    bound::Bound,
+    dm::{
+        Job,
+        JobClass,
+        Worker, //
+    },
+    log,
+    overlay::Place,
+    svol_core::entry_set::EntrySet, //
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// Gives up disks.
+#[pin_data]
+pub(crate) struct GiveUps {
+    /// The live table. Held across I/O; before the group's `state` and the lock of
+    /// [`super::Failures`].
+    #[pin]
+    live: Mutex<Option<Arc<Bound>>>,
+    /// Entries whose disks have not answered for long.
+    silent: EntrySet,
+}
+
+impl GiveUps {
+    /// An idle worker.
+    pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
+        Worker::new(try_pin_init!(Self {
+            live <- new_mutex!(None),
+            silent: EntrySet::new(),
+        }? Error))
+    }
+}
+
+impl Worker<GiveUps> {
+    /// The disk of an entry has not answered for long. To be called again while that is so. Does
+    /// not sleep.
+    pub(super) fn ask(&self, entry: usize) {
+        self.silent.insert(entry);
+        self.kick();
+    }
+
+    /// A table is live from now on.
+    pub(crate) fn begin(&self, bound: Arc<Bound>) {
+        let old = self.live.lock().replace(bound);
+        drop(old);
+    }
+
+    /// The table is suspended. Sleeps for I/O.
+    pub(crate) fn stop(&self) {
+        let old = self.live.lock().take();
+        drop(old);
+    }
+}
+
+impl Job for GiveUps {
+    const NAME: &'static CStr = c"dm-svol-give-up";
+
+    fn class() -> &'static JobClass {
+        static CLASS: JobClass = JobClass::new();
+        &CLASS
+    }
+
+    fn run(worker: &Worker<Self>) {
+        let live = worker.live.lock();
+        for entry in worker.silent.iter() {
+            worker.silent.remove(entry);
+            if let Some(bound) = &*live {
+                bound.give_up_silent(entry);
+            }
+        }
+    }
+}
+
+impl Bound {
+    /// Gives up a disk if writes of its volume wait for it, and what serves the volume without it
+    /// answers. Sleeps for I/O.
+    fn give_up_silent(&self, entry: usize) {
+        let is_silent = || self.is_silent(entry) && !self.fate(entry).is_gone();
+        let is_logged_here = |volume: &usize| {
+            let volume = self.volumes.get(*volume);
+            volume.is_some_and(|volume| volume.view.get().logged_disk() == Some(entry))
+        };
+        let mut volumes = (0..self.volumes.len()).filter(is_logged_here);
+        let Some(place) = volumes.next().and_then(|volume| Place::of(self, volume)) else {
+            return;
+        };
+        if !is_silent() || place.store().is_kept() || !self.group.can_give_up(entry) {
+            return;
+        }
+        let serves = |source: &usize| *source != entry && self.fate(*source).serves();
+        let mut sources = self.sources.iter().filter(serves);
+        if !self.answers(place.store().entry()) || !sources.any(|source| self.answers(source)) {
+            return;
+        }
+        let lid = self.volumes.get(entry).map(|disk| disk.lid);
+        if let (Some(lid), true) = (lid, is_silent() && self.begin_failure(entry, false)) {
+            let after_ms = self.give_up_after();
+            log::warning!(
+                self.group.name(),
+                "disk of {lid}: no answer for {after_ms} ms, given up"
+            );
+        }
+    }
+
+    /// Whether the device of an entry answers a read. Sleeps for I/O, which may hang.
+    fn answers(&self, entry: usize) -> bool {
+        let Some(disk) = self.members.disk(entry).filter(|_| !self.is_silent(entry)) else {
+            return false;
+        };
+        let bytes = usize::try_from(self.members.logical_block_bytes()).unwrap_or(0);
+        let Ok(mut block) = KVec::from_elem(0u8, bytes, GFP_KERNEL) else {
+            return false;
+        };
+        let _counted = disk.count_io();
+        let io = &self.members.io;
+        io.read(&disk.device, 0, &mut block).is_ok()
+    }
+}

@@ -330,6 +330,7 @@ impl Bound {
 
     /// Waits until no store's worker runs any more. What was kicked before still runs. Sleeps.
     pub(crate) fn rest(&self) {
+        self.rest_tellers();
         for store in self.stores.iter() {
             store.rest();
         }

@@ -33,14 +33,19 @@ impl Bound {
             let tellers = self.tellers.iter();
             tellers.filter(|teller| is_in_use(teller.store.entry()))
         };
+        let events = table.head().events;
         for teller in tellers() {
             if table.is_kept_store(teller.store.entry()) {
                 teller.store.note_kept();
+                if teller.store.known_events() == events {
+                    // It was told just before that was noted.
+                    teller.store.note_works();
+                }
             }
-            teller.tell(table.head().events);
+            teller.tell(events);
         }
         let begin = Instant::now();
-        for teller in tellers() {
+        for teller in tellers().filter(|teller| !teller.is_late()) {
             teller.wait(begin, self.is_silent(teller.store.entry()));
         }
     }
@@ -49,7 +54,7 @@ impl Bound {
     /// but not for long.
     pub(crate) fn tell_event(&self, entry: usize, events: u64) -> bool {
         self.teller_of(entry).is_some_and(|teller| {
-            teller.tell(events);
+            teller.tell_again(events);
             teller.wait(Instant::now(), self.is_silent(entry));
             teller.store.known_events() == events
         })

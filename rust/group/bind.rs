@@ -88,7 +88,8 @@ impl Group {
         self.provider.suspend_clients();
         // Old tables are dropped after the lock is released: this ends the workers of their stores,
         // which may be about to take it.
-        let (_old, new);
+        let (_old, mut new);
+        new = None;
         let _commits = self.commits.lock();
         let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
         match &known {
@@ -114,17 +115,14 @@ impl Group {
                 return self.go_on_as_before(live, bound);
             }
         };
-        let started = self
-            .begin(line, members, prepared)
-            .inspect_err(|error| self.say_halted(*error))?;
         let Begun {
             table,
             homes,
             openings,
             bound,
-        } = started;
-        new = bound;
-        let bound = &new;
+        } = self
+            .begin(line, members, prepared, &mut new)
+            .inspect_err(|error| self.say_halted(*error))?;
         self.provider.publish(live, bound.clone())?;
 
         let mut state = self.state.lock();
@@ -155,13 +153,15 @@ impl Group {
         Ok(())
     }
 
-    /// Starts from what was prepared: what a start writes. Sleeps for I/O.
+    /// Starts from what was prepared: what a start writes. Whatever happens, `new` holds the new
+    /// table, which must be dropped without locks. Sleeps for I/O.
     #[inline(never)]
     fn begin(
         self: &Arc<Self>,
         line: &TableLine<DeviceNumber>,
         members: &Arc<Members>,
         prepared: Prepared,
+        new: &mut Option<Arc<Bound>>,
     ) -> Result<Begun> {
         let Started {
             table,
@@ -171,6 +171,7 @@ impl Group {
         } = start::start(line, members, prepared)?;
         let bound = self.make_bound(&table, line, members, stores)?;
         let bound = Arc::new(bound, GFP_KERNEL)?;
+        *new = Some(bound.clone());
         if let Some(old) = self.bound() {
             bound.inherit_losses(&old);
         }

@@ -32,7 +32,12 @@ impl Group {
         if let Ok(Some(mut told)) = with_told_stores(bound, &next) {
             match commit_and_tell(bound, homes, &mut told, next.head().events) {
                 Ok(()) => next = told,
-                Err(_) => next.follow(&told),
+                Err(error) => {
+                    next.follow(&told);
+                    if error == EIO {
+                        next.set_unwritable();
+                    }
+                }
             }
         }
         let mut state = self.state.lock();

@@ -123,8 +123,9 @@ impl Group {
     #[inline(never)]
     pub(crate) fn tell_store(&self, bound: &Bound, store: &Worker<Store>) -> Result {
         let _commits = self.commits.lock();
+        // First: while this fails, it may turn out once more that it works.
+        store.note_told(false);
         self.tell_store_locked(bound, store)
-            .inspect_err(|_| store.note_told(false))
     }
 
     /// As [`Group::tell_store`], under `commits`.

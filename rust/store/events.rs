@@ -37,6 +37,9 @@ const PATIENCE_MS: i64 = 3000;
 /// How long to sleep before checking again whether it has answered.
 const POLL: Delta = Delta::from_micros(100);
 
+/// In place of an event count.
+const NOT_TRIED: u64 = u64::MAX;
+
 /// Tells one store.
 pub(crate) struct Teller {
     /// The store.
@@ -75,8 +78,11 @@ impl Job for Teller {
         let store = &worker.store;
         let events = worker.wanted.get();
         if store.known_events() != events && !store.is_left_alone() {
-            match store.note_events(events) {
-                Ok(()) if worker.is_late.swap(0) != 0 => store.note_works(),
+            let told = store.note_events(events);
+            // An error is an answer, too.
+            let was_late = worker.is_late.swap(0) != 0;
+            match told {
+                Ok(()) if was_late => store.note_works(),
                 Ok(()) => (),
                 Err(ENOMEM) => log::warning!(
                     store.group(),
@@ -93,24 +99,39 @@ impl Job for Teller {
 impl Worker<Teller> {
     /// Has the store told of an event. Does not sleep.
     pub(crate) fn tell(&self, events: u64) {
+        if self.wanted.get() != events {
+            self.tell_again(events);
+        }
+    }
+
+    /// As [`Worker::tell`], although that may have failed before.
+    pub(crate) fn tell_again(&self, events: u64) {
         self.wanted.set(events);
+        self.tried.set(NOT_TRIED);
         self.kick();
     }
 
-    /// Waits for that, but not for long after `begin`, nor if its device is known to be silent, and
-    /// not again for a store that has not answered since.
+    /// Waits for that, but not for long after `begin`, nor if its device is known to be silent.
     pub(crate) fn wait(&self, begin: Instant<Monotonic>, is_silent: bool) {
-        let is_over = || self.tried.get() == self.wanted.get() || self.is_late.get() != 0;
+        let is_over = || self.tried.get() == self.wanted.get();
         while !is_over() {
             fsleep(POLL);
-            if is_silent || begin.elapsed().as_millis() >= PATIENCE_MS {
-                self.is_late.set(1);
-                log::warning!(
-                    self.store.group(),
-                    "increments {}: no answer to an event; the group goes on",
-                    self.store.lid()
-                );
+            let is_late = is_silent || begin.elapsed().as_millis() >= PATIENCE_MS;
+            if is_late && !is_over() {
+                if self.is_late.swap(1) == 0 {
+                    log::warning!(
+                        self.store.group(),
+                        "increments {}: no answer to an event; the group goes on",
+                        self.store.lid()
+                    );
+                }
+                return;
             }
         }
+    }
+
+    /// Whether it was not waited for any longer, and has not answered since.
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late.get() != 0
     }
 }

@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// Its device works. Does not sleep.
-    pub(super) fn note_works(&self) {
+    pub(crate) fn note_works(&self) {
         let state = self.failure.state.get();
         if state & KEPT != 0 {
             update(&self.failure.state, |state| match state & KEPT {

@@ -312,7 +312,10 @@ impl Filling<'_> {
             return self.finish_move(place);
         }
         if let Some(place) = self.place {
-            place.store().fill_pinned(self.bound, place.owner())?;
+            let is_stopped = || self.worker.is_stopped();
+            place
+                .store()
+                .fill_pinned(self.bound, place.owner(), is_stopped)?;
         }
         self.make_durable()?;
         self.compare_samples()?;
@@ -504,12 +507,14 @@ impl Group {
         let now = next.head().events;
         let mut state = self.state.lock();
         state.events = Some(now);
+        let is_news = |old: &KBox<GroupTable>| now != events || next.is_news(old);
+        let is_news = state.table.as_ref().is_some_and(is_news);
         let old = state.table.replace(next);
         drop(state);
-        drop(old);
-        if now != events {
-            // No entry's health has changed, so udev need not be told.
+        if let Some(old) = old.filter(|_| is_news) {
+            // An increments volume that does not answer, or the metadata.
             bound.members.event.raise();
+            self.announce(bound, &old);
         }
         Ok(())
     }

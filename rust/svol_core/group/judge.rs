@@ -163,6 +163,11 @@ impl GroupTable {
         })
     }
 
+    /// Whether users have to be told how this table differs from the one before.
+    pub fn is_news(&self, before: &Self) -> bool {
+        self.is_unwritable != before.is_unwritable || self.news(before).next().is_some()
+    }
+
     /// The volumes that name the increments volume of this entry.
     pub fn users_of(&self, store: usize) -> impl Iterator<Item = usize> + '_ {
         let lid = self.volume(store).map(|volume| volume.lid);

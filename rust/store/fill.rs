@@ -147,6 +147,10 @@ impl Owner {
     /// Begins to fill the disk of this entry for it, from the beginning.
     pub(crate) fn begin_fill(&self, target: usize) {
         self.fill.reach.set(0);
+        if let Some(intents) = &self.intents {
+            // They were about the disk that it had.
+            intents.unpin_all();
+        }
         self.fill.failed.remove(target);
         self.disk.set(Some(target));
     }
@@ -508,16 +512,23 @@ impl Worker<Store> {
     ///
     /// # Errors
     ///
-    /// Those of the devices; the regions stay pinned then.
+    /// Those of the devices; [`CopyError::Late`] if it `is_stopped`, or a write stays in the way.
+    /// The regions stay pinned then.
     #[inline(never)]
-    pub(crate) fn fill_pinned(&self, bound: &Bound, owner: &Owner) -> Result<(), CopyError> {
+    pub(crate) fn fill_pinned(
+        &self,
+        bound: &Bound,
+        owner: &Owner,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<(), CopyError> {
         let Some(intents) = &owner.intents else {
             return Ok(());
         };
         for region in (0..intents.regions()).filter(|region| intents.is_pinned(*region)) {
-            // Before the copy, since another write may fail meanwhile. It counts as just written, so
-            // that its mark is not taken back before the copy is durable.
-            intents.mark(region);
+            if is_stopped() {
+                return Err(CopyError::Late);
+            }
+            // Before the copy, since another write may fail meanwhile.
             intents.unpin(region);
             let begin = u64::from(region) << intents.shift();
             self.copy_region(bound, owner, region)
@@ -530,8 +541,8 @@ impl Worker<Store> {
     fn copy_region(&self, bound: &Bound, owner: &Owner, region: u32) -> Result<(), CopyError> {
         /// How many sectors are copied at once.
         const PART: u64 = 64;
-        /// The longest wait for writes of a region, in milliseconds.
-        const MOST_REGION_MS: i64 = 3000;
+        /// The longest wait for a write, in milliseconds.
+        const MOST_WAIT_MS: i64 = 3000;
 
         let Some(intents) = &owner.intents else {
             return Ok(());
@@ -543,15 +554,18 @@ impl Worker<Store> {
             .min(owner.reach());
         let mut buffer = KVec::new();
         let mut at = begin;
-        let began = Instant::<Monotonic>::now();
+        let mut waits_since = Instant::<Monotonic>::now();
         while at < end {
             let part = u32::try_from(PART.min(end.saturating_sub(at))).unwrap_or(1);
+            // It counts as just written, so that its mark is not taken back before this is durable.
+            intents.touch(at, part);
             let done = self.copy_to_fill(bound, owner, at, part, (&mut buffer, false), || ())?;
-            if done == 0 {
-                // A write is in the way; one that its disk does not answer may stay there.
-                if began.elapsed().as_millis() >= MOST_REGION_MS {
-                    return Err(CopyError::Late);
-                }
+            if done > 0 {
+                waits_since = Instant::now();
+            } else if waits_since.elapsed().as_millis() >= MOST_WAIT_MS {
+                // A write is in the way. One that its disk does not answer may stay there.
+                return Err(CopyError::Late);
+            } else {
                 fsleep(Delta::from_micros(100));
             }
             at = at.saturating_add(u64::from(done));

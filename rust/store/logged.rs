@@ -209,9 +209,9 @@ impl Slow<'_> {
                     sector: at,
                     sectors,
                 };
-                let count = match self.resolve_range(disk, range) {
-                    Err(EIO) => self.resolve_parts(disk, range)?,
-                    other => other?,
+                let count = match self.resolve_range(disk, range)? {
+                    Some(count) => count,
+                    None => self.resolve_parts(disk, range)?,
                 };
                 differ = differ.saturating_add(count);
                 at = at.saturating_add(u64::from(sectors));
@@ -252,14 +252,12 @@ impl Slow<'_> {
                 sectors: sectors.min(rest.sectors),
                 ..rest
             };
-            match self.resolve_range(disk, part) {
-                Ok(count) => differ = differ.saturating_add(count),
-                Err(EIO) => match self.rewrite(disk, part) {
-                    Ok(()) => (),
-                    Err(EIO) => self.leave_open(part),
-                    Err(error) => return Err(error),
+            match self.resolve_range(disk, part)? {
+                Some(count) => differ = differ.saturating_add(count),
+                None => match self.rewrite(disk, part) {
+                    Err(EIO) => self.leave_open(part, "disk"),
+                    other => other?,
                 },
-                Err(error) => return Err(error),
             }
             rest = rest.behind(part.sectors);
         }
@@ -287,36 +285,43 @@ impl Slow<'_> {
         Ok(())
     }
 
-    /// Disk and store may differ here until the next start. The user gets the error of the disk;
-    /// the region stays marked.
-    fn leave_open(&self, range: Range) {
+    /// Disk and store may differ here until the next start, because of an error of one of them.
+    /// Only the disk is read, and the user gets its errors; the region stays marked.
+    fn leave_open(&self, range: Range, what: &str) {
         if let Some(intents) = &self.owner.intents {
             intents.leave_open(range.sector, range.sectors);
         }
         log::warning!(
             self.store.group(),
-            "{}: can't be compared with its increments at sector {}",
+            "{}: can't be compared with its increments at sector {}: error of the {what}",
             self.owner.lid,
             range.sector
         );
     }
 
-    /// Copies what the disk has and the store lacks to the store; returns the number of sub-blocks.
+    /// Copies what the disk has and the store lacks to the store; returns the number of sub-blocks,
+    /// or `None` if the disk can't be read.
     #[inline(never)]
-    fn resolve_range(&self, disk: usize, range: Range) -> Result<u64> {
+    fn resolve_range(&self, disk: usize, range: Range) -> Result<Option<u64>> {
         let bytes = usize::try_from(range.sectors)? << 9;
         let mut here = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
         let device = &self.bound.members.disk(disk).ok_or(ENXIO)?.device;
-        self.bound
-            .members
-            .io
-            .read(device, range.sector, &mut here)?;
+        match self.bound.members.io.read(device, range.sector, &mut here) {
+            Err(EIO) => return Ok(None),
+            other => other?,
+        }
         let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL)?;
         // With no source to compare with, all of it may differ.
         let of = Of::Known(self.volume);
         let compared = self.bound.read_parts(of, range.sector, &mut known);
         let known = compared.is_ok().then_some(&*known);
-        self.log_differences(&here, known, range.sector)
+        match self.log_differences(&here, known, range.sector) {
+            Err(EIO) => {
+                self.leave_open(range, "increments volume");
+                Ok(Some(0))
+            }
+            other => other.map(Some),
+        }
     }
 
     /// Writes those sub-blocks of `here` that differ from `known` to the store; returns their
@@ -366,10 +371,11 @@ impl Owner {
     /// Its own disk may have lost what the store has: its marks stay until the next start compares
     /// the two, even if the disk stays in use, and a comparison begins anew. Does not sleep.
     pub(crate) fn note_disk_lost(&self) {
+        // First: whoever takes marks back either is counted here, or looks at the count afterwards.
+        self.disk_losses.add(1);
         if let Some(intents) = &self.intents {
             intents.pin_marked();
         }
-        self.disk_losses.add(1);
     }
 
     /// How often that has happened.
@@ -454,6 +460,7 @@ impl Worker<Store> {
         if owner.leaving.get() != leave::STAYS {
             return Ok(false);
         }
+        let losses = owner.disk_losses();
         let mut idle = KVec::new();
         let mut left = intents.take_idle(|region| {
             if idle.push(region, GFP_KERNEL).is_err() {
@@ -464,13 +471,18 @@ impl Worker<Store> {
             return Ok(left);
         }
         let durable = self.make_durable(owner);
+        let has_lost = owner.disk_losses() != losses;
         // Its disk may have lost something even though this flush succeeded: if another flush has
         // failed just before, that is not yet on record.
         let is_in_doubt = self.may_have_lost(owner) || owner.mode() == Mode::Held;
-        if durable.is_err() || is_in_doubt {
+        if durable.is_err() || has_lost || is_in_doubt {
             // They are still marked on disk.
             for region in idle {
                 intents.mark(region);
+                if has_lost {
+                    // Not marked when that was noted.
+                    intents.pin_region(region);
+                }
                 left = true;
             }
             return durable.map(|()| left);

@@ -147,6 +147,18 @@ impl Intents {
         }
     }
 
+    /// The mark of a region stays until [`Intents::unpin`].
+    pub fn pin_region(&self, region: u32) {
+        set(&self.pinned, region);
+    }
+
+    /// Marks need not stay any more: there is no disk that could differ from the store.
+    pub fn unpin_all(&self) {
+        for word in self.pinned.iter() {
+            word.set(0);
+        }
+    }
+
     /// The comparison after a crash could not read these regions; their marks stay until the next
     /// start.
     pub fn leave_open(&self, sector: u64, sectors: u32) {

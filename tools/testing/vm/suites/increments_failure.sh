@@ -413,7 +413,7 @@ test_flush_of_our_own_fails() {
 
 # The disk of a volume fails a flush, but nobody else could serve it: the disk may lack what the increments have,
 # and the next start compares the two.
-test_flush_of_a_disk_that_stays_fails() {
+only_in_place() {
 	load_module
 	disk_faults_begin
 	figure9_disks 4 cache_size=1
@@ -425,11 +425,9 @@ test_flush_of_a_disk_that_stays_fails() {
 	svol_create LV2
 	steps LV1 write:100+8 flush
 	steps LV2 write:1000+100 flush
-	steps LV2 write:2000+8
-	arm_disk "$D2" 1
-	must_fail fsync /dev/mapper/LV2
-	disarm_disk
-	fsync /dev/mapper/LV2
+}
+
+assert_compared_at_the_next_start() {
 	read_status
 	assert_status LV2.health=in-sync
 	dmsetup remove LV1 LV2 G0
@@ -438,4 +436,27 @@ test_flush_of_a_disk_that_stays_fails() {
 	assert_logged 'LV2: [0-9]* regions compared after a crash'
 	svol_create LV2
 	steps LV2 check
+}
+
+test_flush_of_a_disk_that_stays_fails() {
+	only_in_place
+	steps LV2 write:2000+8
+	arm_disk "$D2" 1
+	must_fail fsync /dev/mapper/LV2
+	disarm_disk
+	fsync /dev/mapper/LV2
+	assert_compared_at_the_next_start
+}
+
+# The same, for the flush before idle marks are taken back.
+test_flush_of_our_own_of_a_disk_that_stays_fails() {
+	only_in_place
+	steps LV2 write:2000+8
+	arm_disk "$D2" 1
+	wait_until 60 disk_has_failed || fail 'nothing fails'
+	disarm_disk
+	nap 12
+	must_fail fsync /dev/mapper/LV2
+	fsync /dev/mapper/LV2
+	assert_compared_at_the_next_start
 }

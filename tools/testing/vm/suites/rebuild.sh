@@ -690,7 +690,9 @@ test_least_used_source() {
 	dm_change G0 "$(group_table)"
 	dmsetup message G0 0 restore LV0 onto S0
 	wait_lives_on LV0 S0
+	# LV1 is used now and then, the empty place of S0 is not.
 	start_load LV0 /dev/mapper/LV0
+	dd if=/dev/mapper/LV1 of=/dev/null bs=4096 count=50 iflag=direct status=none
 	nap 3
 	stop_loads
 	dmsetup message G0 0 fail LV2

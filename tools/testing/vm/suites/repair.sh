@@ -218,7 +218,7 @@ test_bad_sector_after_a_crash() {
 	covered9 4
 	steps LV2 write:4096+8 flush
 	# The disk is ahead of metadata and increments, as after a crash.
-	for disk in "$META" "$META2" "$DI"; do
+	for disk in "$DI" "$META" "$META2"; do
 		dd if="$disk" of="crash.${disk##*/}" bs=1M iflag=direct status=none
 	done
 	steps LV2 write:4160+64

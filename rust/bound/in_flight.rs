@@ -40,6 +40,8 @@ pub(crate) enum OnEnd {
     /// Nothing, if there was no error.
     #[default]
     Nothing,
+    /// It is a read that measures how fast its disk is.
+    Time,
     /// It relied on a block map: that must release this ticket.
     Leave(Ticket),
     /// It was a flush of the store's device: that may have to report earlier losses.
@@ -81,7 +83,7 @@ pub(crate) struct InFlight {
     pub(crate) fills: bool,
     /// The store has its data, but the disk that is being filled failed.
     pub(crate) has_no_disk: bool,
-    /// When it was sent to its disk, in ticks of `Bound::ticks`, if it is timed; else 0.
+    /// If it is timed: when it was sent to its disk, in ticks of `Bound::ticks`.
     pub(crate) sent: u32,
     /// If it is timed: how many I/Os the disk had in flight then.
     pub(crate) in_flight: u32,
@@ -95,7 +97,7 @@ impl InFlight {
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         match self.on_end {
             OnEnd::Leave(ticket) => Some(ticket),
-            OnEnd::Nothing | OnEnd::StoreFlush => None,
+            OnEnd::Nothing | OnEnd::Time | OnEnd::StoreFlush => None,
         }
     }
 }

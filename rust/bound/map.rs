@@ -134,17 +134,20 @@ impl Bound {
     fn begin_timing(&self, disk: &Disk, bio: &mut Bio<'_, InFlight>) {
         if let Some(in_flight) = disk.is_timed() {
             let data = bio.data_mut();
+            data.on_end = OnEnd::Time;
             data.sent = self.ticks();
             data.in_flight = in_flight;
         }
     }
 
     /// A timed read has completed.
+    #[inline(never)]
     fn end_timing(&self, disk: &Disk, ended: &mut Ended<'_, InFlight>) {
+        disk.end();
         let data = ended.data_mut();
         let (sent, in_flight) = (data.sent, data.in_flight);
         // It may be sent to another disk next.
-        data.sent = 0;
+        data.on_end = OnEnd::Nothing;
         if !ended.status().is_error() {
             disk.pace.note(self.ticks().wrapping_sub(sent), in_flight);
         }
@@ -255,30 +258,53 @@ impl Bound {
     pub(crate) fn ended(
         this: InUse<'_, Self>,
         volume: impl FnOnce() -> Option<usize>,
+        ended: Ended<'_, InFlight>,
+    ) -> EndIo {
+        let (on_end, is_error) = (ended.data().on_end, ended.status().is_error());
+        let disk = |entry: EntryNo| this.members.disk(entry.get()?);
+        if on_end == OnEnd::Nothing && !is_error {
+            if let Some(disk) = disk(ended.data().disk) {
+                disk.end();
+            }
+            return ended.done();
+        }
+        match (on_end, volume()) {
+            (OnEnd::Leave(_), Some(volume)) if !is_error => {
+                // Legs were counted one by one.
+                if let Some(disk) = disk(ended.data().disk).filter(|_| !ended.has_legs()) {
+                    disk.end();
+                }
+                overlay::ended(this, volume, ended)
+            }
+            (_, volume) => Self::ended_slowly(this, volume, ended),
+        }
+    }
+
+    /// As [`Bound::ended`], also with an error.
+    #[inline(never)]
+    fn ended_slowly(
+        this: InUse<'_, Self>,
+        volume: Option<usize>,
         mut ended: Ended<'_, InFlight>,
     ) -> EndIo {
         let bound: &Self = &this;
+        let on_end = ended.data().on_end;
         if let Some(entry) = ended.data().disk.get() {
             if let Some(disk) = bound.members.disk(entry) {
-                if !matches!(ended.data().on_end, OnEnd::Leave(_)) || !ended.has_legs() {
-                    disk.end();
-                }
-                if ended.data().sent != 0 {
-                    bound.end_timing(disk, &mut ended);
+                match on_end {
+                    OnEnd::Leave(_) if ended.has_legs() => (),
+                    OnEnd::Nothing | OnEnd::Leave(_) | OnEnd::StoreFlush => disk.end(),
+                    OnEnd::Time => bound.end_timing(disk, &mut ended),
                 }
             }
             if ended.status().is_error() {
-                return errors::ended(this, volume(), entry, ended);
+                return errors::ended(this, volume, entry, ended);
             }
         }
-        let on_end = ended.data().on_end;
-        if on_end == OnEnd::Nothing {
-            return ended.done();
-        }
-        match volume() {
-            Some(volume) if on_end == OnEnd::StoreFlush => overlay::flushed(this, volume, ended),
-            Some(volume) => overlay::ended(this, volume, ended),
-            None => ended.done(),
+        match (on_end, volume) {
+            (OnEnd::Leave(_), Some(volume)) => overlay::ended(this, volume, ended),
+            (OnEnd::StoreFlush, Some(volume)) => overlay::flushed(this, volume, ended),
+            _ => ended.done(),
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     },
     device::Device,
     live::InUse,
+    load,
     traffic::Traffic, //
 };
 use core::{
@@ -189,6 +190,35 @@ impl Head {
             traffic.end();
         }
         left.fetch_sub(1, Full) == 1
+    }
+
+    /// The clone came back from its device with `status`. Returns the status of its own leg if all
+    /// legs have ended. Otherwise the last copy ends the clone once more. In a function of its own,
+    /// to keep the path of other bios short.
+    ///
+    /// # Safety
+    ///
+    /// `head` must be that of a clone with legs, which has ended.
+    #[inline(never)]
+    pub(super) unsafe fn clone_ended(
+        head: *mut Self,
+        status: bindings::blk_status_t,
+    ) -> Option<bindings::blk_status_t> {
+        // SAFETY: The head is valid, and its legs are initialised, since it has some.
+        let legs = unsafe { (&raw mut (*head).legs).cast::<Legs>() };
+        // SAFETY: When the clone itself ends, its own leg is still counted, so the count is above
+        // 0, and `leg_ended` is called for it, once. If a copy ended last, it left the count at 0,
+        // and this runs a second time.
+        let all = unsafe {
+            if load::acquire(&(*legs).left) > 0 {
+                (&raw mut (*legs).status[0]).write(status);
+                Self::leg_ended(head, 0)
+            } else {
+                true
+            }
+        };
+        // SAFETY: All legs have ended, so nobody else accesses it.
+        all.then(|| unsafe { (*legs).status[0] })
     }
 }
 

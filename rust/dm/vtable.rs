@@ -17,8 +17,7 @@ use super::{
     cell::{
         Cell,
         Ending,
-        Head,
-        Legs, //
+        Head, //
     },
     ended::{
         Ended, //
@@ -32,7 +31,6 @@ use super::{
         Live,
         Quiesced, //
     },
-    load,
     mapped_device::MappedDevice,
     provider::Membership,
     sys::NoIo,
@@ -349,24 +347,11 @@ impl<T: Target> Vtable<T> {
             if ending == Ending::Decided {
                 return bindings::DM_ENDIO_DONE as c_int;
             }
-            // SAFETY: The head is valid, and its legs are initialised, since it has some.
-            let legs = unsafe { (&raw mut (*head).legs).cast::<Legs>() };
-            // SAFETY: When the clone itself ends, its own leg is still counted, so the count is
-            // above 0, and `leg_ended` is called for it, once. If a copy ended last, it left the
-            // count at 0, and this runs a second time.
-            let all = unsafe {
-                if load::acquire(&(*legs).left) > 0 {
-                    (&raw mut (*legs).status[0]).write(status);
-                    Head::leg_ended(head, 0)
-                } else {
-                    true
-                }
-            };
-            if !all {
+            // SAFETY: The clone has legs, and ends, or a copy ended last.
+            let Some(all) = (unsafe { Head::clone_ended(head, status) }) else {
                 return bindings::DM_ENDIO_INCOMPLETE as c_int;
-            }
-            // SAFETY: All legs have ended, so nobody else accesses it.
-            status = unsafe { (*legs).status[0] };
+            };
+            status = all;
             // SAFETY: dm passes a valid pointer.
             unsafe { *error = status };
         }

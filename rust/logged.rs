@@ -342,6 +342,7 @@ pub(crate) fn flush_failed(
 }
 
 /// Both halves of a write have completed.
+#[inline(never)]
 pub(crate) fn ended(
     this: InUse<'_, Bound>,
     volume: usize,

@@ -53,6 +53,7 @@ impl Group {
     /// The log says why.
     #[inline(never)]
     pub(crate) fn readd(&self, members: &Members, lid: &Id) -> Result {
+        self.look_at_store(members, lid)?;
         let _commits = self.commits.lock();
         let (bound, homes) = self.live_table(members, "readd")?;
         self.refuse_while_changing("readd", lid)?;
@@ -104,10 +105,6 @@ impl Group {
         if bound.has_io([entry]) {
             return refuse(&"its disk has not answered all I/O from before", EBUSY);
         }
-        if is_store {
-            // Check it now: later, the start that uses it would fail. The log says what is wrong.
-            store::find_again(&bound.members, &next, entry)?;
-        }
         self.commit(&bound, &homes, next)?;
         if let Some(volume) = bound.volumes.get(entry) {
             volume.stats.forget_errors();
@@ -130,6 +127,33 @@ impl Group {
             let _ = self.begin_restore(&bound, &homes, "readd", lid, Some(lid));
         }
         self.rebuilds.kick();
+        Ok(())
+    }
+
+    /// Checks the device of an increments volume that is to be taken back: later, the start that
+    /// uses it would fail. Without `commits`, since the device may hang. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// The log says what is wrong.
+    fn look_at_store(&self, members: &Members, lid: &Id) -> Result {
+        let (bound, _) = self.live_table(members, "readd")?;
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        let store = table.position(lid).filter(|entry| {
+            let volume = table.volume(*entry);
+            volume.is_some_and(|volume| volume.attr == Attr::Increments)
+        });
+        // If there is nothing to look at, `readd` finds out.
+        let Some(entry) = store.filter(|e| is_usable(&bound, *e) && !bound.has_io([*e])) else {
+            return Ok(());
+        };
+        let next = match table.with_readded(entry)? {
+            Some(next) => KBox::new(next, GFP_KERNEL)?,
+            None => return Ok(()),
+        };
+        drop(state);
+        store::find_again(&bound.members, &next, entry)?;
         Ok(())
     }
 

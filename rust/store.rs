@@ -152,7 +152,7 @@ pub(crate) struct Owner {
     disks: patience::Disks,
     /// Whether an internal flush of its disk failed: [`LOST`], [`LOST_IF_KEPT`], or 0.
     lost_writes: Word,
-    /// How often a flush of its disk failed.
+    /// Changes when a flush of its disk fails.
     disk_losses: Word,
     /// Which losses of the store have been reported to its users.
     told: Told,

@@ -4,7 +4,8 @@
 //!
 //! That costs a rebuild, so it needs evidence that not everything stands still: the increments
 //! volume and a source of the base image are read first. This may hang, so it has a worker of its
-//! own. If the disk has answered by the time that they do, it stays.
+//! own. If the disk answers until a moment after they do, it stays: when all of them stood still, one
+//! of them has to be the first that goes on.
 
 use crate::{
     bound::Bound,
@@ -23,8 +24,22 @@ use kernel::{
     sync::{
         Arc,
         Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
     }, //
 };
+
+/// How long a disk may answer after the others have, in milliseconds: `slow_after`, within these
+/// bounds.
+const MIN_WAIT_MS: i64 = 1000;
+const MAX_WAIT_MS: i64 = 5000;
+
+/// How long to sleep before checking again whether it has.
+const POLL: Delta = Delta::from_millis(10);
 
 /// Gives up disks.
 #[pin_data]
@@ -108,6 +123,9 @@ impl Bound {
         if !self.answers(place.store().entry()) || !sources.any(|source| self.answers(source)) {
             return;
         }
+        if !self.stays_silent(entry) {
+            return;
+        }
         let lid = self.volumes.get(entry).map(|disk| disk.lid);
         if let (Some(lid), true) = (lid, is_silent() && self.begin_failure(entry, false)) {
             let after_ms = self.give_up_after();
@@ -116,6 +134,24 @@ impl Bound {
                 "disk of {lid}: no answer for {after_ms} ms, given up"
             );
         }
+    }
+
+    /// Whether a disk that has I/O completes none for a while from now on. Sleeps.
+    fn stays_silent(&self, entry: usize) -> bool {
+        let Some(disk) = self.members.disk(entry) else {
+            return false;
+        };
+        let (_, answers) = disk.progress();
+        let begin = Instant::<Monotonic>::now();
+        let wait_ms = i64::from(self.slow_after).clamp(MIN_WAIT_MS, MAX_WAIT_MS);
+        while begin.elapsed().as_millis() < wait_ms {
+            fsleep(POLL);
+            let (in_flight, now) = disk.progress();
+            if in_flight == 0 || now != answers {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether the device of an entry answers a read. Sleeps for I/O, which may hang.

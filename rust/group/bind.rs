@@ -307,7 +307,7 @@ impl Group {
             if let Some(volume) = bound.volumes.get(entry) {
                 log::warning!(
                     next.id(),
-                    "{}: unprotected from now on, its increments volume is full",
+                    "{}: unprotected from now on, its increments volume failed or is full",
                     volume.lid
                 );
             }

@@ -255,7 +255,7 @@ impl Slow<'_> {
             match self.resolve_range(disk, part)? {
                 Some(count) => differ = differ.saturating_add(count),
                 None => match self.rewrite(disk, part) {
-                    Err(EIO) => self.leave_open(part, "disk"),
+                    Err(EIO) => self.leave_open(part),
                     other => other?,
                 },
             }
@@ -285,15 +285,15 @@ impl Slow<'_> {
         Ok(())
     }
 
-    /// Disk and store may differ here until the next start, because of an error of one of them.
-    /// Only the disk is read, and the user gets its errors; the region stays marked.
-    fn leave_open(&self, range: Range, what: &str) {
+    /// Disk and store may differ here until the next start. The user gets the error of the disk;
+    /// the region stays marked.
+    fn leave_open(&self, range: Range) {
         if let Some(intents) = &self.owner.intents {
             intents.leave_open(range.sector, range.sectors);
         }
         log::warning!(
             self.store.group(),
-            "{}: can't be compared with its increments at sector {}: error of the {what}",
+            "{}: can't be compared with its increments at sector {}",
             self.owner.lid,
             range.sector
         );
@@ -316,10 +316,8 @@ impl Slow<'_> {
         let compared = self.bound.read_parts(of, range.sector, &mut known);
         let known = compared.is_ok().then_some(&*known);
         match self.log_differences(&here, known, range.sector) {
-            Err(EIO) => {
-                self.leave_open(range, "increments volume");
-                Ok(Some(0))
-            }
+            // As if it were full: the volume goes on without its log.
+            Err(EIO) => Err(ENOSPC),
             other => other.map(Some),
         }
     }
@@ -376,9 +374,11 @@ impl Owner {
         if let Some(intents) = &self.intents {
             intents.pin_marked();
         }
+        // And afterwards: one that began to take marks back meanwhile has missed the first.
+        self.disk_losses.add(1);
     }
 
-    /// How often that has happened.
+    /// Changes when that happens.
     pub(crate) fn disk_losses(&self) -> u64 {
         self.disk_losses.get()
     }

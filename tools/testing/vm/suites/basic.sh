@@ -176,6 +176,7 @@ test_pristine_rw_disk_serves_the_base() {
 	svol_create LV0 --readonly
 	assert_base /dev/mapper/LV0
 	# While that is so, it can't be written.
+	expect_log '^device-mapper: table: [0-9:]+: svol: preresume failed, error = -16$'
 	log_mark
 	must_fail svol_create LV2
 	assert_logged "LV2: can't be written, its disk is the only one that serves reads of the base"

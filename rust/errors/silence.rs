@@ -79,6 +79,8 @@ impl Watch {
     fn look(&mut self) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0);
         let (after, every) = (u64::from(self.after_ms), u64::from(self.every_ms()));
+        let is_auto = self.bound.failover == Failover::Auto;
+        let give_up_after = self.bound.give_up_after();
         for (entry, silence) in self.disks.iter_mut().enumerate() {
             let Some(disk) = self.bound.members.disk(entry) else {
                 continue;
@@ -88,8 +90,7 @@ impl Watch {
                 disk.bad.set_silent(silent);
                 say(&self.bound, entry, self.after_ms, silent);
             }
-            let give_up_after = self.bound.give_up_after();
-            if self.bound.failover == Failover::Auto && silence.is_silent_for(give_up_after) {
+            if is_auto && silence.is_silent_for(give_up_after) {
                 self.bound.group.give_ups().ask(entry);
             }
         }

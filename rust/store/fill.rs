@@ -530,9 +530,8 @@ impl Worker<Store> {
             }
             // Before the copy, since another write may fail meanwhile.
             intents.unpin(region);
-            let begin = u64::from(region) << intents.shift();
             self.copy_region(bound, owner, region)
-                .inspect_err(|_| intents.pin(begin, 1))?;
+                .inspect_err(|_| intents.pin_region(region))?;
         }
         Ok(())
     }

@@ -213,19 +213,18 @@ test_bad_sectors_at_the_start() {
 # A sector that a power cut left unreadable, in a region that has to be compared: what is next to it reaches the
 # increments, and the sector gets what these say.
 test_bad_sector_after_a_crash() {
-	local disk
 	need_target dust
 	covered9 4
 	steps LV2 write:4096+8 flush
 	# The disk is ahead of metadata and increments, as after a crash.
-	for disk in "$DI" "$META" "$META2"; do
-		dd if="$disk" of="crash.${disk##*/}" bs=1M iflag=direct status=none
-	done
+	save_disk "$DI" crash.store
+	save_disk "$META" crash.1
+	save_disk "$META2" crash.2
 	steps LV2 write:4160+64
 	down9
-	for disk in "$META" "$META2" "$DI"; do
-		dd if="crash.${disk##*/}" of="$disk" bs=1M oflag=direct status=none
-	done
+	load_disk "$DI" crash.store
+	load_disk "$META" crash.1
+	load_disk "$META2" crash.2
 	cover_has_bad_sectors disk2 4170
 	log_mark
 	up9

@@ -413,7 +413,7 @@ test_events_go_on() {
 	assert_base /dev/mapper/LV1
 	kill -0 "$write" || fail 'the write has ended'
 	for device in "${G_DISKS[@]}"; do
-		dd if="$device" of="crash.${device##*/}" bs=1M iflag=direct status=none
+		save_disk "$device" "crash.${device##*/}"
 	done
 	cover_goes_on store
 	wait "$write" || fail 'the write failed'
@@ -426,31 +426,12 @@ test_events_go_on() {
 	up9
 	down9
 	for device in "${G_DISKS[@]}"; do
-		dd if="crash.${device##*/}" of="$device" bs=1M oflag=direct status=none
+		load_disk "$device" "crash.${device##*/}"
 	done
 	up9
 	read_status
 	assert_status DLV2.health=in-sync LV2.health=in-sync LV2.protection=protected
 	steps LV2 check:0+2000 check:2008+900
-}
-
-# With "failover auto", the disk of a logged volume that hangs is given up after a while: new writes go on, and
-# a spare is filled. What the old disk still has ends with it.
-test_silent_disk_is_given_up() {
-	local write
-	auto9
-	cover_hangs disk2
-	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
-	write=$!
-	wait_until 120 log_says "$GIVEN_UP" || fail 'it is not given up'
-	wait_until 20 log_says 'disk of LV2: failed; LV2 is degraded' || fail 'LV2 does not go on'
-	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:500+8 flush ||
-		fail 'LV2 can not be written'
-	kill -0 "$write" || fail 'the write has ended'
-	cover_goes_on disk2
-	wait "$write" || fail 'the write failed'
-	wait_lives_on LV2 S0
-	steps LV2 write:600+8 flush check:0+2000 check:2008+2000
 }
 
 GIVEN_UP='disk of LV2: no answer for 10000 ms, given up'
@@ -464,39 +445,56 @@ auto9() {
 	steps LV2 write:1000+100 write:3003+1 flush
 }
 
-# Not if the increments volume hangs, too; but it is, when that goes on and the disk does not.
-test_silent_disk_and_increments() {
-	local write
+# Disks hang, LV2's among them, and a write of LV2 with them, whose process is $WRITE.
+lv2_hangs_with() { # name...
+	local name
 	auto9
-	cover_hangs store
-	cover_hangs disk2
+	for name in "$@" disk2; do
+		cover_hangs "$name"
+	done
 	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
-	write=$!
+	WRITE=$!
+}
+
+assert_not_given_up() {
 	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
 	nap 12
 	! log_says "$GIVEN_UP" || fail 'the disk is given up'
+}
+
+# With "failover auto", the disk of a logged volume that hangs is given up after a while: new writes go on, and
+# a spare is filled. What the old disk still has ends with it.
+test_silent_disk_is_given_up() {
+	lv2_hangs_with
+	wait_until 120 log_says "$GIVEN_UP" || fail 'it is not given up'
+	wait_until 20 log_says 'disk of LV2: failed; LV2 is degraded' || fail 'LV2 does not go on'
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:500+8 flush ||
+		fail 'LV2 can not be written'
+	kill -0 "$WRITE" || fail 'the write has ended'
+	cover_goes_on disk2
+	wait "$WRITE" || fail 'the write failed'
+	wait_lives_on LV2 S0
+	steps LV2 write:600+8 flush check:0+2000 check:2008+2000
+}
+
+# Not if the increments volume hangs, too; but it is, when that goes on and the disk does not.
+test_silent_disk_and_increments() {
+	lv2_hangs_with store
+	assert_not_given_up
 	cover_goes_on store
 	wait_until 120 log_says "$GIVEN_UP" || fail 'the disk is not given up'
 	cover_goes_on disk2
-	wait "$write" || fail 'the write failed'
+	wait "$WRITE" || fail 'the write failed'
 	wait_lives_on LV2 S0
 	steps LV2 write:3008+8 flush check:0+2000 check:2008+900
 }
 
 # Nor if all that has the base image hangs, although nobody reads it just now. The disk that answers again stays.
 test_silent_disk_and_sources() {
-	local write
-	auto9
-	cover_hangs disk0
-	cover_hangs disk1
-	cover_hangs disk2
-	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
-	write=$!
-	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
-	nap 12
-	! log_says "$GIVEN_UP" || fail 'the disk is given up'
+	lv2_hangs_with disk0 disk1
+	assert_not_given_up
 	cover_goes_on disk2
-	wait "$write" || fail 'the write failed'
+	wait "$WRITE" || fail 'the write failed'
 	cover_goes_on disk0
 	cover_goes_on disk1
 	steps LV2 write:3008+8 flush

@@ -335,6 +335,11 @@ pub(crate) fn flush_failed(
     let Some(place) = Place::of(bound, volume) else {
         return ended.done();
     };
+    if let Some(intents) = &place.owner().intents {
+        // What the store's device has lost is in regions that have marks.
+        intents.pin_marked();
+        place.owner().note_log_lacks();
+    }
     ended.data_mut().has_no_log = true;
     let (end, parked) = ended.park(this);
     place.store().push_slow(parked);
@@ -369,6 +374,9 @@ pub(crate) fn ended(
     if let Some(intents) = owner.intents.as_ref().filter(|_| !(in_store && on_disk)) {
         // Disk and store may differ now, and only a comparison can tell.
         intents.pin(info.sector, info.sectors);
+    }
+    if !in_store {
+        owner.note_log_lacks();
     }
     if let (true, Some(disk)) = (on_disk, data.disk.get()) {
         let bound: &Bound = &this;

@@ -416,9 +416,7 @@ impl Owner {
     /// as [`Owner::disk_has_base`].
     pub(crate) fn is_in_step(&self, entry: usize, sector: u64, sectors: u32) -> bool {
         let is_apart = self.intents.as_ref().is_none_or(|intents| {
-            let (first, last) = intents.span(sector, sectors);
-            intents.is_open(sector, sectors)
-                || (first..=last).any(|region| intents.is_pinned(region))
+            intents.is_open(sector, sectors) || intents.is_pinned_in(sector, sectors)
         });
         self.mode() == Mode::Both
             && self.filled(sector, sectors) == (sectors, Some(entry))

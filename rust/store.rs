@@ -154,6 +154,8 @@ pub(crate) struct Owner {
     lost_writes: Word,
     /// Changes when a flush of its disk fails.
     disk_losses: Word,
+    /// 1 if its disk may hold a write that failed because of the store.
+    log_lacks: Word,
     /// Which losses of the store have been reported to its users.
     told: Told,
     /// Where its writes go, if it is logged.
@@ -217,6 +219,18 @@ impl Owner {
     /// What the store lost before this table was loaded must still be reported. Does not sleep.
     pub(crate) fn forget_told(&self) {
         self.told.forget();
+    }
+
+    /// Its disk may hold something that the store could not take, in regions that are pinned: until
+    /// that is on record, the disk is needed. To be called before write locks are released. Does not
+    /// sleep.
+    pub(crate) fn note_log_lacks(&self) {
+        self.log_lacks.set(1);
+    }
+
+    /// See [`Owner::note_log_lacks`].
+    pub(crate) fn does_log_lack(&self) -> bool {
+        self.log_lacks.get() != 0
     }
 
     /// Whether its own disk has all that it wrote.

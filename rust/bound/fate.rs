@@ -68,8 +68,8 @@ impl Bound {
 
     /// From now on nobody reads from the disk of an entry, and writes of its volume wait; a worker
     /// does the rest. `asked` says that a user asked for it. Returns whether the failure has begun:
-    /// it does not if reads of the base image would find no disk until the worker has decided. Does
-    /// not sleep.
+    /// it does not if reads of the base image would find no disk until the worker has decided, nor if
+    /// its volume [needs it](Bound::needs_its_disk). Does not sleep.
     pub(crate) fn begin_failure(&self, entry: usize, asked: bool) -> bool {
         let Some(disk) = self.volumes.get(entry) else {
             return false;
@@ -83,6 +83,9 @@ impl Bound {
             // A bad source is better than none.
             return false;
         }
+        if self.needs_its_disk(entry) {
+            return false;
+        }
         disk.fate.begin_failure(asked);
         for (volume, owner) in self.owners_on(entry) {
             if owner.advance(Event::DiskFails) == Some(Mode::Held) {
@@ -94,6 +97,17 @@ impl Bound {
         }
         failures.kick();
         true
+    }
+
+    /// Whether a volume on the disk of an entry was shown, or may have been, what its store could not
+    /// take, while that is not on record: without the disk, it would be what it was before. Does not
+    /// sleep.
+    pub(crate) fn needs_its_disk(&self, entry: usize) -> bool {
+        let mut places = self.places_on(entry);
+        places.any(|(_, place)| {
+            let lacks = place.owner().does_log_lack() || place.store().is_failing();
+            lacks && place.owner().mode() == Mode::Both
+        })
     }
 
     /// Whether somebody reads the disk of an entry.
@@ -134,9 +148,15 @@ impl Bound {
 
     /// The volumes whose writes go to the disk of an entry and to a store.
     fn owners_on(&self, entry: usize) -> impl Iterator<Item = (&Volume, &Owner)> {
+        let places = self.places_on(entry);
+        places.map(|(volume, place)| (volume, place.owner()))
+    }
+
+    /// As [`Bound::owners_on`], with the stores.
+    fn places_on(&self, entry: usize) -> impl Iterator<Item = (&Volume, Place<'_>)> {
         let all = self.volumes.iter().enumerate();
         all.filter(move |(_, volume)| volume.view.get().writes == Home::Logged(entry))
-            .filter_map(|(index, volume)| Some((volume, Place::of(self, index)?.owner())))
+            .filter_map(|(index, volume)| Some((volume, Place::of(self, index)?)))
     }
 
     /// Called when it is durable that the disk of an entry has failed. Does not sleep.

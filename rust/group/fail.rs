@@ -81,6 +81,13 @@ impl Group {
                 return Err(EAGAIN);
             }
             Some(store) => store.begin_failure(true),
+            None if bound.needs_its_disk(disk) => {
+                log::notice!(
+                    group,
+                    "message \"fail\": LID {lid}: its increments volume lacks what the disk may have"
+                );
+                return Err(EBUSY);
+            }
             None if bound.begin_failure(disk, true) => (),
             None => {
                 log::notice!(

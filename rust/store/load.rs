@@ -694,6 +694,7 @@ impl Found {
                         _ => Mode::Both,
                     }),
                     disk_losses: Word::new(0),
+                    log_lacks: Word::new(0),
                     suspending: Word::new(0),
                     record,
                     record_writes: Word::new(0),

@@ -118,6 +118,9 @@ impl Slow<'_> {
                 // One of the two may have it. Noted before others get the locks, who might take
                 // what the disk has for the base image, or overwrite it.
                 intents.pin(part.sector, sectors);
+                if result.is_err_and(|error| error == ENOSPC) {
+                    self.owner.note_log_lacks();
+                }
             }
             self.owner.locks.give_back(part.sector, sectors);
             match result {

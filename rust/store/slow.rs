@@ -722,9 +722,13 @@ impl<'a> Slow<'a> {
 }
 
 impl Owner {
-    /// Whether data of the disk may be read from increments and siblings instead.
+    /// Whether data of the disk may be read from increments and siblings instead. Not where the disk
+    /// may hold a write that failed because of the store: what a read has shown stays.
     pub(crate) fn may_read_past(&self, sector: u64, sectors: u32) -> bool {
-        let is_open = |intents: &Intents| intents.is_open(sector, sectors);
-        self.mode().is_logged() && !self.intents.as_ref().is_some_and(is_open)
+        let lacks = self.mode() == Mode::Both && self.log_lacks.get() != 0;
+        let is_apart = |intents: &Intents| {
+            intents.is_open(sector, sectors) || (lacks && intents.is_pinned_in(sector, sectors))
+        };
+        self.mode().is_logged() && !self.intents.as_ref().is_some_and(is_apart)
     }
 }

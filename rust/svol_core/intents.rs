@@ -188,6 +188,12 @@ impl Intents {
             .unwrap_or(false)
     }
 
+    /// Whether [`Intents::pin`] was called for a region of this range.
+    pub fn is_pinned_in(&self, sector: u64, sectors: u32) -> bool {
+        let (first, last) = self.span(sector, sectors);
+        (first..=last.min(self.regions)).any(|region| self.is_pinned(region))
+    }
+
     /// Marks a region again that [`Intents::take_idle`] returned, if it was pinned since then; to
     /// be called when no write that found its mark is in flight any more. Returns whether it was
     /// pinned.

@@ -383,6 +383,40 @@ test_without_metadata() {
 	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2)" none
 }
 
+# A write fails because of the increments volume, which can't be recorded, and a read shows that the disk has
+# it. When the disk fails, too, nobody reads what was there before.
+what_was_read_stays() { # sector
+	local got
+	steps LV2 write:0+64 write:3000+8 flush
+	cover_is meta1 error
+	cover_is meta2 error
+	cover_is store writes
+	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2 --sector "$1")" EIO
+	got=$(some_of_lv2 "$1")
+	begin_refusals
+	refusal EBUSY 'fail;LV2;lacks' 'fail LV2'
+	check_refusals messages
+	cover_is disk2 error
+	assert_eq 'what LV2 reads' "$(some_of_lv2 "$1" || echo "$got")" "$got"
+	# A write finds out, too, that the disk has failed.
+	"$SVOL_TEST" write-error /dev/mapper/LV2 --sector 3000 >/dev/null
+	assert_eq 'what LV2 reads' "$(some_of_lv2 "$1" || echo "$got")" "$got"
+}
+
+# A digest of a sub-block, or an error if it can't be read.
+some_of_lv2() { # sector
+	dd if=/dev/mapper/LV2 of=some bs=512 skip="$1" count=8 iflag=direct status=none 2>/dev/null &&
+		sha256sum <some
+}
+
+test_what_was_read_stays() {
+	covered9 8
+	what_was_read_stays 8
+	restart_anew9
+	# What was never written takes a worker to write a part of a sub-block.
+	what_was_read_stays 2000
+}
+
 fsync() { # device
 	dd if=/dev/null of="$1" count=0 conv=fsync,notrunc status=none
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Gives up the disk of a logged volume that does not answer for long.
+//! Gives up the disk of a logged volume, or the increments volume of logged volumes, that does not
+//! answer for long.
 //!
-//! That costs a rebuild, so it needs evidence that not everything stands still: the increments
-//! volume and a source of the base image are read first. This may hang, so it has a worker of its
-//! own. If the disk answers until a moment after they do, it stays: when all of them stood still, one
-//! of them has to be the first that goes on.
+//! That costs a rebuild or the protection, so it needs evidence that not everything stands still:
+//! what the volumes go on with is read first. This may hang, so it has a worker of its own. If the
+//! device answers until a moment after the others do, it stays: when all of them stood still, one of
+//! them has to be the first that goes on.
 
 use crate::{
     bound::Bound,
@@ -16,7 +17,11 @@ use crate::{
     },
     log,
     overlay::Place,
-    svol_core::entry_set::EntrySet, //
+    store::Store,
+    svol_core::{
+        entry_set::EntrySet,
+        log_mode::Mode, //
+    }, //
 };
 use kernel::{
     new_mutex,
@@ -41,14 +46,14 @@ const MAX_WAIT_MS: i64 = 5000;
 /// How long to sleep before checking again whether it has.
 const POLL: Delta = Delta::from_millis(10);
 
-/// Gives up disks.
+/// Gives up disks and increments volumes.
 #[pin_data]
 pub(crate) struct GiveUps {
     /// The live table. Held across I/O; before the group's `state` and the lock of
     /// [`super::Failures`].
     #[pin]
     live: Mutex<Option<Arc<Bound>>>,
-    /// Entries whose disks have not answered for long.
+    /// Entries whose devices have not answered for long.
     silent: EntrySet,
 }
 
@@ -63,7 +68,7 @@ impl GiveUps {
 }
 
 impl Worker<GiveUps> {
-    /// The disk of an entry has not answered for long. To be called again while that is so. Does
+    /// The device of an entry has not answered for long. To be called again while that is so. Does
     /// not sleep.
     pub(super) fn ask(&self, entry: usize) {
         self.silent.insert(entry);
@@ -95,8 +100,12 @@ impl Job for GiveUps {
         let live = worker.live.lock();
         for entry in worker.silent.iter() {
             worker.silent.remove(entry);
-            if let Some(bound) = &*live {
-                bound.give_up_silent(entry);
+            let Some(bound) = &*live else {
+                continue;
+            };
+            match bound.store_at(entry) {
+                Some(store) => bound.give_up_silent_store(store),
+                None => bound.give_up_silent_disk(entry),
             }
         }
     }
@@ -105,7 +114,7 @@ impl Job for GiveUps {
 impl Bound {
     /// Gives up a disk if writes of its volume wait for it, and what serves the volume without it
     /// answers. Sleeps for I/O.
-    fn give_up_silent(&self, entry: usize) {
+    fn give_up_silent_disk(&self, entry: usize) {
         let is_silent = || self.is_silent(entry) && !self.fate(entry).is_gone();
         let is_logged_here = |volume: &usize| {
             let volume = self.volumes.get(*volume);
@@ -133,6 +142,39 @@ impl Bound {
                 self.group.name(),
                 "disk of {lid}: no answer for {after_ms} ms, given up"
             );
+        }
+    }
+
+    /// Gives up an increments volume if writes of logged volumes wait for it, nothing else has data
+    /// there, and their own disks answer. Sleeps for I/O.
+    fn give_up_silent_store(&self, store: &Worker<Store>) {
+        let entry = store.entry();
+        let is_silent = || {
+            let is_known = store.is_failing() || store.has_failed() || store.is_kept();
+            self.is_silent(entry) && !is_known
+        };
+        if !is_silent() || !self.group.can_give_up(entry) {
+            return;
+        }
+        let mut is_needed = false;
+        for (index, volume) in self.volumes.iter().enumerate() {
+            let place = Place::of(self, index).filter(|place| place.store().entry() == entry);
+            let waits = place.is_some_and(|place| place.owner().mode() != Mode::Disk);
+            let Some(disk) = volume.view.get().logged_disk().filter(|_| waits) else {
+                continue;
+            };
+            if !self.answers(disk) {
+                return;
+            }
+            is_needed = true;
+        }
+        if is_needed && self.stays_silent(entry) && is_silent() {
+            let (lid, after_ms) = (store.lid(), self.give_up_after());
+            log::warning!(
+                self.group.name(),
+                "increments {lid}: no answer for {after_ms} ms, given up"
+            );
+            store.begin_failure(false);
         }
     }
 

@@ -3,8 +3,8 @@
 //! Disks that do not answer: new reads go elsewhere until the disk answers again.
 //!
 //! I/O that such a disk already has completes only when the disk completes it. Writes of a logged
-//! volume also wait for its disk, until it answers, fails, or is given up: by the message `fail`,
-//! or after some time by [`super::GiveUps`].
+//! volume also wait for its disk and its increments volume, until they answer, fail, or are given
+//! up: by the message `fail`, or after some time by [`super::GiveUps`].
 
 use crate::{
     bound::Bound,
@@ -39,9 +39,9 @@ const LOOKS: u32 = 4;
 const MIN_EVERY_MS: u32 = 50;
 const MAX_EVERY_MS: u32 = 1000;
 
-/// With `failover auto`, the disk of a logged volume that is silent for this many times
-/// `slow_after`, and at least this many milliseconds, is given up. Much later than reads turn away
-/// from it: that costs a rebuild.
+/// With `failover auto`, the disk or increments volume of a logged volume that is silent for this
+/// many times `slow_after`, and at least this many milliseconds, is given up. Much later than reads
+/// turn away from a disk: that costs a rebuild.
 const GIVE_UP: u64 = 5;
 const MIN_GIVE_UP_MS: u64 = 10_000;
 

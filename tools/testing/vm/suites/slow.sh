@@ -445,21 +445,33 @@ auto9() {
 	steps LV2 write:1000+100 write:3003+1 flush
 }
 
-# Disks hang, LV2's among them, and a write of LV2 with them, whose process is $WRITE.
-lv2_hangs_with() { # name...
+# Disks hang, and a write of LV2 with them, whose process is $WRITE.
+write_hangs_with() { # name...
 	local name
-	auto9
-	for name in "$@" disk2; do
+	for name in "$@"; do
 		cover_hangs "$name"
 	done
 	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:2000+8 &
 	WRITE=$!
 }
 
-assert_not_given_up() {
-	wait_until 20 log_says 'disk of LV2: no answer' || fail 'nobody notices'
+# As that, LV2's disk among them.
+lv2_hangs_with() { # name...
+	auto9
+	write_hangs_with "$@" disk2
+}
+
+assert_not_given_up() { # what
+	wait_until 20 log_says "$1: no answer" || fail 'nobody notices'
 	nap 12
-	! log_says "$GIVEN_UP" || fail 'the disk is given up'
+	! log_says 'given up' || fail 'something is given up'
+}
+
+# LV2 goes on after something was given up, while the write still waits for that.
+lv2_goes_on() {
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:500+8 flush ||
+		fail 'LV2 can not be written'
+	kill -0 "$WRITE" || fail 'the write has ended'
 }
 
 # With "failover auto", the disk of a logged volume that hangs is given up after a while: new writes go on, and
@@ -468,9 +480,7 @@ test_silent_disk_is_given_up() {
 	lv2_hangs_with
 	wait_until 120 log_says "$GIVEN_UP" || fail 'it is not given up'
 	wait_until 20 log_says 'disk of LV2: failed; LV2 is degraded' || fail 'LV2 does not go on'
-	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:500+8 flush ||
-		fail 'LV2 can not be written'
-	kill -0 "$WRITE" || fail 'the write has ended'
+	lv2_goes_on
 	cover_goes_on disk2
 	wait "$WRITE" || fail 'the write failed'
 	wait_lives_on LV2 S0
@@ -480,7 +490,7 @@ test_silent_disk_is_given_up() {
 # Not if the increments volume hangs, too; but it is, when that goes on and the disk does not.
 test_silent_disk_and_increments() {
 	lv2_hangs_with store
-	assert_not_given_up
+	assert_not_given_up 'disk of LV2'
 	cover_goes_on store
 	wait_until 120 log_says "$GIVEN_UP" || fail 'the disk is not given up'
 	cover_goes_on disk2
@@ -492,7 +502,7 @@ test_silent_disk_and_increments() {
 # Nor if all that has the base image hangs, although nobody reads it just now. The disk that answers again stays.
 test_silent_disk_and_sources() {
 	lv2_hangs_with disk0 disk1
-	assert_not_given_up
+	assert_not_given_up 'disk of LV2'
 	cover_goes_on disk2
 	wait "$WRITE" || fail 'the write failed'
 	cover_goes_on disk0
@@ -501,4 +511,31 @@ test_silent_disk_and_sources() {
 	read_status
 	assert_status state=clean LV2.health=in-sync LV2.disk=LV2
 	steps LV2 check:0+2000 check:2008+900
+}
+
+# An increments volume that hangs is given up, too: its volumes go on with their disks alone.
+test_silent_increments_volume_is_given_up() {
+	auto9
+	write_hangs_with store
+	wait_until 120 log_says 'increments DLV2: no answer for 10000 ms, given up' || fail 'it is not given up'
+	wait_until 20 log_says 'increments DLV2: failed; LV2 goes on, unprotected' || fail 'LV2 does not go on'
+	lv2_goes_on
+	cover_goes_on store
+	wait "$WRITE" || fail 'the write failed'
+	dmsetup message G0 0 readd DLV2
+	wait_protected LV2
+	steps LV2 write:600+8 flush check:0+2000 check:2008+2000
+}
+
+# Not if a volume has data there and nowhere else.
+test_silent_increments_volume_is_needed() {
+	auto9
+	dmsetup message G0 0 set_attr LV2 ro
+	write_hangs_with store
+	assert_not_given_up 'increments DLV2'
+	cover_goes_on store
+	wait "$WRITE" || fail 'the write failed'
+	steps LV2 write:600+8 flush check:0+2000 check:2008+2000
+	read_status
+	assert_status state=clean DLV2.health=in-sync
 }

@@ -81,9 +81,10 @@ const OTHER_TABLE: &str = "another table is loaded for the group, resume with it
 pub(crate) struct Group {
     number: DeviceNumber,
     provider: Arc<Provider<Bound>>,
-    /// Held while the metadata is changed.
+    /// The devices of the metadata copies. Locked while the metadata is changed: there is no commit
+    /// without it.
     #[pin]
-    commits: Mutex<()>,
+    commits: Mutex<Homes>,
     #[pin]
     state: Mutex<State>,
     /// Changes attributes.
@@ -125,8 +126,6 @@ struct State {
     table: Option<KBox<GroupTable>>,
     /// GrpID and uuid of the group that was last live.
     identity: Option<(Id, [u8; 16])>,
-    /// The devices of its metadata copies.
-    homes: Homes,
     /// The last event count seen.
     events: Option<u64>,
     /// Entries that joined the group since the table was loaded; some may have left again.
@@ -155,13 +154,12 @@ impl Group {
         try_pin_init!(Self {
             number: setup.number(),
             provider: Arc::pin_init(Provider::new(setup), GFP_KERNEL)?,
-            commits <- new_mutex!(()),
+            commits <- new_mutex!(Homes::fresh(0)),
             state <- new_mutex!(State {
                 tables: 0,
                 bound: None,
                 table: None,
                 identity: None,
-                homes: Homes::fresh(0),
                 events: None,
                 added: KVec::new(),
                 stats: KVec::new(),

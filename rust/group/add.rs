@@ -47,8 +47,8 @@ impl Group {
     ) -> Result {
         // Before the locks: this may sleep for whatever serves the path.
         let number = path.map(|path| (path, find_device(path)));
-        let _commits = self.commits.lock();
-        let (bound, homes) = self.live_table(members, "add")?;
+        let homes = self.commits.lock();
+        let bound = self.live_table(members, "add")?;
         self.refuse_while_changing("add", &new.lid)?;
         let (name, lid) = (self.name(), new.lid);
         let refuse = |why: core::fmt::Arguments<'_>, error: Error| {

@@ -342,7 +342,7 @@ impl Group {
     /// in flight.
     #[inline(never)]
     fn stop_being_source_now(&self, change: &Change) -> Result<bool> {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().filter(|_| state.is_live);
         let table = table.ok_or(EAGAIN)?;
@@ -350,7 +350,6 @@ impl Group {
             Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
             None => None,
         };
-        let homes = state.homes;
         drop(state);
         if !change.bound.has_other_source(change.disk) {
             return Err(EBUSY);
@@ -368,7 +367,7 @@ impl Group {
     /// Makes the new attribute durable, and lets it take effect.
     #[inline(never)]
     fn commit_attr(&self, change: &Change) -> Result {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().filter(|_| state.is_live);
         let table = table.ok_or(EAGAIN)?;
@@ -380,7 +379,6 @@ impl Group {
             // Something else has changed meanwhile.
             Err(_) => return Err(EBUSY),
         };
-        let homes = state.homes;
         drop(state);
         if !keeps_source(&change.bound, change.disk, change.attr) {
             return Err(EBUSY);

@@ -90,7 +90,7 @@ impl Group {
         // which may be about to take it.
         let (_old, mut new);
         new = None;
-        let _commits = self.commits.lock();
+        let mut commits = self.commits.lock();
         let known = self.bound().filter(|b| Arc::ptr_eq(&b.members, members));
         match &known {
             // The same table again, after a suspend: its devices have been held all the time.
@@ -124,6 +124,7 @@ impl Group {
             .begin(line, members, prepared, &mut new)
             .inspect_err(|error| self.say_halted(*error))?;
         self.provider.publish(live, bound.clone())?;
+        *commits = homes;
 
         let mut state = self.state.lock();
         let events = table.head().events;
@@ -135,7 +136,6 @@ impl Group {
         _old = state.bound.replace(bound.clone());
         let old_table = state.table.replace(table);
         let old_added = core::mem::take(&mut state.added);
-        state.homes = homes;
         state.is_live = true;
         state.is_outdated = false;
         state.wants_anew = false;

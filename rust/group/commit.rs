@@ -15,7 +15,8 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
-    /// Commits a table, and replaces the old one with it; under `commits`.
+    /// Commits a table, and replaces the old one with it. `homes` is what `commits` protects: nobody
+    /// else changes the group meanwhile. Sleeps for I/O.
     pub(super) fn commit(
         &self,
         bound: &Bound,

@@ -116,7 +116,7 @@ impl Group {
     /// `EBUSY` if it is kept; those of the commit, in which case what waits must not go on.
     #[inline(never)]
     pub(crate) fn fail_disk(&self, bound: &Bound, entry: usize) -> Result {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let fate = bound.fate(entry);
         if !fate.is_failing() {
             // Already handled.
@@ -146,7 +146,6 @@ impl Group {
                 return Err(EBUSY);
             }
         };
-        let homes = state.homes;
         drop(state);
         let health = served.and_then(|volume| Some((volume, next.volume(volume)?)));
         let what = match health.map(|(_, volume)| (volume.lid, volume.attr, volume.health)) {

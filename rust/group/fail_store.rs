@@ -14,6 +14,7 @@ use crate::{
     bound::Bound,
     dm::Worker,
     log,
+    metadata::Homes,
     store::Store,
     svol_core::{
         group::{
@@ -37,7 +38,7 @@ impl Group {
     #[inline(never)]
     pub(crate) fn fail_store(&self, bound: &Bound, store: &Worker<Store>) -> Result {
         let (asked, lid) = (store.is_asked(), *store.lid());
-        let commits = self.commits.lock();
+        let homes = self.commits.lock();
         if !store.is_failing() {
             // Already handled.
             return match store.has_failed() {
@@ -47,7 +48,7 @@ impl Group {
         }
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        let (group, homes) = (*table.id(), state.homes);
+        let group = *table.id();
         let next = match table.with_disk_given_up(store.entry()) {
             Ok(next) => KBox::new(next, GFP_KERNEL)?,
             Err(FailError::NoMemory) => return Err(ENOMEM),
@@ -67,7 +68,7 @@ impl Group {
                     // If it is not on record, there was no event that the store could miss, either.
                     let _ = self.commit(bound, &homes, kept);
                 }
-                drop(commits);
+                drop(homes);
                 if asked || store.say_once() {
                     log::warning!(group, "increments {lid}: failed, but stays in use: {error}");
                 }
@@ -122,17 +123,22 @@ impl Group {
     /// Those of the device, and of the commit.
     #[inline(never)]
     pub(crate) fn tell_store(&self, bound: &Bound, store: &Worker<Store>) -> Result {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         // First: while this fails, it may turn out once more that it works.
         store.note_told(false);
-        self.tell_store_locked(bound, store)
+        self.tell_store_locked(bound, &homes, store)
     }
 
     /// As [`Group::tell_store`], under `commits`.
-    pub(super) fn tell_store_locked(&self, bound: &Bound, store: &Worker<Store>) -> Result {
+    pub(super) fn tell_store_locked(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        store: &Worker<Store>,
+    ) -> Result {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        let (events, homes) = (table.head().events, state.homes);
+        let events = table.head().events;
         let told = table.with_stores_told(|entry| entry == store.entry())?;
         drop(state);
         let Some(told) = told else {
@@ -141,7 +147,7 @@ impl Group {
         };
         let told = KBox::new(told, GFP_KERNEL)?;
         match bound.tell_event(store.entry(), events) {
-            true => self.commit(bound, &homes, told),
+            true => self.commit(bound, homes, told),
             false => Err(EIO),
         }
     }

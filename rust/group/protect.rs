@@ -180,7 +180,7 @@ impl Group {
     /// Makes durable that the log is whole. Returns `false` if the log was given up meanwhile.
     #[inline(never)]
     fn commit_protected(&self, bound: &Bound, entry: usize, place: Place<'_>) -> Result<bool> {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let store = place.store();
@@ -195,7 +195,6 @@ impl Group {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Ok(false),
         };
-        let homes = state.homes;
         drop(state);
         self.commit(bound, &homes, next)?;
         let _modes = self.failures.lock();

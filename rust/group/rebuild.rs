@@ -551,7 +551,7 @@ impl Group {
         if worker.is_auto.get() == 0 {
             return Next::Nothing;
         }
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         if !state.is_live || state.changing.is_some() || state.leaving.is_some() {
             return Next::Later;
@@ -575,7 +575,6 @@ impl Group {
             Ok(None) => return Next::Nothing,
             Err(_) => return Next::Later,
         };
-        let homes = state.homes;
         drop(state);
         match next
             .map_err(Error::from)
@@ -594,7 +593,7 @@ impl Group {
     /// `EIO` if its data is nowhere else; those of the commit.
     #[inline(never)]
     pub(crate) fn give_up_disk(&self, bound: &Bound, entry: usize, disk: usize) -> Result {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         if table.volume(disk).is_none_or(|volume| volume.state.failed) {
@@ -615,7 +614,6 @@ impl Group {
         if table.is_served(entry) && !next.is_served(entry) {
             return Err(EIO);
         }
-        let homes = state.homes;
         drop(state);
         let lid = next.volume(entry).ok_or(EINVAL)?.lid;
         let target = next.volume(disk).ok_or(EINVAL)?.lid;
@@ -636,7 +634,7 @@ impl Group {
     /// Makes durable that the disk is no longer filled. Sleeps for I/O.
     #[inline(never)]
     fn stop_rebuild(&self, bound: &Bound, filling: &Filling<'_>) -> Result {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let entry = filling.due.rebuild.entry;
@@ -647,7 +645,6 @@ impl Group {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Ok(()),
         };
-        let homes = state.homes;
         drop(state);
         self.commit(bound, &homes, next)
     }

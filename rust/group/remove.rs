@@ -38,7 +38,7 @@ impl Group {
     /// The log says why; nothing has changed.
     #[inline(never)]
     pub(crate) fn remove(&self, lid: &Id) -> Result {
-        let commits = self.commits.lock();
+        let homes = self.commits.lock();
         let mut state = self.state.lock();
         let (Some(table), Some(bound), true) = (&state.table, &state.bound, state.is_live) else {
             let name = state.table.as_ref().map(|table| *table.id());
@@ -81,7 +81,6 @@ impl Group {
             let why = format_args!("its disk is the only one that serves reads of the base");
             return Err(refuse(why, EBUSY));
         }
-        let homes = state.homes;
         state.leaving = Some(*lid);
         drop(state);
 
@@ -92,7 +91,7 @@ impl Group {
         match result {
             Ok(()) => {
                 bound.retire(entry);
-                drop(commits);
+                drop(homes);
                 // While the disks have I/O, the group does not reuse them, see `is_free`. This is
                 // usually short, and the user may have another use for the disks next.
                 for _ in 0..REMOVE_LOOKS {

@@ -42,8 +42,8 @@ impl Group {
     #[inline(never)]
     pub(crate) fn replace_meta(&self, members: &Members, device: usize, path: &[u8]) -> Result {
         let number = device_number(path);
-        let _commits = self.commits.lock();
-        let (bound, homes) = self.live_table(members, "replace_meta")?;
+        let mut homes = self.commits.lock();
+        let bound = self.live_table(members, "replace_meta")?;
         let name = self.name();
         let place = MetaDevice(device);
         let refuse = |why: core::fmt::Arguments<'_>, error: Error| {
@@ -81,8 +81,7 @@ impl Group {
         }
         drop(probe);
 
-        let homes = homes.with(copy, device);
-        self.write_lost_copy(&bound, &homes, copy, next)
+        self.write_lost_copy(&bound, &mut homes, copy, device, next)
             .inspect_err(|error| {
                 let errno = error.to_errno();
                 refuse(
@@ -112,16 +111,18 @@ impl Group {
         Ok((copy, KBox::new(next, GFP_KERNEL)?))
     }
 
-    /// The steps of [`Group::replace_meta`]; under `commits`.
+    /// The steps of [`Group::replace_meta`].
     #[inline(never)]
     fn write_lost_copy(
         &self,
         bound: &Bound,
-        homes: &Homes,
+        commits: &mut Homes,
         copy: usize,
+        device: usize,
         mut next: KBox<GroupTable>,
     ) -> Result {
         let members = &bound.members;
+        let homes = &commits.with(copy, device);
         let claim = Metadata::claim(&next.metadata().identity());
         metadata::erase(members, homes, copy)?;
         if slot_of(next.head().sequence) != SLOT {
@@ -136,7 +137,7 @@ impl Group {
             let _ = metadata::erase(members, homes, copy);
             return written;
         }
-        self.state.lock().homes = *homes;
+        *commits = *homes;
         // This makes both of its slots whole.
         self.commit_again(bound, homes)?;
         let state = self.state.lock();

@@ -38,8 +38,8 @@ impl Group {
     /// The log says why.
     #[inline(never)]
     pub(crate) fn restore(&self, members: &Members, lid: &Id, onto: Option<&Id>) -> Result {
-        let _commits = self.commits.lock();
-        let (bound, homes) = self.live_table(members, "restore")?;
+        let homes = self.commits.lock();
+        let bound = self.live_table(members, "restore")?;
         self.refuse_while_changing("restore", lid)?;
         self.begin_restore(&bound, &homes, "restore", lid, onto)
     }
@@ -54,8 +54,8 @@ impl Group {
     #[inline(never)]
     pub(crate) fn readd(&self, members: &Members, lid: &Id) -> Result {
         self.look_at_store(members, lid)?;
-        let _commits = self.commits.lock();
-        let (bound, homes) = self.live_table(members, "readd")?;
+        let homes = self.commits.lock();
+        let bound = self.live_table(members, "readd")?;
         self.refuse_while_changing("readd", lid)?;
         let refuse = |why: &dyn core::fmt::Display, error: Error| {
             log::notice!(self.name(), "message \"readd\": LID {lid}: {why}");
@@ -87,7 +87,7 @@ impl Group {
         let is_lacking = store.is_some_and(|store| store.lacks_writes());
         if let (true, Some(store)) = (is_kept || is_lacking, store) {
             // The store was never given up.
-            self.tell_store_locked(&bound, store)
+            self.tell_store_locked(&bound, &homes, store)
                 .or_else(|_| refuse(&"its device still can't be written", EIO))?;
             if is_lacking {
                 self.state.lock().wants_anew = true;
@@ -137,7 +137,7 @@ impl Group {
     ///
     /// The log says what is wrong.
     fn look_at_store(&self, members: &Members, lid: &Id) -> Result {
-        let (bound, _) = self.live_table(members, "readd")?;
+        let bound = self.live_table(members, "readd")?;
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let store = table.position(lid).filter(|entry| {
@@ -183,18 +183,13 @@ impl Group {
         Ok(())
     }
 
-    /// The live table of these members; under `commits`.
-    pub(super) fn live_table(
-        &self,
-        members: &Members,
-        message: &str,
-    ) -> Result<(Arc<Bound>, Homes)> {
+    /// The live table of these members; under `commits`, so that it stays that.
+    pub(super) fn live_table(&self, members: &Members, message: &str) -> Result<Arc<Bound>> {
         let state = self.state.lock();
-        let homes = state.homes;
         let bound = state.bound.as_ref().filter(|_| state.is_live).cloned();
         drop(state);
         match bound.filter(|bound| bound.members.table == members.table) {
-            Some(bound) => Ok((bound, homes)),
+            Some(bound) => Ok(bound),
             None => {
                 log::notice!(self.name(), "message \"{message}\": the group is suspended");
                 Err(EAGAIN)

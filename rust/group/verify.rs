@@ -137,7 +137,7 @@ impl Group {
     #[inline(never)]
     fn commit_verified(&self, comparing: &Comparing<'_>) -> Result<bool> {
         let (bound, due) = (comparing.bound, comparing.due);
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         // If it was written without a log meanwhile, those writes were not left out.
@@ -148,7 +148,6 @@ impl Group {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Ok(false),
         };
-        let homes = state.homes;
         drop(state);
         let view = next.view(due.entry).ok_or(EINVAL)?;
         let is_source = next.is_source(due.disk);
@@ -171,7 +170,7 @@ impl Group {
     #[inline(never)]
     fn commit_diverged(&self, comparing: &Comparing<'_>, sector: u64) -> Result {
         let (bound, due) = (comparing.bound, comparing.due);
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         // A volume that is now written without a log may differ for that reason.
@@ -179,7 +178,6 @@ impl Group {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Ok(()),
         };
-        let homes = state.homes;
         drop(state);
         self.commit(bound, &homes, next)?;
         log::warning!(

@@ -54,7 +54,7 @@ impl Group {
     /// flight on the volume's disk, returns the disk's entry.
     #[inline(never)]
     fn prepare_writes_now(&self, bound: &Bound, lid: &Id) -> Result<Option<usize>> {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let Some(table) = &state.table else {
             return Err(ENXIO);
@@ -100,7 +100,6 @@ impl Group {
             let needs_others = table.has_regions(entry);
             bound.is_last_source(disk, lid) || (needs_others && !bound.has_other_source(disk))
         });
-        let homes = state.homes;
         drop(state);
 
         if is_needed {
@@ -144,7 +143,7 @@ impl Group {
     /// Those of the commit.
     #[inline(never)]
     pub(crate) fn unprotect(&self, bound: &Bound, lid: &Id) -> Result {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let entry = table.position(lid).ok_or(ENXIO)?;
@@ -156,7 +155,6 @@ impl Group {
             Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
             None => None,
         };
-        let homes = state.homes;
         drop(state);
         if let Some(next) = next {
             self.commit(bound, &homes, next)?;

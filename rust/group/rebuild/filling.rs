@@ -402,7 +402,7 @@ impl Group {
     /// Makes durable how far a disk is filled.
     #[inline(never)]
     fn commit_cursor(&self, bound: &Bound, rebuild: &Rebuild, cursor: u64) -> Result {
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let is_it = |now: Rebuild| now.target == rebuild.target;
@@ -413,7 +413,6 @@ impl Group {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Ok(()),
         };
-        let homes = state.homes;
         drop(state);
         self.commit_quietly(bound, &homes, next)
     }
@@ -429,7 +428,7 @@ impl Group {
     #[inline(never)]
     fn commit_rebuilt(&self, filling: &Filling<'_>, is_paused: bool) -> Result {
         let (bound, entry) = (filling.bound, filling.due.rebuild.entry);
-        let _commits = self.commits.lock();
+        let homes = self.commits.lock();
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         // The old disk of a volume that moves, and whether that holds the base image: it may not,
@@ -440,7 +439,6 @@ impl Group {
             Some(next) => KBox::new(next, GFP_KERNEL)?,
             None => return Err(ENXIO),
         };
-        let homes = state.homes;
         drop(state);
         let target = filling.due.rebuild.target;
         if filling.has_failed() {

@@ -43,6 +43,17 @@ again() {
 	return 1
 }
 
+# end_children [pid]: ends all that this shell, or a process, has started and that still runs. What interrupts
+# a terminal reaches all that anyway, but not what ends this shell alone.
+end_children() {
+	local parent=${1:-$BASHPID} children=() child
+	read -ra children < "/proc/$parent/task/$parent/children" || :
+	for child in ${children[@]+"${children[@]}"}; do
+		end_children "$child"
+		kill -- "$child" || :
+	done
+} 2> /dev/null
+
 # owned <command>...: runs a program so that it does not outlive this shell, whatever ends it.
 owned() {
 	setpriv --pdeathsig TERM -- "$@"

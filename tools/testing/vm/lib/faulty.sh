@@ -100,14 +100,15 @@ is_mended() {
 
 # The device works again, and is taken back; the group has to get well by itself from there on.
 mend() {
-	local name
-	[ "$HOW" = command ] || cover_set "$BROKEN" linear
+	local name volume
+	# One that hangs works again by then.
+	[ "$HOW" = command ] || [ "$HOW" = hangs ] || cover_set "$BROKEN" linear
 	note "mends $BROKEN"
-	for name in "${FAULTY[@]}"; do
+	for volume in "${G_VOLUMES[@]}"; do
 		# Whatever failed: a disk that was given up by a command is another one than that of its entry, perhaps.
-		[[ $name == META* ]] || dmsetup message G0 0 readd "$name" 2>/dev/null || :
+		dmsetup message G0 0 readd "${volume%% *}" 2>/dev/null || :
 	done
-	for name in L6 C1; do
+	for name in L5 L6 C1; do
 		dmsetup message G0 0 set_attr "$name" "$([ "$name" = C1 ] && echo ro || echo rw)" 2>/dev/null || :
 	done
 	dm_change G0 "$(dmsetup table G0)"

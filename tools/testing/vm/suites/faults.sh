@@ -12,13 +12,44 @@ SECONDS_EACH=${SVOL_SECONDS:-50}
 
 # A start does without what is broken; but diverted volumes have nothing else than their increments volume.
 starts_so() {
-	[ "$BROKEN" != ST ] || [ "$HOW" = command ]
+	[ "$BROKEN" != ST ] || [ "$HOW" = command ] || [ "$HOW" = hangs ]
+}
+
+# Entries that come and go: a spare, a source, and a clone in the store of others.
+extra_disks() {
+	local disks name
+	for name in X0 X1; do
+		new_disk disks 4
+		EXTRA[$name]=$disks
+	done
+}
+declare -A EXTRA
+
+is_extra() { # LID
+	[[ " ${G_VOLUMES[*]} " == *" $1 "* ]]
+}
+
+# One of them joins the group, or leaves it.
+extra_changes() {
+	local entry
+	pick entry "X0 spare ${EXTRA[X0]} -" "X1 ro ${EXTRA[X1]} -" 'X2 ro - ST'
+	if is_extra "${entry%% *}"; then
+		dmsetup message G0 0 remove "${entry%% *}" 2>/dev/null || return 0
+		group_drop "${entry%% *}"
+		note "removes ${entry%% *}"
+	else
+		# shellcheck disable=SC2086 # these are words
+		dmsetup message G0 0 add $entry 2>/dev/null || return 0
+		G_VOLUMES+=("$entry")
+		note "adds ${entry%% *}"
+	fi
+	! starts_so || dm_change G0 "$(dmsetup table G0)"
 }
 
 # What a fault may meet: it is refused, or it is not.
 disturb() {
-	local what how
-	case $((RANDOM % 8)) in
+	local what how at
+	case $((RANDOM % 12)) in
 	0)
 		pick what 0 2048 8192
 		dmsetup message G0 0 rebuild_rate "$what"
@@ -46,12 +77,47 @@ disturb() {
 		pick what "${FAULTY[@]}"
 		dmsetup message G0 0 readd "$what" 2>/dev/null || :
 		;;
+	8) extra_changes ;;
+	9)
+		pick what LV0 LV1 L5 L6 C1
+		pick how LV0 L5 L6 C1 S0 S1 X0
+		dmsetup message G0 0 restore "$what" onto "$how" 2>/dev/null || :
+		;;
+	10)
+		pick what L5 L6 C1
+		pick how ro rw
+		at=$((RANDOM % 48 * 128))
+		dmsetup message G0 0 set_attr "$what" "$how" "$at" $((128 * (1 + RANDOM % 16))) 2>/dev/null || :
+		;;
+	11)
+		pick what 1 2
+		dmsetup message G0 0 replace_meta "$what" "${G_META[what - 1]}" 2>/dev/null || :
+		;;
 	esac
+}
+
+# A disk does not answer for a while, and is given up meanwhile, or not. Whatever waits for its I/O would wait for
+# ever if this did, too.
+hang_one() {
+	pick BROKEN LV0 LV1 L5 L6 C1 S0 ST
+	HOW=hangs
+	note "$BROKEN hangs"
+	dmsetup suspend --noflush --nolockfs "cov_$BROKEN"
+	nap $((RANDOM % 4)).$((RANDOM % 10))
+	[ $((RANDOM % 2)) = 0 ] || timeout 20 dmsetup message G0 0 fail "$BROKEN" 2>/dev/null || [ $? != 124 ] ||
+		fail "\"fail $BROKEN\" hangs"
+	nap 0.$((RANDOM % 10))
+	timeout 20 dmsetup status G0 >/dev/null || fail 'the status hangs'
+	dmsetup resume "cov_$BROKEN"
 }
 
 break_one() {
 	pick BROKEN "${FAULTY[@]}"
 	pick HOW 'command' "$@"
+	if [ "$HOW" = hangs ]; then
+		hang_one
+		return
+	fi
 	case $BROKEN in
 	ST) [ "$HOW" != reads ] || HOW='command' ;;
 	META)
@@ -95,11 +161,12 @@ test_without_crashes() {
 	RANDOM=$SVOL_SEED
 	faults_disks
 	faults_covers
+	extra_disks
 	group_create
 	clones_create
 	# shellcheck disable=SC2317 # called by run_model
 	model_live() {
-		faults_live error error writes reads
+		faults_live error error writes reads hangs
 	}
 	run_model "$SECONDS_EACH" 'live live live live restart'
 	[ -z "$BROKEN" ] || mend
@@ -110,6 +177,7 @@ test_without_crashes() {
 test_with_crashes() {
 	RANDOM=$SVOL_SEED
 	faults_disks cache_size=2
+	extra_disks
 	expect_power_cuts
 	group_create
 	clones_create

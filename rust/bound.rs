@@ -27,6 +27,7 @@ use crate::{
         Members,
         Sources, //
     },
+    metadata::Writers,
     overlay::Place,
     stats::VolumeStats,
     store::{
@@ -146,6 +147,8 @@ pub(crate) struct Bound {
     pub(crate) stores: KVec<Arc<Worker<Store>>>,
     /// For each of them, what tells it of events.
     pub(crate) tellers: KVec<Pin<KBox<Worker<Teller>>>>,
+    /// What writes the metadata copies.
+    pub(crate) writers: Writers,
     /// Entries whose disks serve reads of the base image.
     pub(crate) sources: Sources,
     /// A disk with more errors than this counts as failed.

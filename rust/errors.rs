@@ -29,7 +29,10 @@ pub(crate) use {
     give_up::GiveUps,
     repairs::Repairs,
     retries::Retries,
-    silence::Silences, //
+    silence::{
+        give_up_after,
+        Silences, //
+    }, //
 };
 
 use crate::{

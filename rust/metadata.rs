@@ -2,9 +2,14 @@
 
 //! Reads and writes the metadata copies of a group. Their contents are defined by the core.
 
+mod writer;
+
+pub(crate) use writer::Writers;
+
 use crate::{
     dm::{
         Device,
+        IoClient,
         PIECE, //
     },
     log,
@@ -32,7 +37,10 @@ use crate::{
         }, //
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// Bytes of one write.
 const CHUNK_BYTES: usize = PIECE;
@@ -102,10 +110,11 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe> {
     members.probe(device, |read| CopyProbe::probe(read))
 }
 
-/// Writes a table's metadata to all live copies; then updates the table to match what is on disk.
-/// Sleeps for I/O.
+/// Writes a table's metadata to all live copies, one after the other; then updates the table to match
+/// what is on disk. Sleeps for I/O.
 ///
-/// A copy that has no device, or can't be written, is recorded as lost in the others: twice, so
+/// A copy that has no device, can't be written, or does not answer for long although another one can be
+/// written, is recorded as lost in the others: twice, so
 /// that both slots say so. This is the only place where that happens. `told` is the last event
 /// count that the stores were told: see [`Metadata::lose_copy`].
 ///
@@ -118,11 +127,12 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe> {
 pub(crate) fn commit(
     members: &Members,
     homes: &Homes,
+    writers: &Writers,
     table: &mut GroupTable,
     told: u64,
 ) -> Result {
     let mut metadata = table.metadata().try_clone()?;
-    let result = commit_metadata(members, homes, &mut metadata, told);
+    let result = commit_metadata(members, homes, writers, &mut metadata, told);
     match result {
         Ok(()) => table.set_metadata(metadata),
         Err(_) => table.set_sequence(metadata.head.sequence),
@@ -131,7 +141,13 @@ pub(crate) fn commit(
 }
 
 #[inline(never)]
-fn commit_metadata(members: &Members, homes: &Homes, metadata: &mut Metadata, told: u64) -> Result {
+fn commit_metadata(
+    members: &Members,
+    homes: &Homes,
+    writers: &Writers,
+    metadata: &mut Metadata,
+    told: u64,
+) -> Result {
     // The state must be written once more, as the next generation.
     let mut again = false;
     for copy in live_copies(metadata) {
@@ -142,11 +158,12 @@ fn commit_metadata(members: &Members, homes: &Homes, metadata: &mut Metadata, to
     }
     let mut is_begun = false;
     loop {
-        let written = write_live(members, homes, metadata).map_err(|error| match is_begun {
-            // Whatever ends it now, it may be found after a crash.
-            true => EIO,
-            false => error,
-        })?;
+        let written =
+            write_live(members, homes, writers, metadata).map_err(|error| match is_begun {
+                // Whatever ends it now, it may be found after a crash.
+                true => EIO,
+                false => error,
+            })?;
         is_begun = true;
         match written {
             Written {
@@ -188,29 +205,73 @@ struct Written {
     lost: Option<usize>,
 }
 
+impl Written {
+    /// A copy was written, or not: `ETIMEDOUT` if its device does not answer.
+    fn note(&mut self, metadata: &Metadata, place: MetaDevice, copy: usize, result: Result) {
+        let group = metadata.head.group;
+        match result {
+            Ok(()) => {
+                self.any = true;
+                return;
+            }
+            Err(ETIMEDOUT) => log::warning!(group, "{place}: no answer for long, given up"),
+            Err(error) => {
+                let errno = error.to_errno();
+                log::warning!(group, "{place}: write failed: error {errno}");
+            }
+        }
+        self.lost = Some(copy);
+    }
+}
+
 #[inline(never)]
-fn write_live(members: &Members, homes: &Homes, metadata: &Metadata) -> Result<Written> {
-    let body = body(metadata)?;
+fn write_live(
+    members: &Members,
+    homes: &Homes,
+    writers: &Writers,
+    metadata: &Metadata,
+) -> Result<Written> {
     // Even a generation that only one copy has is the newest one: memory must not run out halfway.
     let mut buffer = buffer()?;
+    let mut generations = [const { None }; MAX_META_COPIES];
+    let body = body(metadata)?;
+    for (copy, generation) in generations.iter_mut().enumerate() {
+        if live_copies(metadata).any(|live| live == copy) {
+            *generation = Some(Generation::new(metadata, copy, body.clone())?);
+        }
+    }
     let mut written = Written {
         any: false,
         lost: None,
     };
-    for copy in live_copies(metadata) {
-        match write(members, homes, copy, metadata, &body, &mut buffer) {
-            Ok(()) => written.any = true,
-            // Says nothing about the copy.
-            Err(ENOMEM) => return Err(ENOMEM),
-            Err(error) => {
-                let device = MetaDevice(homes.position(copy).unwrap_or(copy));
-                log::warning!(
-                    metadata.head.group,
-                    "{device}: write failed: error {}",
-                    error.to_errno()
-                );
-                written.lost = Some(copy);
+    let note = |written: &mut Written, copy: usize, result: Result| {
+        let place = MetaDevice(homes.position(copy).unwrap_or(copy));
+        written.note(metadata, place, copy, result);
+    };
+    let mut late = [false; MAX_META_COPIES];
+    for ((copy, generation), late) in generations.into_iter().enumerate().zip(late.iter_mut()) {
+        let Some(generation) = generation else {
+            continue;
+        };
+        match homes.position(copy).and_then(|device| writers.of(device)) {
+            Some(writer) => match writer.write(generation, writers.patience_ms) {
+                Some(result) => note(&mut written, copy, result),
+                None => *late = true,
+            },
+            None => {
+                let device = homes.device(members, copy).ok_or(ENXIO)?;
+                let result = generation.write(&members.io, device, &mut buffer);
+                note(&mut written, copy, result);
             }
+        }
+    }
+    for (copy, _) in late.iter().enumerate().filter(|(_, late)| **late) {
+        let writer = homes.position(copy).and_then(|device| writers.of(device));
+        // Without it there is no copy: then nothing can happen before it answers.
+        let any = written.any;
+        match writer.and_then(|writer| writer.wait(|| any)) {
+            Some(result) => note(&mut written, copy, result),
+            None => note(&mut written, copy, Err(ETIMEDOUT)),
         }
     }
     Ok(written)
@@ -227,14 +288,8 @@ pub(crate) fn write_copy(
     copy: usize,
     metadata: &Metadata,
 ) -> Result {
-    write(
-        members,
-        homes,
-        copy,
-        metadata,
-        &body(metadata)?,
-        &mut buffer()?,
-    )
+    let device = homes.device(members, copy).ok_or(ENXIO)?;
+    Generation::new(metadata, copy, body(metadata)?)?.write(&members.io, device, &mut buffer()?)
 }
 
 /// Erases the headers of a copy: nothing it held counts from then on. Sleeps for I/O.
@@ -253,7 +308,7 @@ pub(crate) fn erase(members: &Members, homes: &Homes, copy: usize) -> Result {
     Ok(())
 }
 
-fn body(metadata: &Metadata) -> Result<KVec<u8>> {
+fn body(metadata: &Metadata) -> Result<Arc<KVec<u8>>> {
     let body = metadata.encode_body().map_err(|error| match error {
         BodyError::NoMemory => ENOMEM,
         BodyError::TooLarge => E2BIG,
@@ -261,7 +316,7 @@ fn body(metadata: &Metadata) -> Result<KVec<u8>> {
     })?;
     let mut bytes = KVec::with_capacity(body.len(), GFP_KERNEL)?;
     bytes.extend_from_slice(&body, GFP_KERNEL)?;
-    Ok(bytes)
+    Ok(Arc::new(bytes, GFP_KERNEL)?)
 }
 
 /// Memory for one write.
@@ -269,36 +324,43 @@ fn buffer() -> Result<KVec<u8>> {
     Ok(KVec::with_capacity(CHUNK_BYTES, GFP_KERNEL)?)
 }
 
-/// Writes one copy. The order makes a crash harmless: body, flush, header as one block with FUA.
-/// `buffer` has room for one write.
-#[inline(never)]
-fn write(
-    members: &Members,
-    homes: &Homes,
-    copy: usize,
-    metadata: &Metadata,
-    body: &KVec<u8>,
-    buffer: &mut KVec<u8>,
-) -> Result {
-    let device = homes.device(members, copy).ok_or(ENXIO)?;
-    let start = slot_offset(slot_of(metadata.head.sequence));
+/// One generation of a copy, as it goes to a device.
+struct Generation {
+    /// Where its slot begins, in bytes.
+    start: u64,
+    header: [u8; HEADER_BYTES],
+    body: Arc<KVec<u8>>,
+}
 
-    let mut position = start.saturating_add(u64::try_from(BODY_OFFSET)?);
-    // Whole 4 KiB blocks, which every logical block size divides.
-    for part in body.chunks(CHUNK_BYTES) {
-        let padded = part.len().next_multiple_of(BODY_OFFSET);
-        fill(buffer, part, padded)?;
-        members.io.write(device, position >> 9, buffer)?;
-        position = position.saturating_add(u64::try_from(padded)?);
+impl Generation {
+    fn new(metadata: &Metadata, copy: usize, body: Arc<KVec<u8>>) -> Result<Self> {
+        let mut header = [0; HEADER_BYTES];
+        if !metadata.encode_header(copy, &body, &mut header) {
+            return Err(EINVAL);
+        }
+        Ok(Self {
+            start: slot_offset(slot_of(metadata.head.sequence)),
+            header,
+            body,
+        })
     }
 
-    let mut sector = [0; HEADER_BYTES];
-    if !metadata.encode_header(copy, body, &mut sector) {
-        return Err(EINVAL);
+    /// Writes it. The order makes a crash harmless: body, flush, header as one block with FUA.
+    /// `buffer` has room for one write: nothing is allocated. Sleeps for I/O.
+    #[inline(never)]
+    fn write(&self, io: &IoClient, device: &Device, buffer: &mut KVec<u8>) -> Result {
+        let mut position = self.start.saturating_add(u64::try_from(BODY_OFFSET)?);
+        // Whole 4 KiB blocks, which every logical block size divides.
+        for part in self.body.chunks(CHUNK_BYTES) {
+            let padded = part.len().next_multiple_of(BODY_OFFSET);
+            fill(buffer, part, padded)?;
+            io.write(device, position >> 9, buffer)?;
+            position = position.saturating_add(u64::try_from(padded)?);
+        }
+        let block = usize::try_from(device.logical_block_size())?.max(HEADER_BYTES);
+        fill(buffer, &self.header, block)?;
+        io.write_durable(device, self.start >> 9, buffer)
     }
-    let block = usize::try_from(device.logical_block_size())?.max(HEADER_BYTES);
-    fill(buffer, &sector, block)?;
-    members.io.write_durable(device, start >> 9, buffer)
 }
 
 /// Puts `content` into a buffer, and zeroes behind it up to `bytes`.

@@ -23,7 +23,8 @@ use crate::{
     },
     metadata::{
         self,
-        Homes, //
+        Homes,
+        Writers, //
     },
     store::{
         self,
@@ -671,7 +672,7 @@ fn commit(
     mut table: KBox<GroupTable>,
     told: u64,
 ) -> Result<KBox<GroupTable>> {
-    metadata::commit(members, homes, &mut table, told)?;
+    metadata::commit(members, homes, &Writers::none(), &mut table, told)?;
     Ok(table)
 }
 

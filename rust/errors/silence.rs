@@ -98,12 +98,17 @@ impl Watch {
 }
 
 impl Bound {
-    /// After how many milliseconds a disk that does not answer is given up, if it is.
+    /// See [`give_up_after`].
     pub(super) fn give_up_after(&self) -> u64 {
-        u64::from(self.slow_after)
-            .saturating_mul(GIVE_UP)
-            .max(MIN_GIVE_UP_MS)
+        give_up_after(self.slow_after)
     }
+}
+
+/// After how many milliseconds a device that does not answer is given up, if it is.
+pub(crate) fn give_up_after(slow_after: u32) -> u64 {
+    u64::from(slow_after)
+        .saturating_mul(GIVE_UP)
+        .max(MIN_GIVE_UP_MS)
 }
 
 fn say(bound: &Bound, entry: usize, after_ms: u32, silent: bool) {

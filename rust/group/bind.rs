@@ -19,13 +19,17 @@ use crate::{
         Worker, //
     },
     env::Word,
+    errors::give_up_after,
     log,
     members::{
         EntryCell,
         Members,
         Sources, //
     },
-    metadata::Homes,
+    metadata::{
+        Homes,
+        Writers, //
+    },
     start::{
         self,
         Prepared,
@@ -103,6 +107,7 @@ impl Group {
         if let Some(old) = self.bound() {
             // From here on, nobody else writes what is read now.
             old.rest_tellers();
+            old.writers.rest();
         }
         let prepared = match self.prepare(line, members) {
             Ok(prepared) => prepared,
@@ -277,7 +282,12 @@ impl Group {
             // Includes one that failed before it ever held a store.
             let mut awaited = Iterator::chain(table.awaited_stores(), table.new_stores());
             let is_wanted = state.wants_anew || awaited.any(|entry| members.disk(entry).is_some());
-            is_wanted && table.may_begin_anew(members.disks.len())
+            // A start would wait for a metadata device that does not answer.
+            let is_late = state
+                .bound
+                .as_ref()
+                .is_some_and(|bound| bound.writers.are_busy());
+            is_wanted && !is_late && table.may_begin_anew(members.disks.len())
         })
     }
 
@@ -397,6 +407,7 @@ impl Group {
             volumes,
             stores,
             tellers,
+            writers: Writers::new(members, give_up_after(line.features.slow_after))?,
             sources,
             max_errors: line.features.max_errors,
             made: Instant::now(),

@@ -96,7 +96,7 @@ pub(super) fn commit_and_tell(
     told: u64,
 ) -> Result {
     bound.note_late(next, told);
-    metadata::commit(&bound.members, homes, next, told)?;
+    metadata::commit(&bound.members, homes, &bound.writers, next, told)?;
     bound.tell_events(next);
     Ok(())
 }

@@ -67,6 +67,10 @@ impl Group {
                 EINVAL,
             ));
         }
+        if bound.writers.is_busy(device) {
+            let why = format_args!("it has not answered all I/O from before");
+            return Err(refuse(why, EBUSY));
+        }
         let (copy, next) = self
             .with_lost_copy(&homes, device)
             .map_err(|error| match error {

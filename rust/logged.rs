@@ -335,11 +335,6 @@ pub(crate) fn flush_failed(
     let Some(place) = Place::of(bound, volume) else {
         return ended.done();
     };
-    if let Some(intents) = &place.owner().intents {
-        // What the store's device has lost is in regions that have marks.
-        intents.pin_marked();
-        place.owner().note_log_lacks();
-    }
     ended.data_mut().has_no_log = true;
     let (end, parked) = ended.park(this);
     place.store().push_slow(parked);
@@ -375,8 +370,8 @@ pub(crate) fn ended(
         // Disk and store may differ now, and only a comparison can tell.
         intents.pin(info.sector, info.sectors);
     }
-    if !in_store {
-        owner.note_log_lacks();
+    if let (false, Some(disk)) = (in_store, data.disk.get()) {
+        owner.note_log_lacks(disk);
     }
     if let (true, Some(disk)) = (on_disk, data.disk.get()) {
         let bound: &Bound = &this;

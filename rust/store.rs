@@ -25,6 +25,7 @@ mod load;
 mod logged;
 mod moving;
 mod patience;
+mod release;
 mod slow;
 
 pub(crate) use {
@@ -221,11 +222,23 @@ impl Owner {
         self.told.forget();
     }
 
-    /// Its disk may hold something that the store could not take, in regions that are pinned: until
-    /// that is on record, the disk is needed. To be called before write locks are released. Does not
-    /// sleep.
-    pub(crate) fn note_log_lacks(&self) {
-        self.log_lacks.set(1);
+    /// The disk of this entry, if it is its own, may hold something that the store could not take, in
+    /// regions that are pinned: until that is on record, the disk is needed. To be called before
+    /// write locks are released. Does not sleep.
+    pub(crate) fn note_log_lacks(&self, disk: usize) {
+        if self.own_disk() == Some(disk) {
+            self.log_lacks.set(1);
+        }
+    }
+
+    /// The store may have lost something that is on its own disk, in regions that have marks. As
+    /// [`Owner::note_log_lacks`].
+    fn note_log_lost(&self) {
+        if let (Some(intents), Some(disk)) = (&self.intents, self.own_disk()) {
+            if intents.pin_marked() {
+                self.note_log_lacks(disk);
+            }
+        }
     }
 
     /// See [`Owner::note_log_lacks`].
@@ -246,12 +259,16 @@ impl Owner {
 
 /// Bios that wait for the worker.
 struct Queues {
-    /// Writes that can't be done in one step.
-    slow: ParkedList<Bound, InFlight>,
     /// Writes that wait for space.
     full: ParkedList<Bound, InFlight>,
+    /// Writes that can't be done in one step.
+    slow: ParkedList<Bound, InFlight>,
+    /// Those of them that the worker is about to do; others may take them back.
+    working: ParkedList<Bound, InFlight>,
     /// Flushes and finished writes that wait for a commit.
     waiting: ParkedList<Bound, InFlight>,
+    /// Those of them that the commit under way answers; others may take them back.
+    committing: ParkedList<Bound, InFlight>,
 }
 
 /// An increments store.

@@ -108,6 +108,7 @@ impl Job for Failures {
         // Stores first: without its log, a volume needs its disk.
         for store in bound.stores.iter().filter(|store| store.is_failing()) {
             let _ = bound.group.fail_store(bound, store);
+            store.release_unlogged();
         }
         for store in bound.stores.iter().filter(|store| store.is_back()) {
             let _ = bound.group.tell_store(bound, store);

@@ -159,16 +159,19 @@ impl Bound {
         let mut is_needed = false;
         for (index, volume) in self.volumes.iter().enumerate() {
             let place = Place::of(self, index).filter(|place| place.store().entry() == entry);
-            let waits = place.is_some_and(|place| place.owner().mode() != Mode::Disk);
+            let waits = place
+                .is_some_and(|place| matches!(place.owner().mode(), Mode::Both | Mode::Behind));
             let Some(disk) = volume.view.get().logged_disk().filter(|_| waits) else {
                 continue;
             };
-            if !self.answers(disk) {
+            // A repair that reads the store would be waited for with all changes locked.
+            if self.group.repairs().is_at(|entry| entry == disk) || !self.answers(disk) {
                 return;
             }
             is_needed = true;
         }
-        if is_needed && self.stays_silent(entry) && is_silent() {
+        let may_still = || is_silent() && self.group.can_give_up(entry);
+        if is_needed && self.stays_silent(entry) && may_still() {
             let (lid, after_ms) = (store.lid(), self.give_up_after());
             log::warning!(
                 self.group.name(),

@@ -91,17 +91,20 @@ impl Worker<Store> {
     ///
     /// [`Changes::losses`]: crate::svol_core::changes::Changes::losses
     pub(super) fn commit_if_due(&self, losses: u64) {
-        let waiting = self.queues.lock().waiting.take();
-        let dirty = self.changes.is_dirty();
-        if waiting.is_empty() {
-            if dirty {
+        let mut queues = self.queues.lock();
+        queues.committing = queues.waiting.take();
+        let is_awaited = !queues.committing.is_empty();
+        drop(queues);
+        if !is_awaited {
+            if self.changes.is_dirty() {
                 // Whoever asks next is told of a failure.
                 let _ = self.commit();
             }
             return;
         }
         let result = self.commit();
-        self.end_all(waiting, result, losses);
+        let committing = self.queues.lock().committing.take();
+        self.end_all(committing, result, losses);
     }
 
     /// Commits what remains, while no volume is in use. Sleeps for I/O.
@@ -210,7 +213,7 @@ impl Worker<Store> {
 
     fn write_changes(&self, batch: &mut [Change]) -> Result {
         // The data that the entries refer to.
-        self.or_lose(self.members.io.flush(self.device()?))?;
+        self.or_lose(self.members.flush(self.disk()?))?;
         if batch.is_empty() {
             return Ok(());
         }
@@ -316,8 +319,16 @@ impl Store {
         flushed.inspect_err(|error| {
             if fail::is_of_device(*error) {
                 self.changes.lose();
+                self.note_log_lost();
             }
         })
+    }
+
+    /// The device may have lost what is in the caches of disks, or on them. Does not sleep.
+    fn note_log_lost(&self) {
+        for owner in self.owners.iter() {
+            owner.note_log_lost();
+        }
     }
 
     /// A flush that was sent to the device for this owner failed, and the owner's user is told.
@@ -327,6 +338,7 @@ impl Store {
             Some(owner) => self.changes.lose_and_tell(&owner.told),
             None => self.changes.lose(),
         }
+        self.note_log_lost();
     }
 
     /// Whether the device may have lost what an owner wrote, and its user was not told yet. Does

@@ -159,6 +159,7 @@ impl Owner {
         self.disk.set(disk);
         // These were writes to another disk.
         self.lost_writes.set(0);
+        self.log_lacks.set(0);
         self.fill.set_whole(disk.is_some());
     }
 

@@ -743,9 +743,11 @@ impl Found {
             unformatted: Word::new(0),
             full: Word::new(0),
             queues <- new_spinlock_irq!(Queues {
-                slow: ParkedList::new(),
                 full: ParkedList::new(),
+                slow: ParkedList::new(),
+                working: ParkedList::new(),
                 waiting: ParkedList::new(),
+                committing: ParkedList::new(),
             }),
             known_events: Word::new(header.events),
             header <- new_mutex!(header),

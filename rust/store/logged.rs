@@ -119,7 +119,7 @@ impl Slow<'_> {
                 // what the disk has for the base image, or overwrite it.
                 intents.pin(part.sector, sectors);
                 if result.is_err_and(|error| error == ENOSPC) {
-                    self.owner.note_log_lacks();
+                    self.owner.note_log_lacks(disk);
                 }
             }
             self.owner.locks.give_back(part.sector, sectors);
@@ -477,12 +477,13 @@ impl Worker<Store> {
         let has_lost = owner.disk_losses() != losses;
         // Its disk may have lost something even though this flush succeeded: if another flush has
         // failed just before, that is not yet on record.
-        let is_in_doubt = self.may_have_lost(owner) || owner.mode() == Mode::Held;
+        let lacks = owner.does_log_lack();
+        let is_in_doubt = self.may_have_lost(owner) || owner.mode() == Mode::Held || lacks;
         if durable.is_err() || has_lost || is_in_doubt {
             // They are still marked on disk.
             for region in idle {
                 intents.mark(region);
-                if has_lost {
+                if has_lost || lacks {
                     // Not marked when that was noted.
                     intents.pin_region(region);
                 }

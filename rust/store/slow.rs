@@ -132,9 +132,14 @@ impl Worker<Store> {
     ///
     /// Writes to a disk that does not answer stay queued, so that other volumes need not wait.
     pub(super) fn work(&self) {
-        let mut list = self.queues.lock().slow.take();
+        let mut queues = self.queues.lock();
+        queues.working = queues.slow.take();
+        drop(queues);
         let mut waiting = ParkedList::new();
-        while let Some(parked) = list.pop() {
+        loop {
+            let Some(parked) = self.queues.lock().working.pop() else {
+                break;
+            };
             match self.needs_silent_disk(&parked) {
                 true => waiting.push(parked),
                 false => self.work_on(parked),
@@ -513,16 +518,17 @@ impl<'a> Slow<'a> {
     }
 
     fn write_store(&self, sector: u64, content: &KVec<u8>) -> Result {
+        let disk = self.store.disk()?;
+        let _counted = disk.count_io();
         let io = &self.bound.members.io;
-        io.write(self.store.device()?, sector, content)
-            .map_err(|error| {
-                self.store.suspect();
-                match self.own_disk() {
-                    // The volume can go on without the store, as when there is no space.
-                    Some(_) => ENOSPC,
-                    None => error,
-                }
-            })
+        io.write(&disk.device, sector, content).map_err(|error| {
+            self.store.suspect();
+            match self.own_disk() {
+                // The volume can go on without the store, as when there is no space.
+                Some(_) => ENOSPC,
+                None => error,
+            }
+        })
     }
 
     /// How many sectors the whole sub-blocks at the beginning of a range have.

@@ -140,11 +140,14 @@ impl Intents {
         }
     }
 
-    /// The marks that are there now stay until [`Intents::unpin`]: a crash left them.
-    pub fn pin_marked(&self) {
+    /// The marks that are there now stay until [`Intents::unpin`]. Returns whether there are any.
+    pub fn pin_marked(&self) -> bool {
+        let mut any = false;
         for region in (0..self.regions).filter(|region| self.is_marked(*region)) {
             set(&self.pinned, region);
+            any = true;
         }
+        any
     }
 
     /// The mark of a region stays until [`Intents::unpin`].

@@ -90,6 +90,10 @@ pick_movable() { # variable LID...
 # All is as it was, but for which disk serves whom.
 is_mended() {
 	local lid
+	for lid in L5 L6 C1; do
+		# Refused while it lacks its disk, or moves.
+		dmsetup message G0 0 set_attr "$lid" "$([ "$lid" = C1 ] && echo ro || echo rw)" 2>/dev/null || return 1
+	done
 	read_status
 	[ "${ST[state]} ${ST[metadata]} ${ST[L5.protection]} ${ST[L6.protection]}" = \
 		'clean AA protected protected' ] || return 1
@@ -100,16 +104,13 @@ is_mended() {
 
 # The device works again, and is taken back; the group has to get well by itself from there on.
 mend() {
-	local name volume
+	local volume
 	# One that hangs works again by then.
 	[ "$HOW" = command ] || [ "$HOW" = hangs ] || cover_set "$BROKEN" linear
 	note "mends $BROKEN"
 	for volume in "${G_VOLUMES[@]}"; do
 		# Whatever failed: a disk that was given up by a command is another one than that of its entry, perhaps.
 		dmsetup message G0 0 readd "${volume%% *}" 2>/dev/null || :
-	done
-	for name in L5 L6 C1; do
-		dmsetup message G0 0 set_attr "$name" "$([ "$name" = C1 ] && echo ro || echo rw)" 2>/dev/null || :
 	done
 	dm_change G0 "$(dmsetup table G0)"
 	read_status

@@ -386,13 +386,15 @@ test_without_metadata() {
 # A write fails because of the increments volume, which can't be recorded, and a read shows that the disk has
 # it. When the disk fails, too, nobody reads what was there before.
 what_was_read_stays() { # sector
-	local got
+	local was got
 	steps LV2 write:0+64 write:3000+8 flush
+	was=$(some_of_lv2 "$1")
 	cover_is meta1 error
 	cover_is meta2 error
 	cover_is store writes
 	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2 --sector "$1")" EIO
 	got=$(some_of_lv2 "$1")
+	[ "$got" != "$was" ] || fail 'the disk does not have it'
 	begin_refusals
 	refusal EBUSY 'fail;LV2;lacks' 'fail LV2'
 	check_refusals messages

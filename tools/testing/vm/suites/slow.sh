@@ -515,16 +515,27 @@ test_silent_disk_and_sources() {
 
 # An increments volume that hangs is given up, too: its volumes go on with their disks alone.
 test_silent_increments_volume_is_given_up() {
+	local waits=() pid
 	auto9
+	steps LV2 write:100+8
 	write_hangs_with store
+	# It never hears of these: they wait for its worker.
+	dd if=/dev/null of=/dev/mapper/LV2 count=0 conv=fsync,notrunc status=none &
+	waits+=("$!")
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.waits write:7000+8 &
+	waits+=("$!")
 	wait_until 120 log_says 'increments DLV2: no answer for 10000 ms, given up' || fail 'it is not given up'
 	wait_until 20 log_says 'increments DLV2: failed; LV2 goes on, unprotected' || fail 'LV2 does not go on'
 	lv2_goes_on
+	for pid in "${waits[@]}"; do
+		wait_until 20 has_ended "$pid" || fail 'something waits still'
+		wait "$pid" || fail 'something failed'
+	done
 	cover_goes_on store
 	wait "$WRITE" || fail 'the write failed'
 	dmsetup message G0 0 readd DLV2
 	wait_protected LV2
-	steps LV2 write:600+8 flush check:0+2000 check:2008+2000
+	steps LV2 write:600+8 flush check:0+2000 check:2008+4992 check:7008+1000
 }
 
 # Not if a volume has data there and nowhere else.
@@ -538,4 +549,56 @@ test_silent_increments_volume_is_needed() {
 	steps LV2 write:600+8 flush check:0+2000 check:2008+2000
 	read_status
 	assert_status state=clean DLV2.health=in-sync
+}
+
+metadata_is() { # states
+	read_status
+	[ "${ST[metadata]}" = "$1" ]
+}
+
+# A metadata copy that hangs is lost after a while, if the other one can be written. What it still has ends with
+# it; before that, it can't be written anew.
+test_metadata_copy() {
+	covered9 4
+	log_mark
+	cover_hangs meta1
+	timeout 5 dmsetup message G0 0 fail LV0
+	wait_until 60 log_says 'metadata device 1: no answer' || fail 'nobody notices'
+	wait_health LV0 failed 5
+	metadata_is FA || fail "the copies are ${ST[metadata]}"
+	timeout 5 dmsetup message G0 0 fail S0
+	wait_health S0 failed 5
+	steps LV2 write:500+8 flush check
+	begin_refusals
+	refusal EBUSY 'metadata device 1;not answered' 'replace_meta 1 /dev/mapper/meta1'
+	check_refusals messages
+	cover_goes_on meta1
+	wait_until 20 dmsetup message G0 0 replace_meta 1 /dev/mapper/meta1 || fail 'it can not be written anew'
+	metadata_is AA || fail "the copies are ${ST[metadata]}"
+	down9
+	up9
+	metadata_is AA || fail "the copies are ${ST[metadata]}"
+	assert_status LV0.health=failed S0.health=failed
+	steps LV2 check
+}
+
+# Both hang: what changes the group waits for the first one that answers, and the volumes are in use.
+test_all_metadata_copies() {
+	covered9 4
+	log_mark
+	cover_hangs meta1
+	cover_hangs meta2
+	timeout 5 dmsetup message G0 0 fail LV0
+	nap 12
+	! log_says 'metadata device' || fail 'one is given up'
+	steps LV2 write:500+8 flush check
+	assert_base /dev/mapper/LV1
+	cover_goes_on meta2
+	wait_until 30 log_says 'metadata device 1: no answer' || fail 'nobody notices'
+	wait_health LV0 failed 5
+	metadata_is FA || fail "the copies are ${ST[metadata]}"
+	cover_goes_on meta1
+	down9
+	up9
+	steps LV2 check
 }

@@ -95,37 +95,65 @@ entry() { # LID
 	dmsetup status G0 | grep -o " $1 .*" | cut -d ' ' -f 2-12
 }
 
+# Shows how a volume fares that is about to lose its disk, until it is in sync again: each change of its health,
+# and its progress once a second.
+watch_health() { # LID
+	local now health='' before=in-sync last=$SECONDS
+	until [ "$health" = in-sync ] && [ "$before" != in-sync ]; do
+		[ -z "$health" ] || before=$health
+		now=$(entry "$1")
+		health=$(cut -d ' ' -f 3 <<<"$now")
+		if [ "$health" != "$before" ] || [ "$health" != in-sync ] && [ "$SECONDS" -gt "$last" ]; then
+			echo "$now"
+			last=$SECONDS
+		fi
+		sleep 0.02
+	done
+}
+
+# Reads LV0 at random places.
+read_LV0() { # seconds
+	fio --minimal --disk_util=0 --name=LV0 --filename=/dev/mapper/LV0 --rw=randread --bs=4k --direct=1 \
+		--readonly --time_based --runtime="$1" >/tmp/fio.LV0
+}
+
 # Disks die while their volumes are in use.
 failover() {
+	local fio0 fio2 files
 	say "LV2 and LV0 are in use, and the disk of LV2 is pulled out"
 	run dmsetup create --readonly LV0 --table "0 $sectors svol /dev/mapper/G0 LV0"
+	mkdir -p /mnt/LV0
+	run mount -o ro,noload /dev/mapper/LV0 /mnt/LV0
 	# fio leaves files where it stands.
 	cd /tmp
 	fio --minimal --disk_util=0 --name=LV2 --filename=/mnt/LV2/fio --size=16m --rw=randrw --bs=4k --direct=1 \
 		--verify=crc32c --verify_fatal=1 --time_based --runtime=12 >/tmp/fio.LV2 &
-	local fio2=$!
-	fio --minimal --disk_util=0 --name=LV0 --filename=/dev/mapper/LV0 --rw=randread --bs=4k --direct=1 \
-		--readonly --time_based --runtime=12 >/tmp/fio.LV0 &
-	local fio0=$! last='' now=''
+	fio2=$!
+	read_LV0 12 &
+	fio0=$!
 	sleep 4
 	pull "$disk_LV2"
-	while kill -0 "$fio2" 2>/dev/null || [ "${now#* rw in-sync }" = "$now" ]; do
-		now=$(entry LV2)
-		[ "$now" = "$last" ] || echo "$now"
-		last=$now
-		sleep 1
-	done
+	watch_health LV2
 	wait "$fio2"
 	wait "$fio0"
-	echo "fio: no error, neither on LV2 nor on LV0"
-	cd - >/dev/null
+	echo "fio: no error, neither on LV2 nor on LV0, and all that it read on LV2 was right"
 	dmesg | sed -n 's/^.*dm_svol: G0: //p' | tail -n 3
+	umount /mnt/LV2
+	run e2fsck -fn /dev/mapper/LV2
+	run mount /dev/mapper/LV2 /mnt/LV2
+	check_new /mnt/LV2
 
-	say "The disk of LV0 is pulled out, too"
+	say "The disk of LV0 is pulled out, too, while every file is read there"
+	read_LV0 8 &
+	fio0=$!
+	check_image /mnt/LV0 &
+	files=$!
+	sleep 1
 	pull "$disk_LV0"
-	mkdir -p /mnt/LV0
-	run mount -o ro,noload /dev/mapper/LV0 /mnt/LV0
-	check_image /mnt/LV0
+	wait "$files"
+	wait "$fio0"
+	cd - >/dev/null
+	echo "fio on LV0: no error"
 	umount /mnt/LV0
 	run dmsetup message G0 0 query
 }

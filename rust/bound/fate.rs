@@ -110,6 +110,17 @@ impl Bound {
         })
     }
 
+    /// Volumes whose log lacks something, while that is not on record. Does not sleep.
+    pub(crate) fn lacking(&self) -> impl Iterator<Item = &Volume> {
+        let all = self.volumes.iter().enumerate();
+        all.filter(|(index, _)| {
+            Place::of(self, *index).is_some_and(|place| {
+                place.owner().does_log_lack() && place.owner().mode() == Mode::Both
+            })
+        })
+        .map(|(_, volume)| volume)
+    }
+
     /// Whether somebody reads the disk of an entry.
     fn is_read(&self, entry: usize) -> bool {
         let is_own = |volume: &Volume| volume.view.get().reads == Home::Disk(entry);

@@ -110,6 +110,10 @@ impl Job for Failures {
             let _ = bound.group.fail_store(bound, store);
             store.release_unlogged();
         }
+        for volume in bound.lacking() {
+            // Errors are logged; it is tried again after the next commit.
+            let _ = bound.group.unprotect(bound, &volume.lid);
+        }
         for store in bound.stores.iter().filter(|store| store.is_back()) {
             let _ = bound.group.tell_store(bound, store);
         }

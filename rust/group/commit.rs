@@ -50,6 +50,10 @@ impl Group {
             self.announce(bound, &old);
             self.greet_stores(bound, &old);
         }
+        if bound.lacking().next().is_some() {
+            // That could not be recorded before.
+            self.failures.kick();
+        }
         Ok(())
     }
 

@@ -386,7 +386,7 @@ test_without_metadata() {
 # A write fails because of the increments volume, which can't be recorded, and a read shows that the disk has
 # it. When the disk fails, too, nobody reads what was there before.
 what_was_read_stays() { # sector
-	local was got
+	local was got name
 	steps LV2 write:0+64 write:3000+8 flush
 	was=$(some_of_lv2 "$1")
 	cover_is meta1 error
@@ -403,6 +403,13 @@ what_was_read_stays() { # sector
 	# A write finds out, too, that the disk has failed.
 	"$SVOL_TEST" write-error /dev/mapper/LV2 --sector 3000 >/dev/null
 	assert_eq 'what LV2 reads' "$(some_of_lv2 "$1" || echo "$got")" "$got"
+	# As soon as anything can be recorded, that is, too.
+	for name in disk2 store meta1 meta2; do
+		cover_is "$name" linear
+	done
+	dmsetup message G0 0 fail S0
+	wait_until 20 protection_is LV2 unprotected || fail "LV2 counts as protected: ${ST[line]}"
+	assert_eq 'what LV2 reads' "$(some_of_lv2 "$1")" "$got"
 }
 
 # A digest of a sub-block, or an error if it can't be read.

@@ -6,6 +6,9 @@
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"
 
+# How many blocks more are taken each time by a test that fills a store: it takes time.
+STEP=${SVOL_STEP:-$([ -z "${SVOL_SECONDS-}" ] && echo 4 || echo 1)}
+
 # Two clones with something in the store, taken down.
 written_clones() {
 	clones_group 2 4 6
@@ -271,7 +274,7 @@ test_full_at_each_block() {
 	G_FEATURES+=(on_full error)
 	group_create
 	clones_create
-	for ((taken = 0; taken <= SMALL_SLOTS; taken += ${SVOL_STEP:-4})); do
+	for ((taken = 0; taken <= SMALL_SLOTS; taken += STEP)); do
 		# Over borders of sub-blocks, and each time from another place on.
 		steps C1 "write:$((taken * 3))+$((taken * 128))" check --chunk 128 --allow-errors >answer
 		steps C2 "write:$((taken + 60))+5000" zero:100+6000 write:0+8 check --chunk 700 \

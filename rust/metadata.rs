@@ -248,7 +248,7 @@ fn write_live(
         let place = MetaDevice(homes.position(copy).unwrap_or(copy));
         written.note(metadata, place, copy, result);
     };
-    let mut late = [false; MAX_META_COPIES];
+    let mut late = [None; MAX_META_COPIES];
     for ((copy, generation), late) in generations.into_iter().enumerate().zip(late.iter_mut()) {
         let Some(generation) = generation else {
             continue;
@@ -256,7 +256,7 @@ fn write_live(
         match homes.position(copy).and_then(|device| writers.of(device)) {
             Some(writer) => match writer.write(generation, writers.patience_ms) {
                 Some(result) => note(&mut written, copy, result),
-                None => *late = true,
+                None => *late = Some((copy, writer)),
             },
             None => {
                 let device = homes.device(members, copy).ok_or(ENXIO)?;
@@ -265,15 +265,11 @@ fn write_live(
             }
         }
     }
-    for (copy, _) in late.iter().enumerate().filter(|(_, late)| **late) {
-        let writer = homes.position(copy).and_then(|device| writers.of(device));
-        // Without it there is no copy: then nothing can happen before it answers.
-        let any = written.any;
-        match writer.and_then(|writer| writer.wait(|| any)) {
-            Some(result) => note(&mut written, copy, result),
-            None => note(&mut written, copy, Err(ETIMEDOUT)),
-        }
-    }
+    let any = written.any;
+    writer::wait_for_late(&mut late, writers.grace_ms, any, |copy, result| {
+        note(&mut written, copy, result);
+        written.any
+    });
     Ok(written)
 }
 

@@ -233,7 +233,7 @@ impl Owner {
 
     /// The store may have lost something that is on its own disk, in regions that have marks. As
     /// [`Owner::note_log_lacks`].
-    fn note_log_lost(&self) {
+    pub(crate) fn note_log_lost(&self) {
         if let (Some(intents), Some(disk)) = (&self.intents, self.own_disk()) {
             if intents.pin_marked() {
                 self.note_log_lacks(disk);

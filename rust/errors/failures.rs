@@ -108,7 +108,6 @@ impl Job for Failures {
         // Stores first: without its log, a volume needs its disk.
         for store in bound.stores.iter().filter(|store| store.is_failing()) {
             let _ = bound.group.fail_store(bound, store);
-            store.release_unlogged();
         }
         for volume in bound.lacking() {
             // Errors are logged; it is tried again after the next commit.
@@ -125,6 +124,10 @@ impl Job for Failures {
         }
         while let Some(parked) = list.pop() {
             release(bound, parked);
+        }
+        // Last: this may wait for disks.
+        for store in bound.stores.iter() {
+            store.release_unlogged();
         }
     }
 }

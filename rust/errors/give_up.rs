@@ -164,13 +164,14 @@ impl Bound {
             let Some(disk) = volume.view.get().logged_disk().filter(|_| waits) else {
                 continue;
             };
-            // A repair that reads the store would be waited for with all changes locked.
-            if self.group.repairs().is_at(|entry| entry == disk) || !self.answers(disk) {
+            if !self.answers(disk) {
                 return;
             }
             is_needed = true;
         }
-        let may_still = || is_silent() && self.group.can_give_up(entry);
+        // A repair, which may read the store, would be waited for with all changes locked.
+        let repairs = self.group.repairs();
+        let may_still = || is_silent() && self.group.can_give_up(entry) && !repairs.is_at(|_| true);
         if is_needed && self.stays_silent(entry) && may_still() {
             let (lid, after_ms) = (store.lid(), self.give_up_after());
             log::warning!(

@@ -19,7 +19,6 @@ use crate::{
         Worker, //
     },
     env::Word,
-    errors::give_up_after,
     log,
     members::{
         EntryCell,
@@ -407,7 +406,7 @@ impl Group {
             volumes,
             stores,
             tellers,
-            writers: Writers::new(members, give_up_after(line.features.slow_after))?,
+            writers: Writers::new(members, line.features.slow_after)?,
             sources,
             max_errors: line.features.max_errors,
             made: Instant::now(),

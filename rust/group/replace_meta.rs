@@ -138,7 +138,9 @@ impl Group {
             .and_then(|()| self.commit(bound, homes, next));
         if written.is_err() {
             // Its state was never in effect. If it can't be erased, it can't be read, either.
-            let _ = metadata::erase(members, homes, copy);
+            if !bound.writers.is_busy(device) {
+                let _ = metadata::erase(members, homes, copy);
+            }
             return written;
         }
         *commits = *homes;

@@ -14,6 +14,7 @@ use crate::{
         Worker, //
     },
     env::Word,
+    errors::give_up_after,
     members::Members, //
 };
 use kernel::{
@@ -34,19 +35,10 @@ use kernel::{
 /// How long to sleep before checking again whether a device has answered.
 const POLL: Delta = Delta::from_micros(100);
 
-/// The last generation was written, or none was yet.
-const WRITTEN: u64 = 0;
-/// A generation is being written.
-const BUSY: u64 = 1;
-/// The last one could not be written.
-const FAILED: u64 = 2;
-
-/// What a writer has to do.
-struct Work {
-    generation: Option<Generation>,
-    /// Has room for one write.
-    buffer: KVec<u8>,
-}
+/// How long to wait for the others after the first device has answered, in milliseconds: `slow_after`,
+/// within these bounds. When all of them stood still, one of them has to be the first that goes on.
+const MIN_GRACE_MS: u32 = 1000;
+const MAX_GRACE_MS: u32 = 5000;
 
 /// Writes one copy.
 #[pin_data]
@@ -54,10 +46,18 @@ pub(crate) struct Writer {
     members: Arc<Members>,
     /// The metadata device, counting from 0 in the line.
     device: usize,
-    /// Held across I/O; locked by others only while the writer is not busy.
+    /// What has to be written next, if that has not begun. A leaf.
     #[pin]
-    work: Mutex<Work>,
-    state: Word,
+    next: Mutex<Option<Generation>>,
+    /// Has room for one write. Held across I/O, by the worker alone.
+    #[pin]
+    buffer: Mutex<KVec<u8>>,
+    /// How many generations it was given; set under the lock of `next`.
+    given: Word,
+    /// How many of them are over.
+    done: Word,
+    /// 1 if the last one that was written could not be written.
+    failed: Word,
 }
 
 impl Job for Writer {
@@ -69,66 +69,105 @@ impl Job for Writer {
     }
 
     fn run(worker: &Worker<Self>) {
-        let mut work = worker.work.lock();
-        let Some(generation) = work.generation.take() else {
+        let mut buffer = worker.buffer.lock();
+        let mut next = worker.next.lock();
+        let (generation, given) = (next.take(), worker.given.get());
+        drop(next);
+        let Some(generation) = generation else {
             return;
         };
         let device = worker.members.meta_device(worker.device);
         let result = device
             .ok_or(ENXIO)
-            .and_then(|device| generation.write(&worker.members.io, device, &mut work.buffer));
-        worker.state.set(match result {
-            Ok(()) => WRITTEN,
-            Err(_) => FAILED,
-        });
+            .and_then(|device| generation.write(&worker.members.io, device, &mut buffer));
+        worker.failed.set(u64::from(result.is_err()));
+        // After the result: whoever sees this reads that.
+        worker.done.set(given);
     }
 }
 
 impl Worker<Writer> {
-    /// Writes a generation, and waits at most `most_ms` milliseconds for the device. Returns `None`
-    /// if it has not answered by then, or did not answer before: see [`Worker::wait`]. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if the device failed.
+    /// Writes a generation, and waits at most `most_ms` milliseconds for the device; not at all if it
+    /// has not answered before. Returns the result, or `None` if there is none yet: see
+    /// [`Worker::result`]. Sleeps.
     pub(super) fn write(&self, generation: Generation, most_ms: u64) -> Option<Result> {
-        if self.is_busy() {
-            return None;
-        }
-        self.work.lock().generation = Some(generation);
-        self.state.set(BUSY);
+        let was_busy = self.is_busy();
+        let mut next = self.next.lock();
+        let unwritten = next.replace(generation);
+        self.given.add(1);
+        drop(next);
+        drop(unwritten);
         self.kick();
         let begin = Instant::<Monotonic>::now();
-        self.wait(|| u64::try_from(begin.elapsed().as_millis()).unwrap_or(0) >= most_ms)
+        loop {
+            let result = self.result();
+            if result.is_some() || was_busy || elapsed_ms(begin) >= most_ms {
+                return result;
+            }
+            fsleep(POLL);
+        }
     }
 
-    /// Waits for the device, at most until `is_over`. Sleeps.
-    ///
-    /// # Errors
-    ///
-    /// As [`Worker::write`].
-    pub(super) fn wait(&self, is_over: impl Fn() -> bool) -> Option<Result> {
-        loop {
-            match self.state.get() {
-                BUSY if is_over() => return None,
-                BUSY => fsleep(POLL),
-                WRITTEN => return Some(Ok(())),
-                _ => return Some(Err(EIO)),
-            }
+    /// The result of the last generation, or `None` if there is none yet: `EIO` if the device failed.
+    /// Does not sleep.
+    pub(super) fn result(&self) -> Option<Result> {
+        match (self.is_busy(), self.failed.get()) {
+            (true, _) => None,
+            (false, 0) => Some(Ok(())),
+            (false, _) => Some(Err(EIO)),
         }
     }
 
     /// Whether its device has not answered yet.
     pub(super) fn is_busy(&self) -> bool {
-        self.state.get() == BUSY
+        self.done.get() != self.given.get()
     }
+}
+
+/// Waits for devices that have not answered, each with its copy and its writer, and calls `note` with
+/// the results: `ETIMEDOUT` for those that do not answer for long after the first copy was written.
+/// As long as `note` returns that none was, waits without bound. Sleeps.
+pub(super) fn wait_for_late(
+    late: &mut [Option<(usize, &Worker<Writer>)>],
+    grace_ms: u64,
+    mut any: bool,
+    mut note: impl FnMut(usize, Result) -> bool,
+) {
+    let mut since = Instant::<Monotonic>::now();
+    loop {
+        for entry in late.iter_mut() {
+            let Some((copy, Some(result))) = entry.map(|(copy, writer)| (copy, writer.result()))
+            else {
+                continue;
+            };
+            *entry = None;
+            if note(copy, result) && !any {
+                any = true;
+                since = Instant::now();
+            }
+        }
+        let is_over = any && elapsed_ms(since) >= grace_ms;
+        if late.iter().all(Option::is_none) || is_over {
+            break;
+        }
+        fsleep(POLL);
+    }
+    for (copy, _) in late.iter().flatten() {
+        note(*copy, Err(ETIMEDOUT));
+    }
+}
+
+fn elapsed_ms(since: Instant<Monotonic>) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(0)
 }
 
 /// The writers of a live table, by metadata device.
 pub(crate) struct Writers {
     writers: KVec<Option<Pin<KBox<Worker<Writer>>>>>,
-    /// How long to wait for a device while another copy can be written, in milliseconds.
+    /// How long to wait for a device before another copy is written, in milliseconds.
     pub(super) patience_ms: u64,
+    /// How long to wait for it after that.
+    pub(super) grace_ms: u64,
 }
 
 impl Writers {
@@ -137,6 +176,7 @@ impl Writers {
         Self {
             writers: KVec::new(),
             patience_ms: 0,
+            grace_ms: 0,
         }
     }
 
@@ -145,7 +185,7 @@ impl Writers {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(members: &Arc<Members>, patience_ms: u64) -> Result<Self> {
+    pub(crate) fn new(members: &Arc<Members>, slow_after: u32) -> Result<Self> {
         let mut writers = KVec::with_capacity(members.meta.len(), GFP_KERNEL)?;
         for (device, opened) in members.meta.iter().enumerate() {
             let writer = match opened {
@@ -156,7 +196,8 @@ impl Writers {
         }
         Ok(Self {
             writers,
-            patience_ms,
+            patience_ms: give_up_after(slow_after),
+            grace_ms: u64::from(slow_after.clamp(MIN_GRACE_MS, MAX_GRACE_MS)),
         })
     }
 
@@ -188,11 +229,11 @@ fn new_writer(members: Arc<Members>, device: usize) -> Result<Pin<KBox<Worker<Wr
     let writer = try_pin_init!(Writer {
         members,
         device,
-        work <- new_mutex!(Work {
-            generation: None,
-            buffer: buffer()?,
-        }),
-        state: Word::new(WRITTEN),
+        next <- new_mutex!(None),
+        buffer <- new_mutex!(buffer()?),
+        given: Word::new(0),
+        done: Word::new(0),
+        failed: Word::new(0),
     }? Error);
     KBox::pin_init(Worker::new(writer), GFP_KERNEL)
 }

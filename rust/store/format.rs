@@ -288,8 +288,10 @@ impl Store {
     fn change_header(&self, header: &mut Header, change: impl FnOnce(&mut Header)) -> Result {
         let mut next = *header;
         change(&mut next);
-        let device = self.device()?;
-        let result = self.or_lose_all(write_header(&self.members, device, &mut next));
+        let disk = self.disk()?;
+        let counted = disk.count_io();
+        let result = self.or_lose_all(write_header(&self.members, &disk.device, &mut next));
+        drop(counted);
         match result {
             Ok(()) => {
                 *header = next;

@@ -463,7 +463,7 @@ impl Worker<Store> {
         if owner.leaving.get() != leave::STAYS {
             return Ok(false);
         }
-        let losses = owner.disk_losses();
+        let (losses, lost) = (owner.disk_losses(), self.changes.losses());
         let mut idle = KVec::new();
         let mut left = intents.take_idle(|region| {
             if idle.push(region, GFP_KERNEL).is_err() {
@@ -477,17 +477,20 @@ impl Worker<Store> {
         let has_lost = owner.disk_losses() != losses;
         // Its disk may have lost something even though this flush succeeded: if another flush has
         // failed just before, that is not yet on record.
-        let lacks = owner.does_log_lack();
+        // Not marked when that was noted.
+        let lacks = owner.does_log_lack() || self.changes.losses() != lost;
         let is_in_doubt = self.may_have_lost(owner) || owner.mode() == Mode::Held || lacks;
         if durable.is_err() || has_lost || is_in_doubt {
             // They are still marked on disk.
             for region in idle {
                 intents.mark(region);
                 if has_lost || lacks {
-                    // Not marked when that was noted.
                     intents.pin_region(region);
                 }
                 left = true;
+            }
+            if lacks {
+                owner.note_log_lost();
             }
             return durable.map(|()| left);
         }
@@ -598,6 +601,7 @@ impl Store {
             .intents
             .as_ref()
             .map_or(0, |intents| intents.regions());
+        let _counted = self.disk()?.count_io();
         self.or_lose_all(write_marks(
             &self.members,
             self.device()?,

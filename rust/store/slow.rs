@@ -26,7 +26,6 @@ use crate::{
         current_cpu,
         Op,
         Parked,
-        ParkedList,
         Status,
         Worker, //
     },
@@ -135,25 +134,22 @@ impl Worker<Store> {
         let mut queues = self.queues.lock();
         queues.working = queues.slow.take();
         drop(queues);
-        let mut waiting = ParkedList::new();
+        let mut is_any_late = false;
         loop {
             let Some(parked) = self.queues.lock().working.pop() else {
                 break;
             };
             match self.needs_silent_disk(&parked) {
-                true => waiting.push(parked),
+                true => {
+                    self.queues.lock().slow.push(parked);
+                    is_any_late = true;
+                }
                 false => self.work_on(parked),
             }
         }
-        if waiting.is_empty() {
-            return;
+        if is_any_late {
+            self.kick_within(LATER_MS);
         }
-        let mut queues = self.queues.lock();
-        while let Some(parked) = waiting.pop() {
-            queues.slow.push(parked);
-        }
-        drop(queues);
-        self.kick_within(LATER_MS);
     }
 
     /// Whether a bio goes to a disk that does not answer.

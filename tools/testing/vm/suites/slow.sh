@@ -594,7 +594,8 @@ test_all_metadata_copies() {
 	cover_hangs meta1
 	cover_hangs meta2
 	timeout 5 dmsetup message G0 0 fail LV0
-	nap 12
+	# Longer than either is waited for alone.
+	nap 22
 	! log_says 'metadata device' || fail 'one is given up'
 	steps LV2 write:500+8 flush check
 	assert_base /dev/mapper/LV1

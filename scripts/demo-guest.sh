@@ -103,7 +103,7 @@ watch_health() { # LID
 		[ -z "$health" ] || before=$health
 		now=$(entry "$1")
 		health=$(cut -d ' ' -f 3 <<<"$now")
-		if [ "$health" != "$before" ] || [ "$health" != in-sync ] && [ "$SECONDS" -gt "$last" ]; then
+		if [ "$health" != "$before" ] || { [ "$health" != in-sync ] && [ "$SECONDS" -gt "$last" ]; }; then
 			echo "$now"
 			last=$SECONDS
 		fi

@@ -12,6 +12,7 @@ pub(crate) use in_flight::{EntryNo, InFlight, OnEnd};
 pub(crate) use map::operation;
 
 use crate::{
+    clock::elapsed_ms,
     dm::{
         Bio,
         Op,
@@ -174,7 +175,7 @@ impl Bound {
 
     /// Milliseconds since the table was made.
     pub(crate) fn age_ms(&self) -> u64 {
-        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(0)
+        elapsed_ms(self.made)
     }
 
     /// Time since the table was made, in units of 256 ns; wraps after 18 minutes. Never 0.

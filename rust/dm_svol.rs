@@ -19,6 +19,7 @@ use kernel::{
 
 mod base;
 mod bound;
+mod clock;
 mod dead;
 // The only module that may use unsafe code.
 #[allow(unsafe_code)]

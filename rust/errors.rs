@@ -31,6 +31,7 @@ pub(crate) use {
     retries::Retries,
     silence::{
         give_up_after,
+        grace_after,
         Silences, //
     }, //
 };

@@ -207,8 +207,9 @@ struct Written {
 
 impl Written {
     /// A copy was written, or not: `ETIMEDOUT` if its device does not answer.
-    fn note(&mut self, metadata: &Metadata, place: MetaDevice, copy: usize, result: Result) {
+    fn note(&mut self, metadata: &Metadata, homes: &Homes, copy: usize, result: Result) {
         let group = metadata.head.group;
+        let place = MetaDevice(homes.position(copy).unwrap_or(copy));
         match result {
             Ok(()) => {
                 self.any = true;
@@ -235,18 +236,13 @@ fn write_live(
     let mut buffer = buffer()?;
     let mut generations = [const { None }; MAX_META_COPIES];
     let body = body(metadata)?;
-    for (copy, generation) in generations.iter_mut().enumerate() {
-        if live_copies(metadata).any(|live| live == copy) {
-            *generation = Some(Generation::new(metadata, copy, body.clone())?);
-        }
+    for copy in live_copies(metadata) {
+        let generation = generations.get_mut(copy).ok_or(EINVAL)?;
+        *generation = Some(Generation::new(metadata, copy, body.clone())?);
     }
     let mut written = Written {
         any: false,
         lost: None,
-    };
-    let note = |written: &mut Written, copy: usize, result: Result| {
-        let place = MetaDevice(homes.position(copy).unwrap_or(copy));
-        written.note(metadata, place, copy, result);
     };
     let mut late = [None; MAX_META_COPIES];
     for ((copy, generation), late) in generations.into_iter().enumerate().zip(late.iter_mut()) {
@@ -255,19 +251,19 @@ fn write_live(
         };
         match homes.position(copy).and_then(|device| writers.of(device)) {
             Some(writer) => match writer.write(generation, writers.patience_ms) {
-                Some(result) => note(&mut written, copy, result),
+                Some(result) => written.note(metadata, homes, copy, result),
                 None => *late = Some((copy, writer)),
             },
             None => {
                 let device = homes.device(members, copy).ok_or(ENXIO)?;
                 let result = generation.write(&members.io, device, &mut buffer);
-                note(&mut written, copy, result);
+                written.note(metadata, homes, copy, result);
             }
         }
     }
     let any = written.any;
     writer::wait_for_late(&mut late, writers.grace_ms, any, |copy, result| {
-        note(&mut written, copy, result);
+        written.note(metadata, homes, copy, result);
         written.any
     });
     Ok(written)

@@ -3,6 +3,7 @@
 //! Counters of each entry, kept across reloads for as long as the group exists.
 
 use crate::{
+    clock::elapsed_ms,
     env::AtomicU64,
     svol_core::{
         counter::Counter,
@@ -116,6 +117,6 @@ impl VolumeStats {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0)
+        elapsed_ms(self.start)
     }
 }

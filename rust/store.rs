@@ -49,6 +49,7 @@ use crate::{
         Bound,
         InFlight, //
     },
+    clock::elapsed_ms,
     dm::{
         Bufio,
         Device,
@@ -239,6 +240,11 @@ impl Owner {
                 self.note_log_lacks(disk);
             }
         }
+    }
+
+    /// As [`Owner::does_log_lack`], while it counts as protected: what its log lacks is not on record.
+    pub(crate) fn is_lacking(&self) -> bool {
+        self.does_log_lack() && self.mode() == Mode::Both
     }
 
     /// See [`Owner::note_log_lacks`].
@@ -475,7 +481,7 @@ impl Store {
 
     /// Milliseconds since it was opened.
     fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(0)
+        elapsed_ms(self.opened)
     }
 
     /// Used slots, and all slots.

@@ -105,20 +105,17 @@ impl Bound {
     pub(crate) fn needs_its_disk(&self, entry: usize) -> bool {
         let mut places = self.places_on(entry);
         places.any(|(_, place)| {
-            let lacks = place.owner().does_log_lack() || place.store().is_failing();
-            lacks && place.owner().mode() == Mode::Both
+            let owner = place.owner();
+            owner.is_lacking() || (place.store().is_failing() && owner.mode() == Mode::Both)
         })
     }
 
     /// Volumes whose log lacks something, while that is not on record. Does not sleep.
     pub(crate) fn lacking(&self) -> impl Iterator<Item = &Volume> {
         let all = self.volumes.iter().enumerate();
-        all.filter(|(index, _)| {
-            Place::of(self, *index).is_some_and(|place| {
-                place.owner().does_log_lack() && place.owner().mode() == Mode::Both
-            })
-        })
-        .map(|(_, volume)| volume)
+        let is_lacking = |index| Place::of(self, index).is_some_and(|p| p.owner().is_lacking());
+        all.filter(move |(index, _)| is_lacking(*index))
+            .map(|(_, volume)| volume)
     }
 
     /// Whether somebody reads the disk of an entry.

@@ -10,11 +10,13 @@
 
 use crate::{
     bound::Bound,
+    clock::elapsed_ms,
     dm::{
         Job,
         JobClass,
         Worker, //
     },
+    errors::grace_after,
     log,
     overlay::Place,
     store::Store,
@@ -37,11 +39,6 @@ use kernel::{
         Monotonic, //
     }, //
 };
-
-/// How long a disk may answer after the others have, in milliseconds: `slow_after`, within these
-/// bounds.
-const MIN_WAIT_MS: i64 = 1000;
-const MAX_WAIT_MS: i64 = 5000;
 
 /// How long to sleep before checking again whether it has.
 const POLL: Delta = Delta::from_millis(10);
@@ -171,7 +168,7 @@ impl Bound {
         }
         // A repair, which may read the store, would be waited for with all changes locked.
         let repairs = self.group.repairs();
-        let may_still = || is_silent() && self.group.can_give_up(entry) && !repairs.is_at(|_| true);
+        let may_still = || is_silent() && self.group.can_give_up(entry) && !repairs.is_at_work();
         if is_needed && self.stays_silent(entry) && may_still() {
             let (lid, after_ms) = (store.lid(), self.give_up_after());
             log::warning!(
@@ -189,8 +186,8 @@ impl Bound {
         };
         let (_, answers) = disk.progress();
         let begin = Instant::<Monotonic>::now();
-        let wait_ms = i64::from(self.slow_after).clamp(MIN_WAIT_MS, MAX_WAIT_MS);
-        while begin.elapsed().as_millis() < wait_ms {
+        let wait_ms = grace_after(self.slow_after);
+        while elapsed_ms(begin) < wait_ms {
             fsleep(POLL);
             let (in_flight, now) = disk.progress();
             if in_flight == 0 || now != answers {

@@ -8,6 +8,7 @@
 
 use crate::{
     bound::Bound,
+    clock::elapsed_ms,
     dm::{
         Job,
         JobClass,
@@ -45,6 +46,10 @@ const MAX_EVERY_MS: u32 = 1000;
 const GIVE_UP: u64 = 5;
 const MIN_GIVE_UP_MS: u64 = 10_000;
 
+/// The bounds of [`grace_after`].
+const MIN_GRACE_MS: u32 = 1000;
+const MAX_GRACE_MS: u32 = 5000;
+
 /// What the worker watches.
 struct Watch {
     bound: Arc<Bound>,
@@ -77,7 +82,7 @@ impl Watch {
     }
 
     fn look(&mut self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(0);
+        let now = elapsed_ms(self.start);
         let (after, every) = (u64::from(self.after_ms), u64::from(self.every_ms()));
         let is_auto = self.bound.failover == Failover::Auto;
         let give_up_after = self.bound.give_up_after();
@@ -109,6 +114,12 @@ pub(crate) fn give_up_after(slow_after: u32) -> u64 {
     u64::from(slow_after)
         .saturating_mul(GIVE_UP)
         .max(MIN_GIVE_UP_MS)
+}
+
+/// How long a device may answer after the others have, in milliseconds: `slow_after`, within bounds.
+/// When all of them stood still, one of them has to be the first that goes on.
+pub(crate) fn grace_after(slow_after: u32) -> u64 {
+    u64::from(slow_after.clamp(MIN_GRACE_MS, MAX_GRACE_MS))
 }
 
 fn say(bound: &Bound, entry: usize, after_ms: u32, silent: bool) {

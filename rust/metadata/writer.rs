@@ -8,13 +8,17 @@ use super::{
     Generation, //
 };
 use crate::{
+    clock::elapsed_ms,
     dm::{
         Job,
         JobClass,
         Worker, //
     },
     env::Word,
-    errors::give_up_after,
+    errors::{
+        give_up_after,
+        grace_after, //
+    },
     members::Members, //
 };
 use kernel::{
@@ -34,11 +38,6 @@ use kernel::{
 
 /// How long to sleep before checking again whether a device has answered.
 const POLL: Delta = Delta::from_micros(100);
-
-/// How long to wait for the others after the first device has answered, in milliseconds: `slow_after`,
-/// within these bounds. When all of them stood still, one of them has to be the first that goes on.
-const MIN_GRACE_MS: u32 = 1000;
-const MAX_GRACE_MS: u32 = 5000;
 
 /// Writes one copy.
 #[pin_data]
@@ -157,10 +156,6 @@ pub(super) fn wait_for_late(
     }
 }
 
-fn elapsed_ms(since: Instant<Monotonic>) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(0)
-}
-
 /// The writers of a live table, by metadata device.
 pub(crate) struct Writers {
     writers: KVec<Option<Pin<KBox<Worker<Writer>>>>>,
@@ -197,7 +192,7 @@ impl Writers {
         Ok(Self {
             writers,
             patience_ms: give_up_after(slow_after),
-            grace_ms: u64::from(slow_after.clamp(MIN_GRACE_MS, MAX_GRACE_MS)),
+            grace_ms: grace_after(slow_after),
         })
     }
 

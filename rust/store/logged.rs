@@ -477,7 +477,6 @@ impl Worker<Store> {
         let has_lost = owner.disk_losses() != losses;
         // Its disk may have lost something even though this flush succeeded: if another flush has
         // failed just before, that is not yet on record.
-        // Not marked when that was noted.
         let lacks = owner.does_log_lack() || self.changes.losses() != lost;
         let is_in_doubt = self.may_have_lost(owner) || owner.mode() == Mode::Held || lacks;
         if durable.is_err() || has_lost || is_in_doubt {
@@ -485,6 +484,7 @@ impl Worker<Store> {
             for region in idle {
                 intents.mark(region);
                 if has_lost || lacks {
+                    // Not marked when that was noted.
                     intents.pin_region(region);
                 }
                 left = true;
@@ -601,10 +601,11 @@ impl Store {
             .intents
             .as_ref()
             .map_or(0, |intents| intents.regions());
-        let _counted = self.disk()?.count_io();
+        let disk = self.disk()?;
+        let _counted = disk.count_io();
         self.or_lose_all(write_marks(
             &self.members,
-            self.device()?,
+            &disk.device,
             self.tag,
             owner.number,
             regions,

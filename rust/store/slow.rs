@@ -727,7 +727,7 @@ impl Owner {
     /// Whether data of the disk may be read from increments and siblings instead. Not where the disk
     /// may hold a write that failed because of the store: what a read has shown stays.
     pub(crate) fn may_read_past(&self, sector: u64, sectors: u32) -> bool {
-        let lacks = self.mode() == Mode::Both && self.log_lacks.get() != 0;
+        let lacks = self.is_lacking();
         let is_apart = |intents: &Intents| {
             intents.is_open(sector, sectors) || (lacks && intents.is_pinned_in(sector, sectors))
         };

@@ -78,6 +78,11 @@ digest() { # device...
 	"$SVOL_TEST" digest "$@"
 }
 
+# What a program does that wants its data to be durable.
+fsync() { # device
+	dd if=/dev/null of="$1" count=0 conv=fsync,notrunc status=none
+}
+
 # Copies the whole content of a disk to a file and back.
 save_disk() { # disk file
 	dd if="$1" of="$2" bs=1M iflag=direct status=none

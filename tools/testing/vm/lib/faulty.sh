@@ -68,6 +68,11 @@ cover_set() { # entry way
 	dm_change "cov_$1" "$(cover_table "$1" "$2")" --noflush
 }
 
+# The device that is broken works by itself: a user gave it up, or it hung for a while.
+is_sound() {
+	[ "$HOW" = command ] || [ "$HOW" = hangs ]
+}
+
 # Any of these words, by the seed in RANDOM: not in a subshell, which has another one.
 pick() { # variable word...
 	local picks=("${@:2}")
@@ -105,8 +110,7 @@ is_mended() {
 # The device works again, and is taken back; the group has to get well by itself from there on.
 mend() {
 	local volume
-	# One that hangs works again by then.
-	[ "$HOW" = command ] || [ "$HOW" = hangs ] || cover_set "$BROKEN" linear
+	is_sound || cover_set "$BROKEN" linear
 	note "mends $BROKEN"
 	for volume in "${G_VOLUMES[@]}"; do
 		# Whatever failed: a disk that was given up by a command is another one than that of its entry, perhaps.

@@ -409,8 +409,8 @@ test_a_durable_write_is_not_all() {
 		status=none
 	disk_has_failed || fail 'nothing has failed'
 	disarm_disk
-	must_fail dd if=/dev/null of=/dev/mapper/L5 count=0 conv=fsync,notrunc status=none
-	dd if=/dev/null of=/dev/mapper/L5 count=0 conv=fsync,notrunc status=none
+	must_fail fsync /dev/mapper/L5
+	fsync /dev/mapper/L5
 }
 
 # What nothing can replace is kept, and its errors reach its user.

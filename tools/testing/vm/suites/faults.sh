@@ -12,7 +12,7 @@ SECONDS_EACH=${SVOL_SECONDS:-50}
 
 # A start does without what is broken; but diverted volumes have nothing else than their increments volume.
 starts_so() {
-	[ "$BROKEN" != ST ] || [ "$HOW" = command ] || [ "$HOW" = hangs ]
+	[ "$BROKEN" != ST ] || is_sound
 }
 
 # Entries that come and go: a spare, a source, and a clone in the store of others.

@@ -426,10 +426,6 @@ test_what_was_read_stays() {
 	what_was_read_stays 2000
 }
 
-fsync() { # device
-	dd if=/dev/null of="$1" count=0 conv=fsync,notrunc status=none
-}
-
 # A flush of the module's own fails, and the device works on. What was in its cache may be lost: each volume
 # hears of that.
 test_flush_of_our_own_fails() {

@@ -520,7 +520,7 @@ test_silent_increments_volume_is_given_up() {
 	steps LV2 write:100+8
 	write_hangs_with store
 	# Its worker is at one of these for as long as it hangs: a commit, or the mark of a region.
-	dd if=/dev/null of=/dev/mapper/LV2 count=0 conv=fsync,notrunc status=none &
+	fsync /dev/mapper/LV2 &
 	held+=("$!")
 	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.held write:7000+8 &
 	held+=("$!")
@@ -556,11 +556,6 @@ test_silent_increments_volume_is_needed() {
 	assert_status state=clean DLV2.health=in-sync
 }
 
-metadata_is() { # states
-	read_status
-	[ "${ST[metadata]}" = "$1" ]
-}
-
 # A metadata copy that hangs is lost after a while, if the other one can be written. What it still has ends with
 # it; before that, it can't be written anew.
 test_metadata_copy() {
@@ -570,7 +565,8 @@ test_metadata_copy() {
 	timeout 5 dmsetup message G0 0 fail LV0
 	wait_until 60 log_says 'metadata device 1: no answer' || fail 'nobody notices'
 	wait_health LV0 failed 5
-	metadata_is FA || fail "the copies are ${ST[metadata]}"
+	read_status
+	assert_status metadata=FA
 	timeout 5 dmsetup message G0 0 fail S0
 	wait_health S0 failed 5
 	steps LV2 write:500+8 flush check
@@ -579,11 +575,12 @@ test_metadata_copy() {
 	check_refusals messages
 	cover_goes_on meta1
 	wait_until 20 dmsetup message G0 0 replace_meta 1 /dev/mapper/meta1 || fail 'it can not be written anew'
-	metadata_is AA || fail "the copies are ${ST[metadata]}"
+	read_status
+	assert_status metadata=AA
 	down9
 	up9
-	metadata_is AA || fail "the copies are ${ST[metadata]}"
-	assert_status LV0.health=failed S0.health=failed
+	read_status
+	assert_status metadata=AA LV0.health=failed S0.health=failed
 	steps LV2 check
 }
 
@@ -602,7 +599,8 @@ test_all_metadata_copies() {
 	cover_goes_on meta2
 	wait_until 30 log_says 'metadata device 1: no answer' || fail 'nobody notices'
 	wait_health LV0 failed 5
-	metadata_is FA || fail "the copies are ${ST[metadata]}"
+	read_status
+	assert_status metadata=FA
 	cover_goes_on meta1
 	down9
 	up9

@@ -27,6 +27,7 @@ mod moving;
 mod patience;
 mod release;
 mod slow;
+mod take_back;
 
 pub(crate) use {
     compare::CompareError,

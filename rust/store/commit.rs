@@ -149,7 +149,11 @@ impl Worker<Store> {
                 fsleep(Delta::from_micros(10));
             }
         }
-        let result = self.commit_rounds();
+        let result = self.take_back().and_then(|()| self.commit_rounds());
+        if result.is_err() {
+            // At once: nobody should read what is lost. If it fails, the next commit does it.
+            let _ = self.take_back();
+        }
         self.changes.end_commit(result.is_ok());
         match result {
             Ok(()) => self.note_works(),
@@ -214,6 +218,10 @@ impl Worker<Store> {
     fn write_changes(&self, batch: &mut [Change]) -> Result {
         // The data that the entries refer to.
         self.or_lose(self.members.flush(self.disk()?))?;
+        if self.changes.is_lost() {
+            // By another flush, that failed meanwhile.
+            return Err(EIO);
+        }
         if batch.is_empty() {
             return Ok(());
         }
@@ -244,6 +252,28 @@ impl Worker<Store> {
         let changed =
             parts.try_for_each(|slots| self.write_records(slots.iter().map(|slot| (*slot, None))));
         self.write_dirty(changed)
+    }
+
+    /// What the entry of a slot says on disk, as far as that is known to be durable. May sleep for
+    /// I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device; `EIO` if the entry is damaged.
+    pub(super) fn durable_record(&self, slot: u32) -> Result<Option<Record>> {
+        let number = layout::entry_sector_of(slot);
+        let offset = self.layout.entry_offset(number);
+        let mut found = Err(EIO);
+        self.entries.lock().update(self.unit_of(slot), |unit| {
+            if let Some(sector) = sector_at(unit, offset) {
+                let valid = entries::check(sector, self.tag, number, self.mask);
+                found = valid
+                    .map(|()| entries::get(sector, layout::entry_index_of(slot)))
+                    .map_err(|_| EIO);
+            }
+            false
+        })?;
+        found
     }
 
     /// The unit that has the entry of a slot.
@@ -325,7 +355,7 @@ impl Store {
     }
 
     /// The device may have lost what is in the caches of disks, or on them. Does not sleep.
-    fn note_log_lost(&self) {
+    pub(super) fn note_log_lost(&self) {
         for owner in self.owners.iter() {
             owner.note_log_lost();
         }

@@ -673,25 +673,14 @@ impl<'a> Slow<'a> {
         result
     }
 
-    /// Holds back writes of these blocks, and waits until all I/O that began before has ended; if
-    /// that fails, nothing is held back.
+    /// See [`Store::freeze`].
     fn freeze(&self, bids: &[u64]) -> Result {
-        for bid in bids {
-            self.map()
-                .update(*bid, |entry| Some(entry.with_frozen(true)))
-                .ok_or(EIO)?;
-        }
-        self.store
-            .wait_for_ios(self.owner)
-            .inspect_err(|_| self.thaw(bids))
+        self.store.freeze(self.owner, bids)
     }
 
-    /// Lets writes of these blocks proceed; those that came meanwhile are in the worker's queue.
+    /// See [`Store::thaw`].
     fn thaw(&self, bids: &[u64]) {
-        for bid in bids {
-            self.map()
-                .update(*bid, |entry| Some(entry.with_frozen(false)));
-        }
+        self.store.thaw(self.owner, bids);
     }
 
     /// Removes the obstacle to writing the block at `sector`.
@@ -719,6 +708,31 @@ impl<'a> Slow<'a> {
             },
             // Only the worker freezes blocks, and none is frozen now.
             _ => Err(EIO),
+        }
+    }
+}
+
+impl Store {
+    /// Holds back writes of these blocks of an owner, and waits until all I/O that began before has
+    /// ended; if that fails, nothing is held back. For the worker. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`LATER`] if a disk does not answer; `EIO` if there is no such block.
+    pub(super) fn freeze(&self, owner: &Owner, bids: &[u64]) -> Result {
+        for bid in bids {
+            let frozen = |entry: Entry| Some(entry.with_frozen(true));
+            owner.map.update(*bid, frozen).ok_or(EIO)?;
+        }
+        self.wait_for_ios(owner)
+            .inspect_err(|_| self.thaw(owner, bids))
+    }
+
+    /// Lets writes of these blocks proceed; those that came meanwhile are in the worker's queue.
+    pub(super) fn thaw(&self, owner: &Owner, bids: &[u64]) {
+        for bid in bids {
+            let thawed = |entry: Entry| Some(entry.with_frozen(false));
+            owner.map.update(*bid, thawed);
         }
     }
 }

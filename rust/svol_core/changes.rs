@@ -30,6 +30,8 @@ pub struct Changes {
     flags: Word,
     /// How many times the device may have lost what was written.
     losses: Word,
+    /// 1 if it may have, and block maps still name that.
+    lost: Word,
     /// Those who are noting a change.
     noting: Grace,
 }
@@ -61,6 +63,7 @@ impl Changes {
         Self {
             flags: Word::new(0),
             losses: Word::new(0),
+            lost: Word::new(0),
             noting,
         }
     }
@@ -125,6 +128,23 @@ impl Changes {
 
     /// The device may have lost what was written but not flushed. Does not sleep.
     pub fn lose(&self) {
+        self.lost.set(1);
+        self.losses.add(1);
+    }
+
+    /// Block maps may name what the device has lost: no commit may write that.
+    pub fn is_lost(&self) -> bool {
+        self.lost.get() != 0
+    }
+
+    /// As [`Changes::is_lost`]; the caller takes it out of the maps, or calls [`Changes::lose`] again.
+    pub fn take_lost(&self) -> bool {
+        self.lost.swap(0) != 0
+    }
+
+    /// What was lost has been taken out of the maps, perhaps with something that a volume wrote since
+    /// it was told of the loss: all are told once more. Does not sleep.
+    pub fn note_taken(&self) {
         self.losses.add(1);
     }
 
@@ -209,6 +229,18 @@ mod tests {
         assert!(changes.is_untold(&one) && changes.is_untold(&other));
         other.set(changes.losses());
         assert!(!changes.is_untold(&other));
+    }
+
+    #[test]
+    fn what_is_lost_is_taken_out_once() {
+        let changes = Changes::new(Grace::new(4));
+        let told = Told::new();
+        assert!(!changes.take_lost());
+        changes.lose_and_tell(&told);
+        assert!(changes.is_lost() && changes.take_lost());
+        assert!(!changes.is_lost() && !changes.is_untold(&told));
+        changes.note_taken();
+        assert!(!changes.take_lost() && changes.is_untold(&told));
     }
 
     #[test]

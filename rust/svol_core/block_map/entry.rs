@@ -81,6 +81,13 @@ impl Entry {
         Self(self.0 & !(mask | (mask << ZERO_SHIFT)))
     }
 
+    /// Without what its slot may have lost, where the sub-blocks of `data` are safe: others read as the
+    /// zeroes of `zero`, or as the base again.
+    pub fn without_lost(self, data: u16, zero: u16) -> Self {
+        let lost = self.data() & !data;
+        self.with_base(lost & !zero).with_zero(lost & zero)
+    }
+
     /// With or without the mark that holds writes back.
     pub fn with_frozen(self, frozen: bool) -> Self {
         Self(if frozen {
@@ -135,5 +142,17 @@ mod tests {
         assert_eq!((entry.data(), entry.zero()), (0, 0));
         assert_eq!(Entry::EMPTY.slot(), None);
         assert_eq!(Entry::with_slot(0).slot(), Some(0));
+    }
+
+    #[test]
+    fn what_is_lost_reads_as_before() {
+        let now = Entry::with_slot(7).with_data(0b0111).with_zero(0b1000);
+        let now = now.with_dirty(true);
+        let then = now.without_lost(0b1001, 0b0010);
+        assert_eq!((then.data(), then.zero()), (0b0001, 0b1010));
+        assert_eq!((then.slot(), then.is_dirty()), (Some(7), true));
+        let then = now.without_lost(0, 0);
+        assert_eq!((then.data(), then.zero()), (0, 0b1000));
+        assert_eq!(now.without_lost(0xffff, 0), now);
     }
 }

@@ -450,6 +450,48 @@ test_flush_of_our_own_fails() {
 	done
 }
 
+# A flush of the increments volume fails, and what was in its cache is lost: a slot has what was there before,
+# perhaps that of another volume. What C1 wrote and did not flush reads as before, and not as that.
+test_flush_fails_and_the_cache_is_lost() {
+	load_module
+	disk_faults_begin
+	clones_disks 2 4 16 cache_size=1
+	expect_disk_errors
+	group_create
+	clones_create
+	steps C1 write:0+64 flush
+	steps C2 write:1000+8 flush
+	# A block that is new, a known one, a sub-block in part.
+	loses_a_write 512 4096
+	loses_a_write 9 4096
+	loses_a_write 7001 512
+	steps C1 check write:4000+100 write:30+3 flush check
+	steps C2 check write:4000+100 flush
+	clones_restart
+	steps C1 check
+	steps C2 check
+}
+
+loses_a_write() { # place bytes
+	local was slots=$(((2048 + 64) / 4))
+	was=$(content_of /dev/mapper/C1)
+	log_mark
+	# Also what the slots have that nobody uses; not headers and entries.
+	dd if="$STORE" of=slots bs=4096 skip="$slots" iflag=direct status=none
+	# The write, and the flush of the commit.
+	arm_disk "$STORE" 2
+	dd if=/dev/urandom of=/dev/mapper/C1 bs="$2" count=1 seek="$1" oflag=direct conv=notrunc status=none
+	wait_until 20 disk_has_failed || fail 'nothing fails'
+	disarm_disk
+	assert_logged 'ST: may have lost writes that were not flushed; blocks that read as before: 1'
+	dd if=slots of="$STORE" bs=4096 seek="$slots" oflag=direct conv=notrunc,fsync status=none
+	assert_eq 'what C1 reads' "$(content_of /dev/mapper/C1)" "$was"
+	must_fail fsync /dev/mapper/C1
+	fsync /dev/mapper/C1
+	must_fail fsync /dev/mapper/C2
+	fsync /dev/mapper/C2
+}
+
 # The disk of a volume fails a flush, but nobody else could serve it: the disk may lack what the increments have,
 # and the next start compares the two.
 only_in_place() {

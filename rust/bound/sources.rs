@@ -192,6 +192,23 @@ impl Bound {
         }
     }
 
+    /// After a [`Bound::keep_away`], whether all I/O of others on the disk has ended that began before:
+    /// only then may its own volume be written in place, or anything else that reads the disk begin.
+    /// Does not sleep.
+    pub(crate) fn is_left(&self, entry: usize) -> bool {
+        let is_source = self.sources.iter().any(|source| source == entry);
+        let Some(volume) = self.volumes.get(entry).filter(|_| is_source) else {
+            return true;
+        };
+        if !volume.fate.get().is_left() {
+            if self.has_io([entry]) {
+                return false;
+            }
+            volume.fate.note_left();
+        }
+        true
+    }
+
     /// Waits for reads that were in flight at a [`Bound::keep_away`], as long as the disk answers.
     /// May hang: do not call it with `commits` held. Sleeps for I/O.
     ///

@@ -355,7 +355,7 @@ impl Group {
             return Err(EBUSY);
         }
         change.bound.keep_away(change.disk);
-        if change.bound.has_io([change.disk]) {
+        if !change.bound.is_left(change.disk) {
             return Ok(false);
         }
         if let Some(next) = next {

@@ -110,11 +110,10 @@ impl Group {
             return Err(EBUSY);
         }
         if let Some(disk) = disk {
-            let is_news = bound.keep_away(disk);
-            let was_source = bound.sources.iter().any(|source| source == disk);
-            // Wait even if reads were kept away before: a move may have begun while some were in
-            // flight. But if the volume is already on record as written, they have been waited for.
-            if was_source && (is_news || next.is_some()) && bound.has_io([disk]) {
+            bound.keep_away(disk);
+            // Also if that was so before, and the volume is on record as written: a move may have
+            // begun while others had I/O there.
+            if !bound.is_left(disk) {
                 return Ok(Some(disk));
             }
         }

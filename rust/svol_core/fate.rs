@@ -15,6 +15,8 @@ const FAILED: u64 = 4;
 const ASKED: u64 = 8;
 /// With [`FAILING`]: it has been logged that the failure can't be made durable.
 const SAID: u64 = 16;
+/// With [`WRITTEN`]: I/O of others that began before has ended.
+const LEFT: u64 = 32;
 
 /// What is known of a disk at one moment.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -29,6 +31,11 @@ impl Fate {
     /// It serves at most its own volume.
     pub fn is_kept_away(self) -> bool {
         self.0 & WRITTEN != 0
+    }
+
+    /// As [`Fate::is_kept_away`], and nobody else has I/O there that began before that.
+    pub fn is_left(self) -> bool {
+        self.0 & LEFT != 0
     }
 
     /// It has failed, but that is not durable yet.
@@ -79,9 +86,17 @@ impl FateCell {
         update(&self.0, |fate| fate | WRITTEN) & WRITTEN == 0
     }
 
+    /// After [`FateCell::keep_away`], the I/O of others has ended.
+    pub fn note_left(&self) {
+        update(&self.0, |fate| match fate & WRITTEN {
+            0 => fate,
+            _ => fate | LEFT,
+        });
+    }
+
     /// Undoes [`FateCell::keep_away`].
     pub fn let_serve(&self) {
-        update(&self.0, |fate| fate & !WRITTEN);
+        update(&self.0, |fate| fate & !(WRITTEN | LEFT));
     }
 
     /// It begins to fail.
@@ -92,12 +107,12 @@ impl FateCell {
 
     /// It is durable that it has failed.
     pub fn fail(&self) {
-        update(&self.0, |fate| (fate & WRITTEN) | FAILED);
+        update(&self.0, |fate| (fate & (WRITTEN | LEFT)) | FAILED);
     }
 
     /// It stays in use although it failed.
     pub fn keep(&self) {
-        update(&self.0, |fate| fate & WRITTEN);
+        update(&self.0, |fate| fate & (WRITTEN | LEFT));
     }
 
     /// It holds something new, and is in use again: for others as well if it `serves` them. If it
@@ -125,6 +140,27 @@ mod tests {
         assert!(cell.keep_away() && !cell.keep_away());
         assert!(cell.get().is_kept_away() && !cell.get().serves() && !cell.get().is_gone());
         cell.let_serve();
+        assert!(cell.get().serves());
+    }
+
+    #[test]
+    fn others_leave_once() {
+        let cell = FateCell::new();
+        cell.note_left();
+        assert!(!cell.get().is_left() && cell.get().serves());
+        cell.keep_away();
+        assert!(!cell.get().is_left());
+        cell.note_left();
+        assert!(cell.get().is_left() && !cell.keep_away());
+        cell.begin_failure(false);
+        cell.keep();
+        assert!(cell.get().is_left());
+        // Others may read it, and have to leave again.
+        cell.let_serve();
+        cell.keep_away();
+        assert!(!cell.get().is_left());
+        cell.note_left();
+        cell.use_again(true);
         assert!(cell.get().serves());
     }
 

@@ -106,6 +106,11 @@ impl Filling<'_> {
             // The volume does no I/O now, and its changes can't be found.
             return Err(Halt::Busy);
         }
+        let own = self.place.and_then(|place| place.owner().own_disk());
+        if self.due.is_in_place && own.is_some_and(|own| !self.bound.is_left(own)) {
+            // Later that could not be told from what is read there from now on.
+            return Err(Halt::Busy);
+        }
         let end = self.bound.members.sectors;
         let mut ahead = Ahead {
             content: KVec::new(),

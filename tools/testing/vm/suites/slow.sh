@@ -115,6 +115,43 @@ test_reads_of_others_hang() {
 	assert_base /dev/mapper/LV0
 }
 
+# The same, for a volume that is about to move: its disk serves nobody else any more, but still has their reads.
+test_reads_of_others_hang_and_it_moves() {
+	local reads=()
+	load_module
+	figure9_disks 4
+	expect_disk_errors
+	dm_linear disk0 "$D0"
+	dm_linear disk1 "$D1"
+	G_VOLUMES=('LV0 ro /dev/mapper/disk0 -' 'LV1 rw /dev/mapper/disk1 DLV1' "S0 spare $DS -"
+		"DLV1 increments $DI -")
+	G_FEATURES=(init assume_identical failover manual slow_after 400)
+	group_create
+	svol_create LV0 --readonly
+	log_mark
+	cover_hangs disk0
+	read_in_background /dev/mapper/LV0 1
+	reads+=($!)
+	wait_until 20 log_says 'disk of LV0: no answer' || fail 'nobody notices'
+	cover_hangs disk1
+	read_in_background /dev/mapper/LV0 2
+	reads+=($!)
+	wait_until 20 log_says 'disk of LV1: no answer' || fail 'nobody notices'
+	cover_goes_on disk0
+	wait_until 20 log_says 'disk of LV0: answers again' || fail 'nobody notices'
+	dmsetup message G0 0 restore LV1
+	must_fail svol_create LV1
+	log_says "LV1: can't be written, its disk does not answer" || fail 'it fails for another reason'
+	cover_goes_on disk1
+	wait "${reads[0]}" || fail 'the first read failed'
+	wait "${reads[1]}" || fail 'the second read failed'
+	svol_create LV1
+	steps LV1 write:0+64 write:1001+7 flush check
+	assert_logged 'LV1: moved, its disk is that of S0 from now on'
+	steps LV1 check
+	assert_base /dev/mapper/LV0
+}
+
 # The same, for a volume that is to become a logged one.
 test_set_attr_while_reads_hang() {
 	local reads=()

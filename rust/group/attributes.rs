@@ -8,7 +8,9 @@
 //! durable that its disk no longer serves others; copy everything that the increments volume has to
 //! the disk, and flush it; make the new attribute durable; resume I/O. After a crash before the new
 //! attribute is durable, the volume is still diverted, and its disk serves nobody. A logged volume
-//! becomes diverted as soon as the increments volume is known to have all that the disk has.
+//! becomes diverted as soon as the increments volume is known to have all that the disk has. If a
+//! commit fails so that nobody knows which attribute a restart will find, the volume is logged: disk
+//! and increments volume then have all of it.
 //! Entries stay in both cases: where there is no entry, the disk holds the base image, even in
 //! regions that are diverted.
 //!
@@ -29,6 +31,7 @@
 //! takes it, too.
 
 use super::{
+    commit::Failed,
     rebuild::is_usable,
     Group, //
 };
@@ -386,7 +389,19 @@ impl Group {
         let view = next.view(change.entry).ok_or(EINVAL)?;
         let borders = next.borders(change.entry)?;
         let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
-        self.commit(&change.bound, &homes, next)?;
+        let done = match self.commit_or_doubt(&change.bound, &homes, next) {
+            Ok(()) => Ok(()),
+            // A restart may read the disk, which then must have all that is written from now on. The
+            // store gets it, too, in case that it does not.
+            Err(Failed {
+                error,
+                in_doubt: Some(next),
+            }) if change.attr == Attr::Rw => {
+                self.follow_into(next);
+                Err(error)
+            }
+            Err(failed) => return Err(failed.error),
+        };
 
         // Repairs look at the regions, too.
         let _no_repairs = self.repairs.pause(|disk| disk == change.disk);
@@ -405,7 +420,7 @@ impl Group {
         }
         // There is room: the core does not allow more.
         match volume.regions.set(&borders) {
-            true => Ok(()),
+            true => done,
             false => Err(EINVAL),
         }
     }

@@ -17,18 +17,26 @@ use kernel::prelude::*;
 impl Group {
     /// Commits a table, and replaces the old one with it. `homes` is what `commits` protects: nobody
     /// else changes the group meanwhile. Sleeps for I/O.
-    pub(super) fn commit(
+    pub(super) fn commit(&self, bound: &Bound, homes: &Homes, next: KBox<GroupTable>) -> Result {
+        self.commit_or_doubt(bound, homes, next)
+            .map_err(|failed| failed.error)
+    }
+
+    /// As [`Group::commit`], but tells whether a change that failed may yet be found after a restart.
+    pub(super) fn commit_or_doubt(
         &self,
         bound: &Bound,
         homes: &Homes,
         mut next: KBox<GroupTable>,
-    ) -> Result {
+    ) -> Result<(), Failed> {
         let known = self.state.lock().events.unwrap_or(0);
-        commit_and_tell(bound, homes, &mut next, known).inspect_err(|error| {
-            if *error == EIO {
-                self.take_back(bound, homes, &next);
-            }
-        })?;
+        if let Err(error) = commit_and_tell(bound, homes, &mut next, known) {
+            let is_taken_back = error != EIO || self.take_back(bound, homes, &next);
+            return Err(Failed {
+                error,
+                in_doubt: (!is_taken_back).then_some(next),
+            });
+        }
         // If this fails, it goes on record with the next change.
         if let Ok(Some(mut told)) = with_told_stores(bound, &next) {
             match commit_and_tell(bound, homes, &mut told, next.head().events) {
@@ -71,10 +79,24 @@ impl Group {
         }
     }
 
+    /// A change whose commit failed takes effect all the same, since it may be found after a crash.
+    /// Under `commits`, right after the commit.
+    pub(super) fn follow_into(&self, mut failed: KBox<GroupTable>) {
+        let mut state = self.state.lock();
+        if let Some(table) = &state.table {
+            // As far as that has got by now: see `follow`.
+            failed.set_sequence(table.head().sequence);
+        }
+        failed.set_unwritable();
+        let old = state.table.replace(failed);
+        drop(state);
+        drop(old);
+    }
+
     /// Overwrites a state whose commit `failed`, but which might be found after a crash, with the
-    /// current state of the group; under `commits`.
+    /// current state of the group; under `commits`. Returns whether it will not be found.
     #[inline(never)]
-    fn take_back(&self, bound: &Bound, homes: &Homes, failed: &GroupTable) {
+    fn take_back(&self, bound: &Bound, homes: &Homes, failed: &GroupTable) -> bool {
         let old = || -> Result<_> {
             let state = self.state.lock();
             let table = state.table.as_ref().ok_or(ENXIO)?;
@@ -87,8 +109,17 @@ impl Group {
                 "after a restart, the change that failed may have happened: error {}",
                 error.to_errno()
             );
+            return false;
         }
+        true
     }
+}
+
+/// A commit that failed.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// What was to be committed, if a restart may find it.
+    pub(super) in_doubt: Option<KBox<GroupTable>>,
 }
 
 /// Commits a table, and tells the stores its event count; `told` is the one they were last told.

@@ -239,6 +239,43 @@ test_change_after_a_failed_commit() {
 	assert_status metadata=AA state=clean S1.health=spare
 }
 
+# A change is on one copy, which then fails for good, and so does the other: a restart finds it. A volume that
+# is to be in place has all that was written since.
+test_change_in_doubt() {
+	local slot
+	load_module
+	attr_disks 8 16
+	need_disk_answers "$META"
+	new_disk META2 8
+	G_META+=("$META2")
+	group_create
+	clones_create
+	steps C1 write:0+100 flush
+	# That its disk does not hold the base image any more is known before.
+	set_attr C1 rw
+	set_attr C1 ro
+	expect_warnings
+	expect_disk_errors
+	# The generation after the next goes where the last one is.
+	dd if="$META" of=meta bs=1M count=2 iflag=direct status=none
+	slot=$(($("$SVOL" dump meta | sed -n 's/^  generation \([0-9]*\),.*/\1/p' | sort -n | tail -n 1) % 2))
+	disk_answers "$META" WRITE IOERR $((slot * 2048)) 2048
+	disk_answers "$META2" WRITE IOERR 0 4096
+	log_mark
+	must_fail set_attr C1 rw
+	assert_logged 'after a restart, the change that failed may have happened'
+	steps C1 check write:50+100 write:3001+3 flush check
+	clones_remove
+	dmsetup remove "$G_NAME"
+	disk_answers "$META"
+	disk_answers "$META2"
+	group_create
+	attr_is C1 rw
+	clones_create
+	steps C1 check write:60+9 flush check
+	assert_same "$D1" /dev/mapper/C1
+}
+
 # Without their disks, the volumes are what they were: all is in the store.
 test_nothing_is_lost_with_the_disk() {
 	attr_group 16 24

@@ -264,6 +264,7 @@ impl Worker<Store> {
         let number = layout::entry_sector_of(slot);
         let offset = self.layout.entry_offset(number);
         let mut found = Err(EIO);
+        let _counted = self.disk()?.count_io();
         self.entries.lock().update(self.unit_of(slot), |unit| {
             if let Some(sector) = sector_at(unit, offset) {
                 let valid = entries::check(sector, self.tag, number, self.mask);
@@ -285,7 +286,10 @@ impl Worker<Store> {
     /// changed. Anything left in the cache would be written at some later time, at the latest when
     /// the store is closed, and by then another store may be in its place. Sleeps for I/O.
     fn write_dirty(&self, changed: Result) -> Result {
+        let disk = self.disk()?;
+        let counted = disk.count_io();
         let written = self.entries.lock().write_dirty();
+        drop(counted);
         changed.and(self.or_lose(written))
     }
 
@@ -300,6 +304,7 @@ impl Worker<Store> {
         let block = self.unit_of(*first);
         let commit = self.commits.load();
         let mut damage = None;
+        let _counted = self.disk()?.count_io();
         self.entries.lock().update(block, |unit| {
             let mut changed = false;
             while let Some((slot, _)) = records.peek() {

@@ -249,14 +249,17 @@ impl Store {
         if header.segments >= self.layout.segments() {
             return Err(ENOSPC);
         }
-        let device = self.device()?;
-        self.or_lose_all(write_segment(
+        let disk = self.disk()?;
+        let counted = disk.count_io();
+        let written = write_segment(
             &self.members,
-            device,
+            &disk.device,
             &self.layout,
             header.tag,
             header.segments,
-        ))?;
+        );
+        drop(counted);
+        self.or_lose_all(written)?;
         let segments = header.segments.saturating_add(1);
         self.change_header(&mut header, |header| header.segments = segments)?;
         self.slots.set_limit(self.layout.slots_of(segments));

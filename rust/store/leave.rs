@@ -136,11 +136,10 @@ impl Worker<Store> {
         let writes = owner.record_writes.get().saturating_add(1);
         owner.record_writes.set(writes);
         record.sequence = record.sequence.saturating_add(writes);
-        self.or_lose_all(format::write_owner(
-            &self.members,
-            self.device()?,
-            self.tag,
-            &record,
-        ))
+        let disk = self.disk()?;
+        let counted = disk.count_io();
+        let written = format::write_owner(&self.members, &disk.device, self.tag, &record);
+        drop(counted);
+        self.or_lose_all(written)
     }
 }

@@ -581,6 +581,34 @@ test_silent_increments_volume_is_given_up() {
 }
 
 # Not if a volume has data there and nowhere else.
+# Only what a commit writes after it has flushed the data: nothing else is on its way there.
+test_increments_volume_that_hangs_in_a_commit() {
+	local size sync
+	need_target delay
+	auto9
+	steps LV2 write:100+8 flush
+	size=$(blockdev --getsz "$DI")
+	# The entries of the first segment.
+	dm_change store "0 4096 linear $DI 0
+		4096 128 delay $DI 4096 0 $DI 4096 600000
+		4224 $((size - 4224)) linear $DI 4224" --noflush
+	steps LV2 write:200+8
+	fsync /dev/mapper/LV2 &
+	sync=$!
+	wait_until 120 log_says 'increments DLV2: no answer for 10000 ms, given up' || fail 'it is not given up'
+	wait_until 20 log_says 'increments DLV2: failed; LV2 goes on, unprotected' || fail 'LV2 does not go on'
+	wait_until 20 has_ended "$sync" || fail 'the flush waits for it'
+	wait "$sync" || fail 'the flush failed'
+	steps LV2 check write:300+8 flush check
+	begin_refusals
+	refusal EBUSY 'readd;DLV2;I/O' 'readd DLV2'
+	check_refusals messages
+	cover_is store linear
+	dmsetup message G0 0 readd DLV2
+	wait_protected LV2
+	steps LV2 write:600+8 flush check
+}
+
 test_silent_increments_volume_is_needed() {
 	auto9
 	dmsetup message G0 0 set_attr LV2 ro

@@ -36,6 +36,9 @@ use kernel::{
     }, //
 };
 
+/// When to try again what failed for lack of memory, in milliseconds.
+const RETRY_MS: u32 = 50;
+
 /// Handles failing disks.
 #[pin_data]
 pub(crate) struct Failures {
@@ -106,8 +109,9 @@ impl Job for Failures {
         // to fail while another one is handled here. The next run handles it.
         let mut list = worker.held.lock().take();
         // Stores first: without its log, a volume needs its disk.
+        let mut lacks_memory = false;
         for store in bound.stores.iter().filter(|store| store.is_failing()) {
-            let _ = bound.group.fail_store(bound, store);
+            lacks_memory |= bound.group.fail_store(bound, store) == Err(ENOMEM);
         }
         for volume in bound.lacking() {
             // Errors are logged; it is tried again after the next commit.
@@ -119,8 +123,16 @@ impl Job for Failures {
         for entry in 0..bound.volumes.len() {
             if bound.fate(entry).is_failing() {
                 // Errors are logged, and waiting bios get them.
-                let _ = bound.group.fail_disk(bound, entry);
+                lacks_memory |= bound.group.fail_disk(bound, entry) == Err(ENOMEM);
             }
+        }
+        if lacks_memory {
+            // Nobody has to hear of that: there may be memory later.
+            let mut held = worker.held.lock();
+            while let Some(parked) = list.pop() {
+                held.push(parked);
+            }
+            worker.kick_in(RETRY_MS);
         }
         while let Some(parked) = list.pop() {
             release(bound, parked);

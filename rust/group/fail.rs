@@ -80,6 +80,14 @@ impl Group {
                 );
                 return Err(EAGAIN);
             }
+            // That would be waited for with all changes locked, and may hang.
+            Some(_) if self.repairs.is_at_work() => {
+                log::notice!(
+                    group,
+                    "message \"fail\": LID {lid}: a repair may be reading it; try again"
+                );
+                return Err(EBUSY);
+            }
             Some(store) => store.begin_failure(true),
             None if bound.needs_its_disk(disk) => {
                 log::notice!(

@@ -155,9 +155,10 @@ impl Intents {
         set(&self.pinned, region);
     }
 
-    /// Marks need not stay any more: there is no disk that could differ from the store.
+    /// Marks need not stay any more, and nothing is open: there is no disk that could differ from the
+    /// store.
     pub fn unpin_all(&self) {
-        for word in self.pinned.iter() {
+        for word in Iterator::chain(self.pinned.iter(), self.open.iter()) {
             word.set(0);
         }
     }
@@ -295,6 +296,9 @@ mod tests {
             assert!(intents.take_idle(|_| ()));
         }
         assert!(intents.is_marked(3));
+        // That disk is gone.
+        intents.unpin_all();
+        assert!(!intents.is_open(0, 100 << 11) && !intents.is_pinned(3));
         Ok(())
     }
 

@@ -64,11 +64,12 @@ run_builder() { # <work folder> <log> <builder> [<argument>...]
 		"$BASH" "$scripts/lib/builders" "$3" "$1" "${@:4}" > "$2" 2>&1 < /dev/null
 }
 
-# Says once in a while what a long step is doing, as long as the shell <pid> lives.
+# Says once in a while what a long step is doing, as long as the shell <pid> lives: not longer, since it has the
+# lock, as bash keeps a copy of what it closes for a function.
 show_progress() {
 	local title=$1 log=$2 pid=$3
 	trap - INT TERM
-	while sleep 30 > /dev/null 2>&1 && kill -0 "$pid" 2> /dev/null; do
+	until timeout 30 tail --pid="$pid" --sleep-interval=0.5 -f /dev/null > /dev/null 2>&1; do
 		note "$title ... $(tail -n 1 -- "$log" 2> /dev/null | tr -s ' \t' ' ' | cut -c1-60)"
 	done
 }

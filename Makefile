@@ -27,7 +27,8 @@ install-tools:
 clean:
 	rm -rf build dm-svol.ko
 
-# The guest gets RUN as it was written: make does not expand it.
+# The guest gets RUN as it was written: make does not expand it, nor does it when it passes on its variables.
+unexport RUN
 vm: export DM_SVOL_RUN = $(value RUN)
 vm:
 	@scripts/build-module > /dev/null && scripts/vm

@@ -3,6 +3,8 @@
 #
 # Virtual machines, with virtme-ng: the vm tree is the user space of the guest, read-only.
 
+kvm_device=/dev/kvm
+
 # How machines run here: sets `accel` (kvm or tcg) and `rootfs` (virtiofs or 9p).
 #
 # /dev/kvm says little: a guest may still hang on it (nested or paravirtual KVM), so a machine is
@@ -19,7 +21,7 @@ need_method() {
 	auto) ;;
 	*) die "VM_ACCEL=$VM_ACCEL: use kvm, tcg or auto" ;;
 	esac
-	if [[ ! -w /dev/kvm ]]; then
+	if [[ ! -w $kvm_device ]]; then
 		return
 	fi
 	key=$(printf '%s %s %s' "$(uname -r)" "$tree" "$image" | sha256sum | cut -c1-12)

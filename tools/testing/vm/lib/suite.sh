@@ -3,7 +3,7 @@
 #
 # What suites and tests there are. A suite is a file suites/<name>.sh with
 #
-#   # Smoke: a b       the tests of the smoke subset
+#   # Smoke: a b       the tests of the smoke subset (none: the header says why)
 #   # Limits: c=120    time limits in seconds that differ from the default
 #   supported() {...} optional; where it fails, the suite is left out
 #   test_<name>() {   the tests, in the order of the file

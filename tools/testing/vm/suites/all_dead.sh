@@ -4,6 +4,7 @@
 # All devices of a group fail at once, or none answers and then all are gone: everything that waits ends soon
 # after, with errors where they can't be helped, and then everything can be removed. While nobody answers,
 # status, query and fail do.
+# Smoke: nobody_answers_then_gone
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Messages that change a group.
+# Smoke: remove_a_logged_volume
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

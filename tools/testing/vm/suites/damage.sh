@@ -3,6 +3,7 @@
 #
 # Damage to an increments store: each structure, one by one. It is reported, and what a
 # volume reads afterwards is right or an error, never anything else.
+# Smoke: header_is_repaired
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

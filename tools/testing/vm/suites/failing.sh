@@ -4,6 +4,7 @@
 # Each I/O of a device fails in turn, alone or with all that follow: from the first one of a new group on. What
 # the others can serve goes on without an error, nobody reads anything wrong, and nothing that was flushed is
 # lost. SVOL_STEP=1 tries each number.
+# No smoke test: the stock kernel has no fault injection.
 # Limits: store=600 metadata=600 disk=600
 
 # shellcheck source=../lib.sh

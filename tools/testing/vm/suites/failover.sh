@@ -6,6 +6,7 @@
 #
 # SVOL_SECONDS makes any_single_fault longer, what it did is in its notes; SVOL_POINTS are the cuts of
 # crash_after_a_failure.
+# Smoke: file_system_goes_on
 # Limits: any_single_fault=900 crash_after_a_failure=600
 
 # shellcheck source=../lib.sh

@@ -4,6 +4,7 @@
 # Many failovers in a row: the disk of a volume dies, a spare (or the disk that it had before) takes its place
 # by itself; the disk is mended, and taken back. fio and svol-test use all volumes all the time, and see no
 # error and no wrong byte. SVOL_SECONDS makes it longer: one failover for each seven of them.
+# Smoke: last_to_notice
 # Limits: in_a_row=900
 
 # shellcheck source=../lib.sh

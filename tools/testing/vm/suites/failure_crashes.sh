@@ -4,6 +4,7 @@
 # A device fails under load, and a moment later the power goes, with all that was not flushed. The device
 # works again when it comes back: it is stale. Nothing that was flushed is lost, and nothing is wrong.
 # Until the power goes, no user sees an error. SVOL_SECONDS makes it longer: one cut for each seven of them.
+# Smoke: logged_disk
 # Limits: read_only_disk=600 logged_disk=600 increments=600 metadata_copy=600 spare_while_it_is_filled=600
 
 # shellcheck source=../lib.sh

@@ -7,6 +7,7 @@
 # FUZZ_COUNT sets how many of each (default 10000; 500 on a debug kernel, unless a test is
 # asked for by its name). A failure names its seed and
 # number; `svol-test fuzz-table ... --rng SEED --start NUMBER --count 1` repeats it.
+# Smoke: messages
 # Limits: group_lines=900 svol_lines=600 messages=600
 
 # shellcheck source=../lib.sh

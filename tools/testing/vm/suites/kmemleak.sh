@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Not chosen like other suites: run.sh runs it last, where the kernel has kmemleak.
+# No smoke test: the stock kernel has no kmemleak.
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

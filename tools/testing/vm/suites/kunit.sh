@@ -3,6 +3,7 @@
 #
 # The module's KUnit suites, which run when it is loaded. Each case becomes a
 # test of its own.
+# No smoke test: the stock kernel has no KUnit.
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

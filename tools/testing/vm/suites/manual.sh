@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What Documentation/dm-svol.rst tells administrators to type, where no other suite does that.
+# Smoke: start_and_stop
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

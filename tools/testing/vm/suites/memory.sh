@@ -4,6 +4,7 @@
 # The kernel has no memory: each allocation of each command in turn, and I/O while none is to be had that may
 # not wait. A command fails and changes nothing, or works; the next time it works. SVOL_STEP=1 tries each
 # allocation of those commands that have hundreds.
+# No smoke test: the stock kernel has no fault injection.
 # Limits: load=900 resume=900 volumes=900 messages=900
 
 # shellcheck source=../lib.sh

@@ -3,6 +3,7 @@
 #
 # Power cuts at every mark of a record of all writes to all devices of a group: it starts, what
 # was flushed is there, and nothing is there that was not written. SVOL_SECONDS makes it longer.
+# Smoke: small_blocks
 # Limits: diverted=600 discards=600 small_blocks=600
 
 # shellcheck source=../lib.sh

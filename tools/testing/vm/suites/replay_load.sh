@@ -6,6 +6,7 @@
 # in-place one L5 with one store, both in use at a time. At each point the group starts, what was
 # acknowledged is there, file systems are whole, and `svol check` finds no damage. SVOL_SECONDS
 # makes it longer: from about 700 on, all flushes, FUA writes and marks have their point.
+# Smoke: ext4
 # Limits: fio=600 ext4=600 xfs=600 sqlite=600
 
 # shellcheck source=../lib.sh

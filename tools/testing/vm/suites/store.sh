@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Increments volumes: the wrong device, a full one, one that grows; what is given back.
+# Smoke: full
 
 # shellcheck source=../lib.sh
 . "$TESTS/lib.sh"

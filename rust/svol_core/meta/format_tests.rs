@@ -21,6 +21,7 @@ mod tests {
         RegionRecord,
         VolumeRecord,
         HEADER_BYTES,
+        MAX_BODY_BYTES,
         SLOT_BYTES, //
     };
     use crate::{
@@ -211,6 +212,29 @@ mod tests {
         let header = Header::decode(&sector).map_err(|_| Failed)?;
         assert_eq!(header.head, metadata.head);
         assert!(Metadata::decode(&header, &body)? == metadata);
+        Ok(())
+    }
+
+    /// As many regions as a slot has room for, and one more.
+    #[test]
+    fn regions_up_to_the_limit() -> Test {
+        let mut metadata = example()?;
+        let room = MAX_BODY_BYTES.saturating_sub(metadata.encode_body()?.len());
+        let mut region = *metadata.regions.first().ok_or(Failed)?;
+        let more = room.checked_div(104).ok_or(Failed)?;
+        for _ in 0..more {
+            region.start = region.start.saturating_add(32);
+            metadata.regions.try_push(region)?;
+        }
+        let body = metadata.encode_body()?;
+        assert!(MAX_BODY_BYTES.saturating_sub(body.len()) < 104);
+        let sector = header(&metadata, &body)?;
+        let header = Header::decode(&sector).map_err(|_| Failed)?;
+        assert!(Metadata::decode(&header, &body)? == metadata);
+
+        region.start = region.start.saturating_add(32);
+        metadata.regions.try_push(region)?;
+        assert_eq!(metadata.encode_body().err(), Some(BodyError::TooLarge));
         Ok(())
     }
 

@@ -228,6 +228,45 @@ test_store_that_is_not_blank() {
 	group_refused 'increments DLV3: the device '
 }
 
+# A group has no more than 256 entries. As many are loaded, and when one leaves there is room again.
+test_most_entries() {
+	local i
+	load_module
+	clones_disks 0 4 24
+	for ((i = 3; i <= 255; i++)); do
+		G_VOLUMES+=("C$i ro - ST")
+	done
+	group_create
+	add C256 ro - ST
+	add_refused 'C257: the group has 256 entries, which is the most' C257 ro - ST
+	load_again
+	add_refused 'C257: the group has 256 entries, which is the most' C257 ro - ST
+	svol_create C256
+	steps C256 write:0+100 write:3000+17 flush check
+	dmsetup remove C256
+	group_restart
+	svol_create C256
+	steps C256 check
+	dmsetup message G0 0 remove C3
+	group_drop C3
+	add C257 ro - ST
+	add_refused 'C258: the group has 256 entries, which is the most' C258 ro - ST
+	load_again
+	svol_create C257
+	steps C257 write:0+100 flush check
+	steps C256 check
+}
+
+# Nor does a volume join whose increments volume has failed.
+test_failed_store() {
+	group_to_extend
+	expect_warnings
+	dmsetup message G0 0 fail DLV2
+	wait_health DLV2 failed
+	add_refused 'LV3: RLID DLV2: it failed' LV3 rw "$N1" DLV2
+	add_refused 'C1: RLID DLV2: it failed' C1 ro - DLV2
+}
+
 test_refused() {
 	group_to_extend
 	expect_refused_tables

@@ -362,6 +362,37 @@ test_refusals() {
 	check_clones
 }
 
+# A volume has no more than 32 diverted regions. As many can be made, and are there after a restart.
+test_most_regions() {
+	local i regions=(0 384)
+	attr_group 8 16
+	steps C2 write:0+9000 flush
+	for ((i = 0; i < 32; i++)); do
+		set_attr C2 ro $((i * 256)) 128
+	done
+	# The first two become one.
+	set_attr C2 ro 128 128
+	for ((i = 2; i <= 32; i++)); do
+		regions+=($((i * 256)) 128)
+	done
+	set_attr C2 ro $((32 * 256)) 128
+	regions_are C2 "${regions[@]}"
+	begin_refusals
+	refusal EINVAL 'C2;more than 32 regions' "set_attr C2 ro $((33 * 256)) 128"
+	refusal EINVAL 'C2;more than 32 regions' 'set_attr C2 rw 128 128'
+	check_refusals messages
+	regions_are C2 "${regions[@]}"
+	steps C2 check write:100+8000 flush
+	clones_restart
+	regions_are C2 "${regions[@]}"
+	steps C2 check write:100+8000 flush check
+	# One less, and there is room.
+	set_attr C2 rw 512 128
+	set_attr C2 rw 128 128
+	regions_are C2 0 128 256 128 "${regions[@]:4}"
+	check_clones
+}
+
 # A range of a logged volume is diverted, or one of a diverted volume is logged.
 test_ranges() {
 	local before i

@@ -47,6 +47,46 @@ test_start_and_stop() {
 	rmmod dm_svol
 }
 
+svol_refuses() { # argument...
+	local status=0
+	"$SVOL" "$@" >said 2>&1 || status=$?
+	assert_eq "the status of svol $*" "$status" 4
+	assert_match "what svol $* says" "$(cat said)" 'the device is in use; stop its group, or unmount it, first'
+}
+
+svol_refuses_all() { # device
+	local command
+	for command in 'dump' 'dump --entries' 'check' 'diff' 'check --json'; do
+		# shellcheck disable=SC2086 # words
+		svol_refuses $command "$1"
+	done
+}
+
+# svol does not look at what is in use: by a group, another device or a file system.
+test_svol_and_devices_in_use() {
+	need_module ext4
+	figure9 24
+	svol_refuses_all "$META"
+	svol_refuses_all "$META2"
+	svol_refuses_all "$DI"
+	dmsetup remove G0
+	"$SVOL" check "$META"
+	"$SVOL" dump --entries "$DI" >/dev/null
+	"$SVOL" diff --meta "$META" --meta "$META2" "$DI"
+	dm_linear above "$META2"
+	svol_refuses_all "$META2"
+	svol_refuses diff --meta "$META" --meta "$META2" "$DI"
+	"$SVOL" check /dev/mapper/above
+	dmsetup remove above
+	# Whatever is on it.
+	mkfs.ext4 -q "$DS"
+	mkdir m
+	mount "$DS" m
+	svol_refuses_all "$DS"
+	umount m
+	must_fail_with 'neither' "$SVOL" check "$DS"
+}
+
 # Two megabytes of zeroes are enough for a new group.
 test_blank_is_two_megabytes() {
 	local disk

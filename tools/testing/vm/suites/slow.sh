@@ -56,6 +56,27 @@ test_reads_go_elsewhere() {
 	assert_at_least 'the reads' "$(disk_stat "$D0" reads)" $((i + 1))
 }
 
+# While the failure of a disk can't be recorded, the last other one with the base image is not given up; nor
+# after that.
+test_one_disk_fails_at_a_time() {
+	slow9 2000
+	cover_hangs meta1
+	cover_hangs meta2
+	timeout 20 dmsetup message G0 0 fail LV0
+	log_mark
+	must_fail timeout 20 dmsetup message G0 0 fail LV1
+	assert_logged 'message "fail": LID LV1: another disk fails just now, and without this one nobody serves reads of the base$'
+	cover_goes_on meta1
+	cover_goes_on meta2
+	wait_health LV0 failed
+	log_mark
+	must_fail dmsetup message G0 0 fail LV1
+	assert_logged 'message "fail": LID LV1: without it nobody can serve LV0$'
+	read_status
+	assert_status state=degraded LV1.health=in-sync LV2.health=in-sync
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1 /dev/mapper/LV2
+}
+
 # Where all sources hang, reads wait.
 test_nobody_answers() {
 	local pid

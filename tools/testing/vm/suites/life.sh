@@ -237,29 +237,48 @@ permute() { # done-so-far rest...
 	done
 }
 
-# Idle devices, removed in every order: the group stays as long as a volume
-# needs it.
+is_gone() { # name
+	! dm_exists "$1"
+}
+
+# Devices in use, removed in every order, while the others go on. None can go at once. A volume goes when its
+# load has ended: by itself, if its removal was deferred, as in every other order, or removed then. The group
+# goes when it is the last one. Then nothing holds the disks or the module, and nobody saw an error.
 test_removal_in_every_order() {
-	local order name volumes
-	load_module
-	figure9_disks 4
+	local order name last how=deferred
+	figure9_disks 4 "${SLOW[@]}"
 	while read -r order; do
+		load_module
 		group_create
-		svol_create LV0 --readonly
-		svol_create LV2
-		volumes=2
+		figure9_volumes
+		last=${order% G0}
+		start_load LV0 /dev/mapper/LV0
+		start_load LV1 /dev/mapper/LV1
+		start_load LV2 /dev/mapper/LV2 --write 50 --state lv2
+		# shellcheck disable=SC2086 # names, of which the first one is tried at least
+		must_fail_with 'busy' dmsetup remove $order
 		for name in $order; do
-			if [ "$name" = G0 ] && [ "$volumes" -gt 0 ]; then
-				must_fail_with 'busy' dmsetup remove G0
-				continue
-			fi
-			dmsetup remove "$name"
-			[ "$name" = G0 ] || volumes=$((volumes - 1))
+			case $name,$how in
+			G0,*) dmsetup remove --deferred G0 ;;
+			*,deferred)
+				dmsetup remove --deferred "$name"
+				stop_load "$name"
+				;;
+			*)
+				stop_load "$name"
+				dmsetup remove "$name"
+				;;
+			esac
+			[[ $order != " $name "* ]] || assert_io_flows "/dev/mapper/${last##* }"
 		done
-		! dm_exists G0 || dmsetup remove G0
-		assert_no_dm LV0 LV2 G0
-		assert_unused "${G_DISKS[@]}"
-	done < <(permute '' LV0 LV2 G0)
+		# A deferred removal has no waiter. The group waits for its volumes.
+		wait_until 10 is_gone G0 || fail "G0 is still there, in the order $order"
+		wait_until 10 assert_unused "${G_DISKS[@]}" || fail "a disk is in use, after the order $order"
+		wait_until 10 unload_module || fail "the module is in use, after the order $order"
+		[ "$how" = deferred ] && how=plain || how=deferred
+	done < <(permute '' LV0 LV1 LV2 G0)
+	assert_state "$D2" lv2
+	assert_base "$D0" "$D1"
 }
 
 # Devices in use: a plain removal is refused, a forced one puts an error table
@@ -376,11 +395,7 @@ test_deferred_removal() {
 	stop_loads
 	dmsetup remove LV1
 	dmsetup remove LV2
-	wait_until 10 group_is_gone || fail 'G0 is still there'
-}
-
-group_is_gone() {
-	! dm_exists G0
+	wait_until 10 is_gone G0 || fail 'G0 is still there'
 }
 
 # The volumes hold the group, the targets hold the module.

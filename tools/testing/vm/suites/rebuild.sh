@@ -339,6 +339,156 @@ test_source_fails() {
 	assert_disk_is_l5 "$SPARE"
 }
 
+# L5 and read-only volumes on disks of their own; the disks of LV0 and of the spares S0, S1, ... can die.
+many_disks() { # MiB spares LID-of-another-read-only-volume...
+	local name other
+	load_module
+	logged_disks 0 "$1" 16
+	COVER=([disk0]="$BASE_DISK")
+	for name in "${@:3}"; do
+		new_disk other "$1"
+		"$SVOL_TEST" fill --seed "$SEED" "$other"
+		G_VOLUMES+=("$name ro $other -")
+	done
+	for ((name = 0; name < $2; name++)); do
+		new_disk other "$1"
+		"$SVOL_TEST" fill --seed $((77 + name)) "$other"
+		COVER[spare$name]=$other
+		G_VOLUMES+=("S$name spare /dev/mapper/spare$name -")
+	done
+	group_move LV0 /dev/mapper/disk0
+	covers_return
+	G_FEATURES+=(rebuild_rate 1024)
+	expect_disk_errors
+	group_create
+	clones_create
+}
+
+# Nobody gets an answer from one of these disks after another one of them has died.
+die_together() { # name...
+	local name
+	for name in "$@"; do
+		dmsetup load "$name" --table "$(cover_table "$name" error)"
+	done
+	dmsetup suspend --noflush "$@"
+	dmsetup resume "$@"
+}
+
+# All volumes are in use, and one is being rebuilt, when the disk that is being filled and one that it is copied
+# from die: LV0's, which is the least used.
+source_and_target_fail() { # LID spares
+	local lid
+	many_disks 4 "$2" LV1 LV2
+	for lid in LV0 LV1 LV2; do
+		svol_create "$lid" --readonly
+	done
+	start_load LV1 /dev/mapper/LV1
+	start_load LV2 /dev/mapper/LV2
+	start_load L5 /dev/mapper/L5 --write 60 --dsync 5 --flush 2 --state m.L5
+	dmsetup message G0 0 fail "$1"
+	wait_slow_progress "$1" 16
+	assert_status "$1.health=rebuilding" S0.health=rebuilding LV0.health=in-sync
+	die_together disk0 spare0
+	dmsetup message G0 0 rebuild_rate 0
+	wait_health S0 failed
+}
+
+assert_all_is_right() {
+	assert_base /dev/mapper/LV0 /dev/mapper/LV1 /dev/mapper/LV2 /dev/mapper/G0
+	assert_state /dev/mapper/L5 m.L5
+}
+
+# Users have noticed nothing; nor is there anything wrong after a start. Each volume on a spare is there.
+source_and_target_end() {
+	local lid
+	for lid in LV1 LV2 L5; do
+		assert_io_flows "/dev/mapper/$lid"
+	done
+	stop_loads
+	assert_all_is_right
+	dmsetup remove LV0 LV1 LV2
+	rebuild_down
+	group_create
+	clones_create
+	for lid in LV0 LV1 LV2; do
+		svol_create "$lid" --readonly
+	done
+	assert_all_is_right
+	read_status
+	dmsetup remove LV0 LV1 LV2
+	rebuild_down
+	for lid in LV0 LV1 L5; do
+		case $lid.${ST[$lid.disk]} in
+		L5.S?) assert_state "/dev/mapper/spare${ST[L5.disk]#S}" m.L5 ;;
+		LV?.S?) assert_base "/dev/mapper/spare${ST[$lid.disk]#S}" ;;
+		esac
+	done
+}
+
+# Both get another spare.
+source_and_target_are_replaced() { # LID
+	source_and_target_fail "$1" 3
+	for lid in "$1" LV0; do
+		wait_health "$lid" in-sync
+		assert_match "the disk of $lid" "${ST[$lid.disk]}" '^S[12]$'
+	done
+	assert_status S0.disk=- state=degraded
+	source_and_target_end
+}
+
+test_source_and_target_fail() {
+	source_and_target_are_replaced L5
+}
+
+test_source_and_target_of_read_only_volume_fail() {
+	source_and_target_are_replaced LV1
+}
+
+# There is no other spare: the volume is as it was before.
+test_source_and_only_spare_fail() {
+	source_and_target_fail L5 1
+	wait_health L5 degraded
+	wait_health LV0 failed
+	assert_status L5.disk=- L5.protection=protected LV0.disk=- state=degraded
+	source_and_target_end
+}
+
+test_source_and_only_spare_of_read_only_volume_fail() {
+	source_and_target_fail LV1 1
+	wait_health LV1 failed
+	wait_health LV0 failed
+	assert_status LV1.disk=- LV0.disk=- L5.health=in-sync state=degraded
+	source_and_target_end
+}
+
+# The only source does not work for a while, and the disk that is being filled never again: another one is filled
+# as soon as there is something to copy.
+test_last_source_and_target_fail() {
+	many_disks 4 2
+	steps L5 write:0+100 write:7000+100 flush
+	dmsetup message G0 0 fail L5
+	wait_slow_progress L5 16
+	die_together disk0 spare0
+	dmsetup message G0 0 rebuild_rate 0
+	# In front of the cursor: this one notices.
+	steps L5 write:8+8 write:7050+8 flush
+	wait_health S0 failed
+	wait_health S1 rebuilding
+	# What it wrote is there, and nobody makes up the rest.
+	steps L5 check:0+100 check:7000+100
+	must_fail dd if=/dev/mapper/L5 of=/dev/null bs=512 skip=3000 count=8 iflag=direct status=none
+	must_fail dd if=/dev/mapper/G0 of=/dev/null bs=512 skip=3000 count=8 iflag=direct status=none
+	nap 1
+	read_status
+	assert_status L5.health=rebuilding LV0.health=in-sync
+	cover_is disk0 linear
+	wait_lives_on L5 S1
+	steps L5 check
+	rebuild_down
+	assert_disk_is_l5 /dev/mapper/spare1
+	assert_base "$BASE_DISK"
+}
+
 # What L5 wrote last could not be committed before another table came: nobody has what it had before, so it is not
 # rebuilt. After it was gone for a moment, what it had flushed is found again.
 test_lost_changes_are_not_rebuilt() {

@@ -587,6 +587,50 @@ test_lost_metadata_device() {
 	assert_status metadata=AF LV2.protection=unprotected
 }
 
+# What the log says of the second copy since the last mark.
+second_copy_lines() {
+	log_since_mark | grep -cF 'dm_svol: G0: metadata device 2: ' || :
+}
+
+# The loss of a copy is an event and one line of the log, also if nothing else has changed: here, it is found when
+# the progress of a move is recorded.
+test_loss_of_a_copy_is_an_event() {
+	local way before waiter
+	# A MiB in four seconds: progress is recorded every two of them.
+	covered9 32
+	dmsetup message G0 0 rebuild_rate 256
+	dmsetup message G0 0 restore LV0
+	wait_until 60 progress_is LV0 8 || fail "the move does not get on: ${ST[line]}"
+	for way in error writes hangs; do
+		assert_status metadata=AA state=clean S0.health=rebuilding
+		before=$(dm_info G0 events)
+		log_mark
+		timeout 60 dmsetup wait G0 "$before" &
+		waiter=$!
+		if [ "$way" = hangs ]; then
+			tasks_may_hang
+			dmsetup suspend --noflush --nolockfs meta2
+		else
+			cover_is meta2 "$way"
+		fi
+		wait "$waiter" || fail "no event ($way)"
+		read_status
+		assert_status metadata=AF state=degraded redundancy=0 LV0.health=in-sync S0.health=rebuilding
+		assert_eq "the event number ($way)" "$(dm_info G0 events)" $((before + 1))
+		assert_logged '^dm_svol: G0: metadata device 2: (write failed: error -5|no answer for long, given up)$'
+		assert_eq "the lines of the log ($way)" "$(second_copy_lines)" 1
+		if [ "$way" = hangs ]; then
+			dmsetup resume meta2
+		else
+			cover_is meta2 linear
+		fi
+		wait_until 20 dmsetup message G0 0 replace_meta 2 /dev/mapper/meta2 || fail 'it can not be written anew'
+		read_status
+	done
+	dmsetup message G0 0 rebuild_rate 0
+	wait_lives_on LV0 S0
+}
+
 # Makes a device whose writes fail when it is told so.
 flaky() { # name device
 	local len

@@ -30,6 +30,13 @@ read_in_background() { # device skip
 	dd if="$1" of=/dev/null bs=4096 count=1 skip="$2" iflag=direct status=none &
 }
 
+# Who asks how the group is waits for no device; nor does who gives something up.
+answers_at_once() { # [LID-to-give-up]
+	timeout 5 dmsetup status G0 >answer || fail 'the status hangs'
+	timeout 5 dmsetup message G0 0 query >answer || fail 'the answer to "query" hangs'
+	[ $# = 0 ] || timeout 5 dmsetup message G0 0 fail "$1" || fail "\"fail $1\" hangs"
+}
+
 # A disk that hangs keeps what it has; all else is read elsewhere, until it answers again.
 test_reads_go_elsewhere() {
 	local i pids=()
@@ -41,7 +48,7 @@ test_reads_go_elsewhere() {
 		pids+=($!)
 	done
 	wait_until 20 log_says 'disk of LV0: no answer' || fail 'nobody notices'
-	timeout 20 dmsetup status G0 >status.1
+	answers_at_once
 	timeout 60 "$SVOL_TEST" verify --seed "$SEED" /dev/mapper/LV0 || fail 'LV0 can not be read'
 	timeout 60 "$SVOL_TEST" verify --seed "$SEED" /dev/mapper/LV1 || fail 'LV1 can not be read'
 	steps LV2 write:100+8 flush check
@@ -419,6 +426,7 @@ test_increments_volume() {
 	wait_until 20 log_says 'increments DLV2: no answer' || fail 'nobody notices'
 	nap 2
 	! log_says 'disk of LV2: no answer' || fail 'the disk gets the blame'
+	answers_at_once
 	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 check:0+2000 ||
 		fail 'LV2 can not be read'
 	kill -0 "$write" || fail 'the write has ended'
@@ -428,6 +436,36 @@ test_increments_volume() {
 	steps LV2 write:3000+8 flush check
 	read_status
 	assert_status state=clean LV2.protection=protected
+}
+
+# It is given up by command, while its worker waits for it, and while an event can't be written there.
+test_increments_volume_is_given_up_by_command() {
+	local held pid
+	covered9 4
+	log_mark
+	steps LV2 write:1000+100 write:100+8
+	cover_hangs store
+	fsync /dev/mapper/LV2 &
+	held=("$!")
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:7000+8 &
+	held+=("$!")
+	wait_until 20 log_says 'increments DLV2: no answer' || fail 'nobody notices'
+	answers_at_once LV0
+	answers_at_once DLV2
+	answers_at_once
+	wait_health DLV2 failed 30
+	assert_status LV0.health=failed LV2.health=in-sync LV2.protection=unprotected
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 write:2000+8 flush ||
+		fail 'LV2 can not be written'
+	answers_at_once S0
+	wait_health S0 failed 20
+	cover_goes_on store
+	for pid in "${held[@]}"; do
+		wait "$pid" || fail 'something failed'
+	done
+	readd DLV2
+	wait_protected LV2
+	steps LV2 write:3000+8 flush check:0+7000
 }
 
 # The disk to which a volume moves hangs: new writes do not wait for it, and the volume stays.
@@ -648,12 +686,15 @@ test_metadata_copy() {
 	covered9 4
 	log_mark
 	cover_hangs meta1
-	timeout 5 dmsetup message G0 0 fail LV0
+	answers_at_once LV0
+	# Now something waits for it.
+	answers_at_once S0
+	answers_at_once
+	! log_says 'metadata device 1' || fail 'the answers came too late'
 	wait_until 60 log_says 'metadata device 1: no answer' || fail 'nobody notices'
 	wait_health LV0 failed 5
 	read_status
 	assert_status metadata=FA
-	timeout 5 dmsetup message G0 0 fail S0
 	wait_health S0 failed 5
 	steps LV2 write:500+8 flush check
 	begin_refusals
@@ -676,10 +717,12 @@ test_all_metadata_copies() {
 	log_mark
 	cover_hangs meta1
 	cover_hangs meta2
-	timeout 5 dmsetup message G0 0 fail LV0
+	answers_at_once LV0
+	answers_at_once S0
 	# Longer than either is waited for alone.
 	nap 22
 	! log_says 'metadata device' || fail 'one is given up'
+	answers_at_once
 	steps LV2 write:500+8 flush check
 	assert_base /dev/mapper/LV1
 	cover_goes_on meta2

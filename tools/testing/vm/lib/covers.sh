@@ -60,8 +60,13 @@ cover_is() { # name way
 
 # Sectors of a covered disk can't be read until somebody writes them.
 cover_has_bad_sectors() { # name sector...
-	local sector
 	[[ $(dmsetup table "$1") == *' dust '* ]] || cover_is "$1" dust
+	bad_sectors "$@"
+}
+
+# The same for a device that is covered in that way.
+bad_sectors() { # device-mapper-name sector...
+	local sector
 	dmsetup message "$1" 0 quiet
 	for sector in "${@:2}"; do
 		dmsetup message "$1" 0 addbadblock "$sector"

@@ -68,9 +68,9 @@ cover_set() { # entry way
 	dm_change "cov_$1" "$(cover_table "$1" "$2")" --noflush
 }
 
-# The device that is broken works by itself: a user gave it up, or it hung for a while.
+# The device that is broken works by itself: a user gave it up, or it hung for a while, or a move uses it.
 is_sound() {
-	[ "$HOW" = command ] || [ "$HOW" = hangs ]
+	[[ $HOW == @(command|hangs|moves) ]]
 }
 
 # Any of these words, by the seed in RANDOM: not in a subshell, which has another one.

@@ -372,6 +372,57 @@ test_full_queue_and_suspend() {
 	check_clones
 }
 
+# A volume is suspended, in the ordinary way, while a write of it waits for space, and something else happens.
+suspend_of_a_waiting_volume() { # nothing|suspend|reload|space|growth
+	local began=$SECONDS suspend took
+	steps C2 write:512+8
+	waiting_write 7000
+	nap "$((RANDOM % 4)).$((RANDOM % 10))"
+	timeout 60 dmsetup suspend C1 &
+	suspend=$!
+	nap "0.$((RANDOM % 10))"
+	case $1 in
+	suspend)
+		timeout 60 dmsetup suspend G0
+		timeout 60 dmsetup resume G0
+		;;
+	reload) dm_change G0 "$(group_table)" ;;
+	space) steps C2 discard:512+128 ;;
+	growth)
+		resize_store 8
+		dm_change G0 "$(group_table)"
+		;;
+	esac
+	wait "$suspend" || fail "the suspend hangs ($1)"
+	took=$((SECONDS - began))
+	[ "$took" -lt 30 ] || fail "the suspend took $took s ($1)"
+	timeout 60 dmsetup resume C1
+	if [ "$1" = space ]; then
+		assert_write_done
+	else
+		wait_until 30 has_ended "$WAITING" || fail "the write still waits ($1)"
+		wait "$WAITING" || assert_match 'the error' "$(cat waiting)" ENOSPC
+	fi
+	note "$1: suspended after $took s"
+	check_clones
+	# As before.
+	steps C1 discard:6912+128
+	steps C2 discard:512+128
+}
+
+# Such a suspend waits until there is space, or for the time that the write has: at random moments.
+test_full_queue_and_ordinary_suspend() {
+	local what until=$((SECONDS + ${SVOL_SECONDS:-20}))
+	RANDOM=$((SVOL_SEED % 32768))
+	small_store on_full queue 10
+	while [ "$SECONDS" -lt "$until" ]; do
+		pick what nothing suspend reload space
+		suspend_of_a_waiting_volume "$what"
+	done
+	suspend_of_a_waiting_volume space
+	suspend_of_a_waiting_volume growth
+}
+
 test_growth() {
 	small_store on_full error
 	steps C2 write:512+8

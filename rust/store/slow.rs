@@ -8,6 +8,7 @@
 //! their sub-blocks, here as elsewhere.
 
 use super::{
+    fail,
     patience::{
         LATER,
         LATER_MS, //
@@ -517,14 +518,28 @@ impl<'a> Slow<'a> {
         let disk = self.store.disk()?;
         let _counted = disk.count_io();
         let io = &self.bound.members.io;
-        io.write(&disk.device, sector, content).map_err(|error| {
-            self.store.suspect();
-            match self.own_disk() {
-                // The volume can go on without the store, as when there is no space.
-                Some(_) => ENOSPC,
-                None => error,
-            }
-        })
+        io.write(&disk.device, sector, content)
+            .map_err(|error| self.store_failed(error))
+    }
+
+    /// The store's device failed an operation of a write, with this error: if there is a disk, the
+    /// volume can go on without the store, as when there is no space. Does not sleep.
+    fn store_failed(&self, error: Error) -> Error {
+        self.store.suspect();
+        match self.own_disk() {
+            Some(_) => ENOSPC,
+            None => error,
+        }
+    }
+
+    /// As [`Store::format_segment`], for a write that waits for a slot. Sleeps for I/O.
+    fn format_segment(&self) -> Result {
+        self.store
+            .format_segment()
+            .map_err(|error| match fail::is_of_device(error) {
+                true => self.store_failed(error),
+                false => error,
+            })
     }
 
     /// How many sectors the whole sub-blocks at the beginning of a range have.
@@ -688,7 +703,7 @@ impl<'a> Slow<'a> {
         let bid = sector >> self.map().block_shift();
         match step {
             WriteStep::NoRoom => Ok(self.map().make_room(bid, Wait::May)?),
-            WriteStep::NoSlot(NoSlot::Unformatted) => self.store.format_segment(),
+            WriteStep::NoSlot(NoSlot::Unformatted) => self.format_segment(),
             WriteStep::NoSlot(_) => match self.store.slots.take_any() {
                 Ok(slot) => {
                     let put = |entry: Entry| {
@@ -700,7 +715,7 @@ impl<'a> Slow<'a> {
                     }
                     Ok(())
                 }
-                Err(NoSlot::Unformatted) => self.store.format_segment(),
+                Err(NoSlot::Unformatted) => self.format_segment(),
                 Err(_) => {
                     self.store.say_full();
                     Err(ENOSPC)

@@ -109,6 +109,30 @@ test_entries_fail_in_other_words() {
 	steps LV2 check
 }
 
+# So many writes at once that they use up all slots there are, and no further segment can be formatted: that is
+# found out by a write that waits for a slot.
+test_segment_cannot_be_formatted() {
+	local size next=$((4096 + 128 + 4096 * 8)) region first=12
+	covered9 18
+	G_BLOCK=8
+	restart_anew9
+	size=$(blockdev --getsz "$DI")
+	# Still enough not to format one.
+	steps LV2 write:0+24000 flush
+	# With marks, writes do not wait for the worker, who would see that slots run out.
+	for region in 0 1 2 3 4; do
+		steps LV2 "write:$(((first + region) * 2048))+8"
+	done
+	steps LV2 flush
+	dm_change store "0 $next linear $DI 0
+		$next 128 error
+		$((next + 128)) $((size - next - 128)) linear $DI $((next + 128))" --noflush
+	log_mark
+	steps LV2 "write:$((first * 2048))+$((5 * 2048))" flush check
+	assert_logged 'increments DLV2: no segment formatted'
+	goes_on_unprotected
+}
+
 # Some entries can't be read when a commit changes them: what it had changed before is not written to the
 # device later, by when that may have another use.
 test_entries_cannot_be_read() {

@@ -31,6 +31,10 @@
 //! takes it, too.
 
 use super::{
+    claim::{
+        is_cut_off,
+        LOST, //
+    },
     commit::Failed,
     rebuild::is_usable,
     Group, //
@@ -214,6 +218,8 @@ impl Group {
         let found = table
             .position(lid)
             .and_then(|entry| Some((entry, table.disk_of(entry)?)));
+        let view = found.and_then(|(entry, _)| table.view(entry));
+        let is_cut_off = view.is_some_and(|view| is_cut_off(bound, lid, &view));
         let bound = bound.clone();
         let claim = state.claims.iter().find(|claim| claim.lid == *lid);
         let claimed = claim.map(|claim| (claim.number, claim.writers > 0));
@@ -245,6 +251,11 @@ impl Group {
         if is_busy {
             drop(state);
             return refuse(&"another change of the group is under way", EBUSY);
+        }
+        if is_cut_off {
+            // What it had flushed is in its increments volume, and its disk must not count instead.
+            drop(state);
+            return refuse(&LOST, EIO);
         }
         if claimed.is_some_and(|(_, writable)| writable) && !has_store {
             drop(state);

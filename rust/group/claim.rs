@@ -35,6 +35,10 @@ pub(super) struct LidClaim {
     pub(super) untold: bool,
 }
 
+/// Why nothing can be done with a volume that [has lost changes](is_cut_off).
+pub(super) const LOST: &str =
+    "its last changes are lost; with the volume removed, load the group's table again";
+
 /// Why a volume can't be loaded.
 pub(crate) struct Refusal {
     /// For the constructor's error.
@@ -84,9 +88,7 @@ impl fmt::Display for Detail {
                 f.write_str("it was added, load the group's table with it before its own")
             }
             Detail::Changing => f.write_str("its attribute is being changed"),
-            Detail::Lost => f.write_str(
-                "its last changes are lost; with the volume removed, load the group's table again",
-            ),
+            Detail::Lost => f.write_str(LOST),
             Detail::Memory => f.write_str("out of memory"),
         }
     }
@@ -204,12 +206,8 @@ impl Group {
             return Err(Refusal::new(c"LID: needs a read-only table", EROFS, detail));
         }
 
-        let is_cut_off = state.bound.as_ref().is_some_and(|bound| {
-            let served = bound.volumes.iter().find(|volume| volume.lid == *lid);
-            served.is_some_and(|served| {
-                served.view.get() == VolumeView::NOWHERE && view != VolumeView::NOWHERE
-            })
-        });
+        let bound = state.bound.as_ref();
+        let is_cut_off = bound.is_some_and(|bound| is_cut_off(bound, lid, &view));
         if state.changing == Some(*lid) {
             return Err(Refusal::new(
                 c"LID: its attribute is being changed",
@@ -310,6 +308,15 @@ impl Group {
         let state = self.state.lock();
         state.claims.iter().any(|c| c.lost && c.lid == *lid)
     }
+}
+
+/// Whether a volume gets no I/O although it has this view in the group's table, since it has lost changes.
+/// Does not sleep.
+pub(super) fn is_cut_off(bound: &Bound, lid: &Id, view: &VolumeView) -> bool {
+    let served = bound.volumes.iter().find(|volume| volume.lid == *lid);
+    served.is_some_and(|served| {
+        served.view.get() == VolumeView::NOWHERE && *view != VolumeView::NOWHERE
+    })
 }
 
 /// Whether a volume with this view can be written.

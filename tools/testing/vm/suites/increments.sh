@@ -267,6 +267,54 @@ test_changes_that_a_reload_loses() {
 	assert_pattern /dev/mapper/LV0 4096 2 10
 }
 
+# As above, with a store that could not be read for a moment. It has not lost anything, but LV0 has: it does not get
+# in place with what its disk has.
+test_lost_changes_stay_where_they_are() {
+	local disk
+	load_module
+	new_disk META 8
+	new_disks 'D0 D1' 8
+	new_disk DI 16
+	"$SVOL_TEST" fill --seed "$SEED" "$D0" "$D1"
+	make_pattern
+	dm_linear store "$DI"
+	G_NAME=G0
+	G_LEN=16384
+	G_BLOCK=8
+	G_META=("$META")
+	G_VOLUMES=("LV0 ro $D0 DLV" "LV1 ro $D1 -" "DLV increments /dev/mapper/store -")
+	G_FEATURES=(init assume_identical)
+	expect_disk_errors
+	group_create
+	svol_create LV0
+	# A unit has the entries of 256 slots: the next write needs some of the second one.
+	write_pattern /dev/mapper/LV0 4096 250 0
+	flush /dev/mapper/LV0
+	dm_change store "0 4104 linear $DI 0
+		4104 8 error
+		4112 $((32768 - 4112)) linear $DI 4112"
+	write_pattern /dev/mapper/LV0 4096 20 300
+	# The same device, as it is.
+	group_move DLV "$DI"
+	log_mark
+	dm_change G0 "$(group_table)"
+	assert_logged 'LV0: its last changes are lost'
+	disk=$(digest "$D0")
+	begin_refusals
+	refusal EIO 'set_attr;LV0;lost' 'set_attr LV0 rw'
+	check_refusals messages
+	must_fail dd if=/dev/mapper/LV0 of=/dev/null bs=4096 count=1 iflag=direct status=none
+	dmsetup remove LV0
+	begin_refusals
+	refusal EIO 'set_attr;LV0;lost' 'set_attr LV0 rw'
+	check_refusals messages
+	assert_eq 'the disk of LV0' "$(digest "$D0")" "$disk"
+	dm_change G0 "$(group_table)"
+	dmsetup message G0 0 set_attr LV0 rw
+	svol_create LV0
+	assert_pattern /dev/mapper/LV0 4096 250 0
+}
+
 # The increments device is blank, or an older copy: refused, and nothing is written.
 test_wrong_increments_device() {
 	store_group 16

@@ -167,15 +167,37 @@ pub(super) fn write_owner(
     if !record.encode(tag, &mut sector) {
         return Err(EINVAL.into());
     }
+    write_owner_sector(members, device, record.number, &sector)
+}
+
+/// As [`write_owner`], for an owner number that was never used.
+///
+/// # Errors
+///
+/// The same.
+pub(super) fn clear_owner(
+    members: &Members,
+    device: &Device,
+    number: u16,
+) -> Result<(), NotDurable> {
+    write_owner_sector(members, device, number, &[0; SECTOR_BYTES])
+}
+
+fn write_owner_sector(
+    members: &Members,
+    device: &Device,
+    number: u16,
+    sector: &Sector,
+) -> Result<(), NotDurable> {
     for copy in 0..COPIES {
-        let offset = layout::owner_offset(copy, record.number);
+        let offset = layout::owner_offset(copy, number);
         let unit_bytes = u64::try_from(UNIT)?;
         let within = usize::try_from(offset.checked_rem(unit_bytes).ok_or(EINVAL)?)?;
         let begin = offset.saturating_sub(u64::try_from(within)?);
         // Other owners are in the same unit. If it can't be read, they are taken from the other
         // copy.
         let mut unit = KVec::from_elem(0u8, UNIT, GFP_KERNEL)?;
-        let other = layout::owner_offset(1usize.saturating_sub(copy), record.number);
+        let other = layout::owner_offset(1usize.saturating_sub(copy), number);
         let other = other.saturating_sub(u64::try_from(within)?);
         members
             .io
@@ -183,7 +205,7 @@ pub(super) fn write_owner(
             .or_else(|_| members.io.read(device, other >> 9, &mut unit))?;
         unit.get_mut(within..)
             .and_then(|rest| rest.first_chunk_mut())
-            .map(|place: &mut Sector| *place = sector)
+            .map(|place: &mut Sector| *place = *sector)
             .ok_or(EINVAL)?;
         write_durable(members, device, begin, &unit)?;
     }

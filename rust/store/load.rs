@@ -446,8 +446,14 @@ impl Found {
                 .owners
                 .iter()
                 .find(|known| known.record.number == *number);
-            if let Some(Known { record, .. }) = known {
-                format::write_owner(members, device, self.header.tag, record)?;
+            match known {
+                Some(Known { record, .. }) => {
+                    format::write_owner(members, device, self.header.tag, record)?;
+                }
+                // It was never used. Nothing relies on it, so that the next start may try again.
+                None => {
+                    let _ = format::clear_owner(members, device, *number);
+                }
             }
         }
         self.stale_owners = Vec::new();

@@ -17,6 +17,7 @@ mod tests {
             LayoutError, //
         },
         least_seen,
+        Chosen,
         CopyState,
         Expected,
         Header,
@@ -380,8 +381,8 @@ mod tests {
             }
         }
         let found = OwnerRecord::choose(sectors.each_ref().map(Some), TAG, 7);
-        let chosen = found.map_err(|_| Failed)?.ok_or(Failed)?;
-        Ok((chosen.value.sequence, chosen.copies))
+        let chosen = found.map_err(|_| Failed)?;
+        Ok((chosen.value.ok_or(Failed)?.sequence, chosen.copies))
     }
 
     #[test]
@@ -408,14 +409,9 @@ mod tests {
         let record = owner()?;
         let mut good = OLD;
         assert!(record.encode(TAG, &mut good));
-        let blank = [0; SECTOR_BYTES];
+        let lost = [SectorError::Magic, SectorError::Unreadable];
         assert_eq!(
-            OwnerRecord::choose([Some(&blank), Some(&blank)], TAG, 7),
-            Ok(None)
-        );
-        let lost = [SectorError::Blank, SectorError::Unreadable];
-        assert_eq!(
-            OwnerRecord::choose([Some(&blank), None], TAG, 7),
+            OwnerRecord::choose([Some(&OLD), None], TAG, 7),
             Err(PairError::Lost(lost))
         );
         let mut other = OLD;
@@ -428,6 +424,47 @@ mod tests {
             OwnerRecord::choose([Some(&good), Some(&other)], TAG, 7),
             Err(PairError::Contradiction)
         );
+        Ok(())
+    }
+
+    /// Most numbers are never used: no damage to one copy of them is a reason to refuse a store.
+    #[test]
+    fn owners_that_never_were() -> Test {
+        use CopyState::{Damaged, Good};
+
+        let record = owner()?;
+        let blank = [0; SECTOR_BYTES];
+        let never_used = |copies| {
+            Ok(Chosen {
+                value: None,
+                copies,
+            })
+        };
+        let choose = |first, second| OwnerRecord::choose([first, second], TAG, record.number);
+        assert_eq!(choose(Some(&blank), Some(&blank)), never_used([Good, Good]));
+        let mut good = OLD;
+        assert!(record.encode(TAG, &mut good));
+        let mut flipped = good;
+        if let Some(byte) = flipped.last_mut() {
+            *byte ^= 1;
+        }
+        let mut elsewhere = OLD;
+        assert!(record.encode(TAG.wrapping_add(1), &mut elsewhere));
+        for (sector, error) in [
+            (None, SectorError::Unreadable),
+            (Some(&OLD), SectorError::Magic),
+            (Some(&flipped), SectorError::Checksum),
+            (Some(&elsewhere), SectorError::Misplaced),
+        ] {
+            assert_eq!(
+                choose(Some(&blank), sector),
+                never_used([Good, Damaged(error)])
+            );
+            assert_eq!(
+                choose(sector, Some(&blank)),
+                never_used([Damaged(error), Good])
+            );
+        }
         Ok(())
     }
 
@@ -454,8 +491,9 @@ mod tests {
             (&encoded(2, false), &old, false),
             (&encoded(2, false), &failed, false),
         ] {
-            let chosen = choose(first, second).map_err(|_| Failed)?.ok_or(Failed)?;
-            assert_eq!(chosen.value.owner.is_none(), is_free);
+            let chosen = choose(first, second).map_err(|_| Failed)?;
+            let record = chosen.value.ok_or(Failed)?;
+            assert_eq!(record.owner.is_none(), is_free);
         }
         // With the same sequence, the copies would contradict each other.
         assert_eq!(

@@ -223,7 +223,8 @@ pub struct Content {
     pub slots: Slots,
     /// The owners.
     pub owners: Vec<Known>,
-    /// The numbers of owners with a copy that has to be rewritten before the next change.
+    /// The numbers of owners with a copy that has to be rewritten before the next change. Some may never
+    /// have been used.
     pub stale_owners: Vec<u16>,
     /// The numbers of owners whose marks have to be rewritten: some were not readable, so they
     /// count as set, but the device may have them otherwise.
@@ -285,17 +286,8 @@ impl Content {
         copies: [Option<&Sector>; COPIES],
         source: &mut S,
     ) -> Result<(), LoadError<S::Error>> {
-        let chosen = match OwnerRecord::choose(copies, header.tag, number) {
-            // Nothing relies on an owner before both copies have it.
-            Err(PairError::Lost(
-                [SectorError::Blank, SectorError::Unreadable]
-                | [SectorError::Unreadable, SectorError::Blank],
-            )) => None,
-            other => other.map_err(|error| LoadError::Damage(Damage::Owner { number, error }))?,
-        };
-        let Some(chosen) = chosen else {
-            return Ok(());
-        };
+        let chosen = OwnerRecord::choose(copies, header.tag, number)
+            .map_err(|error| LoadError::Damage(Damage::Owner { number, error }))?;
         if chosen.copies.iter().any(|state| state.wants_rewrite()) {
             self.stale_owners.try_push(number)?;
         }
@@ -307,7 +299,10 @@ impl Content {
             let offset = owner_offset(copy, number);
             source.note(&Damage::OwnerCopy { offset, state });
         }
-        let (map, intents) = match &chosen.value.owner {
+        let Some(record) = chosen.value else {
+            return Ok(());
+        };
+        let (map, intents) = match &record.owner {
             Some(owner) if owner.sectors != header.sectors => {
                 let sectors = owner.sectors;
                 return Err(LoadError::Damage(Damage::OwnerLength { number, sectors }));
@@ -323,7 +318,7 @@ impl Content {
             None => (None, None),
         };
         self.owners.try_push(Known {
-            record: chosen.value,
+            record,
             map,
             intents,
         })?;

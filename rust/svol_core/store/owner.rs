@@ -8,6 +8,7 @@ use super::{
         choose,
         Chosen,
         Copied,
+        CopyState,
         PairError, //
     },
     sector::{
@@ -101,7 +102,8 @@ impl OwnerRecord {
     /// Reads what the table says about owner `number` of the store `tag`: `copies` are the sectors
     /// from both copies of the table, `None` for one that could not be read.
     ///
-    /// Returns `None` for a number that was never used.
+    /// The value is `None` for a number that was never used: both copies are blank, or one of them is and
+    /// the other one is damaged, since nothing relies on an owner before both copies have it.
     ///
     /// # Errors
     ///
@@ -111,13 +113,30 @@ impl OwnerRecord {
         copies: [Option<&Sector>; COPIES],
         tag: u64,
         number: u16,
-    ) -> Result<Option<Chosen<Self>>, PairError> {
+    ) -> Result<Chosen<Option<Self>>, PairError> {
         let [first, second] = copies.map(|sector| {
             sector
                 .ok_or(SectorError::Unreadable)
                 .and_then(|sector| Self::decode(sector, tag, number))
         });
-        choose(first, second)
+        let never_used = |copies| Chosen {
+            value: None,
+            copies,
+        };
+        match choose(first, second) {
+            Ok(Some(Chosen { value, copies })) => Ok(Chosen {
+                value: Some(value),
+                copies,
+            }),
+            Ok(None) => Ok(never_used([CopyState::Good; COPIES])),
+            Err(PairError::Lost(errors)) if errors.contains(&SectorError::Blank) => {
+                Ok(never_used(errors.map(|error| match error {
+                    SectorError::Blank => CopyState::Good,
+                    error => CopyState::Damaged(error),
+                })))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the sector of owner `number` of the store `tag`. Both copies of the table have the

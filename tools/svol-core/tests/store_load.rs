@@ -149,17 +149,37 @@ fn what_is_whole_is_read() {
 #[test]
 fn the_other_copy_of_the_owners_counts() {
     for copy in 0..2 {
-        for (unit, stale) in [(0, &[1, 2, 3, 4, 5, 6, 7][..]), (1, &[8, 9]), (31, &[])] {
+        for (unit, stale) in [(0, 1..8), (1, 8..16), (31, 248..256)] {
             let mut device = Device::new();
             device.bad = vec![layout::owner_offset(copy, 0) + unit * UNIT];
             let content = device.load().unwrap();
             assert_eq!(content.owners.len(), 9);
-            assert_eq!(content.stale_owners[..], *stale);
+            assert!(content.stale_owners.iter().copied().eq(stale));
             let offset = device.bad[0];
             assert!(
                 matches!(device.notes[..], [Damage::OwnerCopy { offset: at, .. }] if at == offset)
             );
         }
+    }
+}
+
+/// Nobody has the number, and it is not worth more than a line, and a write.
+#[test]
+fn damage_to_a_copy_of_an_owner_that_never_was() {
+    for copy in 0..2 {
+        let mut device = Device::new();
+        let offset = layout::owner_offset(copy, 100);
+        device.sector(offset)[40] ^= 1;
+        let content = device.load().unwrap();
+        assert_eq!(content.owners.len(), 9);
+        assert_eq!(content.stale_owners[..], [100]);
+        assert!(matches!(device.notes[..], [Damage::OwnerCopy { offset: at, .. }] if at == offset));
+        // With the other one damaged, too, it may have been anybody's.
+        device.sector(layout::owner_offset(1 - copy, 100))[40] ^= 1;
+        assert!(matches!(
+            refused(device.load()),
+            LoadError::Damage(Damage::Owner { number: 100, .. })
+        ));
     }
 }
 

@@ -17,7 +17,7 @@ use svol_core::svol_core::store::{
 };
 
 /// What the table says of a number.
-pub(crate) type OwnerState = Result<Option<Chosen<OwnerRecord>>, PairError>;
+pub(crate) type OwnerState = Result<Chosen<Option<OwnerRecord>>, PairError>;
 
 /// One sector of entries.
 pub(crate) struct EntrySector<'a> {
@@ -46,6 +46,7 @@ pub(crate) struct Store<'a> {
     pub(crate) device: &'a Device,
     pub(crate) header: Chosen<Header>,
     pub(crate) layout: Layout,
+    /// From number 1 on.
     owners: Vec<OwnerState>,
 }
 
@@ -72,17 +73,13 @@ impl<'a> Store<'a> {
         let layout = Layout::new(header.value.block_sectors, header.value.used_sectors)
             .map_err(|error| anyhow!("{error}"))?;
         let tables: [_; COPIES] = [read_table(device, 0), read_table(device, 1)];
-        let owners = (0..OWNERS)
+        let owners = (1..OWNERS)
             .map(|number| {
                 let copies = tables.each_ref().map(|table| {
                     let sector = table.get(usize::from(number)).and_then(Option::as_ref);
                     sector
                 });
-                if number == 0 {
-                    Ok(None)
-                } else {
-                    OwnerRecord::choose(copies, header.value.tag, number)
-                }
+                OwnerRecord::choose(copies, header.value.tag, number)
             })
             .collect();
         Ok(Self {
@@ -95,7 +92,7 @@ impl<'a> Store<'a> {
 
     /// What the table says of each number.
     pub(crate) fn owner_states(&self) -> impl Iterator<Item = (u16, &OwnerState)> {
-        (0..OWNERS).zip(&self.owners).skip(1)
+        (1..OWNERS).zip(&self.owners)
     }
 
     /// The owners, each with its number.
@@ -106,12 +103,16 @@ impl<'a> Store<'a> {
 
     /// The owner of a number.
     pub(crate) fn owner(&self, number: u16) -> Option<&Owner> {
-        owner_of(self.owners.get(usize::from(number))?)
+        owner_of(self.owner_state(number)?)
     }
 
     /// Whether the table can tell who has a number.
     pub(crate) fn is_lost(&self, number: u16) -> bool {
-        matches!(self.owners.get(usize::from(number)), Some(Err(_)))
+        matches!(self.owner_state(number), Some(Err(_)))
+    }
+
+    fn owner_state(&self, number: u16) -> Option<&OwnerState> {
+        self.owners.get(usize::from(number).checked_sub(1)?)
     }
 
     /// The size of a block, in bytes.
@@ -214,7 +215,7 @@ pub(crate) fn slots_text(first: u32) -> String {
 }
 
 fn owner_of(state: &OwnerState) -> Option<&Owner> {
-    state.as_ref().ok()?.as_ref()?.value.owner.as_ref()
+    state.as_ref().ok()?.value.as_ref()?.owner.as_ref()
 }
 
 /// The sectors of a copy of the owner table; `None` for those that cannot be read.

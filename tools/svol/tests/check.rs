@@ -124,6 +124,17 @@ fn owners() {
         image.damage(owner_offset(copy, 2));
         finds(&image, REPAIRABLE, owner_offset(copy, 2), "owner 2");
     }
+    // A number that nobody has had.
+    for copy in 0..2 {
+        let mut image = store();
+        image.damage(owner_offset(copy, 9));
+        finds(
+            &image,
+            REPAIRABLE,
+            owner_offset(copy, 9),
+            &format!("owner 9, copy {copy}"),
+        );
+    }
     let mut image = store();
     put_owner(&mut image, 9, Some(owner("LV9", false)));
     image.damage(owner_offset(0, 9));
@@ -134,11 +145,18 @@ fn owners() {
     put_owner(&mut image, 9, Some(owner("LV3", false)));
     finds(&image, AT_RISK, owner_offset(0, 9), "LID LV3 of owner 2");
 
-    let mut image = store();
-    let mut long = owner("LV9", false);
-    long.sectors += 1;
-    put_owner(&mut image, 9, Some(long));
-    finds(&image, AT_RISK, owner_offset(0, 9), "longer than the group");
+    for sectors in [GROUP_SECTORS - 1, GROUP_SECTORS + 1] {
+        let mut image = store();
+        let mut other = owner("LV9", false);
+        other.sectors = sectors;
+        put_owner(&mut image, 9, Some(other));
+        finds(
+            &image,
+            AT_RISK,
+            owner_offset(0, 9),
+            "not the length of the group",
+        );
+    }
 
     let mut image = store();
     let mut leaving = owner("LV9", false);

@@ -6,7 +6,10 @@ mod common;
 
 use common::*;
 use serde_json::json;
-use svol_core::svol_core::store::{intent, layout::intent_offset};
+use svol_core::svol_core::store::{
+    intent,
+    layout::{intent_offset, owner_offset},
+};
 
 #[test]
 fn ranges_are_merged() {
@@ -50,6 +53,19 @@ fn damage_is_told() {
     assert_eq!(run.status(), 4);
     assert!(run.err().contains("in several slots"));
     assert_eq!(image.svol(&["diff", "--lid", "LV3", "%"]).status(), 0);
+}
+
+#[test]
+fn lost_owners_are_told() {
+    let mut image = store();
+    image.damage(owner_offset(0, 9));
+    // Nobody has had this number.
+    let run = image.svol(&["diff", "%"]);
+    assert_eq!(run.status(), 0, "{}", run.err());
+    image.damage(owner_offset(1, 9));
+    let run = image.svol(&["diff", "%"]);
+    assert_eq!(run.status(), 2);
+    assert!(run.err().contains("owner 9 is lost"));
 }
 
 /// Marks regions of LV2.

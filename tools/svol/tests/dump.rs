@@ -12,6 +12,9 @@ use svol_core::svol_core::store::layout::owner_offset;
 fn dump_of_a_store() {
     let mut image = store();
     image.damage(owner_offset(0, 77));
+    image.damage(owner_offset(1, 77));
+    // Nobody has had this number.
+    image.damage(owner_offset(0, 78));
     let run = image.svol(&["dump", "--json", "--entries", "%"]);
     assert_eq!(run.status(), 0, "{}", run.err());
     let json = run.json();
@@ -25,6 +28,7 @@ fn dump_of_a_store() {
     assert_eq!(json["owners"][0]["volume"]["regions"], 8);
     assert_eq!(json["owners"][1]["volume"]["in_place"], false);
     assert_eq!(json["owners"][2]["number"], 77);
+    assert_eq!(json["owners"].as_array().unwrap().len(), 3);
     assert_eq!(json["entries"][1]["slot"], 7);
     assert_eq!(json["entries"][1]["owner"], 2);
     let run = image.svol(&["dump", "--entries", "%"]);

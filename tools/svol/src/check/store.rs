@@ -102,8 +102,7 @@ fn owners(store: &Store<'_>, findings: &mut Findings) {
     for (number, state) in store.owner_states() {
         let offset = |copy| owner_offset(copy, number);
         match state {
-            Ok(None) => {}
-            Ok(Some(chosen)) => copies(
+            Ok(chosen) => copies(
                 findings,
                 &format!("owner {number}"),
                 chosen.copies,
@@ -128,12 +127,15 @@ fn owners(store: &Store<'_>, findings: &mut Findings) {
                 "nobody knows which of them counts",
             );
         }
-        if owner.sectors > store.header.value.sectors {
+        if owner.sectors != store.header.value.sectors {
             findings.add(
                 Risk,
                 (offset(0), 512),
-                format!("owner {number} ({}) is longer than the group", owner.lid),
-                format!("changes of {}", owner.lid),
+                format!(
+                    "owner {number} ({}) has {} sectors, which is not the length of the group",
+                    owner.lid, owner.sectors
+                ),
+                "the group refuses the device",
             );
         }
         if owner.removing {

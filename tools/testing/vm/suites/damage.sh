@@ -201,6 +201,23 @@ test_owner_copies() {
 	right_again
 }
 
+# One copy of a number that nobody has had, which is most of the table: nothing is lost, and it is mended.
+test_owner_that_never_was() {
+	local copy sector
+	clones_in_store
+	used_sectors "${OWNERS[0]}" $((2 * OWNERS_COUNT)) >owners
+	for copy in 0 1; do
+		sector=$((OWNERS[copy] + 200))
+		flip "$sector" 40
+		assert_other_copy_serves "one copy of a free owner flipped"
+		copy_sector "$(head -n 1 owners)" "$sector"
+		assert_other_copy_serves "a free owner replaced by another one"
+		used_sectors "${OWNERS[0]}" $((2 * OWNERS_COUNT)) | diff owners - ||
+			fail 'it is not mended'
+	done
+	right_again
+}
+
 # An owner that nobody knows any more: its volume has lost what it wrote.
 test_both_owners() {
 	local sector

@@ -328,11 +328,19 @@ impl Filling<'_> {
         self.bound
             .group
             .commit_rebuilt(self, false)
-            .map_err(|error| match error {
-                EIO if self.has_failed() => Halt::Target,
-                EBUSY if self.bound.fate(self.due.rebuild.target).is_failing() => Halt::Target,
-                error => Halt::Later(error),
-            })
+            .map_err(|error| self.why_not(error))
+    }
+
+    /// Why [`Group::commit_rebuilt`] did not end well. An error of the metadata says nothing about
+    /// the disk. Does not sleep.
+    fn why_not(&self, error: Error) -> Halt {
+        let is_gone = self.bound.fate(self.due.rebuild.target).is_gone();
+        match error {
+            EIO | EBUSY if is_gone || self.has_failed() => Halt::Target,
+            EBUSY => Halt::Busy,
+            ENXIO => Halt::Gone,
+            error => Halt::Later(error),
+        }
     }
 
     /// As [`Filling::finish`], for a volume that is written in place. Its I/O is paused meanwhile,
@@ -362,12 +370,7 @@ impl Filling<'_> {
         }
         group
             .commit_rebuilt(self, paused.is_some())
-            .map_err(|error| match error {
-                EIO => Halt::Target,
-                EBUSY => Halt::Busy,
-                ENXIO => Halt::Gone,
-                error => Halt::Later(error),
-            })
+            .map_err(|error| self.why_not(error))
     }
 
     /// Checks that a disk that will serve others holds the base image.

@@ -228,6 +228,31 @@ test_target_fails() {
 	done
 }
 
+# At its end, the metadata can't be written for a moment: the new disk is not to blame.
+test_metadata_fails_at_the_end() {
+	covered9 8
+	disk_faults_begin
+	fill_spare
+	log_mark
+	steps LV2 write:100+300 flush
+	# So that one write that fails is enough.
+	cover_is meta2 error
+	dmsetup message G0 0 fail LV1
+	wait_health LV1 failed
+	assert_status metadata=AF
+	dmsetup message G0 0 rebuild_rate 512
+	dmsetup message G0 0 restore LV2
+	wait_until 60 progress_is LV2 8 || fail "the move does not get on: ${ST[line]}"
+	arm_disk "$META" 1
+	goes_fast
+	wait_until 60 disk_has_failed || fail 'nothing fails'
+	disarm_disk
+	wait_lives_on LV2 S0
+	assert_status S0.health=in-sync LV2.protection=protected
+	assert_logged 'metadata device 1: write failed'
+	steps LV2 write:1000+8 flush check
+}
+
 # As if it had not moved: it is degraded, and can be rebuilt.
 test_old_disk_fails() {
 	local way

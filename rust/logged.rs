@@ -243,6 +243,13 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
         // taken for complete.
         owner.note_fill_failed(disk);
     }
+    if let (true, false, Some(disk)) = (data.fills, in_store, data.disk.get()) {
+        owner.note_fill_ahead(disk);
+        if owner.is_lacking() {
+            let bound: &Bound = &this;
+            bound.group.failures().kick();
+        }
+    }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket() {
         owner.grace.leave(ticket);

@@ -79,6 +79,8 @@ pub(super) struct Fill {
     /// The disks that lack a write which they should have got while they were filled. More than
     /// one, since a write may end after its disk was given up and replaced by another one.
     failed: EntrySet,
+    /// 1 if the disk may hold a write that failed in the store, in a region that is pinned.
+    ahead: Word,
     /// Whether somebody waits for [`Worker::sync_owners`], or its result.
     syncing: Word,
 }
@@ -93,6 +95,7 @@ impl Fill {
                 false => cursor & !(SUB_BLOCK_SECTORS - 1),
             }),
             failed: EntrySet::new(),
+            ahead: Word::new(0),
             syncing: Word::new(NOT_ASKED),
         }
     }
@@ -151,6 +154,7 @@ impl Owner {
             // They were about the disk that it had.
             intents.unpin_all();
         }
+        self.fill.ahead.set(0);
         self.fill.failed.remove(target);
         self.disk.set(Some(target));
     }
@@ -179,7 +183,21 @@ impl Owner {
 
     /// The disk that was being filled is now its own.
     pub(crate) fn end_fill(&self) {
-        self.fill.reach.set(WHOLE);
+        // A full barrier, see `note_fill_ahead`.
+        self.fill.reach.swap(WHOLE);
+        let is_ahead = self.fill.ahead.swap(0) != 0 && self.may_differ();
+        if let Some(disk) = self.disk().filter(|_| is_ahead) {
+            self.note_log_lacks(disk);
+        }
+    }
+
+    /// The disk of this entry, which is or was being filled, may hold a write that failed in the
+    /// store. Its region is pinned, so it is copied again, but it may be too late for that: then it is
+    /// [`Owner::note_log_lacks`]. To be called before write locks are released. Does not sleep.
+    pub(crate) fn note_fill_ahead(&self, disk: usize) {
+        // A full barrier: either this sees that the disk is its own, or `end_fill` sees this.
+        self.fill.ahead.swap(1);
+        self.note_log_lacks(disk);
     }
 
     /// Records that the disk of this entry, which is or was being filled, lacks a write. Does not
@@ -524,6 +542,7 @@ impl Worker<Store> {
         let Some(intents) = &owner.intents else {
             return Ok(());
         };
+        owner.fill.ahead.set(0);
         for region in (0..intents.regions()).filter(|region| intents.is_pinned(*region)) {
             if is_stopped() {
                 return Err(CopyError::Late);

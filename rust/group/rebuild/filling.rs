@@ -431,8 +431,8 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// `EIO` if the disk failed, `EBUSY` if there may be I/O, `ENXIO` if the disk is no longer to
-    /// be filled.
+    /// `EIO` if the disk failed, `EBUSY` if there may be I/O, or if disk and store differ, `ENXIO` if
+    /// the disk is no longer to be filled.
     #[inline(never)]
     fn commit_rebuilt(&self, filling: &Filling<'_>, is_paused: bool) -> Result {
         let (bound, entry) = (filling.bound, filling.due.rebuild.entry);
@@ -449,6 +449,8 @@ impl Group {
         };
         drop(state);
         let target = filling.due.rebuild.target;
+        let kept = filling.place.filter(|_| !filling.due.is_in_place);
+        let kept = kept.map(|place| place.owner());
         if filling.has_failed() {
             return Err(EIO);
         }
@@ -464,6 +466,10 @@ impl Group {
         let serves = is_source && filling.place.is_none();
         // Before it is durable, so that reads are served whichever of the two disks fails.
         let is_failing = || bound.fate(target).is_gone();
+        if kept.is_some_and(|owner| owner.may_differ()) {
+            // A write has failed in the store since the pinned regions were copied.
+            return Err(EBUSY);
+        }
         match old {
             Some(_) if filling.due.is_in_place && is_failing() => return Err(EIO),
             Some(old) if !filling.due.is_in_place && !bound.hand_over(old, target) => {
@@ -481,13 +487,13 @@ impl Group {
                 }
             })?;
         bound.use_again(target, serves);
-        let _views = self.failures.lock();
+        let views = self.failures.lock();
         if let (Some(place), true) = (filling.place, filling.due.is_in_place) {
             place.owner().finish_move();
-        } else if let Some(place) = filling.place {
-            place.owner().end_fill();
+        } else if let Some(owner) = kept {
+            owner.end_fill();
             // The disk was filled while the volume had none.
-            let _ = place.owner().advance(Event::DiskIsFilled);
+            let _ = owner.advance(Event::DiskIsFilled);
         }
         // A volume whose last changes are lost stays without any I/O.
         if filling.volume.view.get() != VolumeView::NOWHERE {
@@ -495,6 +501,10 @@ impl Group {
         }
         if serves {
             bound.sources.add(target, true);
+        }
+        drop(views);
+        if kept.is_some_and(|owner| owner.is_lacking()) {
+            self.failures.kick();
         }
         Ok(())
     }

@@ -58,6 +58,11 @@ cover_is() { # name way
 	dm_change "$1" "$(cover_table "$1" "$2")" --noflush
 }
 
+# Whatever asks the spare to flush its cache waits for that long.
+spare_flushes_in() { # ms
+	dm_change spare "0 $(blockdev --getsz "$DS") delay $DS 0 0 $DS 0 0 $DS 0 $1" --noflush
+}
+
 # Sectors of a covered disk can't be read until somebody writes them.
 cover_has_bad_sectors() { # name sector...
 	[[ $(dmsetup table "$1") == *' dust '* ]] || cover_is "$1" dust

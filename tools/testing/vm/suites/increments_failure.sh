@@ -450,6 +450,38 @@ test_what_was_read_stays() {
 	what_was_read_stays 2000
 }
 
+# LV2 has no disk, and the spare is filled for it, and a write fails only in the increments volume: what is read
+# after that is what is read from the spare later.
+test_write_fails_at_the_end_of_a_rebuild() {
+	local was
+	covered9 8 cache_size=8
+	need_disk_answers "$DI"
+	G_FEATURES+=(slow_after 60000)
+	dm_change G0 "$(group_table)"
+	steps LV2 write:0+64 flush
+	was=$(some_of_lv2 8)
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	# All is filled, and waits for this.
+	spare_flushes_in 10000
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_until 60 progress_is LV2 128 || fail "it does not get on: ${ST[line]}"
+	nap 1
+	# Its region has a mark, so that both get the next write at the same time.
+	steps LV2 write:24+8
+	disk_answers "$DI" WRITE MEDIUM 4224 100
+	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2 --sector 8)" EIO
+	disk_answers "$DI"
+	assert_eq 'what LV2 reads' "$(some_of_lv2 8)" "$was"
+	read_status
+	assert_status LV2.health=rebuilding
+	wait_until 60 lives_on LV2 S0 || fail "${ST[line]}"
+	cover_is spare linear
+	assert_eq 'what LV2 reads' "$(some_of_lv2 8)" "$was"
+	assert_status LV2.protection=protected DLV2.health=in-sync
+	steps LV2 check
+}
+
 # A flush of the module's own fails, and the device works on. What was in its cache may be lost: each volume
 # hears of that.
 test_flush_of_our_own_fails() {

@@ -345,6 +345,36 @@ test_disk_that_is_filled() {
 	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check:16+1000 check:9000+22000
 }
 
+# A write fails only in the increments volume, while it is being recorded that the disk is filled. Nobody knows any
+# more which of the two was read: so the disk is needed.
+test_write_fails_while_a_rebuild_ends() {
+	covered9 8 cache_size=8
+	need_disk_answers "$DI"
+	steps LV2 write:0+64 flush
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	# All is filled, and waits for this.
+	spare_flushes_in 5000
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_until 60 progress_is LV2 128 || fail "it does not get on: ${ST[line]}"
+	log_mark
+	cover_hangs meta1
+	cover_hangs meta2
+	# Now this waits for the metadata.
+	nap 8
+	steps LV2 write:24+8
+	disk_answers "$DI" WRITE MEDIUM 4224 100
+	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2 --sector 8)" EIO
+	disk_answers "$DI"
+	read_status
+	assert_status LV2.health=rebuilding
+	cover_goes_on meta1
+	cover_goes_on meta2
+	wait_until 60 lives_on LV2 S0 || fail "${ST[line]}"
+	wait_until 20 log_says 'LV2: unprotected from now on' || fail "it counts as protected: ${ST[line]}"
+	steps LV2 check:16+1000
+}
+
 # All that a disk can be filled from hangs. Others in the store go on, also when it is time to take marks back.
 test_sources_of_a_rebuild() {
 	local i scattered=()

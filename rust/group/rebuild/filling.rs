@@ -147,6 +147,10 @@ impl Filling<'_> {
                     return Err(Halt::Busy);
                 }
                 before = now;
+                if self.due.is_in_place {
+                    // So that little is left to do at the end.
+                    self.flush_target()?;
+                }
                 self.checkpoint()?;
                 let _ = self.bound.group.end_moves(self.bound);
                 if self.has_to_make_way() {
@@ -281,15 +285,18 @@ impl Filling<'_> {
         let cursor = self.volume.copied.get();
         match self.place {
             Some(place) => place.store().sync_owner(place.owner(), PATIENCE_MS)?,
-            None => self
-                .bound
-                .flush_disk(self.due.rebuild.target)
-                .map_err(CopyError::Target)?,
+            None => self.flush_target()?,
         }
         match self.has_failed() {
             true => Err(Halt::Target),
             false => Ok(cursor),
         }
+    }
+
+    /// Flushes the disk that is being filled. Sleeps for I/O.
+    fn flush_target(&self) -> Result<(), Halt> {
+        let target = self.due.rebuild.target;
+        Ok(self.bound.flush_disk(target).map_err(CopyError::Target)?)
     }
 
     /// Makes durable how far the disk is filled.
@@ -346,7 +353,14 @@ impl Filling<'_> {
     /// As [`Filling::finish`], for a volume that is written in place. Its I/O is paused meanwhile,
     /// so that the flush makes everything durable that was ever written.
     fn finish_move(&self, place: Place<'_>) -> Result<(), Halt> {
-        let group = &self.bound.group;
+        let (group, target) = (&self.bound.group, self.due.rebuild.target);
+        // Before the pause, since this may take long, or hang; the flush below finds little to do.
+        self.flush_target()?;
+        self.check()?;
+        if self.bound.is_silent(target) {
+            // It has only just answered, or it answers no write: the pause would wait for that.
+            return Err(Halt::Busy);
+        }
         let paused = match group.loaded_by(&self.due.lid) {
             // Not in this worker: the suspend of the group waits for it.
             Some(number) => match group.pauses.pause(group.provider.clone(), number) {
@@ -358,9 +372,7 @@ impl Filling<'_> {
             },
             None => None,
         };
-        self.bound
-            .flush_disk(self.due.rebuild.target)
-            .map_err(CopyError::Target)?;
+        self.flush_target()?;
         self.check()?;
         if place.owner().mode() != Mode::Both {
             return Err(Halt::Busy);

@@ -520,6 +520,31 @@ test_disk_that_is_moved_to() {
 	steps LV2 check
 }
 
+# Nor do they wait when that disk hangs at the end of the move, when it has to write all that is in its cache.
+test_disk_that_is_moved_to_hangs_at_the_end() {
+	covered9 4 cache_size=8
+	G_FEATURES+=(slow_after 400)
+	dm_change G0 "$(group_table)"
+	log_mark
+	steps LV2 write:0+64 flush
+	# Until it is changed again.
+	spare_flushes_in 300000
+	dmsetup message G0 0 restore LV2
+	wait_until 60 progress_is LV2 64 || fail "the move does not get on: ${ST[line]}"
+	wait_until 20 log_says 'disk of S0: no answer' || fail 'nobody notices'
+	assert_status LV2.disk=LV2
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
+		write:0+8 write:512+3 write:700+100 flush check || fail 'LV2 can not be used'
+	timeout 20 dmsetup suspend LV2 || fail 'LV2 can not be suspended'
+	dmsetup resume LV2
+	timeout 20 dmsetup message G0 0 fail S0
+	wait_health S0 failed 20
+	cover_is spare linear
+	wait_until 30 rests_on LV2 LV2 || fail "it still moves: ${ST[line]}"
+	assert_status LV2.protection=protected
+	steps LV2 write:3000+8 flush check
+}
+
 # An increments volume that hangs is told nothing: events elsewhere in the group go on. After a crash it is not
 # taken for an old copy because of that.
 test_events_go_on() {

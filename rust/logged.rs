@@ -94,7 +94,7 @@ pub(crate) fn map(
 }
 
 /// Sends a bio other than a read on its way, for a volume that has no disk yet: only the store
-/// counts, and a disk that is being filled gets the writes in front of its cursor.
+/// counts, and a disk that is being filled gets the writes in front of its cursor, if it answers.
 pub(crate) fn map_kept(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -108,13 +108,13 @@ pub(crate) fn map_kept(
     match bio.info().op {
         // Once the disk has become the volume's own, it must have all that was flushed before.
         Op::Flush if bio.info().flush == 0 => match place.owner().filled(0, 1) {
-            (_, Some(disk)) => {
+            (_, Some(disk)) if !bound.skips_fill(place.owner(), disk, None) => {
                 let data = bio.data_mut();
                 data.volume = EntryNo::of(volume);
                 data.fills = true;
                 Bound::send(this, disk, 0, bio)
             }
-            (_, None) => bio.complete(),
+            _ => bio.complete(),
         },
         Op::Flush => {
             bio.data_mut().volume = EntryNo::of(volume);
@@ -131,6 +131,7 @@ fn write_kept(
     place: Place<'_>,
     mut bio: Bio<'_, InFlight>,
 ) -> Mapped {
+    let bound: &Bound = &this;
     let (store, owner) = (place.store(), place.owner());
     let info = bio.info();
     let ticket = owner.grace.enter(current_cpu());
@@ -158,6 +159,8 @@ fn write_kept(
         locked.saturating_sub(run.sectors),
     );
     bio.accept(run.sectors);
+    let range = Some((info.sector, run.sectors));
+    let disk = disk.filter(|disk| !bound.skips_fill(owner, *disk, range));
     let data = bio.data_mut();
     data.volume = EntryNo::of(volume);
     data.on_end = OnEnd::Leave(ticket);

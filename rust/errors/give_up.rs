@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Gives up the disk of a logged volume, or the increments volume of logged volumes, that does not
-//! answer for long.
+//! Gives up the disk of a logged volume, one that is being filled for it, or the increments volume of
+//! logged volumes, that does not answer for long.
 //!
 //! That costs a rebuild or the protection, so it needs evidence that not everything stands still:
 //! what the volumes go on with is read first. This may hang, so it has a worker of its own. If the
@@ -9,7 +9,10 @@
 //! them has to be the first that goes on.
 
 use crate::{
-    bound::Bound,
+    bound::{
+        Bound,
+        Volume, //
+    },
     clock::elapsed_ms,
     dm::{
         Job,
@@ -22,7 +25,8 @@ use crate::{
     store::Store,
     svol_core::{
         entry_set::EntrySet,
-        log_mode::Mode, //
+        log_mode::Mode,
+        route::Home, //
     }, //
 };
 use kernel::{
@@ -109,16 +113,23 @@ impl Job for GiveUps {
 }
 
 impl Bound {
-    /// Gives up a disk if writes of its volume wait for it, and what serves the volume without it
-    /// answers. Sleeps for I/O.
+    /// Gives up the disk of a logged volume, or one that is being filled for it, if what serves the
+    /// volume without it answers. Sleeps for I/O.
     fn give_up_silent_disk(&self, entry: usize) {
         let is_silent = || self.is_silent(entry) && !self.fate(entry).is_gone();
-        let is_logged_here = |volume: &usize| {
-            let volume = self.volumes.get(*volume);
-            volume.is_some_and(|volume| volume.view.get().logged_disk() == Some(entry))
+        let is_here = |volume: &Volume, place: &Place<'_>| match volume.view.get().writes {
+            Home::Logged(disk) => disk == entry,
+            Home::Kept => place.owner().is_filling(entry),
+            _ => false,
         };
-        let mut volumes = (0..self.volumes.len()).filter(is_logged_here);
-        let Some(place) = volumes.next().and_then(|volume| Place::of(self, volume)) else {
+        let mut places = self
+            .volumes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, volume)| {
+                Place::of(self, index).filter(|place| is_here(volume, place))
+            });
+        let Some(place) = places.next() else {
             return;
         };
         if !is_silent() || place.store().is_kept() || !self.group.can_give_up(entry) {

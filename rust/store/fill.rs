@@ -8,6 +8,10 @@
 //! it, writes go only to the store. The fill and the writes take the same locks, and the cursor
 //! moves under them, so that nothing is missed.
 //!
+//! Nobody waits for a disk that does not answer. Such a write goes only to the store, and its region
+//! is pinned: pinned regions are copied again before the disk becomes the volume's own. A flush needs
+//! only the store, too, if another one follows before that. [`Owner::close_fill`] ends both.
+//!
 //! Regions are marked like those of a logged volume, even beyond the cursor: a mark is cleared only
 //! after disk and store were flushed. After a crash, marked regions below the durable cursor are
 //! copied again.
@@ -64,8 +68,6 @@ const ASKED: u64 = 1;
 const DONE: u64 = 2;
 /// The store failed.
 const STORE_FAILED: u64 = 3;
-/// The disk that is being filled failed.
-const DISK_FAILED: u64 = 4;
 /// The worker is at it.
 const BEGUN: u64 = 5;
 /// As [`ASKED`], but the worker has found that some disk does not answer.
@@ -81,6 +83,12 @@ pub(super) struct Fill {
     failed: EntrySet,
     /// 1 if the disk may hold a write that failed in the store, in a region that is pinned.
     ahead: Word,
+    /// How many writes and flushes were not sent to the disk, since it does not answer.
+    skips: Word,
+    /// How many of them came before the pinned regions were last copied.
+    known_skips: Word,
+    /// 1 while no more may be left out: the disk becomes the owner's own, or is.
+    is_closed: Word,
     /// Whether somebody waits for [`Worker::sync_owners`], or its result.
     syncing: Word,
 }
@@ -96,12 +104,16 @@ impl Fill {
             }),
             failed: EntrySet::new(),
             ahead: Word::new(0),
+            skips: Word::new(0),
+            known_skips: Word::new(0),
+            is_closed: Word::new(u64::from(is_whole)),
             syncing: Word::new(NOT_ASKED),
         }
     }
 
     /// The disk holds everything, or nothing.
     pub(super) fn set_whole(&self, is_whole: bool) {
+        self.is_closed.set(u64::from(is_whole));
         self.reach.set(if is_whole { WHOLE } else { 0 });
     }
 }
@@ -156,7 +168,13 @@ impl Owner {
         }
         self.fill.ahead.set(0);
         self.fill.failed.remove(target);
+        self.fill.is_closed.set(0);
         self.disk.set(Some(target));
+    }
+
+    /// Whether it is the disk of this entry that is being filled for it.
+    pub(crate) fn is_filling(&self, entry: usize) -> bool {
+        self.disk() == Some(entry) && !self.is_on_disk()
     }
 
     /// Restarts the fill of its disk from the beginning.
@@ -176,9 +194,46 @@ impl Owner {
 
     /// As [`Owner::stop_fill`], if it is this disk that is being filled.
     pub(crate) fn leave_fill(&self, disk: usize) {
-        if self.disk() == Some(disk) && !self.is_on_disk() {
+        if self.is_filling(disk) {
             self.stop_fill();
         }
+    }
+
+    /// From now on, every write and every flush goes to the disk that is being filled, too. Returns
+    /// whether the disk has all that those before left out, and does not differ from the store
+    /// otherwise; if not, all stays as it was. If so, it stays closed: a commit that fails may be found
+    /// after a crash. To be called after [`Worker::fill_pinned`] and a flush of the disk. Does not
+    /// sleep.
+    pub(crate) fn close_fill(&self) -> bool {
+        // A full barrier, see `may_skip`.
+        let before = self.fill.is_closed.swap(1);
+        let has_all = self.fill.skips.get() == self.fill.known_skips.get() && !self.may_differ();
+        if !has_all {
+            self.fill.is_closed.set(before);
+        }
+        has_all
+    }
+
+    /// Whether [`Owner::close_fill`] was called.
+    pub(super) fn is_fill_closed(&self) -> bool {
+        self.fill.is_closed.get() != 0
+    }
+
+    /// Whether a write of this range, or a flush, may leave out the disk that is being filled. If so,
+    /// the range is copied again before the disk becomes its own, and the disk flushed. For a write, to
+    /// be called under its write locks, when its regions are marked. Does not sleep.
+    fn may_skip(&self, range: Option<(u64, u32)>) -> bool {
+        if self.is_fill_closed() {
+            return false;
+        }
+        match (&self.intents, range) {
+            (Some(intents), Some((sector, sectors))) => intents.pin(sector, sectors),
+            (Some(_), None) => (),
+            (None, _) => return false,
+        }
+        // A full barrier: either `close_fill` sees this, or this sees that it was called.
+        self.fill.skips.add(1);
+        !self.is_fill_closed()
     }
 
     /// The disk that was being filled is now its own.
@@ -212,6 +267,21 @@ impl Owner {
     }
 }
 
+impl Bound {
+    /// Whether a write of a range of an owner, or a flush, leaves out the disk of the entry that is
+    /// being filled for it: it does not answer, and nobody needs it yet. Otherwise as
+    /// [`Owner::may_skip`].
+    #[inline]
+    pub(crate) fn skips_fill(
+        &self,
+        owner: &Owner,
+        target: usize,
+        range: Option<(u64, u32)>,
+    ) -> bool {
+        self.is_silent(target) && owner.may_skip(range)
+    }
+}
+
 /// Why something was not copied, or not made durable.
 pub(crate) enum CopyError {
     /// What was to be copied can't be read.
@@ -241,11 +311,14 @@ impl Slow<'_> {
         }
     }
 
-    /// Flushes the disk that is being filled.
+    /// Flushes the disk that is being filled, if that answers. Sleeps for I/O.
     pub(super) fn flush_fill(&self) -> Result {
         let (_, Some(disk)) = self.owner.filled(0, 1) else {
             return Ok(());
         };
+        if self.bound.skips_fill(self.owner, disk, None) {
+            return Ok(());
+        }
         if self.bound.flush_disk(disk).is_err() {
             self.owner.note_fill_failed(disk);
             self.give_up_fill(Some(disk))?;
@@ -259,7 +332,8 @@ impl Slow<'_> {
         self.bound.group.give_up_disk(self.bound, self.volume, disk)
     }
 
-    /// Writes a range to the store and, up to the cursor, to the disk that is being filled.
+    /// Writes a range to the store and, up to the cursor, to the disk that is being filled, if that
+    /// answers. Sleeps for I/O.
     pub(super) fn write_kept(&self, source: Source<'_>, range: Range) -> Result {
         self.mark(range)?;
         let mut done = 0;
@@ -269,6 +343,9 @@ impl Slow<'_> {
             let (sectors, disk) = self.owner.filled(left.sector, locked);
             let part = Range { sectors, ..left };
             let rest = left.behind(sectors);
+            let range = Some((part.sector, sectors));
+            let skips = |disk: &usize| self.bound.skips_fill(self.owner, *disk, range);
+            let disk = disk.filter(|disk| !skips(disk));
             self.owner
                 .locks
                 .give_back(rest.sector, locked.saturating_sub(sectors));
@@ -445,14 +522,14 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Has the worker make durable what an owner wrote until now, in the store and on the disk that
-    /// is being filled. If some disk does not answer meanwhile, waits for about `patience_ms`. One
-    /// caller at a time. Sleeps for I/O.
+    /// Has the worker wait for all writes of an owner that have begun, and make them durable in the
+    /// store. If some disk does not answer meanwhile, waits for about `patience_ms`. One caller at a
+    /// time. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// [`CopyError::Target`] if that disk failed, [`CopyError::Source`] if the store did,
-    /// [`CopyError::Late`] if it was not waited for any longer.
+    /// [`CopyError::Source`] if the store failed, [`CopyError::Late`] if a disk was not waited for any
+    /// longer.
     pub(crate) fn sync_owner(&self, owner: &Owner, patience_ms: i64) -> Result<(), CopyError> {
         let began = Instant::<Monotonic>::now();
         let syncing = &owner.fill.syncing;
@@ -468,10 +545,24 @@ impl Worker<Store> {
                 }
                 ASKED | BEGUN | LATE => fsleep(Delta::from_millis(1)),
                 DONE => return Ok(()),
-                DISK_FAILED => return Err(CopyError::Target(EIO)),
                 _ => return Err(CopyError::Source(EIO)),
             }
         }
+    }
+
+    /// As [`Worker::sync_owner`], and makes the same durable on the disk that is being filled. That
+    /// is done by the caller: the store's thread, which serves all owners, must not wait for that disk.
+    /// Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Worker::sync_owner`]; [`CopyError::Target`] if that disk failed.
+    pub(crate) fn sync_fill(&self, owner: &Owner, patience_ms: i64) -> Result<(), CopyError> {
+        self.sync_owner(owner, patience_ms)?;
+        self.flush_disk_of(owner).map_err(|error| match error {
+            LATER => CopyError::Late,
+            _ => CopyError::Target(EIO),
+        })
     }
 
     /// Does what [`Worker::sync_owner`] waits for. Sleeps for I/O.
@@ -483,17 +574,14 @@ impl Worker<Store> {
             if !is_asked(ASKED) && !is_asked(LATE) {
                 continue;
             }
-            let waited = self.wait_for_ios(owner);
-            let flushed = waited.and_then(|()| self.flush_disk_of(owner));
-            if waited.is_err() || matches!(flushed, Err(LATER)) {
+            if self.wait_for_ios(owner).is_err() {
                 syncing.set(LATE);
                 later = true;
                 continue;
             }
-            syncing.set(match (flushed, self.commit()) {
-                (Err(_), _) => DISK_FAILED,
-                (Ok(()), Err(_)) => STORE_FAILED,
-                (Ok(()), Ok(())) => DONE,
+            syncing.set(match self.commit() {
+                Err(_) => STORE_FAILED,
+                Ok(()) => DONE,
             });
         }
         if later {
@@ -526,7 +614,8 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Copies again the regions that a failed write left different. Sleeps for I/O.
+    /// Copies again the regions that a write left different, since it failed or the disk did not get
+    /// it. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -542,6 +631,8 @@ impl Worker<Store> {
         let Some(intents) = &owner.intents else {
             return Ok(());
         };
+        // Whatever was counted is pinned by now.
+        owner.fill.known_skips.set(owner.fill.skips.get());
         owner.fill.ahead.set(0);
         for region in (0..intents.regions()).filter(|region| intents.is_pinned(*region)) {
             if is_stopped() {

@@ -180,7 +180,7 @@ impl Worker<Store> {
     /// again. Sleeps for I/O.
     pub(crate) fn end_move(&self, owner: &Owner) -> bool {
         owner.leave_move();
-        // The worker does this, so its own writes have ended, too. Whether the flush succeeds does
+        // The worker does this, so its own writes have ended, too. Whether the commit succeeds does
         // not matter here.
         if matches!(self.sync_owner(owner, 0), Err(CopyError::Late)) {
             return false;

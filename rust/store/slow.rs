@@ -162,6 +162,12 @@ impl Worker<Store> {
             return false;
         }
         Slow::of(self, bound, volume, info.op, info.sector).is_some_and(|slow| {
+            if slow.is_kept {
+                // Usually the disk that is being filled is left out.
+                let (_, fills) = slow.owner.filled(0, 1);
+                let waits = slow.owner.is_fill_closed() && !parked.data().has_no_disk;
+                return waits && fills.is_some_and(|disk| bound.is_silent(disk));
+            }
             // Without its log, the bio is sent on and not waited for; in the other modes, it does
             // not need the disk.
             let goes_there = matches!(slow.owner.mode(), Mode::Both | Mode::Behind);

@@ -284,7 +284,7 @@ impl Filling<'_> {
         // Read it before the flush, which may not cover what is copied later.
         let cursor = self.volume.copied.get();
         match self.place {
-            Some(place) => place.store().sync_owner(place.owner(), PATIENCE_MS)?,
+            Some(place) => place.store().sync_fill(place.owner(), PATIENCE_MS)?,
             None => self.flush_target()?,
         }
         match self.has_failed() {
@@ -478,8 +478,9 @@ impl Group {
         let serves = is_source && filling.place.is_none();
         // Before it is durable, so that reads are served whichever of the two disks fails.
         let is_failing = || bound.fate(target).is_gone();
-        if kept.is_some_and(|owner| owner.may_differ()) {
-            // A write has failed in the store since the pinned regions were copied.
+        if kept.is_some_and(|owner| !owner.close_fill()) {
+            // A write has failed in the store, or left out the disk, since the pinned regions were
+            // copied.
             return Err(EBUSY);
         }
         match old {

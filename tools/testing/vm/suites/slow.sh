@@ -345,6 +345,79 @@ test_disk_that_is_filled() {
 	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check:16+1000 check:9000+22000
 }
 
+# What is written in front of the cursor, and what is flushed, does not wait for a disk that is being filled once it
+# is known not to answer; nor do others in the store. It gets all that when it answers again.
+test_disk_that_is_filled_is_known_to_hang() {
+	local write i
+	covered9 16
+	dmsetup message G0 0 add C1 ro - DLV2
+	G_VOLUMES+=('C1 ro - DLV2')
+	G_FEATURES+=(slow_after 400 rebuild_rate 1024)
+	dm_change G0 "$(group_table)"
+	svol_create C1
+	log_mark
+	steps LV2 write:0+64 write:9000+100 flush
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	dmsetup message G0 0 restore LV2 onto S0
+	wait_until 30 progress_is LV2 16 || fail "it does not begin: ${ST[line]}"
+	cover_hangs spare
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:1000+8 &
+	write=$!
+	wait_until 20 log_says 'disk of S0: no answer' || fail 'nobody notices'
+	# Whole sub-blocks; parts of some, which are work of the store's thread; zeroes; a region without a mark.
+	for i in 1 2 3; do
+		timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
+			"write:$((i * 16))+8" "write:$((100 + i))+1" "write:$((1100 + 10 * i))+3" \
+			"write:$((20000 + 8 * i))+8" flush "check:0+1000" || fail 'LV2 can not be written'
+		timeout 20 dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 seek=$((150 + i)) count=1 \
+			oflag=direct,dsync status=none || fail 'LV2 can not be written durably'
+		timeout 20 "$SVOL_TEST" steps /dev/mapper/C1 --seed "$SEED" --own 1001 --state s.C1 \
+			"write:$((i * 1000))+72" flush || fail 'C1 can not be written'
+		nap 2
+	done
+	kill -0 "$write" || fail 'the write has ended'
+	read_status
+	assert_status LV2.health=rebuilding S0.health=rebuilding
+	cover_goes_on spare
+	wait "$write" || fail 'the write failed'
+	dmsetup message G0 0 rebuild_rate 0
+	wait_lives_on LV2 S0
+	assert_status S0.write_errors=0 LV2.protection=protected
+	steps LV2 check:0+1000 check:1100+100 check:9000+22000
+	steps C1 check
+	dmsetup remove C1
+	down9
+	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check:0+1000 check:1100+100 check:9000+22000
+}
+
+# With "failover auto", it is given up after a while.
+test_silent_disk_that_is_filled() {
+	local write
+	covered9 16
+	# See auto9.
+	G_FEATURES=(init assume_identical slow_after 2000 rebuild_rate 1024)
+	dm_change G0 "$(group_table)"
+	log_mark
+	steps LV2 write:0+64 flush
+	dmsetup message G0 0 fail LV2
+	wait_until 60 progress_is LV2 16 || fail "it is not rebuilt: ${ST[line]}"
+	cover_hangs spare
+	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.hung write:1000+8 &
+	write=$!
+	wait_until 120 log_says 'disk of S0: no answer for 10000 ms, given up' || fail 'it is not given up'
+	wait_health S0 failed 20
+	assert_status LV2.health=degraded
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
+		write:32+8 write:101+1 flush check:0+1000 || fail 'LV2 can not be written'
+	cover_goes_on spare
+	wait "$write" || fail 'the write failed'
+	wait_until 30 dmsetup message G0 0 readd S0 || fail 'it is not taken back'
+	dmsetup message G0 0 rebuild_rate 0
+	wait_lives_on LV2 S0
+	steps LV2 check:0+1000 check:1008+4000
+}
+
 # A write fails only in the increments volume, while it is being recorded that the disk is filled. Nobody knows any
 # more which of the two was read: so the disk is needed.
 test_write_fails_while_a_rebuild_ends() {

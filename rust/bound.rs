@@ -79,6 +79,8 @@ pub(crate) struct Volume {
     pub(crate) selector: KBox<Selector>,
     /// Whether the base image is read from this entry's disk, and whether the disk has failed.
     pub(crate) fate: FateCell,
+    /// 1 if it has no I/O because nobody knows which of two disks is its own.
+    pub(crate) in_doubt: Word,
     /// The number of sectors done while a disk is being filled for it, or its disk is compared.
     pub(crate) copied: Word,
     /// Its turn in that work.

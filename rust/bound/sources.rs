@@ -193,8 +193,7 @@ impl Bound {
     }
 
     /// After a [`Bound::keep_away`], whether all I/O of others on the disk has ended that began before:
-    /// only then may its own volume be written in place, or anything else that reads the disk begin.
-    /// Does not sleep.
+    /// only then may its own volume be written in place. Does not sleep.
     pub(crate) fn is_left(&self, entry: usize) -> bool {
         let is_source = self.sources.iter().any(|source| source == entry);
         let Some(volume) = self.volumes.get(entry).filter(|_| is_source) else {

@@ -381,6 +381,7 @@ impl Group {
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
                 fate: FateCell::new(),
+                in_doubt: Word::new(0),
                 copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
                 turn: Turn::new(),
                 compared: Comparison::new(),

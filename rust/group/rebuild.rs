@@ -768,8 +768,9 @@ fn kept_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
 
 /// Where the changes of a volume are, if it is written in place.
 fn place_in_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
-    let view = bound.volumes.get(entry)?.view.get();
-    Place::of(bound, entry).filter(|_| matches!(view.writes, Home::Logged(_)))
+    let volume = bound.volumes.get(entry)?;
+    let is_logged = matches!(volume.view.get().writes, Home::Logged(_));
+    Place::of(bound, entry).filter(|_| is_logged || volume.in_doubt.get() != 0)
 }
 
 /// The disk of a volume, if it is written in place.

@@ -106,11 +106,6 @@ impl Filling<'_> {
             // The volume does no I/O now, and its changes can't be found.
             return Err(Halt::Busy);
         }
-        let own = self.place.and_then(|place| place.owner().own_disk());
-        if self.due.is_in_place && own.is_some_and(|own| !self.bound.is_left(own)) {
-            // Later that could not be told from what is read there from now on.
-            return Err(Halt::Busy);
-        }
         let end = self.bound.members.sectors;
         let mut ahead = Ahead {
             content: KVec::new(),
@@ -490,15 +485,21 @@ impl Group {
             }
             _ => (),
         }
-        self.commit(bound, &homes, next)
-            .inspect_err(|_| match old.filter(|_| old_serves) {
-                Some(old) => {
-                    bound.hand_over(target, old);
+        self.commit_or_doubt(bound, &homes, next)
+            .inspect_err(|failed| {
+                match old.filter(|_| old_serves) {
+                    Some(old) => {
+                        bound.hand_over(target, old);
+                    }
+                    None => {
+                        bound.keep_away(target);
+                    }
                 }
-                None => {
-                    bound.keep_away(target);
+                if failed.in_doubt.is_some() && filling.due.is_in_place {
+                    self.cut_off(filling);
                 }
-            })?;
+            })
+            .map_err(|failed| failed.error)?;
         bound.use_again(target, serves);
         let views = self.failures.lock();
         if let (Some(place), true) = (filling.place, filling.due.is_in_place) {
@@ -509,7 +510,8 @@ impl Group {
             let _ = owner.advance(Event::DiskIsFilled);
         }
         // A volume whose last changes are lost stays without any I/O.
-        if filling.volume.view.get() != VolumeView::NOWHERE {
+        let was_in_doubt = filling.volume.in_doubt.swap(0) != 0;
+        if was_in_doubt || filling.volume.view.get() != VolumeView::NOWHERE {
             filling.volume.view.set(view);
         }
         if serves {
@@ -520,6 +522,22 @@ impl Group {
             self.failures.kick();
         }
         Ok(())
+    }
+
+    /// A restart may find a volume that moves on its old disk, or on the new one: what is written to one
+    /// of them could be lost, so nothing is, until that is settled.
+    fn cut_off(&self, filling: &Filling<'_>) {
+        let views = self.failures.lock();
+        filling.volume.in_doubt.set(1);
+        filling.volume.view.set(VolumeView::NOWHERE);
+        drop(views);
+        self.state.lock().wants_anew = true;
+        log::warning!(
+            self.name(),
+            "{}: a restart may find it on either disk; its I/O fails until the metadata can be written, or \
+             the table is loaded again",
+            filling.due.lid
+        );
     }
 
     /// As [`Group::commit`], for what is not a change of state; under `commits`.

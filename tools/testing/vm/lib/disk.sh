@@ -92,6 +92,13 @@ load_disk() { # disk file
 	dd if="$2" of="$1" bs=1M oflag=direct conv=notrunc,fsync status=none
 }
 
+# Two devices hold the same, for the length of the group.
+assert_same() { # device device
+	cmp <(dd if="$1" bs=1M iflag=direct count=$((G_LEN / 2048)) status=none) \
+		<(dd if="$2" bs=1M iflag=direct count=$((G_LEN / 2048)) status=none) ||
+		fail "$1 and $2 differ"
+}
+
 # The file pattern: 4 MiB of random bytes, the same for all tests of a run, as they take time.
 make_pattern() {
 	[ -s "$RUN_DIR/pattern" ] ||

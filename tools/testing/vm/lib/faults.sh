@@ -85,6 +85,23 @@ need_disk_answers() { # disk
 	[ -e "$FAULTS/block/${1##*/}/error_injection" ] || skip 'this kernel has no error_injection'
 }
 
+# The next change of a group with the metadata devices META and META2 gets to the first one, which then fails for
+# good, and so does the other: nobody can tell whether a restart finds it. Uses the file meta.
+next_change_is_in_doubt() {
+	local slot
+	# The generation after the next goes where the last one is.
+	dd if="$META" of=meta bs=1M count=2 iflag=direct status=none
+	slot=$(($("$SVOL" dump meta | sed -n 's/^  generation \([0-9]*\),.*/\1/p' | sort -n | tail -n 1) % 2))
+	disk_answers "$META" WRITE IOERR $((slot * 2048)) 2048
+	disk_answers "$META2" WRITE IOERR 0 4096
+	log_mark
+}
+
+metadata_works_again() {
+	disk_answers "$META"
+	disk_answers "$META2"
+}
+
 # --- Allocations ---------------------------------------------------------------------------
 
 # Allocations of the kernel may fail: those by their number, see `svol-test fail-nth`. The attributes hold for

@@ -45,13 +45,6 @@ regions_are() { # LID [sector sectors]...
 	assert_eq "the regions of $1" "$got" "$wanted"
 }
 
-# All that the volume has is on its disk.
-assert_same() { # device device
-	cmp <(dd if="$1" bs=1M iflag=direct count=$((G_LEN / 2048)) status=none) \
-		<(dd if="$2" bs=1M iflag=direct count=$((G_LEN / 2048)) status=none) ||
-		fail "$1 and $2 differ"
-}
-
 # Each flush of C1 reaches the store, and C1's disk, or not.
 flush_reaches() { # disk|store...
 	local disk store each=()
@@ -242,7 +235,6 @@ test_change_after_a_failed_commit() {
 # A change is on one copy, which then fails for good, and so does the other: a restart finds it. A volume that
 # is to be in place has all that was written since.
 test_change_in_doubt() {
-	local slot
 	load_module
 	attr_disks 8 16
 	need_disk_answers "$META"
@@ -256,19 +248,13 @@ test_change_in_doubt() {
 	set_attr C1 ro
 	expect_warnings
 	expect_disk_errors
-	# The generation after the next goes where the last one is.
-	dd if="$META" of=meta bs=1M count=2 iflag=direct status=none
-	slot=$(($("$SVOL" dump meta | sed -n 's/^  generation \([0-9]*\),.*/\1/p' | sort -n | tail -n 1) % 2))
-	disk_answers "$META" WRITE IOERR $((slot * 2048)) 2048
-	disk_answers "$META2" WRITE IOERR 0 4096
-	log_mark
+	next_change_is_in_doubt
 	must_fail set_attr C1 rw
 	assert_logged 'after a restart, the change that failed may have happened'
 	steps C1 check write:50+100 write:3001+3 flush check
 	clones_remove
 	dmsetup remove "$G_NAME"
-	disk_answers "$META"
-	disk_answers "$META2"
+	metadata_works_again
 	group_create
 	attr_is C1 rw
 	clones_create

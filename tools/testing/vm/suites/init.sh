@@ -187,10 +187,6 @@ test_compared() {
 	"$SVOL_TEST" steps "$DISK" --seed "$SEED" --own 1005 --state s.L5 check
 }
 
-assert_same() { # device device
-	cmp "$1" "$2" || fail "$1 and $2 differ"
-}
-
 # A disk that differs serves its own volume, and nobody else.
 test_diverged() {
 	compared_disks 8 16

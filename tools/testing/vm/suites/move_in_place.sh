@@ -61,6 +61,38 @@ test_written_meanwhile() {
 	assert_data9
 }
 
+# Nobody can tell whether a restart would find that LV2 has moved: it does no I/O until that is settled, either
+# because the metadata works again, or by a load of the table.
+moves_in_doubt() {
+	covered9 8
+	need_disk_answers "$META"
+	steps LV2 write:0+100 write:3001+7 flush
+	begins_slowly
+	next_change_is_in_doubt
+	goes_fast
+	assert_logged 'LV2: a restart may find it on either disk'
+	must_fail dd if=/dev/mapper/LV2 of=/dev/null bs=4096 count=1 iflag=direct status=none
+	must_fail dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 count=1 oflag=direct conv=notrunc status=none
+	assert_base /dev/mapper/LV0
+	metadata_works_again
+}
+
+test_end_in_doubt_that_is_tried_again() {
+	moves_in_doubt
+	wait_lives_on LV2 S0
+	steps LV2 check write:50+100 flush check
+	assert_same "$DS" /dev/mapper/LV2
+}
+
+test_end_in_doubt_and_another_table() {
+	moves_in_doubt
+	dm_change G0 "$(group_table)"
+	steps LV2 check write:50+100 flush check
+	wait_lives_on LV2 S0
+	steps LV2 check
+	assert_same "$DS" /dev/mapper/LV2
+}
+
 # On the way back, the disk that is being filled is given up by the name of the volume, not the one that serves it.
 test_given_up_on_the_way_back() {
 	in_place_group 8

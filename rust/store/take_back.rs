@@ -72,6 +72,10 @@ impl Worker<Store> {
             if bids.is_empty() {
                 continue;
             }
+            if let (Some(intents), Some(_)) = (&owner.intents, owner.disk()) {
+                // A disk that is being filled for it may have that, too: it is filled there again.
+                intents.pin_marked();
+            }
             // A write to a sub-block that is about to be taken out must not rely on it.
             self.freeze(owner, &bids)?;
             let taken: Result = bids.iter().try_for_each(|bid| {

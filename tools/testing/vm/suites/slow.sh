@@ -391,6 +391,41 @@ test_disk_that_is_filled_is_known_to_hang() {
 	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check:0+1000 check:1100+100 check:9000+22000
 }
 
+# The power goes while such a disk lacks something: it gets that when all is back.
+test_power_cut_while_a_disk_that_is_filled_hangs() {
+	covered9 16 cache_size=8
+	expect_power_cuts
+	G_FEATURES+=(slow_after 400 rebuild_rate 768)
+	dm_change G0 "$(group_table)"
+	log_mark
+	steps LV2 write:0+64 write:9000+100 flush
+	dmsetup message G0 0 fail LV2
+	wait_health LV2 degraded
+	dmsetup message G0 0 restore LV2 onto S0
+	# So far that this is on record, for a part that is written later.
+	wait_until 60 progress_is LV2 80 || fail "it does not get on: ${ST[line]}"
+	cover_hangs spare
+	wait_until 20 log_says 'disk of S0: no answer' || fail 'nobody notices'
+	timeout 20 "$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 \
+		write:16+8 write:101+1 write:1500+100 write:20000+8 flush || fail 'LV2 can not be written'
+	power_off "${G_DISKS[@]}"
+	cover_goes_on spare
+	down9
+	dmsetup remove "${!COVER[@]}"
+	power_on "${G_DISKS[@]}"
+	covers_return
+	up9
+	read_status
+	assert_status LV2.health=rebuilding
+	note "it goes on at ${ST[LV2.blocks]}"
+	steps LV2 check
+	dmsetup message G0 0 rebuild_rate 0
+	wait_lives_on LV2 S0
+	steps LV2 check
+	down9
+	"$SVOL_TEST" steps "$DS" --seed "$SEED" --own 1002 --state s.LV2 check
+}
+
 # With "failover auto", it is given up after a while.
 test_silent_disk_that_is_filled() {
 	local write
@@ -601,6 +636,7 @@ test_disk_that_is_moved_to_hangs_at_the_end() {
 	log_mark
 	steps LV2 write:0+64 flush
 	# Until it is changed again.
+	tasks_may_hang
 	spare_flushes_in 300000
 	dmsetup message G0 0 restore LV2
 	wait_until 60 progress_is LV2 64 || fail "the move does not get on: ${ST[line]}"

@@ -302,6 +302,8 @@ pub(crate) struct Store {
     pub(crate) owners: KVec<Owner>,
     /// Changes of block maps that are not on disk yet.
     changes: Changes,
+    /// How often the device had lost something when bios were last taken that wait for a commit.
+    losses_then: Word,
     /// When idle marks were last looked for.
     #[pin]
     marks_looked_at: Mutex<Instant<Monotonic>>,
@@ -353,16 +355,15 @@ impl Job for Store {
     fn run(worker: &Worker<Self>) {
         worker.due.clear();
         let is_asked = worker.asked.swap(0) != 0;
-        let losses = worker.changes.losses();
         worker.look_at_suspect();
         if worker.is_left_alone() {
-            worker.end_waiting(is_asked, losses);
+            worker.end_waiting(is_asked);
             return;
         }
         worker.format_ahead();
         worker.work();
         worker.retry_full();
-        worker.commit_if_due(losses);
+        worker.commit_if_due();
         worker.check_low_water();
         if is_asked {
             worker.settle_owners();
@@ -378,10 +379,10 @@ impl Job for Store {
 
 impl Worker<Store> {
     /// Handles what waits for a store that has failed or left the group.
-    fn end_waiting(&self, is_asked: bool, losses: u64) {
+    fn end_waiting(&self, is_asked: bool) {
         self.work();
         self.retry_full();
-        self.commit_if_due(losses);
+        self.commit_if_due();
         if is_asked {
             self.settle_owners();
             self.sync_owners();

@@ -85,12 +85,12 @@ impl Worker<Store> {
 }
 
 impl Worker<Store> {
-    /// Commits if somebody waits for it, or if changes have waited long enough. `losses` is what
-    /// [`Changes::losses`] returned before the worker wrote the data of the bios that wait now.
-    /// Sleeps for I/O.
-    ///
-    /// [`Changes::losses`]: crate::svol_core::changes::Changes::losses
-    pub(super) fn commit_if_due(&self, losses: u64) {
+    /// Commits if somebody waits for it, or if changes have waited long enough. Sleeps for I/O.
+    pub(super) fn commit_if_due(&self) {
+        // What waits now was written after the last call took what waited then, perhaps before that
+        // commit failed.
+        let before = self.losses_then.get();
+        self.losses_then.set(self.changes.losses());
         let mut queues = self.queues.lock();
         queues.committing = queues.waiting.take();
         let is_awaited = !queues.committing.is_empty();
@@ -104,7 +104,7 @@ impl Worker<Store> {
         }
         let result = self.commit();
         let committing = self.queues.lock().committing.take();
-        self.end_all(committing, result, losses);
+        self.end_all(committing, result, before);
     }
 
     /// Commits what remains, while no volume is in use. Sleeps for I/O.
@@ -254,8 +254,9 @@ impl Worker<Store> {
         self.write_dirty(changed)
     }
 
-    /// What the entry of a slot says on disk, as far as that is known to be durable. May sleep for
-    /// I/O.
+    /// What the entry of a slot says on disk, or is about to: entries get into the cache only when
+    /// their data is durable. The unit is written again by the next `write_dirty`, which has to follow:
+    /// dm-bufio forgets what it could not write as soon as that is read. May sleep for I/O.
     ///
     /// # Errors
     ///
@@ -272,7 +273,7 @@ impl Worker<Store> {
                     .map(|()| entries::get(sector, layout::entry_index_of(slot)))
                     .map_err(|_| EIO);
             }
-            false
+            found.is_ok()
         })?;
         found
     }
@@ -285,7 +286,7 @@ impl Worker<Store> {
     /// Writes the entries that were `changed`, and makes them durable, even if some could not be
     /// changed. Anything left in the cache would be written at some later time, at the latest when
     /// the store is closed, and by then another store may be in its place. Sleeps for I/O.
-    fn write_dirty(&self, changed: Result) -> Result {
+    pub(super) fn write_dirty(&self, changed: Result) -> Result {
         let disk = self.disk()?;
         let counted = disk.count_io();
         let written = self.entries.lock().write_dirty();
@@ -354,6 +355,7 @@ impl Store {
         flushed.inspect_err(|error| {
             if fail::is_of_device(*error) {
                 self.changes.lose();
+                self.changes.mark();
                 self.note_log_lost();
             }
         })
@@ -364,16 +366,6 @@ impl Store {
         for owner in self.owners.iter() {
             owner.note_log_lost();
         }
-    }
-
-    /// A flush that was sent to the device for this owner failed, and the owner's user is told.
-    /// Does not sleep.
-    pub(crate) fn note_flush_failed(&self, owner: Option<&Owner>) {
-        match owner {
-            Some(owner) => self.changes.lose_and_tell(&owner.told),
-            None => self.changes.lose(),
-        }
-        self.note_log_lost();
     }
 
     /// Whether the device may have lost what an owner wrote, and its user was not told yet. Does
@@ -395,8 +387,21 @@ fn owner_of(parked: &Parked<Bound, InFlight>) -> Option<&Owner> {
 }
 
 impl Worker<Store> {
+    /// A flush that was sent to the device for this owner failed, and the owner's user is told.
+    /// Does not sleep.
+    pub(crate) fn note_flush_failed(&self, owner: Option<&Owner>) {
+        match owner {
+            Some(owner) => self.changes.lose_and_tell(&owner.told),
+            None => self.changes.lose(),
+        }
+        self.note_log_lost();
+        // What may be lost must not be read for long, and what is written next is not lost.
+        self.changes.mark();
+        self.kick();
+    }
+
     /// Ends all bios of a list with the result of the commit that they waited for; flushes are told
-    /// of earlier losses, too. `before` is the `losses` of [`Worker::commit_if_due`].
+    /// of earlier losses, too. `before` is how many there were when the first of them may have been written.
     fn end_all(&self, mut list: ParkedList<Bound, InFlight>, result: Result, before: u64) {
         let losses = self.changes.losses();
         let mut failed = ParkedList::new();

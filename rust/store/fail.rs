@@ -9,7 +9,10 @@
 //! What follows is in [`crate::group`]: the failure is made durable. From then on nothing more is
 //! written to the store, and whatever waits for it ends.
 
-use super::Store;
+use super::{
+    patience::LATER,
+    Store, //
+};
 use crate::{
     dm::Worker,
     env::Word,
@@ -154,5 +157,5 @@ impl Worker<Store> {
 
 /// Whether an error says something about the device.
 pub(super) fn is_of_device(error: Error) -> bool {
-    !(error == ENOMEM || error == EAGAIN || error == ENOSPC)
+    !(error == ENOMEM || error == EAGAIN || error == ENOSPC || error == LATER)
 }

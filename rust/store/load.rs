@@ -735,6 +735,7 @@ impl Found {
             slots,
             owners,
             changes: Changes::new(Grace::new(nr_cpu_ids())),
+            losses_then: Word::new(0),
             marks_looked_at <- new_mutex!(Instant::now()),
             has_marks: Word::new(0),
             tag: header.tag,

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     dm::Worker,
     log,
-    svol_core::store::entries::Record, //
+    svol_core::{
+        log_mode::Mode,
+        store::entries::Record, //
+    },
 };
 use kernel::prelude::*;
 
@@ -33,17 +36,21 @@ impl Worker<Store> {
         if !self.changes.take_lost() || !self.disk()?.device.has_write_cache() {
             return Ok(());
         }
-        // Volumes that have all on their disks lose their protection instead.
-        let lossy = self.owners.iter().filter(|owner| !owner.has_all_on_disk());
+        // Volumes that have all on their disks lose their protection instead, unless the disk is lost, too.
+        let lossy = self
+            .owners
+            .iter()
+            .filter(|owner| !owner.has_all_on_disk() || owner.mode() == Mode::Held);
         let taken = lossy
             .map(|owner| self.take_back_of(owner))
             .try_fold(0usize, |blocks, of_owner| {
                 of_owner.map(|more| blocks.saturating_add(more))
             });
-        let Ok(blocks) = taken else {
-            self.changes.lose();
-            return taken.map(|_| ());
-        };
+        // See `durable_record`; also after an error.
+        let written = self.write_dirty(Ok(()));
+        let blocks = taken
+            .and_then(|blocks| written.map(|()| blocks))
+            .inspect_err(|_| self.changes.set_lost())?;
         if blocks > 0 {
             self.changes.note_taken();
             self.note_log_lost();
@@ -72,9 +79,10 @@ impl Worker<Store> {
             if bids.is_empty() {
                 continue;
             }
-            if let (Some(intents), Some(_)) = (&owner.intents, owner.disk()) {
+            if let (Some(intents), Some(disk)) = (&owner.intents, owner.disk()) {
                 // A disk that is being filled for it may have that, too: it is filled there again.
                 intents.pin_marked();
+                owner.note_fill_ahead(disk);
             }
             // A write to a sub-block that is about to be taken out must not rely on it.
             self.freeze(owner, &bids)?;

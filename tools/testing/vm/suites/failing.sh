@@ -89,6 +89,9 @@ failing_stop() {
 
 # What is done while the device may fail: a new group, writes of all kinds, and a second start.
 failing_life() {
+	local options=()
+	# What it did not flush may be lost with any flush of the store that fails.
+	! may_fail C1 || options=(--after-crash)
 	failing_start ''
 	if [ -n "$UP" ]; then
 		failing_steps C1 write:0+128 write:300+9 dsync:1000+8 zero:128+128 write:2001+1 flush discard:0+128 \
@@ -102,7 +105,7 @@ failing_life() {
 	failing_start "${UP:+known}"
 	if [ -n "$UP" ]; then
 		failing_steps L5 check write:5+1 flush write:3900+100
-		failing_steps C1 check write:4000+1 flush write:700+8
+		failing_steps C1 check write:4000+1 flush write:700+8 ${options[@]+"${options[@]}"}
 		failing_stop
 	fi
 }

@@ -521,6 +521,12 @@ test_flush_fails_and_the_cache_is_lost() {
 	loses_a_write 512 4096
 	loses_a_write 9 4096
 	loses_a_write 7001 512
+	# A flush fails while there is nothing to lose: what is written after it is not lost.
+	arm_disk "$STORE" 1
+	must_fail fsync /dev/mapper/C1
+	disarm_disk
+	steps C1 write:6000+8 flush check
+	must_fail fsync /dev/mapper/C2
 	steps C1 check write:4000+100 write:30+3 flush check
 	steps C2 check write:4000+100 flush
 	clones_restart

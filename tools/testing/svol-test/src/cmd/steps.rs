@@ -90,6 +90,11 @@ impl Stepper {
     }
 }
 
+/// Whether a step has to make something durable.
+fn is_flush(step: &str) -> bool {
+    step == "flush" || step.starts_with("dsync")
+}
+
 /// Start and length in sectors, which lie within the device.
 fn parse_range(range: &str, all: usize) -> Option<(usize, usize)> {
     if range.is_empty() {
@@ -138,6 +143,10 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
             Ok(result) => result.map_err(|e| Error::new(format!("{path}: {step}: {e}"))),
             Err(e) if allow_errors => {
                 println!("{step}: {}", crate::sys::errno_name(&e));
+                if is_flush(step) {
+                    // What was in a cache may be lost.
+                    stepper.history.crash();
+                }
                 Ok(())
             }
             Err(e) => Err(stepper.device.error(step, &e)),

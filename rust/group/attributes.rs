@@ -155,7 +155,7 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// The log says why; the volume has not changed.
+    /// The log says why. The volume has not changed, unless the log says so.
     #[inline(never)]
     pub(crate) fn set_attr(
         &self,
@@ -181,7 +181,7 @@ impl Group {
                 let errno = error.to_errno();
                 log::notice!(
                     self.name(),
-                    "message \"set_attr\": LID {lid}: not changed: error {errno}"
+                    "message \"set_attr\": LID {lid}: failed: error {errno}"
                 );
             }
         }
@@ -409,6 +409,11 @@ impl Group {
                 in_doubt: Some(next),
             }) if change.attr == Attr::Rw => {
                 self.follow_into(next);
+                log::warning!(
+                    self.name(),
+                    "{}: is logged from now on, but a restart may find it as it was",
+                    change.lid
+                );
                 Err(error)
             }
             Err(failed) => return Err(failed.error),

@@ -146,7 +146,7 @@ impl Group {
             );
             return Ok(());
         }
-        match place.store().sync_owner(place.owner(), PATIENCE_MS) {
+        match place.store().sync_both(place.owner(), PATIENCE_MS) {
             Ok(()) => (),
             Err(CopyError::Late) => return Err(Halt::Turn),
             Err(CopyError::Source(error) | CopyError::Target(error)) => {

@@ -377,6 +377,7 @@ impl Group {
     fn end_moves(&self, bound: &Bound) -> bool {
         let mut all = true;
         for (entry, volume) in bound.volumes.iter().enumerate() {
+            self.end_doubt(bound, entry, volume);
             let place = Place::of(bound, entry);
             let moving = place.and_then(|place| Some((place, place.owner().moving_to()?)));
             let Some((place, target)) = moving else {

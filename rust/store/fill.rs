@@ -550,14 +550,15 @@ impl Worker<Store> {
         }
     }
 
-    /// As [`Worker::sync_owner`], and makes the same durable on the disk that is being filled. That
-    /// is done by the caller: the store's thread, which serves all owners, must not wait for that disk.
+    /// As [`Worker::sync_owner`], and makes the same durable on its disk, or the one that is being filled
+    /// for it. That is done by the caller: the store's thread, which serves all owners, must not wait for
+    /// that disk.
     /// Sleeps for I/O.
     ///
     /// # Errors
     ///
     /// Those of [`Worker::sync_owner`]; [`CopyError::Target`] if that disk failed.
-    pub(crate) fn sync_fill(&self, owner: &Owner, patience_ms: i64) -> Result<(), CopyError> {
+    pub(crate) fn sync_both(&self, owner: &Owner, patience_ms: i64) -> Result<(), CopyError> {
         self.sync_owner(owner, patience_ms)?;
         self.flush_disk_of(owner).map_err(|error| match error {
             LATER => CopyError::Late,

@@ -194,6 +194,8 @@ impl Filling<'_> {
             Some(_) if is_in_place != self.due.is_in_place => Err(Halt::Gone),
             Some(_) if self.has_failed() => Err(Halt::Target),
             Some(_) if self.lacks_write() => Err(Halt::Differs),
+            // What is being copied keeps writes of users waiting.
+            Some(_) if self.bound.is_silent(self.due.rebuild.target) => Err(Halt::Busy),
             Some(_) => Ok(()),
             None => Err(Halt::Gone),
         }
@@ -279,7 +281,7 @@ impl Filling<'_> {
         // Read it before the flush, which may not cover what is copied later.
         let cursor = self.volume.copied.get();
         match self.place {
-            Some(place) => place.store().sync_fill(place.owner(), PATIENCE_MS)?,
+            Some(place) => place.store().sync_both(place.owner(), PATIENCE_MS)?,
             None => self.flush_target()?,
         }
         match self.has_failed() {
@@ -319,7 +321,8 @@ impl Filling<'_> {
             return self.finish_move(place);
         }
         if let Some(place) = self.place {
-            let is_stopped = || self.worker.is_stopped();
+            let target = self.due.rebuild.target;
+            let is_stopped = || self.worker.is_stopped() || self.bound.is_silent(target);
             place
                 .store()
                 .fill_pinned(self.bound, place.owner(), is_stopped)?;
@@ -348,14 +351,11 @@ impl Filling<'_> {
     /// As [`Filling::finish`], for a volume that is written in place. Its I/O is paused meanwhile,
     /// so that the flush makes everything durable that was ever written.
     fn finish_move(&self, place: Place<'_>) -> Result<(), Halt> {
-        let (group, target) = (&self.bound.group, self.due.rebuild.target);
+        let group = &self.bound.group;
         // Before the pause, since this may take long, or hang; the flush below finds little to do.
         self.flush_target()?;
+        // It may have only just answered, or answer no write: the pause would wait for that.
         self.check()?;
-        if self.bound.is_silent(target) {
-            // It has only just answered, or it answers no write: the pause would wait for that.
-            return Err(Halt::Busy);
-        }
         let paused = match group.loaded_by(&self.due.lid) {
             // Not in this worker: the suspend of the group waits for it.
             Some(number) => match group.pauses.pause(group.provider.clone(), number) {
@@ -538,6 +538,26 @@ impl Group {
              the table is loaded again",
             filling.due.lid
         );
+    }
+
+    /// After [`Group::cut_off`], the volume does its I/O again if a later commit has ended its move, and it
+    /// has its old disk. Sleeps.
+    pub(super) fn end_doubt(&self, bound: &Bound, entry: usize, volume: &Volume) {
+        if volume.in_doubt.get() == 0 {
+            return;
+        }
+        let _commits = self.commits.lock();
+        let state = self.state.lock();
+        let table = state.table.as_ref();
+        let table = table.filter(|table| table.rebuild_of(entry).is_none());
+        let view = table.and_then(|table| table.view(entry));
+        drop(state);
+        let own = Place::of(bound, entry).and_then(|place| place.owner().own_disk());
+        if let Some(view) = view.filter(|view| own.is_some() && view.logged_disk() == own) {
+            let _views = self.failures.lock();
+            volume.in_doubt.set(0);
+            volume.view.set(view);
+        }
     }
 
     /// As [`Group::commit`], for what is not a change of state; under `commits`.

@@ -74,18 +74,28 @@ moves_in_doubt() {
 	must_fail dd if=/dev/mapper/LV2 of=/dev/null bs=4096 count=1 iflag=direct status=none
 	must_fail dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 count=1 oflag=direct conv=notrunc status=none
 	assert_base /dev/mapper/LV0
-	metadata_works_again
 }
 
 test_end_in_doubt_that_is_tried_again() {
 	moves_in_doubt
+	metadata_works_again
 	wait_lives_on LV2 S0
 	steps LV2 check write:50+100 flush check
 	assert_same "$DS" /dev/mapper/LV2
 }
 
+test_end_in_doubt_and_the_new_disk_is_failed() {
+	moves_in_doubt
+	dmsetup message G0 0 fail S0
+	metadata_works_again
+	wait_health S0 failed
+	wait_until 20 steps LV2 check write:50+100 flush check || fail 'LV2 stays without I/O'
+	assert_same "$D2" /dev/mapper/LV2
+}
+
 test_end_in_doubt_and_another_table() {
 	moves_in_doubt
+	metadata_works_again
 	dm_change G0 "$(group_table)"
 	steps LV2 check write:50+100 flush check
 	wait_lives_on LV2 S0

@@ -59,6 +59,22 @@ test_store_comes_back() {
 	assert_base /dev/mapper/LV0 /dev/mapper/LV1
 }
 
+# What the increments get from the disk is made durable there, too, before LV2 counts as protected.
+test_disk_is_flushed_before_it_counts() {
+	local flushes
+	covered9 4 cache_size=4
+	cover_is store error
+	steps LV2 write:0+2048 flush
+	wait_health DLV2 failed
+	cover_is store linear
+	# Only the comparison can flush that.
+	steps LV2 write:3000+100
+	flushes=$(disk_stat "$D2" flushes)
+	take_store_back
+	wait_protected LV2
+	assert_at_least 'the flushes of the disk' "$(disk_stat "$D2" flushes)" $((flushes + 1))
+}
+
 # Another device is there, which is blank; LV2 is written all the time.
 test_new_store_under_load() {
 	covered9 8

@@ -249,18 +249,19 @@ impl Bound {
         }
     }
 
+    /// Whether a volume on the disk of an entry is logged in a store. Does not sleep.
+    pub(crate) fn is_logged_in(&self, disk: usize, store: &Worker<Store>) -> bool {
+        let mut places = self.places_on(disk);
+        places.any(|(_, place)| place.store().entry() == store.entry())
+    }
+
     /// Called when it is durable that a store has failed: volumes that have a disk go on without
     /// the store, the others fail. Sleeps for I/O of a repair.
     pub(crate) fn store_has_failed(&self, store: &Worker<Store>) {
         // As in `log_is_given_up`.
         let is_its = |place: Place<'_>| place.store().entry() == store.entry();
-        let _no_repairs = self.group.repairs().pause(|entry| {
-            let mut volumes = self.volumes.iter().enumerate();
-            volumes.any(|(index, volume)| {
-                volume.view.get().writes == Home::Logged(entry)
-                    && Place::of(self, index).is_some_and(is_its)
-            })
-        });
+        let repairs = self.group.repairs();
+        let _no_repairs = repairs.pause(|disk| self.is_logged_in(disk, store));
         let failures = self.group.failures();
         let one_at_a_time = failures.lock();
         // Before anything else: once views change, bios that are left must not be taken for those

@@ -179,7 +179,11 @@ impl Bound {
         }
         // A repair, which may read the store, would be waited for with all changes locked.
         let repairs = self.group.repairs();
-        let may_still = || is_silent() && self.group.can_give_up(entry) && !repairs.is_at_work();
+        let may_still = || {
+            is_silent()
+                && self.group.can_give_up(entry)
+                && !repairs.is_at_work(|disk| self.is_logged_in(disk, store))
+        };
         if is_needed && self.stays_silent(entry) && may_still() {
             let (lid, after_ms) = (store.lid(), self.give_up_after());
             log::warning!(

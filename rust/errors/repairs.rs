@@ -117,9 +117,9 @@ impl Repairs {
         Worker::new(repairs)
     }
 
-    /// Whether a repair is under way. Does not sleep.
-    pub(crate) fn is_at_work(&self) -> bool {
-        self.gate.now().is_some()
+    /// Whether a repair is under way on a disk for whose entry `is_meant` is true. Does not sleep.
+    pub(crate) fn is_at_work(&self, is_meant: impl Fn(usize) -> bool) -> bool {
+        self.gate.now().is_some_and(is_meant)
     }
 
     /// Keeps repairs from beginning until the guard is dropped, and waits for one that is under way

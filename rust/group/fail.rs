@@ -81,7 +81,11 @@ impl Group {
                 return Err(EAGAIN);
             }
             // That would be waited for with all changes locked, and may hang.
-            Some(_) if self.repairs.is_at_work() => {
+            Some(store)
+                if self
+                    .repairs
+                    .is_at_work(|disk| bound.is_logged_in(disk, store)) =>
+            {
                 log::notice!(
                     group,
                     "message \"fail\": LID {lid}: a repair may be reading it; try again"

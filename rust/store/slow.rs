@@ -284,8 +284,10 @@ impl<'a> Slow<'a> {
         }
         if let (Some(disk), false) = (self.disk, parked.data().has_no_log) {
             if self.owner.mode() == Mode::Held {
-                // Errors are logged. If the disk is kept, the write goes there as before.
-                let _ = self.settle(disk);
+                // Other errors are logged. If the disk is kept, the write goes there as before.
+                if self.settle(disk) == Err(ENOMEM) {
+                    return Err(ENOMEM);
+                }
                 if self.owner.mode() == Mode::Held {
                     return Err(EIO);
                 }
@@ -370,8 +372,10 @@ impl<'a> Slow<'a> {
 
     /// Waits until the fate of the disk is decided; fails unless the volume goes on without it.
     fn settle(&self, disk: usize) -> Result {
-        // Errors are logged.
-        let _ = self.bound.group.fail_disk(self.bound, disk);
+        // Others are logged.
+        if self.bound.group.fail_disk(self.bound, disk) == Err(ENOMEM) {
+            return Err(ENOMEM);
+        }
         match self.owner.mode() {
             Mode::Store => Ok(()),
             Mode::Both | Mode::Disk | Mode::Held | Mode::Behind => Err(EIO),

@@ -4,6 +4,7 @@
 
 use super::{
     fail,
+    patience::LATER,
     Owner,
     Store,
     COMMIT_MS, //
@@ -158,7 +159,7 @@ impl Worker<Store> {
         match result {
             Ok(()) => self.note_works(),
             Err(error) => {
-                if !self.is_failing() {
+                if !self.is_failing() && error != LATER {
                     let errno = error.to_errno();
                     log::warning!(
                         self.group,
@@ -380,6 +381,15 @@ impl Store {
     }
 }
 
+/// Whether a durable write had to wait for a disk's failure before it waited for the commit, and its
+/// store may have lost something since.
+fn was_held(parked: &Parked<Bound, InFlight>) -> bool {
+    let (data, place) = (parked.data(), parked.data().volume.get());
+    let place = place.and_then(|volume| Place::of(parked.keep(), volume));
+    (data.is_sent || data.has_no_disk)
+        && place.is_none_or(|place| place.store().has_untold(place.owner()))
+}
+
 /// The owner that a bio belongs to.
 fn owner_of(parked: &Parked<Bound, InFlight>) -> Option<&Owner> {
     let volume = parked.data().volume.get()?;
@@ -408,8 +418,8 @@ impl Worker<Store> {
         while let Some(parked) = list.pop() {
             let is_lost = match parked.info().op {
                 Op::Flush => owner_of(&parked).is_none_or(|owner| self.has_untold(owner)),
-                // A durable write answers only for itself.
-                _ => losses != before,
+                // A durable write answers only for itself, but it may have waited for something else.
+                _ => losses != before || was_held(&parked),
             };
             match result.is_err() || is_lost {
                 false => parked.end(Status::OK),

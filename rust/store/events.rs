@@ -89,7 +89,11 @@ impl Job for Teller {
                     "increments {}: its headers were not brought up to date: out of memory",
                     store.lid()
                 ),
-                Err(_) => store.begin_failure(false),
+                Err(_) => {
+                    store.begin_failure(false);
+                    // If a flush failed, a commit has to look after that.
+                    store.kick();
+                }
             }
         }
         worker.tried.set(events);

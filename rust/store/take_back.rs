@@ -50,7 +50,8 @@ impl Worker<Store> {
         let written = self.write_dirty(Ok(()));
         let blocks = taken
             .and_then(|blocks| written.map(|()| blocks))
-            .inspect_err(|_| self.changes.set_lost())?;
+            // Some of it may have been taken out, which the next attempt would not see.
+            .inspect_err(|_| self.changes.lose())?;
         if blocks > 0 {
             self.changes.note_taken();
             self.note_log_lost();
@@ -81,8 +82,9 @@ impl Worker<Store> {
             }
             if let (Some(intents), Some(disk)) = (&owner.intents, owner.disk()) {
                 // A disk that is being filled for it may have that, too: it is filled there again.
-                intents.pin_marked();
-                owner.note_fill_ahead(disk);
+                if intents.pin_marked() {
+                    owner.note_fill_ahead(disk);
+                }
             }
             // A write to a sub-block that is about to be taken out must not rely on it.
             self.freeze(owner, &bids)?;

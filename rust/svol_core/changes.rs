@@ -128,7 +128,7 @@ impl Changes {
 
     /// The device may have lost what was written but not flushed. Does not sleep.
     pub fn lose(&self) {
-        self.set_lost();
+        self.lost.set(1);
         self.losses.add(1);
     }
 
@@ -137,14 +137,9 @@ impl Changes {
         self.lost.get() != 0
     }
 
-    /// As [`Changes::is_lost`]; the caller takes it out of the maps, or calls [`Changes::set_lost`].
+    /// As [`Changes::is_lost`]; the caller takes it out of the maps, or calls [`Changes::lose`] again.
     pub fn take_lost(&self) -> bool {
         self.lost.swap(0) != 0
-    }
-
-    /// Block maps still name what may be lost.
-    pub fn set_lost(&self) {
-        self.lost.set(1);
     }
 
     /// What was lost has been taken out of the maps, perhaps with something that a volume wrote since
@@ -244,8 +239,6 @@ mod tests {
         changes.lose_and_tell(&told);
         assert!(changes.is_lost() && changes.take_lost());
         assert!(!changes.is_lost() && !changes.is_untold(&told));
-        changes.set_lost();
-        assert!(changes.take_lost() && !changes.is_untold(&told));
         changes.note_taken();
         assert!(!changes.take_lost() && changes.is_untold(&told));
     }

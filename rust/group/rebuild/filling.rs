@@ -195,10 +195,17 @@ impl Filling<'_> {
             Some(_) if self.has_failed() => Err(Halt::Target),
             Some(_) if self.lacks_write() => Err(Halt::Differs),
             // What is being copied keeps writes of users waiting.
-            Some(_) if self.bound.is_silent(self.due.rebuild.target) => Err(Halt::Busy),
+            Some(_) if self.is_target_hung() => Err(Halt::Busy),
             Some(_) => Ok(()),
             None => Err(Halt::Gone),
         }
+    }
+
+    /// Whether the disk does not answer something. After a long flush of our own it counts as silent for
+    /// a while, but has nothing in flight.
+    fn is_target_hung(&self) -> bool {
+        let target = self.due.rebuild.target;
+        self.bound.is_silent(target) && self.bound.has_io([target])
     }
 
     fn has_failed(&self) -> bool {
@@ -321,8 +328,7 @@ impl Filling<'_> {
             return self.finish_move(place);
         }
         if let Some(place) = self.place {
-            let target = self.due.rebuild.target;
-            let is_stopped = || self.worker.is_stopped() || self.bound.is_silent(target);
+            let is_stopped = || self.worker.is_stopped() || self.is_target_hung();
             place
                 .store()
                 .fill_pinned(self.bound, place.owner(), is_stopped)?;
@@ -354,7 +360,7 @@ impl Filling<'_> {
         let group = &self.bound.group;
         // Before the pause, since this may take long, or hang; the flush below finds little to do.
         self.flush_target()?;
-        // It may have only just answered, or answer no write: the pause would wait for that.
+        // If it does not answer some write, the pause would wait for that.
         self.check()?;
         let paused = match group.loaded_by(&self.due.lid) {
             // Not in this worker: the suspend of the group waits for it.

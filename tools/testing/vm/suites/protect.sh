@@ -366,7 +366,7 @@ test_volume_left_meanwhile() {
 	local size
 	need_target delay
 	load_module
-	logged_disks 0 8 16
+	logged_disks 0 16 24
 	G_BLOCK=8
 	dm_linear store "$STORE"
 	size=$(blockdev --getsz "$STORE")
@@ -374,8 +374,8 @@ test_volume_left_meanwhile() {
 	expect_warnings
 	group_create
 	clones_create
-	# So many that they are not given back all at once.
-	dd if=/dev/zero of=/dev/mapper/L5 bs=1M count=8 oflag=direct conv=fsync status=none
+	# So many that they are given back in four parts.
+	dd if=/dev/zero of=/dev/mapper/L5 bs=1M count=16 oflag=direct conv=fsync status=none
 	dmsetup message G0 0 fail ST
 	wait_health ST failed
 	clones_remove

@@ -97,6 +97,12 @@ impl Disk {
         CountedIo(self)
     }
 
+    /// Counts what `io` does with the device as an I/O of our own. Sleeps as that does.
+    pub(crate) fn counted<R>(&self, io: impl FnOnce(&Device) -> R) -> R {
+        let _counted = self.count_io();
+        io(&self.device)
+    }
+
     /// Counts an I/O that goes to the disk. A full barrier.
     pub(crate) fn begin(&self) {
         self.traffic.begin();
@@ -255,8 +261,7 @@ impl Members {
     ///
     /// Those of the disk.
     pub(crate) fn flush(&self, disk: &Disk) -> Result {
-        let _counted = disk.count_io();
-        self.io.flush(&disk.device)
+        disk.counted(|device| self.io.flush(device))
     }
 
     /// Writes zeroes to a disk, part by part. Each part is counted among its I/Os, so that the disk

@@ -254,9 +254,7 @@ impl Comparing<'_> {
         resize(here, sectors).map_err(Halt::Later)?;
         let (bound, disk) = (self.bound, self.due.disk);
         let device = bound.members.disk(disk).ok_or(Halt::Turn)?;
-        let counted = device.count_io();
-        let read = bound.members.io.read(&device.device, at, here);
-        drop(counted);
+        let read = device.counted(|device| bound.members.io.read(device, at, here));
         // Writes without locks begin only after the mode has changed.
         let mode = self.place.map(|place| place.owner().mode());
         if mode.is_some_and(|mode| mode != Mode::Both) {

@@ -288,10 +288,7 @@ impl Worker<Store> {
     /// changed. Anything left in the cache would be written at some later time, at the latest when
     /// the store is closed, and by then another store may be in its place. Sleeps for I/O.
     pub(super) fn write_dirty(&self, changed: Result) -> Result {
-        let disk = self.disk()?;
-        let counted = disk.count_io();
-        let written = self.entries.lock().write_dirty();
-        drop(counted);
+        let written = self.disk()?.counted(|_| self.entries.lock().write_dirty());
         changed.and(self.or_lose(written))
     }
 
@@ -381,15 +378,6 @@ impl Store {
     }
 }
 
-/// Whether a durable write had to wait for a disk's failure before it waited for the commit, and its
-/// store may have lost something since.
-fn was_held(parked: &Parked<Bound, InFlight>) -> bool {
-    let (data, place) = (parked.data(), parked.data().volume.get());
-    let place = place.and_then(|volume| Place::of(parked.keep(), volume));
-    (data.is_sent || data.has_no_disk)
-        && place.is_none_or(|place| place.store().has_untold(place.owner()))
-}
-
 /// The owner that a bio belongs to.
 fn owner_of(parked: &Parked<Bound, InFlight>) -> Option<&Owner> {
     let volume = parked.data().volume.get()?;
@@ -411,15 +399,19 @@ impl Worker<Store> {
     }
 
     /// Ends all bios of a list with the result of the commit that they waited for; flushes are told
-    /// of earlier losses, too. `before` is how many there were when the first of them may have been written.
+    /// of earlier losses, too. `before` is how many there were when the first of them may have been
+    /// written.
     fn end_all(&self, mut list: ParkedList<Bound, InFlight>, result: Result, before: u64) {
         let losses = self.changes.losses();
         let mut failed = ParkedList::new();
         while let Some(parked) = list.pop() {
+            let is_untold = || owner_of(&parked).is_none_or(|owner| self.has_untold(owner));
+            // For a disk's failure, before it waited for the commit.
+            let has_waited = parked.data().is_sent || parked.data().has_no_disk;
             let is_lost = match parked.info().op {
-                Op::Flush => owner_of(&parked).is_none_or(|owner| self.has_untold(owner)),
-                // A durable write answers only for itself, but it may have waited for something else.
-                _ => losses != before || was_held(&parked),
+                Op::Flush => is_untold(),
+                // A durable write answers only for itself.
+                _ => losses != before || (has_waited && is_untold()),
             };
             match result.is_err() || is_lost {
                 false => parked.end(Status::OK),

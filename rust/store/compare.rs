@@ -97,11 +97,8 @@ impl Worker<Store> {
         let mut known = KVec::from_elem(0u8, bytes, GFP_KERNEL).map_err(later)?;
         let disk = owner.disk().ok_or(CompareError::Gone)?;
         let disk = bound.members.disk(disk).ok_or(CompareError::Gone)?;
-        let counted = disk.count_io();
         let io = &bound.members.io;
-        let read = io.read(&disk.device, range.sector, &mut here);
-        drop(counted);
-        match read {
+        match disk.counted(|device| io.read(device, range.sector, &mut here)) {
             Ok(()) => (),
             Err(ENOMEM) => return Err(CompareError::Later(ENOMEM)),
             Err(_) => return Err(CompareError::Disk),

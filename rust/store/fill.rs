@@ -69,9 +69,9 @@ const DONE: u64 = 2;
 /// The store failed.
 const STORE_FAILED: u64 = 3;
 /// The worker is at it.
-const BEGUN: u64 = 5;
+const BEGUN: u64 = 4;
 /// As [`ASKED`], but the worker has found that some disk does not answer.
-const LATE: u64 = 6;
+const LATE: u64 = 5;
 
 /// How far an owner's disk is filled.
 pub(super) struct Fill {
@@ -552,8 +552,7 @@ impl Worker<Store> {
 
     /// As [`Worker::sync_owner`], and makes the same durable on its disk, or the one that is being filled
     /// for it. That is done by the caller: the store's thread, which serves all owners, must not wait for
-    /// that disk.
-    /// Sleeps for I/O.
+    /// that disk. Sleeps for I/O.
     ///
     /// # Errors
     ///

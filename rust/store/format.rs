@@ -271,16 +271,10 @@ impl Store {
         if header.segments >= self.layout.segments() {
             return Err(ENOSPC);
         }
-        let disk = self.disk()?;
-        let counted = disk.count_io();
-        let written = write_segment(
-            &self.members,
-            &disk.device,
-            &self.layout,
-            header.tag,
-            header.segments,
-        );
-        drop(counted);
+        let (tag, segment) = (header.tag, header.segments);
+        let written = self
+            .disk()?
+            .counted(|device| write_segment(&self.members, device, &self.layout, tag, segment));
         self.or_lose_all(written)?;
         let segments = header.segments.saturating_add(1);
         self.change_header(&mut header, |header| header.segments = segments)?;
@@ -313,10 +307,10 @@ impl Store {
     fn change_header(&self, header: &mut Header, change: impl FnOnce(&mut Header)) -> Result {
         let mut next = *header;
         change(&mut next);
-        let disk = self.disk()?;
-        let counted = disk.count_io();
-        let result = self.or_lose_all(write_header(&self.members, &disk.device, &mut next));
-        drop(counted);
+        let written = self
+            .disk()?
+            .counted(|device| write_header(&self.members, device, &mut next));
+        let result = self.or_lose_all(written);
         match result {
             Ok(()) => {
                 *header = next;

@@ -136,10 +136,9 @@ impl Worker<Store> {
         let writes = owner.record_writes.get().saturating_add(1);
         owner.record_writes.set(writes);
         record.sequence = record.sequence.saturating_add(writes);
-        let disk = self.disk()?;
-        let counted = disk.count_io();
-        let written = format::write_owner(&self.members, &disk.device, self.tag, &record);
-        drop(counted);
+        let written = self
+            .disk()?
+            .counted(|device| format::write_owner(&self.members, device, self.tag, &record));
         self.or_lose_all(written)
     }
 }

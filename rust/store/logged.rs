@@ -601,15 +601,11 @@ impl Store {
             .intents
             .as_ref()
             .map_or(0, |intents| intents.regions());
-        let disk = self.disk()?;
-        let _counted = disk.count_io();
-        self.or_lose_all(write_marks(
-            &self.members,
-            &disk.device,
-            self.tag,
-            owner.number,
-            regions,
-            is_marked,
-        ))
+        let (members, number) = (&self.members, owner.number);
+        self.or_lose_all(
+            self.disk()?.counted(|device| {
+                write_marks(members, device, self.tag, number, regions, is_marked)
+            }),
+        )
     }
 }

@@ -4,7 +4,7 @@
 //! zeroes, discards, first writes of a region. Runs in the store's worker, one bio after the other.
 //!
 //! To keep other writes away from a block of a diverted volume, the worker freezes it and waits
-//! until all I/O that began before has ended: see [`Slow::freeze`]. Writes of a logged volume lock
+//! until all I/O that began before has ended: see [`Store::freeze`]. Writes of a logged volume lock
 //! their sub-blocks, here as elsewhere.
 
 use super::{
@@ -502,11 +502,8 @@ impl<'a> Slow<'a> {
         };
         let device = self.bound.members.disk(disk).ok_or(ENXIO)?;
         let sectors = u32::try_from(content.len() >> 9)?;
-        let counted = device.count_io();
         let io = &self.bound.members.io;
-        let result = io.write(&device.device, sector, content);
-        drop(counted);
-        match result {
+        match device.counted(|device| io.write(device, sector, content)) {
             Ok(()) => self.bound.forget_bad(disk, sector, sectors),
             Err(error) => self.lose(disk, error)?,
         }
@@ -578,9 +575,9 @@ impl<'a> Slow<'a> {
             return self.merge_quiet(source, range, from);
         }
         let bid = range.sector >> self.map().block_shift();
-        self.freeze(&[bid])?;
+        self.store.freeze(self.owner, &[bid])?;
         let result = self.merge_quiet(source, range, from);
-        self.thaw(&[bid]);
+        self.store.thaw(self.owner, &[bid]);
         result
     }
 
@@ -620,9 +617,8 @@ impl<'a> Slow<'a> {
             return self.read_overlay(sector, content);
         };
         let device = self.bound.members.disk(disk).ok_or(ENXIO)?;
-        let counted = device.count_io();
-        let result = self.bound.members.io.read(&device.device, sector, content);
-        drop(counted);
+        let io = &self.bound.members.io;
+        let result = device.counted(|device| io.read(device, sector, content));
         result.or_else(|error| {
             self.bound.count_error(disk, true);
             let sectors = u32::try_from(content.len() >> 9)?;
@@ -668,7 +664,7 @@ impl<'a> Slow<'a> {
     fn free(&self, bids: &[u64]) -> Result {
         let mut slots = KVec::with_capacity(bids.len(), GFP_KERNEL)?;
         let mut freed = KVec::with_capacity(bids.len(), GFP_KERNEL)?;
-        self.freeze(bids)?;
+        self.store.freeze(self.owner, bids)?;
         for bid in bids {
             let out = |entry: Entry| Some(entry.moved_to(None).with_dirty(false));
             let old = self.map().update(*bid, out).map(|(old, _)| old);
@@ -694,18 +690,8 @@ impl<'a> Slow<'a> {
                 self.store.note_change();
             }
         }
-        self.thaw(bids);
-        result
-    }
-
-    /// See [`Store::freeze`].
-    fn freeze(&self, bids: &[u64]) -> Result {
-        self.store.freeze(self.owner, bids)
-    }
-
-    /// See [`Store::thaw`].
-    fn thaw(&self, bids: &[u64]) {
         self.store.thaw(self.owner, bids);
+        result
     }
 
     /// Removes the obstacle to writing the block at `sector`.

@@ -69,8 +69,9 @@ impl Worker<Store> {
         // A write that the device got before the flush is in the map by then.
         self.wait_for_ios(owner)?;
         let (mut first, mut changed) = (0u64, 0usize);
+        let mut bids = KVec::with_capacity(PART, GFP_KERNEL)?;
         while first < owner.map.blocks() {
-            let mut bids = KVec::with_capacity(PART, GFP_KERNEL)?;
+            bids.clear();
             first = owner.map.for_some(first, PART, |bid, entry| {
                 if entry.is_dirty() {
                     // There is room.

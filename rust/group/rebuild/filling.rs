@@ -477,13 +477,13 @@ impl Group {
         let is_source = next.is_source(target);
         // A disk that may be written at any moment serves only its own volume.
         let serves = is_source && filling.place.is_none();
-        // Before it is durable, so that reads are served whichever of the two disks fails.
-        let is_failing = || bound.fate(target).is_gone();
         if kept.is_some_and(|owner| !owner.close_fill()) {
             // A write has failed in the store, or left out the disk, since the pinned regions were
             // copied.
             return Err(EBUSY);
         }
+        // Before it is durable, so that reads are served whichever of the two disks fails.
+        let is_failing = || bound.fate(target).is_gone();
         match old {
             Some(_) if filling.due.is_in_place && is_failing() => return Err(EIO),
             Some(old) if !filling.due.is_in_place && !bound.hand_over(old, target) => {

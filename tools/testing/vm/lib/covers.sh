@@ -116,6 +116,15 @@ covers_return() {
 	dm_create_all "${devices[@]}"
 }
 
+# After a power cut: the disks are back, and well.
+power_return9() {
+	down9
+	dmsetup remove "${!COVER[@]}"
+	power_on "${G_DISKS[@]}"
+	covers_return
+	up9
+}
+
 # The same group from the beginning, with all disks well.
 restart_anew9() {
 	local name

@@ -36,6 +36,14 @@ dm_change() { # name table [dmsetup options of the suspend]
 	dmsetup resume "$1"
 }
 
+# A linear device over a disk, of which one part becomes something else.
+dm_change_part() { # name disk start sectors target [dmsetup options of the suspend]
+	local end=$(($3 + $4))
+	dm_change "$1" "0 $3 linear $2 0
+		$3 $4 $5
+		$end $(($(blockdev --getsz "$2") - end)) linear $2 $end" "${@:6}"
+}
+
 # A device whose table is not there.
 dm_exists() { # name
 	dmsetup info "$1" >/dev/null 2>&1

@@ -160,9 +160,7 @@ group_on_a_store() {
 }
 
 entries_cannot_be_written() {
-	dm_change store "0 4096 linear $DI 0
-		4096 128 flakey $DI 4096 0 1000 1 error_writes
-		4224 $((131072 - 4224)) linear $DI 4224"
+	dm_change_part store "$DI" 4096 128 "flakey $DI 4096 0 1000 1 error_writes"
 }
 
 # LV1 is removed, but can't give its slots back, since entries can't be written.

@@ -206,11 +206,7 @@ test_crash_after_a_failure() {
 		nap "0.$((RANDOM % 10))"
 		power_off "${G_DISKS[@]}"
 		wait $!
-		down9
-		dmsetup remove "${!COVER[@]}"
-		power_on "${G_DISKS[@]}"
-		covers_return
-		up9
+		power_return9
 		steps LV2 check --after-crash
 		assert_base /dev/mapper/LV0 /dev/mapper/LV1
 		read_status

@@ -149,20 +149,29 @@ test_crash_between_disk_and_store() {
 	assert_eq 'LV2 without its disk' "$(content /dev/mapper/LV2)" "$sum"
 }
 
-# The store on a device that can be made to refuse writes of entries.
-breakable_group() {
-	need_target flakey
+# Disks of a group, and its increments device DI below a linear device, "store".
+covered_store() { # "variable..." MiB MiB-of-DI sectors-of-a-block
+	local variable
 	load_module
 	new_disk META 8
-	new_disk D0 16
-	new_disk DI 64
-	"$SVOL_TEST" fill --seed "$SEED" "$D0"
+	new_disks "$1" "$2"
+	new_disk DI "$3"
+	for variable in $1; do
+		"$SVOL_TEST" fill --seed "$SEED" "${!variable}"
+	done
 	make_pattern
 	dm_linear store "$DI"
 	G_NAME=G0
-	G_LEN=32768
-	G_BLOCK=128
+	G_LEN=$(($2 * 2048))
+	G_BLOCK=$4
 	G_META=("$META")
+	G_FEATURES=(init assume_identical)
+}
+
+# The store on a device that can be made to refuse writes of entries.
+breakable_group() {
+	need_target flakey
+	covered_store D0 16 64 128
 	G_VOLUMES=("LV0 ro $D0 DLV" "LV1 ro - DLV" "DLV increments /dev/mapper/store -")
 	G_FEATURES=(init assume_identical)
 	group_create
@@ -171,17 +180,11 @@ breakable_group() {
 }
 
 break_entries() {
-	dm_change store "0 4096 linear $DI 0
-		4096 128 flakey $DI 4096 0 1000 1 error_writes
-		4224 $((131072 - 4224)) linear $DI 4224"
+	dm_change_part store "$DI" 4096 128 "flakey $DI 4096 0 1000 1 error_writes"
 }
 
 mend_entries() {
 	dm_change store "0 131072 linear $DI 0"
-}
-
-flush() { # device
-	dd if=/dev/null of="$1" conv=notrunc,fsync status=none
 }
 
 # A commit fails while nobody waits for it: the next flush says so, even if all is well by then.
@@ -194,13 +197,13 @@ test_failed_commit_is_told() {
 	assert_logged 'DLV: commit failed'
 	mend_entries
 	nap 3
-	must_fail flush /dev/mapper/LV0
-	flush /dev/mapper/LV0
+	must_fail fsync /dev/mapper/LV0
+	fsync /dev/mapper/LV0
 	# The other volume is told, too, also by another table.
 	dm_change G0 "$(group_table)"
-	must_fail flush /dev/mapper/LV1
-	flush /dev/mapper/LV1
-	flush /dev/mapper/LV0
+	must_fail fsync /dev/mapper/LV1
+	fsync /dev/mapper/LV1
+	fsync /dev/mapper/LV0
 	dmsetup remove LV0
 	dmsetup remove LV1
 	group_restart
@@ -231,8 +234,8 @@ test_failed_commit_is_told_after_a_refusal() {
 	dmsetup load G0 --table "$(group_table)"
 	dmsetup resume G0
 	for lid in LV0 LV1; do
-		must_fail flush "/dev/mapper/$lid"
-		flush "/dev/mapper/$lid"
+		must_fail fsync "/dev/mapper/$lid"
+		fsync "/dev/mapper/$lid"
 	done
 	assert_pattern /dev/mapper/LV0 4096 1 5
 }
@@ -243,7 +246,7 @@ test_changes_that_a_reload_loses() {
 	breakable_group
 	expect_warnings
 	write_pattern /dev/mapper/LV0 4096 2 10
-	flush /dev/mapper/LV0
+	fsync /dev/mapper/LV0
 	break_entries
 	write_pattern /dev/mapper/LV1 4096 1 5
 	# The same table goes on with what it has.
@@ -271,17 +274,7 @@ test_changes_that_a_reload_loses() {
 # in place with what its disk has.
 test_lost_changes_stay_where_they_are() {
 	local disk
-	load_module
-	new_disk META 8
-	new_disks 'D0 D1' 8
-	new_disk DI 16
-	"$SVOL_TEST" fill --seed "$SEED" "$D0" "$D1"
-	make_pattern
-	dm_linear store "$DI"
-	G_NAME=G0
-	G_LEN=16384
-	G_BLOCK=8
-	G_META=("$META")
+	covered_store 'D0 D1' 8 16 8
 	G_VOLUMES=("LV0 ro $D0 DLV" "LV1 ro $D1 -" "DLV increments /dev/mapper/store -")
 	G_FEATURES=(init assume_identical)
 	expect_disk_errors
@@ -289,10 +282,8 @@ test_lost_changes_stay_where_they_are() {
 	svol_create LV0
 	# A unit has the entries of 256 slots: the next write needs some of the second one.
 	write_pattern /dev/mapper/LV0 4096 250 0
-	flush /dev/mapper/LV0
-	dm_change store "0 4104 linear $DI 0
-		4104 8 error
-		4112 $((32768 - 4112)) linear $DI 4112"
+	fsync /dev/mapper/LV0
+	dm_change_part store "$DI" 4104 8 error
 	write_pattern /dev/mapper/LV0 4096 20 300
 	# The same device, as it is.
 	group_move DLV "$DI"

@@ -75,14 +75,10 @@ test_store_dies_under_load() {
 
 # Only entries can't be written: what a commit needs.
 test_entries_fail() {
-	local size
 	need_target flakey
 	covered9 8
-	size=$(blockdev --getsz "$DI")
 	steps LV2 write:0+64 flush
-	dm_change store "0 4096 linear $DI 0
-		4096 128 flakey $DI 4096 0 1000 1 error_writes
-		4224 $((size - 4224)) linear $DI 4224" --noflush
+	dm_change_part store "$DI" 4096 128 "flakey $DI 4096 0 1000 1 error_writes" --noflush
 	steps LV2 write:3000+100 flush check
 	goes_on_unprotected
 }
@@ -112,11 +108,10 @@ test_entries_fail_in_other_words() {
 # So many writes at once that they use up all slots there are, and no further segment can be formatted: that is
 # found out by a write that waits for a slot.
 test_segment_cannot_be_formatted() {
-	local size next=$((4096 + 128 + 4096 * 8)) region first=12
+	local next=$((4096 + 128 + 4096 * 8)) region first=12
 	covered9 18
 	G_BLOCK=8
 	restart_anew9
-	size=$(blockdev --getsz "$DI")
 	# Still enough not to format one.
 	steps LV2 write:0+24000 flush
 	# With marks, writes do not wait for the worker, who would see that slots run out.
@@ -124,9 +119,7 @@ test_segment_cannot_be_formatted() {
 		steps LV2 "write:$(((first + region) * 2048))+8"
 	done
 	steps LV2 flush
-	dm_change store "0 $next linear $DI 0
-		$next 128 error
-		$((next + 128)) $((size - next - 128)) linear $DI $((next + 128))" --noflush
+	dm_change_part store "$DI" "$next" 128 error --noflush
 	log_mark
 	steps LV2 "write:$((first * 2048))+$((5 * 2048))" flush check
 	assert_logged 'increments DLV2: no segment formatted'
@@ -136,14 +129,11 @@ test_segment_cannot_be_formatted() {
 # Some entries can't be read when a commit changes them: what it had changed before is not written to the
 # device later, by when that may have another use.
 test_entries_cannot_be_read() {
-	local size before
+	local before
 	covered9 40
-	size=$(blockdev --getsz "$DI")
 	# A unit has the entries of 256 slots: the next write needs some of this one and some of the next one.
 	dd if=/dev/zero of=/dev/mapper/LV2 bs=64K count=250 oflag=direct conv=fsync status=none
-	dm_change store "0 4104 linear $DI 0
-		4104 8 error
-		4112 $((size - 4112)) linear $DI 4112" --noflush
+	dm_change_part store "$DI" 4104 8 error --noflush
 	dd if=/dev/zero of=/dev/mapper/LV2 bs=1M count=1 seek=20 oflag=direct conv=fsync,notrunc status=none
 	store_has_failed
 	before=$(digest "$DI")

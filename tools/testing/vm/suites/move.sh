@@ -173,11 +173,7 @@ test_power_cuts_meanwhile() {
 		fi
 		nap "$((RANDOM % 4)).$((RANDOM % 10))"
 		power_off "${G_DISKS[@]}"
-		down9
-		dmsetup remove "${!COVER[@]}"
-		power_on "${G_DISKS[@]}"
-		covers_return
-		up9
+		power_return9
 		read_status
 		note "LV0 lives on ${ST[LV0.disk]}, ${ST[LV0.blocks]}"
 		assert_data

@@ -221,11 +221,7 @@ test_power_cuts_meanwhile() {
 		nap "$((RANDOM % 4)).$((RANDOM % 10))"
 		steps LV2 "write:$((i * 1500))+20" flush "write:$((i * 300))+100"
 		power_off "${G_DISKS[@]}"
-		down9
-		dmsetup remove "${!COVER[@]}"
-		power_on "${G_DISKS[@]}"
-		covers_return
-		up9
+		power_return9
 		read_status
 		note "LV2 lives on ${ST[LV2.disk]}, ${ST[LV2.blocks]}"
 		steps LV2 check --after-crash

@@ -381,9 +381,7 @@ test_volume_left_meanwhile() {
 	clones_remove
 	dmsetup message G0 0 remove L5
 	# It takes long to write entries.
-	dm_change store "0 4096 linear $STORE 0
-		4096 128 delay $STORE 4096 0 $STORE 4096 3000 $STORE 4096 0
-		4224 $((size - 4224)) linear $STORE 4224" --noflush
+	dm_change_part store "$STORE" 4096 128 "delay $STORE 4096 0 $STORE 4096 3000 $STORE 4096 0" --noflush
 	dmsetup message G0 0 readd ST
 	log_mark
 	dm_change G0 "$(dmsetup table G0)"

@@ -101,37 +101,54 @@ test_nobody_answers() {
 	assert_base /dev/mapper/LV0
 }
 
-# A volume is loaded for writing whose disk has reads of others that it does not answer: that is refused, and nobody
-# else has to wait for it.
-test_reads_of_others_hang() {
-	local reads=()
+# Disks of which two are below linear devices, disk0 and disk1.
+two_covered() {
 	load_module
 	figure9_disks 4
 	expect_disk_errors
 	dm_linear disk0 "$D0"
 	dm_linear disk1 "$D1"
+	G_FEATURES=(init assume_identical failover manual slow_after 400)
+}
+
+# Disks that may be written serve others while nobody else does: LV0's disk hangs, and that of LV1, and both have a
+# read of LV0, as READS.
+reads_of_others_hang() {
+	two_covered
 	G_VOLUMES=('LV0 ro /dev/mapper/disk0 -' 'LV1 rw /dev/mapper/disk1 DLV1' "S0 spare $DS -"
 		"DLV1 increments $DI -")
-	G_FEATURES=(init assume_identical failover manual slow_after 400)
 	group_create
 	svol_create LV0 --readonly
 	log_mark
 	cover_hangs disk0
 	read_in_background /dev/mapper/LV0 1
-	reads+=($!)
+	READS=("$!")
 	wait_until 20 log_says 'disk of LV0: no answer' || fail 'nobody notices'
-	# Disks that may be written serve others while nobody else does.
 	cover_hangs disk1
 	read_in_background /dev/mapper/LV0 2
-	reads+=($!)
+	READS+=("$!")
+}
+
+lv1_is_refused() {
 	must_fail svol_create LV1
 	log_says "LV1: can't be written, its disk does not answer" || fail 'it fails for another reason'
+}
+
+reads_end() {
+	wait "${READS[0]}" || fail 'the first read failed'
+	wait "${READS[1]}" || fail 'the second read failed'
+}
+
+# A volume is loaded for writing whose disk has reads of others that it does not answer: that is refused, and nobody
+# else has to wait for it.
+test_reads_of_others_hang() {
+	reads_of_others_hang
+	lv1_is_refused
 	timeout 20 dmsetup message G0 0 fail S0
 	wait_health S0 failed 20
 	cover_goes_on disk0
 	cover_goes_on disk1
-	wait "${reads[0]}" || fail 'the first read failed'
-	wait "${reads[1]}" || fail 'the second read failed'
+	reads_end
 	# Nobody writes it, so it serves others as before.
 	dmsetup message G0 0 fail LV0
 	wait_health LV0 failed 20
@@ -145,34 +162,14 @@ test_reads_of_others_hang() {
 
 # The same, for a volume that is about to move: its disk serves nobody else any more, but still has their reads.
 test_reads_of_others_hang_and_it_moves() {
-	local reads=()
-	load_module
-	figure9_disks 4
-	expect_disk_errors
-	dm_linear disk0 "$D0"
-	dm_linear disk1 "$D1"
-	G_VOLUMES=('LV0 ro /dev/mapper/disk0 -' 'LV1 rw /dev/mapper/disk1 DLV1' "S0 spare $DS -"
-		"DLV1 increments $DI -")
-	G_FEATURES=(init assume_identical failover manual slow_after 400)
-	group_create
-	svol_create LV0 --readonly
-	log_mark
-	cover_hangs disk0
-	read_in_background /dev/mapper/LV0 1
-	reads+=($!)
-	wait_until 20 log_says 'disk of LV0: no answer' || fail 'nobody notices'
-	cover_hangs disk1
-	read_in_background /dev/mapper/LV0 2
-	reads+=($!)
+	reads_of_others_hang
 	wait_until 20 log_says 'disk of LV1: no answer' || fail 'nobody notices'
 	cover_goes_on disk0
 	wait_until 20 log_says 'disk of LV0: answers again' || fail 'nobody notices'
 	dmsetup message G0 0 restore LV1
-	must_fail svol_create LV1
-	log_says "LV1: can't be written, its disk does not answer" || fail 'it fails for another reason'
+	lv1_is_refused
 	cover_goes_on disk1
-	wait "${reads[0]}" || fail 'the first read failed'
-	wait "${reads[1]}" || fail 'the second read failed'
+	reads_end
 	svol_create LV1
 	steps LV1 write:0+64 write:1001+7 flush check
 	assert_logged 'LV1: moved, its disk is that of S0 from now on'
@@ -183,13 +180,8 @@ test_reads_of_others_hang_and_it_moves() {
 # The same, for a volume that is to become a logged one.
 test_set_attr_while_reads_hang() {
 	local reads=()
-	load_module
-	figure9_disks 4
-	expect_disk_errors
-	dm_linear disk0 "$D0"
-	dm_linear disk1 "$D1"
+	two_covered
 	G_VOLUMES=('LV0 ro /dev/mapper/disk0 -' 'LV1 ro /dev/mapper/disk1 DLV1' "DLV1 increments $DI -")
-	G_FEATURES=(init assume_identical failover manual slow_after 400)
 	group_create
 	svol_create LV0 --readonly
 	svol_create LV1
@@ -410,11 +402,7 @@ test_power_cut_while_a_disk_that_is_filled_hangs() {
 		write:16+8 write:101+1 write:1500+100 write:20000+8 flush || fail 'LV2 can not be written'
 	power_off "${G_DISKS[@]}"
 	cover_goes_on spare
-	down9
-	dmsetup remove "${!COVER[@]}"
-	power_on "${G_DISKS[@]}"
-	covers_return
-	up9
+	power_return9
 	read_status
 	assert_status LV2.health=rebuilding
 	note "it goes on at ${ST[LV2.blocks]}"
@@ -806,15 +794,12 @@ test_silent_increments_volume_is_given_up() {
 # Not if a volume has data there and nowhere else.
 # Only what a commit writes after it has flushed the data: nothing else is on its way there.
 test_increments_volume_that_hangs_in_a_commit() {
-	local size sync
+	local sync
 	need_target delay
 	auto9
 	steps LV2 write:100+8 flush
-	size=$(blockdev --getsz "$DI")
 	# The entries of the first segment.
-	dm_change store "0 4096 linear $DI 0
-		4096 128 delay $DI 4096 0 $DI 4096 600000
-		4224 $((size - 4224)) linear $DI 4224" --noflush
+	dm_change_part store "$DI" 4096 128 "delay $DI 4096 0 $DI 4096 600000" --noflush
 	steps LV2 write:200+8
 	fsync /dev/mapper/LV2 &
 	sync=$!

@@ -5,6 +5,7 @@
 mod add;
 mod announce;
 mod attributes;
+mod background;
 mod bind;
 mod check_line;
 mod claim;
@@ -31,9 +32,9 @@ pub(crate) use comparison::Comparison;
 pub(crate) use status::Name;
 
 use attributes::Changes;
+use background::Rebuilds;
 use claim::LidClaim;
 use pauses::Pauses;
-use rebuild::Rebuilds;
 use refresh::Refreshes;
 
 use crate::{
@@ -105,7 +106,7 @@ pub(crate) struct Group {
     /// Gives up disks that do not answer for long.
     #[pin]
     give_ups: Worker<GiveUps>,
-    /// Fills disks.
+    /// Fills and compares disks.
     #[pin]
     rebuilds: Worker<Rebuilds>,
     /// Pauses volumes for a rebuild.

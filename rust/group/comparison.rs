@@ -4,7 +4,7 @@
 //! beginning to end, in turns, while it is in use.
 
 use super::{
-    rebuild::{
+    background::{
         Next,
         Rebuilds, //
     },
@@ -93,6 +93,18 @@ impl Worker<Rebuilds> {
 }
 
 impl Group {
+    /// Does part of some comparison, while no disk can be filled.
+    pub(super) fn go_on_comparing(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
+        match self.go_on_verifying(worker, bound) {
+            Next::Again => Next::Again,
+            Next::Nothing => self.go_on_protecting(worker, bound),
+            Next::Later => match self.go_on_protecting(worker, bound) {
+                Next::Nothing => Next::Later,
+                next => next,
+            },
+        }
+    }
+
     /// Decides what the worker does after part of a comparison, which may have ended. `with` says
     /// what the volume is compared with.
     pub(super) fn after_comparing(

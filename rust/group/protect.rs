@@ -7,12 +7,12 @@
 //! for the comparison. It takes `commits` only while it holds nothing else.
 
 use super::{
-    comparison::Halt,
-    rebuild::{
+    background::{
         Next,
         Rebuilds,
         PATIENCE_MS, //
     },
+    comparison::Halt,
     Group, //
 };
 use crate::{

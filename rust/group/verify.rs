@@ -11,13 +11,13 @@
 //! The worker takes `commits` only while it holds nothing else.
 
 use super::{
-    comparison::Halt,
-    rebuild::{
+    background::{
         chunk,
         resize,
         Next,
         Rebuilds, //
     },
+    comparison::Halt,
     Group, //
 };
 use crate::{

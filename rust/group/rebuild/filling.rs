@@ -3,14 +3,9 @@
 //! Fills a disk for a volume, chunk by chunk, until it becomes the volume's own.
 
 use super::{
-    chunk,
-    resize,
     table_disk,
     to_fill,
-    Due,
-    Rebuilds,
-    CHECKPOINT_MS,
-    PATIENCE_MS, //
+    Due, //
 };
 use crate::{
     base::{
@@ -23,6 +18,12 @@ use crate::{
     },
     dm::Worker,
     group::{
+        background::{
+            chunk,
+            resize,
+            Rebuilds,
+            PATIENCE_MS, //
+        },
         commit::commit_and_tell,
         Group, //
     },
@@ -51,6 +52,9 @@ use kernel::{
         Monotonic, //
     }, //
 };
+
+/// How often the metadata records how far a disk is filled, in milliseconds.
+const CHECKPOINT_MS: i64 = 5000;
 
 /// Why filling a disk does not go on.
 pub(super) enum Halt {

@@ -65,6 +65,32 @@ impl Group {
         Ok(())
     }
 
+    /// As [`Group::commit`], for what is not a change of state; under `commits`.
+    pub(super) fn commit_quietly(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        mut next: KBox<GroupTable>,
+    ) -> Result {
+        let events = next.head().events;
+        commit_and_tell(bound, homes, &mut next, events)
+            .inspect_err(|error| self.follow(bound, &next, *error))?;
+        // A metadata copy may have been lost.
+        let now = next.head().events;
+        let mut state = self.state.lock();
+        state.events = Some(now);
+        let is_news = |old: &KBox<GroupTable>| now != events || next.is_news(old);
+        let is_news = state.table.as_ref().is_some_and(is_news);
+        let old = state.table.replace(next);
+        drop(state);
+        if let Some(old) = old.filter(|_| is_news) {
+            // An increments volume that does not answer, or the metadata.
+            bound.members.event.raise();
+            self.announce(bound, &old);
+        }
+        Ok(())
+    }
+
     /// A commit of `failed` went wrong, and may be found after a crash: the next one must count as
     /// newer. Under `commits`.
     pub(super) fn follow(&self, bound: &Bound, failed: &GroupTable, error: Error) {

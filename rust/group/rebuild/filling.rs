@@ -24,19 +24,14 @@ use crate::{
             Rebuilds,
             PATIENCE_MS, //
         },
-        commit::commit_and_tell,
         Group, //
     },
     log,
-    metadata::Homes,
     overlay::Place,
     store::CopyError,
     svol_core::{
         block_map::Kind,
-        group::{
-            GroupTable,
-            Rebuild, //
-        },
+        group::Rebuild,
         log_mode::{
             Event,
             Mode, //
@@ -506,7 +501,7 @@ impl Group {
                     }
                 }
                 if failed.in_doubt.is_some() && filling.due.is_in_place {
-                    self.cut_off(filling);
+                    self.cut_off(filling.volume);
                 }
             })
             .map_err(|failed| failed.error)?;
@@ -530,68 +525,6 @@ impl Group {
         drop(views);
         if kept.is_some_and(|owner| owner.is_lacking()) {
             self.failures.kick();
-        }
-        Ok(())
-    }
-
-    /// A restart may find a volume that moves on its old disk, or on the new one: what is written to one
-    /// of them could be lost, so nothing is, until that is settled.
-    fn cut_off(&self, filling: &Filling<'_>) {
-        let views = self.failures.lock();
-        filling.volume.in_doubt.set(1);
-        filling.volume.view.set(VolumeView::NOWHERE);
-        drop(views);
-        self.state.lock().wants_anew = true;
-        log::warning!(
-            self.name(),
-            "{}: a restart may find it on either disk; its I/O fails until the metadata can be written, or \
-             the table is loaded again",
-            filling.due.lid
-        );
-    }
-
-    /// After [`Group::cut_off`], the volume does its I/O again if a later commit has ended its move, and it
-    /// has its old disk. Sleeps.
-    pub(super) fn end_doubt(&self, bound: &Bound, entry: usize, volume: &Volume) {
-        if volume.in_doubt.get() == 0 {
-            return;
-        }
-        let _commits = self.commits.lock();
-        let state = self.state.lock();
-        let table = state.table.as_ref();
-        let table = table.filter(|table| table.rebuild_of(entry).is_none());
-        let view = table.and_then(|table| table.view(entry));
-        drop(state);
-        let own = Place::of(bound, entry).and_then(|place| place.owner().own_disk());
-        if let Some(view) = view.filter(|view| own.is_some() && view.logged_disk() == own) {
-            let _views = self.failures.lock();
-            volume.in_doubt.set(0);
-            volume.view.set(view);
-        }
-    }
-
-    /// As [`Group::commit`], for what is not a change of state; under `commits`.
-    pub(in crate::group) fn commit_quietly(
-        &self,
-        bound: &Bound,
-        homes: &Homes,
-        mut next: KBox<GroupTable>,
-    ) -> Result {
-        let events = next.head().events;
-        commit_and_tell(bound, homes, &mut next, events)
-            .inspect_err(|error| self.follow(bound, &next, *error))?;
-        // A metadata copy may have been lost.
-        let now = next.head().events;
-        let mut state = self.state.lock();
-        state.events = Some(now);
-        let is_news = |old: &KBox<GroupTable>| now != events || next.is_news(old);
-        let is_news = state.table.as_ref().is_some_and(is_news);
-        let old = state.table.replace(next);
-        drop(state);
-        if let Some(old) = old.filter(|_| is_news) {
-            // An increments volume that does not answer, or the metadata.
-            bound.members.event.raise();
-            self.announce(bound, &old);
         }
         Ok(())
     }

@@ -214,6 +214,28 @@ impl Group {
                 next => next,
             };
         };
+        let entry = due.rebuild.entry;
+        let Some(volume) = bound.volumes.get(entry) else {
+            return Next::Nothing;
+        };
+        let filling = Filling {
+            worker,
+            bound,
+            volume,
+            place: match due.is_in_place {
+                true => place_in_place(bound, entry),
+                false => kept_place(bound, entry),
+            },
+            due,
+        };
+        volume.turn.take();
+        let filled = filling.fill();
+        self.after_filling(&filling, filled)
+    }
+
+    /// Decides what the worker does after it has filled a disk, or a part of it.
+    fn after_filling(&self, filling: &Filling<'_>, filled: Result<(), Halt>) -> Next {
+        let (bound, volume) = (filling.bound, filling.volume);
         let Due {
             rebuild,
             is_in_place,
@@ -221,27 +243,13 @@ impl Group {
             lid,
             target,
             ..
-        } = due;
-        let Some(volume) = bound.volumes.get(rebuild.entry) else {
-            return Next::Nothing;
-        };
-        let filling = Filling {
-            worker,
-            bound,
-            volume,
-            place: match is_in_place {
-                true => place_in_place(bound, rebuild.entry),
-                false => kept_place(bound, rebuild.entry),
-            },
-            due,
-        };
-        volume.turn.take();
+        } = filling.due;
         // It must not delay others.
         let put_off = || {
             volume.turn.put_off(bound.age_ms());
             Next::Again
         };
-        match filling.fill() {
+        match filled {
             Ok(()) => {
                 log::info!(
                     self.name(),
@@ -273,7 +281,7 @@ impl Group {
                 }
                 Err(_) => put_off(),
             },
-            Err(Halt::Differs) => match self.stop_rebuild(bound, &filling) {
+            Err(Halt::Differs) => match self.stop_rebuild(bound, filling) {
                 Ok(()) => {
                     log::warning!(
                         self.name(),

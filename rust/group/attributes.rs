@@ -35,7 +35,10 @@ use super::{
         is_cut_off,
         LOST, //
     },
-    commit::Failed,
+    commit::{
+        boxed,
+        Failed, //
+    },
     rebuild::is_usable,
     Group, //
 };
@@ -360,10 +363,7 @@ impl Group {
         let state = self.state.lock();
         let table = state.table.as_ref().filter(|_| state.is_live);
         let table = table.ok_or(EAGAIN)?;
-        let next = match table.with_writes(change.entry)? {
-            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
-            None => None,
-        };
+        let next = boxed(table.with_writes(change.entry)?)?;
         drop(state);
         if !change.bound.has_other_source(change.disk) {
             return Err(EBUSY);

@@ -4,7 +4,10 @@
 
 use super::{
     claim::may_write,
-    commit::commit_and_tell,
+    commit::{
+        boxed,
+        commit_and_tell, //
+    },
     Comparison,
     Group, //
 };
@@ -308,10 +311,9 @@ impl Group {
         mut table: KBox<GroupTable>,
     ) -> Result<KBox<GroupTable>> {
         bound.resolve(|entry| {
-            let Some(next) = table.with_unprotected(entry)? else {
+            let Some(mut next) = boxed(table.with_unprotected(entry)?)? else {
                 return Ok(());
             };
-            let mut next = KBox::new(next, GFP_KERNEL)?;
             commit_and_tell(bound, homes, &mut next, table.head().events)?;
             if let Some(volume) = bound.volumes.get(entry) {
                 log::warning!(

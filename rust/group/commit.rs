@@ -15,6 +15,25 @@ use crate::{
 use kernel::prelude::*;
 
 impl Group {
+    /// The next table, to be committed: the current one as changed by `with`, or `None` if that
+    /// changes nothing. Under `commits`.
+    ///
+    /// # Errors
+    ///
+    /// `ENXIO` if there is no table, `ENOMEM`, or that of `with`.
+    #[inline(never)]
+    pub(super) fn next_table<E>(
+        &self,
+        with: impl FnOnce(&GroupTable) -> Result<Option<GroupTable>, E>,
+    ) -> Result<Option<KBox<GroupTable>>>
+    where
+        Error: From<E>,
+    {
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(ENXIO)?;
+        boxed(with(table)?)
+    }
+
     /// Commits a table, and replaces the old one with it. `homes` is what `commits` protects: nobody
     /// else changes the group meanwhile. Sleeps for I/O.
     pub(super) fn commit(&self, bound: &Bound, homes: &Homes, next: KBox<GroupTable>) -> Result {
@@ -175,8 +194,14 @@ fn with_told_stores(bound: &Bound, table: &GroupTable) -> Result<Option<KBox<Gro
     if !table.has_kept_store() {
         return Ok(None);
     }
-    Ok(match table.with_stores_told(is_told)? {
-        Some(told) => Some(KBox::new(told, GFP_KERNEL)?),
+    boxed(table.with_stores_told(is_told)?)
+}
+
+/// Moves a table to the heap. In a function of its own, since it is large for the stack.
+#[inline(never)]
+pub(super) fn boxed(table: Option<GroupTable>) -> Result<Option<KBox<GroupTable>>> {
+    Ok(match table {
+        Some(table) => Some(KBox::new(table, GFP_KERNEL)?),
         None => None,
     })
 }

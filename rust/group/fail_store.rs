@@ -59,9 +59,10 @@ impl Group {
             }
             Err(error) => {
                 drop(state);
+                let (entry, known) = (store.entry(), store.known_events());
                 let kept = match asked {
                     true => None,
-                    false => self.with_kept_store(store)?,
+                    false => self.next_table(|table| table.with_kept_store(entry, known))?,
                 };
                 store.keep();
                 if let Some(kept) = kept {
@@ -100,19 +101,6 @@ impl Group {
             false => log::warning!(group, "increments {lid}: failed{fates}"),
         }
         Ok(())
-    }
-
-    /// The table with a record that a store is kept, or `None` if it has that already; under
-    /// `commits`.
-    #[inline(never)]
-    fn with_kept_store(&self, store: &Store) -> Result<Option<KBox<GroupTable>>> {
-        let known = store.known_events();
-        let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
-        Ok(match table.with_kept_store(store.entry(), known)? {
-            Some(kept) => Some(KBox::new(kept, GFP_KERNEL)?),
-            None => None,
-        })
     }
 
     /// A store that was kept works again: tells it the events it has missed, and makes durable that

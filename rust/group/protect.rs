@@ -181,21 +181,20 @@ impl Group {
     #[inline(never)]
     fn commit_protected(&self, bound: &Bound, entry: usize, place: Place<'_>) -> Result<bool> {
         let homes = self.commits.lock();
-        let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
-        let store = place.store();
-        // While it is kept, its volumes are about to go on without it.
-        if store.is_failing() || store.has_failed() || store.is_kept() {
-            return Err(EIO);
-        }
-        if !place.owner().is_behind() || table.is_removed(entry) {
+        let next = self.next_table(|table| {
+            let store = place.store();
+            // While it is kept, its volumes are about to go on without it.
+            if store.is_failing() || store.has_failed() || store.is_kept() {
+                return Err(EIO);
+            }
+            match place.owner().is_behind() && !table.is_removed(entry) {
+                true => Ok(table.with_whole_log(entry)?),
+                false => Ok(None),
+            }
+        })?;
+        let Some(next) = next else {
             return Ok(false);
-        }
-        let next = match table.with_whole_log(entry)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Ok(false),
         };
-        drop(state);
         self.commit(bound, &homes, next)?;
         let _modes = self.failures.lock();
         let _ = place.owner().advance(Event::LogIsWhole);

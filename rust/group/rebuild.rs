@@ -17,6 +17,7 @@ use super::{
         Next,
         Rebuilds, //
     },
+    commit::boxed,
     protect,
     Group, //
 };
@@ -368,9 +369,8 @@ impl Group {
         if !fills && table.disk_of(entry) != Some(disk) {
             return Ok(());
         }
-        let next = match table.with_failed_disk(disk)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Ok(()),
+        let Some(next) = boxed(table.with_failed_disk(disk)?)? else {
+            return Ok(());
         };
         if table.is_served(entry) && !next.is_served(entry) {
             return Err(EIO);
@@ -396,18 +396,18 @@ impl Group {
     #[inline(never)]
     fn stop_rebuild(&self, bound: &Bound, filling: &Filling<'_>) -> Result {
         let homes = self.commits.lock();
-        let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
-        let entry = filling.due.rebuild.entry;
-        if table.rebuild_of(entry).map(|r| r.target) != Some(filling.due.rebuild.target) {
-            return Ok(());
+        let Rebuild { entry, target, .. } = filling.due.rebuild;
+        let next = self.next_table(|table| {
+            let now = table.rebuild_of(entry).map(|rebuild| rebuild.target);
+            match now == Some(target) {
+                true => table.with_rebuild_stopped(entry),
+                false => Ok(None),
+            }
+        })?;
+        match next {
+            Some(next) => self.commit(bound, &homes, next),
+            None => Ok(()),
         }
-        let next = match table.with_rebuild_stopped(entry)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Ok(()),
-        };
-        drop(state);
-        self.commit(bound, &homes, next)
     }
 }
 

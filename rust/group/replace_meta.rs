@@ -4,7 +4,10 @@
 //!
 //! For the order, and what a crash leaves behind, see [`crate::svol_core::meta`].
 
-use super::Group;
+use super::{
+    commit::boxed,
+    Group, //
+};
 use crate::{
     bound::Bound,
     dm::device_number,
@@ -111,8 +114,8 @@ impl Group {
         let copy = (0..copies.count())
             .find(|copy| !is_live(copy))
             .ok_or(ENOENT)?;
-        let next = table.with_copy(copy)?.ok_or(ENOENT)?;
-        Ok((copy, KBox::new(next, GFP_KERNEL)?))
+        let next = boxed(table.with_copy(copy)?)?.ok_or(ENOENT)?;
+        Ok((copy, next))
     }
 
     /// The steps of [`Group::replace_meta`].
@@ -131,7 +134,8 @@ impl Group {
         metadata::erase(members, homes, copy)?;
         if slot_of(next.head().sequence) != SLOT {
             self.commit_again(bound, homes)?;
-            next = self.with_copy(copy)?;
+            let again = self.next_table(|table| table.with_copy(copy))?;
+            next = again.ok_or(ENOENT)?;
         }
         metadata::write_copy(members, homes, copy, &claim)?;
         let written = metadata::write_copy(members, homes, copy, next.metadata())
@@ -152,13 +156,6 @@ impl Group {
             Some(CopyState::Live) => Ok(()),
             _ => Err(EIO),
         }
-    }
-
-    fn with_copy(&self, copy: usize) -> Result<KBox<GroupTable>> {
-        let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
-        let next = table.with_copy(copy)?.ok_or(ENOENT)?;
-        Ok(KBox::new(next, GFP_KERNEL)?)
     }
 
     /// Commits the current state once more.

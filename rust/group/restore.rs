@@ -4,6 +4,7 @@
 //! increments volume that had failed.
 
 use super::{
+    commit::boxed,
     rebuild::{
         is_free,
         is_usable,
@@ -64,10 +65,10 @@ impl Group {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let found = table.position(lid);
-        let next = match found {
+        let next = boxed(match found {
             Some(entry) => table.with_readded(entry)?,
             None => None,
-        };
+        })?;
         let volume = found.and_then(|entry| table.volume(entry));
         let is_store = volume.is_some_and(|volume| volume.attr == Attr::Increments);
         let is_kept = found.is_some_and(|entry| table.is_kept_store(entry));
@@ -75,10 +76,6 @@ impl Group {
             let has_none = matches!(volume.health, Health::Failed | Health::Degraded);
             volume.attr.is_volume() && volume.disk.is_none() && has_none
         });
-        let next = match next {
-            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
-            None => None,
-        };
         drop(state);
         let Some(entry) = found else {
             return refuse(&"the group has no such entry", ENODEV);
@@ -148,9 +145,8 @@ impl Group {
         let Some(entry) = store.filter(|e| is_usable(&bound, *e) && !bound.has_io([*e])) else {
             return Ok(());
         };
-        let next = match table.with_readded(entry)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Ok(()),
+        let Some(next) = boxed(table.with_readded(entry)?)? else {
+            return Ok(());
         };
         drop(state);
         store::find_again(&bound.members, &next, entry)?;

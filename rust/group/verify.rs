@@ -138,17 +138,16 @@ impl Group {
     fn commit_verified(&self, comparing: &Comparing<'_>) -> Result<bool> {
         let (bound, due) = (comparing.bound, comparing.due);
         let homes = self.commits.lock();
-        let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
-        // If it was written without a log meanwhile, those writes were not left out.
-        if table.verification_of(due.entry) != Some(due) {
+        let next = self.next_table(|table| {
+            // If it was written without a log meanwhile, those writes were not left out.
+            match table.verification_of(due.entry) == Some(due) {
+                true => table.with_verified(due.entry),
+                false => Ok(None),
+            }
+        })?;
+        let Some(next) = next else {
             return Ok(false);
-        }
-        let next = match table.with_verified(due.entry)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Ok(false),
         };
-        drop(state);
         let view = next.view(due.entry).ok_or(EINVAL)?;
         let is_source = next.is_source(due.disk);
         let is_ro = next
@@ -171,14 +170,10 @@ impl Group {
     fn commit_diverged(&self, comparing: &Comparing<'_>, sector: u64) -> Result {
         let (bound, due) = (comparing.bound, comparing.due);
         let homes = self.commits.lock();
-        let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
         // A volume that is now written without a log may differ for that reason.
-        let next = match table.with_diverged(due.entry)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Ok(()),
+        let Some(next) = self.next_table(|table| table.with_diverged(due.entry))? else {
+            return Ok(());
         };
-        drop(state);
         self.commit(bound, &homes, next)?;
         log::warning!(
             self.name(),

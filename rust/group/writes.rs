@@ -4,6 +4,7 @@
 
 use super::{
     claim::may_write,
+    commit::boxed,
     Group, //
 };
 use crate::{
@@ -86,15 +87,11 @@ impl Group {
         let disk = table.disk_of(entry);
         let logged =
             matches!(table.view(entry), Some(view) if matches!(view.writes, Home::Logged(_)));
-        let next = if logged {
+        let next = boxed(if logged {
             table.with_writes(entry)?
         } else {
             table.with_unprotected(entry)?
-        };
-        let next = match next {
-            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
-            None => None,
-        };
+        })?;
         // If so, reads of the base image would find no disk.
         let is_needed = disk.is_some_and(|disk| {
             let needs_others = table.has_regions(entry);
@@ -150,10 +147,7 @@ impl Group {
             // The disk has failed meanwhile: what the increments volume lacks is lost.
             return Err(EIO);
         }
-        let next = match table.with_unprotected(entry)? {
-            Some(next) => Some(KBox::new(next, GFP_KERNEL)?),
-            None => None,
-        };
+        let next = boxed(table.with_unprotected(entry)?)?;
         drop(state);
         if let Some(next) = next {
             self.commit(bound, &homes, next)?;

@@ -11,7 +11,10 @@ use crate::{
     },
     bound::Bound,
     group::{
-        commit::commit_and_tell,
+        commit::{
+            boxed,
+            commit_and_tell, //
+        },
         Group, //
     },
     log,
@@ -59,8 +62,7 @@ impl Group {
                 continue;
             }
             // Start from the beginning; the metadata must not say otherwise later.
-            if let Some(next) = table.with_cursor(entry, 0)? {
-                let mut next = KBox::new(next, GFP_KERNEL)?;
+            if let Some(mut next) = boxed(table.with_cursor(entry, 0)?)? {
                 // Not an event, unless a metadata copy is lost.
                 commit_and_tell(bound, homes, &mut next, table.head().events)?;
                 table = next;

@@ -24,6 +24,7 @@ use crate::{
             Rebuilds,
             PATIENCE_MS, //
         },
+        commit::boxed,
         Group, //
     },
     log,
@@ -423,18 +424,17 @@ impl Group {
     #[inline(never)]
     fn commit_cursor(&self, bound: &Bound, rebuild: &Rebuild, cursor: u64) -> Result {
         let homes = self.commits.lock();
-        let state = self.state.lock();
-        let table = state.table.as_ref().ok_or(ENXIO)?;
-        let is_it = |now: Rebuild| now.target == rebuild.target;
-        if !table.rebuild_of(rebuild.entry).is_some_and(is_it) {
-            return Ok(());
+        let next = self.next_table(|table| {
+            let is_it = |now: Rebuild| now.target == rebuild.target;
+            match table.rebuild_of(rebuild.entry).is_some_and(is_it) {
+                true => table.with_cursor(rebuild.entry, cursor),
+                false => Ok(None),
+            }
+        })?;
+        match next {
+            Some(next) => self.commit_quietly(bound, &homes, next),
+            None => Ok(()),
         }
-        let next = match table.with_cursor(rebuild.entry, cursor)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Ok(()),
-        };
-        drop(state);
-        self.commit_quietly(bound, &homes, next)
     }
 
     /// Makes durable that a disk is a volume's own, and lets that take effect. For a volume that is
@@ -455,10 +455,7 @@ impl Group {
         // since a diverted volume may once have written to it.
         let old = table.disk_of(entry);
         let old_serves = old.is_some_and(|old| table.is_source(old));
-        let next = match table.with_rebuilt(entry)? {
-            Some(next) => KBox::new(next, GFP_KERNEL)?,
-            None => return Err(ENXIO),
-        };
+        let next = boxed(table.with_rebuilt(entry)?)?.ok_or(ENXIO)?;
         drop(state);
         let target = filling.due.rebuild.target;
         let kept = filling.place.filter(|_| !filling.due.is_in_place);

@@ -29,10 +29,16 @@ use crate::{
     },
     log,
     overlay::Place,
-    store::CopyError,
+    store::{
+        CopyError,
+        Owner, //
+    },
     svol_core::{
         block_map::Kind,
-        group::Rebuild,
+        group::{
+            GroupTable,
+            Rebuild, //
+        },
         log_mode::{
             Event,
             Mode, //
@@ -386,6 +392,41 @@ impl Filling<'_> {
             .map_err(|error| self.why_not(error))
     }
 
+    /// The volume in its store, if the volume has no disk yet.
+    fn kept(&self) -> Option<&Owner> {
+        let kept = self.place.filter(|_| !self.due.is_in_place);
+        kept.map(|place| place.owner())
+    }
+
+    /// If the volume moves away from its `old` disk, others read the base image from the new one
+    /// instead, unless the volume is written in place. Under `commits`. Does not sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` or `EBUSY` if the new disk is failing.
+    fn redirect_reads(&self, old: Option<usize>) -> Result {
+        let target = self.due.rebuild.target;
+        match old {
+            Some(_) if self.due.is_in_place && self.bound.fate(target).is_gone() => Err(EIO),
+            Some(old) if !self.due.is_in_place && !self.bound.hand_over(old, target) => Err(EBUSY),
+            _ => Ok(()),
+        }
+    }
+
+    /// The disk does not become the volume's own: others read the old one again, if that `old` one serves
+    /// others, and leave this one alone. Under `commits`. Does not sleep.
+    fn redirect_back(&self, old: Option<usize>) {
+        let target = self.due.rebuild.target;
+        match old {
+            Some(old) => {
+                self.bound.hand_over(target, old);
+            }
+            None => {
+                self.bound.keep_away(target);
+            }
+        }
+    }
+
     /// Checks that a disk that will serve others holds the base image.
     fn compare_samples(&self) -> Result<(), Halt> {
         if self.place.is_some() {
@@ -447,19 +488,56 @@ impl Group {
     /// the disk is no longer to be filled.
     #[inline(never)]
     fn commit_rebuilt(&self, filling: &Filling<'_>, is_paused: bool) -> Result {
-        let (bound, entry) = (filling.bound, filling.due.rebuild.entry);
+        let (bound, rebuild) = (filling.bound, &filling.due.rebuild);
         let homes = self.commits.lock();
+        let Rebuilt {
+            next,
+            old,
+            old_serves,
+        } = self.next_rebuilt(rebuild.entry)?;
+        self.check_rebuilt(filling, is_paused)?;
+        let view = next.view(rebuild.entry).ok_or(EINVAL)?;
+        // A disk that may be written at any moment serves only its own volume.
+        let serves = next.is_source(rebuild.target) && filling.place.is_none();
+        if filling.kept().is_some_and(|owner| !owner.close_fill()) {
+            // A write has failed in the store, or left out the disk, since the pinned regions were
+            // copied.
+            return Err(EBUSY);
+        }
+        // Before it is durable, so that reads are served whichever of the two disks fails.
+        filling.redirect_reads(old)?;
+        self.commit_or_doubt(bound, &homes, next)
+            .inspect_err(|failed| {
+                filling.redirect_back(old.filter(|_| old_serves));
+                if failed.in_doubt.is_some() && filling.due.is_in_place {
+                    self.cut_off(filling.volume);
+                }
+            })
+            .map_err(|failed| failed.error)?;
+        self.use_rebuilt(filling, view, serves);
+        Ok(())
+    }
+
+    /// The group in which the disk that is being filled for an entry is its own; under `commits`.
+    ///
+    /// # Errors
+    ///
+    /// `ENXIO` if no disk is being filled; `ENOMEM`.
+    #[inline(never)]
+    fn next_rebuilt(&self, entry: usize) -> Result<Rebuilt> {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        // The old disk of a volume that moves, and whether that holds the base image: it may not,
-        // since a diverted volume may once have written to it.
         let old = table.disk_of(entry);
-        let old_serves = old.is_some_and(|old| table.is_source(old));
-        let next = boxed(table.with_rebuilt(entry)?)?.ok_or(ENXIO)?;
-        drop(state);
-        let target = filling.due.rebuild.target;
-        let kept = filling.place.filter(|_| !filling.due.is_in_place);
-        let kept = kept.map(|place| place.owner());
+        Ok(Rebuilt {
+            old,
+            old_serves: old.is_some_and(|old| table.is_source(old)),
+            next: boxed(table.with_rebuilt(entry)?)?.ok_or(ENXIO)?,
+        })
+    }
+
+    /// Checks that the disk can still become the volume's own. Under `commits`. For the errors, see
+    /// [`Group::commit_rebuilt`].
+    fn check_rebuilt(&self, filling: &Filling<'_>, is_paused: bool) -> Result {
         if filling.has_failed() {
             return Err(EIO);
         }
@@ -469,39 +547,14 @@ impl Group {
         if filling.due.is_in_place && !is_paused && self.loaded_by(&filling.due.lid).is_some() {
             return Err(EBUSY);
         }
-        let view = next.view(entry).ok_or(EINVAL)?;
-        let is_source = next.is_source(target);
-        // A disk that may be written at any moment serves only its own volume.
-        let serves = is_source && filling.place.is_none();
-        if kept.is_some_and(|owner| !owner.close_fill()) {
-            // A write has failed in the store, or left out the disk, since the pinned regions were
-            // copied.
-            return Err(EBUSY);
-        }
-        // Before it is durable, so that reads are served whichever of the two disks fails.
-        let is_failing = || bound.fate(target).is_gone();
-        match old {
-            Some(_) if filling.due.is_in_place && is_failing() => return Err(EIO),
-            Some(old) if !filling.due.is_in_place && !bound.hand_over(old, target) => {
-                return Err(EBUSY);
-            }
-            _ => (),
-        }
-        self.commit_or_doubt(bound, &homes, next)
-            .inspect_err(|failed| {
-                match old.filter(|_| old_serves) {
-                    Some(old) => {
-                        bound.hand_over(target, old);
-                    }
-                    None => {
-                        bound.keep_away(target);
-                    }
-                }
-                if failed.in_doubt.is_some() && filling.due.is_in_place {
-                    self.cut_off(filling.volume);
-                }
-            })
-            .map_err(|failed| failed.error)?;
+        Ok(())
+    }
+
+    /// It is durable that the disk is the volume's own: the volume uses it from now on, and others
+    /// read it if it `serves` them. Under `commits`. Does not sleep.
+    fn use_rebuilt(&self, filling: &Filling<'_>, view: VolumeView, serves: bool) {
+        let (bound, volume) = (filling.bound, filling.volume);
+        let (target, kept) = (filling.due.rebuild.target, filling.kept());
         bound.use_again(target, serves);
         let views = self.failures.lock();
         if let (Some(place), true) = (filling.place, filling.due.is_in_place) {
@@ -512,9 +565,9 @@ impl Group {
             let _ = owner.advance(Event::DiskIsFilled);
         }
         // A volume whose last changes are lost stays without any I/O.
-        let was_in_doubt = filling.volume.in_doubt.swap(0) != 0;
-        if was_in_doubt || filling.volume.view.get() != VolumeView::NOWHERE {
-            filling.volume.view.set(view);
+        let was_in_doubt = volume.in_doubt.swap(0) != 0;
+        if was_in_doubt || volume.view.get() != VolumeView::NOWHERE {
+            volume.view.set(view);
         }
         if serves {
             bound.sources.add(target, true);
@@ -523,6 +576,15 @@ impl Group {
         if kept.is_some_and(|owner| owner.is_lacking()) {
             self.failures.kick();
         }
-        Ok(())
     }
+}
+
+/// What is to be committed when a disk becomes a volume's own.
+struct Rebuilt {
+    next: KBox<GroupTable>,
+    /// The disk that the volume moves away from, if it has one.
+    old: Option<usize>,
+    /// Whether that holds the base image: it may not, since a diverted volume may once have written
+    /// to it.
+    old_serves: bool,
 }

@@ -19,6 +19,7 @@ mod rebuild;
 mod refresh;
 mod remove;
 mod replace_meta;
+mod request;
 mod restore;
 mod status;
 mod verify;
@@ -36,6 +37,7 @@ use background::Rebuilds;
 use claim::LidClaim;
 use pauses::Pauses;
 use refresh::Refreshes;
+use request::Request;
 
 use crate::{
     bound::Bound,

@@ -8,6 +8,7 @@
 
 use super::{
     Group,
+    Request,
     OTHER_TABLE, //
 };
 use crate::{
@@ -49,29 +50,25 @@ impl Group {
         let number = path.map(|path| (path, find_device(path)));
         let homes = self.commits.lock();
         let bound = self.live_table(members, "add")?;
-        self.refuse_while_changing("add", &new.lid)?;
-        let (name, lid) = (self.name(), new.lid);
-        let refuse = |why: core::fmt::Arguments<'_>, error: Error| {
-            log::notice!(name, "message \"add\": LID {lid}: {why}");
-            error
-        };
+        let request = Request::new(self.name(), "add", &new.lid);
+        self.refuse_while_changing(&request)?;
         let dev = match number {
             None => None,
             Some((_, Ok(number))) => Some(number),
             Some((path, Err(error))) => {
                 let (path, errno) = (Quoted(path), error.to_errno());
-                return Err(refuse(format_args!("device {path}: error {errno}"), error));
+                return Err(request.refuse(format_args!("device {path}: error {errno}"), error));
             }
         };
         if let Some(number) = dev {
             if number == self.number || self.has_device(members, number) {
-                return Err(refuse(
+                return Err(request.refuse(
                     format_args!("device {number}: the group uses it already"),
                     EBUSY,
                 ));
             }
             if let Err(id) = registry.check_device(self.number, number) {
-                return Err(refuse(
+                return Err(request.refuse(
                     format_args!("device {number}: in use by the group {id}"),
                     EBUSY,
                 ));
@@ -80,22 +77,20 @@ impl Group {
         let mut state = self.state.lock();
         if state.tables > 1 {
             // That table's line was checked when it was loaded, and lacks the entry.
-            return Err(refuse(format_args!("{OTHER_TABLE}"), EBUSY));
+            return Err(request.refuse(OTHER_TABLE, EBUSY));
         }
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let next = table.with_added(new).map_err(|error| match error {
             AddError::NoMemory => ENOMEM,
-            AddError::Known => refuse(format_args!("{error}"), EEXIST),
-            AddError::Left => refuse(format_args!("{error}"), EBUSY),
-            AddError::StoreFailed(_) | AddError::NoSource => refuse(format_args!("{error}"), EIO),
-            _ => refuse(format_args!("{error}"), EINVAL),
+            AddError::Known => request.refuse(error, EEXIST),
+            AddError::Left => request.refuse(error, EBUSY),
+            AddError::StoreFailed(_) | AddError::NoSource => request.refuse(error, EIO),
+            _ => request.refuse(error, EINVAL),
         })?;
-        if bound.has_blocks_of(&lid) {
+        if bound.has_blocks_of(&new.lid) {
             // The new volume would get them.
-            let why = format_args!(
-                "the blocks of a volume of this name are given back still; try again later"
-            );
-            return Err(refuse(why, EBUSY));
+            let why = "the blocks of a volume of this name are given back still; try again later";
+            return Err(request.refuse(why, EBUSY));
         }
         let next = KBox::new(next, GFP_KERNEL)?;
         state.added.reserve(1, GFP_KERNEL)?;
@@ -105,10 +100,10 @@ impl Group {
         self.state.lock().is_joined = false;
         result.inspect_err(|error| {
             let errno = error.to_errno();
-            refuse(format_args!("not added: error {errno}"), *error);
+            request.refuse(format_args!("not added: error {errno}"), *error);
         })?;
         let line = VolumeLine {
-            lid,
+            lid: new.lid,
             attr: new.attr,
             dev,
             rlid: new.rlid,
@@ -116,8 +111,9 @@ impl Group {
         // There is room: it was reserved above.
         let _ = self.state.lock().added.push_within_capacity(line);
         log::info!(
-            name,
-            "{lid}: added, in use when the group's table is loaded with it"
+            request.name,
+            "{}: added, in use when the group's table is loaded with it",
+            new.lid
         );
         Ok(())
     }

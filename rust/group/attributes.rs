@@ -40,7 +40,8 @@ use super::{
         Failed, //
     },
     rebuild::is_usable,
-    Group, //
+    Group,
+    Request, //
 };
 use crate::{
     bound::Bound,
@@ -60,7 +61,6 @@ use crate::{
         message::Sectors, //
     },
 };
-use core::fmt;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -167,7 +167,8 @@ impl Group {
         attr: Attr,
         range: Option<Sectors>,
     ) -> Result {
-        let Some(change) = self.begin_attr(members, lid, attr, range)? else {
+        let request = Request::new(self.name(), "set_attr", lid);
+        let Some(change) = self.begin_attr(members, &request, attr, range)? else {
             return Ok(());
         };
         let result = self.let_change(change);
@@ -182,18 +183,10 @@ impl Group {
             },
             Err(error) => {
                 let errno = error.to_errno();
-                log::notice!(
-                    self.name(),
-                    "message \"set_attr\": LID {lid}: failed: error {errno}"
-                );
+                request.refuse(format_args!("failed: error {errno}"), error);
             }
         }
         result
-    }
-
-    fn refuse_attr(&self, lid: &Id, why: &dyn fmt::Display, error: Error) -> Error {
-        log::notice!(self.name(), "message \"set_attr\": LID {lid}: {why}");
-        error
     }
 
     /// Checks that the change is possible, and keeps out other changes; `None` if there is nothing
@@ -202,14 +195,14 @@ impl Group {
     fn begin_attr(
         &self,
         members: &Members,
-        lid: &Id,
+        request: &Request<'_>,
         attr: Attr,
         range: Option<Sectors>,
     ) -> Result<Option<Change>> {
-        let refuse = |why: &dyn fmt::Display, error| Err(self.refuse_attr(lid, why, error));
         if self.provider.is_suspended() {
-            return refuse(&"the group is suspended", EAGAIN);
+            return Err(request.refuse("the group is suspended", EAGAIN));
         }
+        let lid = request.lid;
         let mut state = self.state.lock();
         let (Some(table), Some(bound)) = (&state.table, &state.bound) else {
             return Err(EAGAIN);
@@ -231,46 +224,37 @@ impl Group {
         let is_usable = found.is_some_and(|(_, disk)| is_usable(&bound, disk));
         let keeps_source = found.is_some_and(|(_, disk)| keeps_source(&bound, disk, attr));
 
-        // `refuse` takes the lock again, for the group's name.
         match checked {
             Ok(false) => return Ok(None),
             Ok(true) => (),
             Err(error) => {
-                drop(state);
-                return refuse(
-                    &error,
-                    match error {
-                        AttrError::NoMemory => ENOMEM,
-                        AttrError::Unknown => ENODEV,
-                        AttrError::Needed(_) => EBUSY,
-                        _ => EINVAL,
-                    },
-                );
+                let errno = match error {
+                    AttrError::NoMemory => ENOMEM,
+                    AttrError::Unknown => ENODEV,
+                    AttrError::Needed(_) => EBUSY,
+                    _ => EINVAL,
+                };
+                return Err(request.refuse(error, errno));
             }
         }
         let Some((entry, disk)) = found else {
             return Err(ENODEV);
         };
         if is_busy {
-            drop(state);
-            return refuse(&"another change of the group is under way", EBUSY);
+            return Err(request.refuse("another change of the group is under way", EBUSY));
         }
         if is_cut_off {
             // What it had flushed is in its increments volume, and its disk must not count instead.
-            drop(state);
-            return refuse(&LOST, EIO);
+            return Err(request.refuse(LOST, EIO));
         }
         if claimed.is_some_and(|(_, writable)| writable) && !has_store {
-            drop(state);
-            return refuse(&"it is loaded for writing", EBUSY);
+            return Err(request.refuse("it is loaded for writing", EBUSY));
         }
         if attr == Attr::Rw && !is_usable {
-            drop(state);
-            return refuse(&"its disk can't be written", EROFS);
+            return Err(request.refuse("its disk can't be written", EROFS));
         }
         if !keeps_source {
-            drop(state);
-            return refuse(&"no other disk serves reads of the base", EBUSY);
+            return Err(request.refuse("no other disk serves reads of the base", EBUSY));
         }
         state.changing = Some(*lid);
         drop(state);
@@ -349,7 +333,8 @@ impl Group {
         while !self.stop_being_source_now(change)? {
             // Without a lock: this may hang, and others must be able to go on.
             change.bound.wait_for_reads(change.disk).map_err(|error| {
-                self.refuse_attr(&change.lid, &"its disk does not answer", error)
+                let request = Request::new(self.name(), "set_attr", &change.lid);
+                request.refuse("its disk does not answer", error)
             })?;
         }
         Ok(())

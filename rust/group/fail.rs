@@ -5,7 +5,11 @@
 //! I/O no longer goes to a disk when its failure gets here, see [`crate::errors`]. The code here
 //! makes the failure durable, and lets what waits for that go on.
 
-use super::Group;
+use super::{
+    Group,
+    Name,
+    Request, //
+};
 use crate::{
     bound::Bound,
     log,
@@ -59,26 +63,23 @@ impl Group {
         if bound.members.table != members.table {
             return Err(EAGAIN);
         }
-        let group = *table.id();
+        let request = Request::new(Name::Known(*table.id()), "fail", lid);
         let disk = table
             .disk_meant(lid)
             .and_then(|disk| table.with_disk_given_up(disk).map(|_| disk));
         let disk = disk.map_err(|error| {
-            log::notice!(group, "message \"fail\": LID {lid}: {error}");
-            match error {
+            let errno = match error {
                 FailError::NoMemory => ENOMEM,
                 FailError::Unknown => ENODEV,
                 FailError::Needed(_) => EBUSY,
                 FailError::NoDisk | FailError::Known => EINVAL,
-            }
+            };
+            request.refuse(error, errno)
         })?;
         match bound.store_at(disk) {
             _ if disk >= bound.volumes.len() => {
-                log::notice!(
-                    group,
-                    "message \"fail\": LID {lid}: it was added, and is not in use before the next load"
-                );
-                return Err(EAGAIN);
+                let why = "it was added, and is not in use before the next load";
+                return Err(request.refuse(why, EAGAIN));
             }
             // That would be waited for with all changes locked, and may hang.
             Some(store)
@@ -86,28 +87,18 @@ impl Group {
                     .repairs
                     .is_at_work(|disk| bound.is_logged_in(disk, store)) =>
             {
-                log::notice!(
-                    group,
-                    "message \"fail\": LID {lid}: a repair may be reading it; try again"
-                );
-                return Err(EBUSY);
+                return Err(request.refuse("a repair may be reading it; try again", EBUSY));
             }
             Some(store) => store.begin_failure(true),
             None if bound.needs_its_disk(disk) => {
-                log::notice!(
-                    group,
-                    "message \"fail\": LID {lid}: its increments volume lacks what the disk may have"
-                );
-                return Err(EBUSY);
+                let why = "its increments volume lacks what the disk may have";
+                return Err(request.refuse(why, EBUSY));
             }
             None if bound.begin_failure(disk, true) => (),
             None => {
-                log::notice!(
-                    group,
-                    "message \"fail\": LID {lid}: another disk fails just now, and without this one \
-                     nobody serves reads of the base"
-                );
-                return Err(EBUSY);
+                let why = "another disk fails just now, and without this one nobody serves reads \
+                           of the base";
+                return Err(request.refuse(why, EBUSY));
             }
         }
         Ok(())

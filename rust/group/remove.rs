@@ -4,6 +4,8 @@
 
 use super::{
     Group,
+    Name,
+    Request,
     OTHER_TABLE, //
 };
 use crate::{
@@ -18,7 +20,6 @@ use crate::{
         id::Id, //
     }, //
 };
-use core::fmt;
 use kernel::{
     prelude::*,
     time::{
@@ -48,29 +49,22 @@ impl Group {
             }
             return Err(EAGAIN);
         };
-        let group = *table.id();
-        let refuse = |why: fmt::Arguments<'_>, error: Error| {
-            log::notice!(group, "message \"remove\": LID {lid}: {why}");
-            error
-        };
+        let request = Request::new(Name::Known(*table.id()), "remove", lid);
         if state.changing.is_some() {
-            return Err(refuse(
-                format_args!("another change of the group is under way"),
-                EBUSY,
-            ));
+            return Err(request.refuse("another change of the group is under way", EBUSY));
         }
         if let Some(claim) = state.claims.iter().find(|claim| claim.lid == *lid) {
             let number = claim.number;
-            return Err(refuse(format_args!("loaded by device {number}"), EBUSY));
+            return Err(request.refuse(format_args!("loaded by device {number}"), EBUSY));
         }
         if state.tables > 1 {
             // That table's line was checked when it was loaded, and has the entry.
-            return Err(refuse(format_args!("{OTHER_TABLE}"), EBUSY));
+            return Err(request.refuse(OTHER_TABLE, EBUSY));
         }
         let next = table.with_removed(lid).map_err(|error| match error {
             RemoveError::NoMemory => ENOMEM,
-            RemoveError::Unknown => refuse(format_args!("{error}"), ENODEV),
-            _ => refuse(format_args!("{error}"), EBUSY),
+            RemoveError::Unknown => request.refuse(error, ENODEV),
+            _ => request.refuse(error, EBUSY),
         })?;
         let next = KBox::new(next, GFP_KERNEL)?;
         let entry = table.position(lid).ok_or(ENODEV)?;
@@ -78,8 +72,8 @@ impl Group {
         let disk = table.disk_of(entry).unwrap_or(entry);
         let bound = bound.clone();
         if bound.is_last_source(disk, lid) {
-            let why = format_args!("its disk is the only one that serves reads of the base");
-            return Err(refuse(why, EBUSY));
+            let why = "its disk is the only one that serves reads of the base";
+            return Err(request.refuse(why, EBUSY));
         }
         state.leaving = Some(*lid);
         drop(state);
@@ -104,7 +98,7 @@ impl Group {
                 bound.wait_for_store(entry);
                 // A volume may have been waiting for the spare that it lived on.
                 self.let_rebuild();
-                log::info!(group, "{lid}: removed from the group");
+                log::info!(request.name, "{lid}: removed from the group");
                 Ok(())
             }
             Err(error) => {
@@ -112,7 +106,7 @@ impl Group {
                     bound.let_serve(*disk);
                 }
                 let errno = error.to_errno();
-                Err(refuse(format_args!("not removed: error {errno}"), error))
+                Err(request.refuse(format_args!("not removed: error {errno}"), error))
             }
         }
     }

@@ -10,7 +10,8 @@ use super::{
         is_usable,
         table_disk, //
     },
-    Group, //
+    Group,
+    Request, //
 };
 use crate::{
     bound::Bound,
@@ -41,8 +42,9 @@ impl Group {
     pub(crate) fn restore(&self, members: &Members, lid: &Id, onto: Option<&Id>) -> Result {
         let homes = self.commits.lock();
         let bound = self.live_table(members, "restore")?;
-        self.refuse_while_changing("restore", lid)?;
-        self.begin_restore(&bound, &homes, "restore", lid, onto)
+        let request = Request::new(self.name(), "restore", lid);
+        self.refuse_while_changing(&request)?;
+        self.begin_restore(&bound, &homes, &request, onto)
     }
 
     /// Takes back a disk that had failed, as a spare or to be filled for its own volume. An
@@ -57,11 +59,8 @@ impl Group {
         self.look_at_store(members, lid)?;
         let homes = self.commits.lock();
         let bound = self.live_table(members, "readd")?;
-        self.refuse_while_changing("readd", lid)?;
-        let refuse = |why: &dyn core::fmt::Display, error: Error| {
-            log::notice!(self.name(), "message \"readd\": LID {lid}: {why}");
-            Err(error)
-        };
+        let request = Request::new(self.name(), "readd", lid);
+        self.refuse_while_changing(&request)?;
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let found = table.position(lid);
@@ -78,14 +77,14 @@ impl Group {
         });
         drop(state);
         let Some(entry) = found else {
-            return refuse(&"the group has no such entry", ENODEV);
+            return Err(request.refuse("the group has no such entry", ENODEV));
         };
         let store = bound.store_at(entry);
         let is_lacking = store.is_some_and(|store| store.lacks_writes());
         if let (true, Some(store)) = (is_kept || is_lacking, store) {
             // The store was never given up.
             self.tell_store_locked(&bound, &homes, store)
-                .or_else(|_| refuse(&"its device still can't be written", EIO))?;
+                .map_err(|_| request.refuse("its device still can't be written", EIO))?;
             if is_lacking {
                 self.state.lock().wants_anew = true;
                 self.begin_anew(&bound);
@@ -93,14 +92,15 @@ impl Group {
             return Ok(());
         }
         let Some(next) = next else {
-            return refuse(&"its disk did not fail, or is taken back already", EINVAL);
+            let why = "its disk did not fail, or is taken back already";
+            return Err(request.refuse(why, EINVAL));
         };
         if !is_usable(&bound, entry) {
             let why = "its disk is not here, or can't be written: load a line that has it first";
-            return refuse(&why, ENODEV);
+            return Err(request.refuse(why, ENODEV));
         }
         if bound.has_io([entry]) {
-            return refuse(&"its disk has not answered all I/O from before", EBUSY);
+            return Err(request.refuse("its disk has not answered all I/O from before", EBUSY));
         }
         self.commit(&bound, &homes, next)?;
         if let Some(volume) = bound.volumes.get(entry) {
@@ -121,7 +121,7 @@ impl Group {
         log::info!(self.name(), "disk of {lid}: taken back");
         if needs_disk {
             // It is taken back in any case; the log says why it is not filled.
-            let _ = self.begin_restore(&bound, &homes, "readd", lid, Some(lid));
+            let _ = self.begin_restore(&bound, &homes, &request, Some(lid));
         }
         self.rebuilds.kick();
         Ok(())
@@ -167,16 +167,12 @@ impl Group {
     /// Refuses a message while a volume's attribute is being changed: its increments are being
     /// copied to its disk, which must not be filled with something else, even if it has failed
     /// meanwhile.
-    pub(super) fn refuse_while_changing(&self, message: &str, lid: &Id) -> Result {
+    pub(super) fn refuse_while_changing(&self, request: &Request<'_>) -> Result {
         let is_changing = self.state.lock().changing.is_some();
-        if is_changing {
-            log::notice!(
-                self.name(),
-                "message \"{message}\": LID {lid}: another change of the group is under way"
-            );
-            return Err(EBUSY);
+        match is_changing {
+            true => Err(request.refuse("another change of the group is under way", EBUSY)),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// The live table of these members; under `commits`, so that it stays that.
@@ -199,10 +195,10 @@ impl Group {
         &self,
         bound: &Bound,
         homes: &Homes,
-        message: &str,
-        lid: &Id,
+        request: &Request<'_>,
         onto: Option<&Id>,
     ) -> Result {
+        let lid = request.lid;
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let next = table.with_rebuild(lid, onto, |entry| is_free(bound, entry));
@@ -210,26 +206,25 @@ impl Group {
             Ok(next) => KBox::new(next, GFP_KERNEL)?,
             Err(error) => {
                 drop(state);
-                match (error, onto) {
-                    (RestoreError::Target(flaw), Some(onto)) => log::notice!(
-                        self.name(),
-                        "message \"{message}\": LID {lid}: onto LID {onto}: {flaw}"
-                    ),
-                    _ => log::notice!(self.name(), "message \"{message}\": LID {lid}: {error}"),
-                }
-                return Err(match error {
+                let errno = match error {
                     RestoreError::NoMemory => ENOMEM,
                     RestoreError::Unknown => ENODEV,
                     RestoreError::Rebuilding => EBUSY,
                     RestoreError::NoSpare => ENOSPC,
                     _ => EINVAL,
+                };
+                return Err(match (error, onto) {
+                    (RestoreError::Target(flaw), Some(onto)) => {
+                        request.refuse(format_args!("onto LID {onto}: {flaw}"), errno)
+                    }
+                    _ => request.refuse(error, errno),
                 });
             }
         };
         let own = table_disk(table, lid);
         drop(state);
         let kept_away = match own {
-            Some(own) => self.prepare_move(bound, message, lid, own)?.then_some(own),
+            Some(own) => self.prepare_move(bound, request, own)?.then_some(own),
             None => None,
         };
         self.begin_rebuild(bound, homes, next).inspect_err(|_| {
@@ -242,19 +237,16 @@ impl Group {
     /// A volume that is written in place is about to move: keeps new reads of others away from its
     /// disk. Reads in flight need not be waited for: the move adds no writes there. Returns whether
     /// the reads were allowed before. Does not sleep.
-    fn prepare_move(&self, bound: &Bound, message: &str, lid: &Id, own: usize) -> Result<bool> {
-        let refuse = |why: &str| {
-            log::notice!(self.name(), "message \"{message}\": LID {lid}: {why}");
-            Err(EBUSY)
-        };
-        let Some((_, owner)) = bound.store_of(lid) else {
-            return refuse("it is in use without its increments volume");
+    fn prepare_move(&self, bound: &Bound, request: &Request<'_>, own: usize) -> Result<bool> {
+        let Some((_, owner)) = bound.store_of(request.lid) else {
+            return Err(request.refuse("it is in use without its increments volume", EBUSY));
         };
         if owner.may_differ() {
-            return refuse("its disk and its increments may differ since an error");
+            let why = "its disk and its increments may differ since an error";
+            return Err(request.refuse(why, EBUSY));
         }
         if !bound.has_other_source(own) {
-            return refuse("no other disk serves reads of the base");
+            return Err(request.refuse("no other disk serves reads of the base", EBUSY));
         }
         Ok(bound.keep_away(own))
     }

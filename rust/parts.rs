@@ -11,7 +11,6 @@ use crate::{
     bound::Bound,
     dm::current_cpu,
     overlay::Place,
-    store::Owner,
     svol_core::{
         block_map::Kind,
         log_mode::Mode,
@@ -401,25 +400,5 @@ impl Bound {
         };
         owner.grace.leave(ticket);
         result
-    }
-}
-
-impl Owner {
-    /// Whether the disk of this entry is its own and holds the base image here. Call it under the
-    /// write locks of these sectors. Stays true while they are held and its mode does not change.
-    fn disk_has_base(&self, entry: usize, sector: u64, sectors: u32) -> bool {
-        let run = self.map.read_run(sector, sectors);
-        self.is_in_step(entry, sector, sectors) && run.kind == Kind::Base && run.sectors == sectors
-    }
-
-    /// Whether the disk of this entry is its own, and disk and store are in sync. Same conditions
-    /// as [`Owner::disk_has_base`].
-    pub(crate) fn is_in_step(&self, entry: usize, sector: u64, sectors: u32) -> bool {
-        let is_apart = self.intents.as_ref().is_none_or(|intents| {
-            intents.is_open(sector, sectors) || intents.is_pinned_in(sector, sectors)
-        });
-        self.mode() == Mode::Both
-            && self.filled(sector, sectors) == (sectors, Some(entry))
-            && !is_apart
     }
 }

@@ -24,6 +24,7 @@ mod leave;
 mod load;
 mod logged;
 mod moving;
+mod owner;
 mod patience;
 mod release;
 mod slow;
@@ -42,7 +43,8 @@ pub(crate) use {
         seen_events,
         Found,
         Link, //
-    }, //
+    },
+    owner::Owner, //
 };
 
 use crate::{
@@ -66,35 +68,19 @@ use crate::{
     group::Group,
     members::{
         Disk,
-        EntryCell,
         Members, //
     },
     svol_core::{
-        block_map::{
-            BlockMap,
-            WriteRun, //
-        },
-        changes::{
-            Changes,
-            Told, //
-        },
+        block_map::WriteRun,
+        changes::Changes,
         deadline::Deadline,
-        grace::Grace,
         id::Id,
-        intents::Intents,
-        log_mode::{
-            Event,
-            Mode,
-            ModeCell, //
-        },
         slots::Slots,
         store::{
             Header,
-            Layout,
-            OwnerRecord, //
+            Layout, //
         },
-        table_line::OnFull,
-        write_locks::WriteLocks, //
+        table_line::OnFull, //
     },
 };
 use kernel::{
@@ -112,157 +98,6 @@ use kernel::{
 
 /// The longest time between a write and the commit that makes it durable, in milliseconds.
 const COMMIT_MS: u32 = 1000;
-
-/// The disk of a volume may have lost writes: the next flush reports that.
-const LOST: u64 = 1;
-/// It may have, but the disk is failing and the store has all data: reported only if the disk is
-/// kept.
-const LOST_IF_KEPT: u64 = 2;
-
-/// A volume that keeps its changes in the store.
-pub(crate) struct Owner {
-    /// Its LID.
-    pub(crate) lid: Id,
-    /// Its number on disk.
-    pub(crate) number: u16,
-    /// Its blocks.
-    pub(crate) map: BlockMap,
-    /// I/Os that rely on the map. Per owner, so that an owner whose disk does not answer does not
-    /// delay the others.
-    pub(crate) grace: Grace,
-    /// Sub-blocks that are being written, if it is logged.
-    pub(crate) locks: WriteLocks,
-    /// Where its disk and the store may differ after a crash, if it is logged.
-    pub(crate) intents: Option<Intents>,
-    /// 1 if there may be marks on disk that are cleared here.
-    has_old_marks: Word,
-    /// The entry of its disk if it is logged, or of the disk that is being filled for it; else
-    /// none.
-    disk: EntryCell,
-    /// 1 if it is in place, except for some regions that are diverted.
-    regions: Word,
-    /// See [`fill`].
-    fill: fill::Fill,
-    /// See [`moving`].
-    moving: moving::Move,
-    /// 1 if its entries must stay; see [`Owner::keep_entries`].
-    keeps_entries: Word,
-    /// Whether somebody waits for its marks to be cleared; see [`in_place`].
-    clearing: Word,
-    /// How many I/Os its disk had completed when idle marks were last looked for.
-    answers: Word,
-    /// See [`patience`].
-    disks: patience::Disks,
-    /// Whether an internal flush of its disk failed: [`LOST`], [`LOST_IF_KEPT`], or 0.
-    lost_writes: Word,
-    /// Changes when a flush of its disk fails.
-    disk_losses: Word,
-    /// 1 if its disk may hold a write that failed because of the store.
-    log_lacks: Word,
-    /// Which losses of the store have been reported to its users.
-    told: Told,
-    /// Where its writes go, if it is logged.
-    mode: ModeCell,
-    /// 1 while it is being suspended and its writes must not wait for space.
-    suspending: Word,
-    /// Its record in the owner table when the store was opened.
-    record: OwnerRecord,
-    /// How often that record has been written since, or may have been.
-    record_writes: Word,
-    /// Whether it is leaving the group; see [`leave`].
-    leaving: Word,
-    /// How many of its blocks have been freed already.
-    given_back: Word,
-}
-
-impl Owner {
-    /// Where its writes go, if it is logged.
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode.get()
-    }
-
-    /// Changes to another mode, if possible. One caller at a time. See [`ModeCell::advance`].
-    pub(crate) fn advance(&self, event: Event) -> Option<Mode> {
-        self.mode.advance(event)
-    }
-
-    /// Whether it is written without a log now.
-    pub(crate) fn is_unlogged(&self) -> bool {
-        self.mode() == Mode::Disk
-    }
-
-    /// Whether it has a log that lacks some of its earlier writes.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.mode() == Mode::Behind
-    }
-
-    /// Whether its disk may have lost writes that have not been reported yet. Marks them as
-    /// reported. Does not sleep.
-    pub(crate) fn tell_lost_writes(&self) -> bool {
-        self.lost_writes.get() == LOST && self.lost_writes.replace(LOST, 0).is_ok()
-    }
-
-    /// Whether its disk may have lost writes that have not been reported yet.
-    pub(crate) fn has_lost_writes(&self) -> bool {
-        self.lost_writes.get() != 0
-    }
-
-    /// Its own disk, if it has one, has lost writes. Does not sleep.
-    pub(crate) fn lose_writes(&self) {
-        if self.is_on_disk() {
-            self.lost_writes.set(LOST);
-        }
-    }
-
-    /// Its disk stays in use although it failed: what the disk lost is lost. Does not sleep.
-    pub(crate) fn disk_is_kept(&self) {
-        let _ = self.lost_writes.replace(LOST_IF_KEPT, LOST);
-    }
-
-    /// What the store lost before this table was loaded must still be reported. Does not sleep.
-    pub(crate) fn forget_told(&self) {
-        self.told.forget();
-    }
-
-    /// The disk of this entry, if it is its own, may hold something that the store could not take, in
-    /// regions that are pinned: until that is on record, the disk is needed. To be called before
-    /// write locks are released. Does not sleep.
-    pub(crate) fn note_log_lacks(&self, disk: usize) {
-        if self.own_disk() == Some(disk) {
-            self.log_lacks.set(1);
-        }
-    }
-
-    /// The store may have lost something that is on its own disk, in regions that have marks. As
-    /// [`Owner::note_log_lacks`].
-    pub(crate) fn note_log_lost(&self) {
-        if let (Some(intents), Some(disk)) = (&self.intents, self.own_disk()) {
-            if intents.pin_marked() {
-                self.note_log_lacks(disk);
-            }
-        }
-    }
-
-    /// As [`Owner::does_log_lack`], while it counts as protected: what its log lacks is not on record.
-    pub(crate) fn is_lacking(&self) -> bool {
-        self.does_log_lack() && self.mode() == Mode::Both
-    }
-
-    /// See [`Owner::note_log_lacks`].
-    pub(crate) fn does_log_lack(&self) -> bool {
-        self.log_lacks.get() != 0
-    }
-
-    /// Whether its own disk has all that it wrote.
-    fn has_all_on_disk(&self) -> bool {
-        self.is_on_disk() && !self.has_regions()
-    }
-
-    /// Sets whether it is being suspended, so that its writes must not wait for space.
-    pub(crate) fn set_suspending(&self, suspending: bool) {
-        self.suspending.set(u64::from(suspending));
-    }
-}
 
 /// Bios that wait for the worker.
 struct Queues {

@@ -111,6 +111,11 @@ impl Fill {
         }
     }
 
+    /// Whether the disk holds everything.
+    pub(super) fn is_whole(&self) -> bool {
+        self.reach.get() == WHOLE
+    }
+
     /// The disk holds everything, or nothing.
     pub(super) fn set_whole(&self, is_whole: bool) {
         self.is_closed.set(u64::from(is_whole));
@@ -119,11 +124,6 @@ impl Fill {
 }
 
 impl Owner {
-    /// Whether all that it wrote is on a disk of its own.
-    pub(super) fn is_on_disk(&self) -> bool {
-        self.disk().is_some() && self.fill.reach.get() == WHOLE
-    }
-
     /// How many of these sectors, from the beginning, take the same path, and the entry of the disk
     /// that has to get them, too. To be called under their write locks. Does not sleep.
     pub(crate) fn filled(&self, sector: u64, sectors: u32) -> (u32, Option<usize>) {

@@ -41,7 +41,7 @@ impl Worker<Store> {
             let volume = parked.data().volume.get();
             volume
                 .and_then(|volume| Place::of(bound, volume))
-                .is_some_and(|place| place.owner().suspending.get() != 0)
+                .is_some_and(|place| place.owner().is_suspending())
         };
         if suspending {
             // It will be resubmitted after the suspend.

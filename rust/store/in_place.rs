@@ -13,7 +13,6 @@ use crate::{
     dm::Worker,
     svol_core::{
         block_map::Kind,
-        log_mode::Event,
         route::Home, //
     }, //
 };
@@ -136,51 +135,5 @@ impl Worker<Store> {
                 _ => LEFT,
             });
         }
-    }
-}
-
-impl Owner {
-    /// The entry of its disk, if it is logged, or of the disk that is being filled for it.
-    pub(super) fn disk(&self) -> Option<usize> {
-        self.disk.get()
-    }
-
-    /// The entry of its own disk, if it is logged.
-    pub(crate) fn own_disk(&self) -> Option<usize> {
-        self.disk().filter(|_| self.is_on_disk())
-    }
-
-    /// It is logged, and the disk of this entry is its own; or it is no longer logged. To be called
-    /// under the lock of its mode.
-    pub(crate) fn set_disk(&self, disk: Option<usize>) {
-        // The old disk may have begun to fail a moment ago. Nobody would end that for this volume.
-        let _ = self.advance(Event::DiskIsLeft);
-        self.disks.lose(self.disk());
-        self.disk.set(disk);
-        // These were writes to another disk.
-        self.lost_writes.set(0);
-        self.log_lacks.set(0);
-        self.fill.set_whole(disk.is_some());
-    }
-
-    /// Whether some regions of it are diverted while the rest is in place.
-    pub(crate) fn has_regions(&self) -> bool {
-        self.regions.get() != 0
-    }
-
-    /// Sets whether it has such regions from now on.
-    pub(crate) fn set_has_regions(&self, has_regions: bool) {
-        self.regions.set(u64::from(has_regions));
-    }
-
-    /// Whether its entries have to stay: wherever there is an entry, its own disk may hold
-    /// something other than the base image.
-    pub(super) fn keeps_entries(&self) -> bool {
-        self.keeps_entries.get() != 0
-    }
-
-    /// Its entries have to stay from now on.
-    pub(crate) fn keep_entries(&self) {
-        self.keeps_entries.set(1);
     }
 }

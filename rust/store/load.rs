@@ -10,14 +10,9 @@ use super::{
         self,
         Failure, //
     },
-    fill::Fill,
     format,
     full::low_water,
-    in_place,
-    leave,
     logged::write_marks,
-    moving::Move,
-    patience::Disks,
     Owner,
     Queues,
     Store, //
@@ -37,28 +32,17 @@ use crate::{
     },
     group::Group,
     log,
-    members::{
-        EntryCell,
-        Members, //
-    },
+    members::Members,
     svol_core::{
         attr::Attr,
         block_map::BlockMap,
-        changes::{
-            Changes,
-            Told, //
-        },
+        changes::Changes,
         deadline::Deadline,
         grace::Grace,
         group::GroupTable,
         health::Health,
         id::Id,
         intents::Intents,
-        log_mode::{
-            Mode,
-            ModeCell, //
-        },
-        route::Home,
         slots::Slots,
         store::{
             self,
@@ -83,8 +67,7 @@ use crate::{
             Source,
             OWNERS, //
         },
-        table_line::Features,
-        write_locks::WriteLocks, //
+        table_line::Features, //
     },
 };
 use kernel::{
@@ -613,6 +596,18 @@ impl Found {
         })
     }
 
+    /// The owners as the store uses them; none are left here.
+    fn open_owners(&mut self, table: &GroupTable) -> Result<KVec<Owner>> {
+        let shift = self.layout.block_shift();
+        let mut owners = KVec::with_capacity(self.owners.len(), GFP_KERNEL)?;
+        for known in core::mem::take(&mut self.owners) {
+            let owner = known.record.owner;
+            let entry = owner.and_then(|owner| self.volume_of(table, &owner.lid));
+            Owner::open(known, table, entry, shift, &mut owners)?;
+        }
+        Ok(owners)
+    }
+
     /// Opens the store. Sleeps for I/O.
     ///
     /// # Errors
@@ -628,88 +623,7 @@ impl Found {
     ) -> Result<Arc<Worker<Store>>> {
         self.write_before_use(members, table)
             .inspect_err(|error| self.say_not_written(table.id(), *error))?;
-        let shift = self.layout.block_shift();
-        let mut owners = KVec::with_capacity(self.owners.len(), GFP_KERNEL)?;
-        let found = core::mem::take(&mut self.owners);
-        for known in found {
-            let Known {
-                record,
-                map,
-                intents,
-            } = known;
-            if let (Some(owner), Some(map)) = (record.owner, map) {
-                let is_unprotected = |disk: usize| {
-                    table
-                        .volume(disk)
-                        .is_some_and(|volume| volume.state.unprotected)
-                };
-                let entry = self.volume_of(table, &owner.lid);
-                let writes = entry.and_then(|entry| Some(table.view(entry)?.writes));
-                let is_kept = writes == Some(Home::Kept);
-                let (disk, fill) = match entry.zip(writes) {
-                    Some((_, Home::Logged(disk))) => (Some(disk), Fill::new(true, 0)),
-                    Some((entry, Home::Kept)) => match table.rebuild_of(entry) {
-                        Some(rebuild) => (Some(rebuild.target), Fill::new(false, rebuild.cursor)),
-                        None => (None, Fill::new(false, 0)),
-                    },
-                    _ => (None, Fill::new(false, 0)),
-                };
-                // These regions are compared, or copied again, before the volume is used. Until
-                // then, their marks do not count as idle, nor the disk as in step.
-                let is_due = match entry.zip(writes) {
-                    Some((_, Home::Logged(disk))) => !is_unprotected(disk),
-                    Some((entry, Home::Kept)) => table
-                        .rebuild_of(entry)
-                        .is_some_and(|rebuild| rebuild.cursor > 0),
-                    _ => false,
-                };
-                if let Some(intents) = intents.as_ref().filter(|_| is_due) {
-                    intents.pin_marked();
-                }
-                let moving = entry
-                    .filter(|_| matches!(writes, Some(Home::Logged(_))))
-                    .and_then(|entry| table.rebuild_of(entry));
-                let has_regions = entry.is_some_and(|entry| table.has_regions(entry));
-                let leaves = entry.is_none() && owner.removing;
-                let is_written = entry
-                    .and_then(|entry| table.volume(table.disk_of(entry)?))
-                    .is_some_and(|disk| !disk.state.pristine);
-                let owner = Owner {
-                    lid: owner.lid,
-                    number: record.number,
-                    map,
-                    grace: Grace::new(nr_cpu_ids()),
-                    locks: WriteLocks::new(shift)?,
-                    intents,
-                    has_old_marks: Word::new(0),
-                    disk: EntryCell::new(disk),
-                    regions: Word::new(u64::from(has_regions)),
-                    fill,
-                    moving: Move::new(moving.map(|rebuild| rebuild.target)),
-                    // A disk that is being filled for it may get what the store has of its regions.
-                    keeps_entries: Word::new(u64::from(is_written || has_regions)),
-                    clearing: Word::new(in_place::NOT_ASKED),
-                    answers: Word::new(u64::MAX),
-                    disks: Disks::new(),
-                    lost_writes: Word::new(0),
-                    told: Told::new(),
-                    // What the log lacks is found by comparing it with the disk, in the background.
-                    mode: ModeCell::new(match disk {
-                        _ if is_kept => Mode::Store,
-                        Some(disk) if is_unprotected(disk) => Mode::Behind,
-                        _ => Mode::Both,
-                    }),
-                    disk_losses: Word::new(0),
-                    log_lacks: Word::new(0),
-                    suspending: Word::new(0),
-                    record,
-                    record_writes: Word::new(0),
-                    leaving: Word::new(if leaves { leave::LEAVES } else { leave::STAYS }),
-                    given_back: Word::new(0),
-                };
-                owners.push(owner, GFP_KERNEL)?;
-            }
-        }
+        let owners = self.open_owners(table)?;
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
         let Self {
             entry,

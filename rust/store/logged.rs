@@ -15,6 +15,10 @@ use super::{
         NotDurable, //
     },
     leave,
+    owner::{
+        LOST,
+        LOST_IF_KEPT, //
+    },
     patience::LATER,
     slow::{
         Content,
@@ -557,8 +561,8 @@ impl Worker<Store> {
         }
         owner.note_disk_lost();
         owner.lost_writes.set(match owner.mode().is_logged() {
-            true => super::LOST_IF_KEPT,
-            false => super::LOST,
+            true => LOST_IF_KEPT,
+            false => LOST,
         });
         drop(views);
         let fails = bound.is_some_and(|bound| {

@@ -128,13 +128,6 @@ impl Owner {
         self.moving.target.set(None);
         self.set_disk(target);
     }
-
-    /// Whether disk and store may differ somewhere: then the store does not have all that another
-    /// disk needs.
-    pub(crate) fn may_differ(&self) -> bool {
-        let intents = self.intents.as_ref();
-        intents.is_none_or(|intents| (0..intents.regions()).any(|region| intents.is_pinned(region)))
-    }
 }
 
 impl Bound {

@@ -39,7 +39,6 @@ use crate::{
             WriteRun,
             WriteStep, //
         },
-        intents::Intents,
         log_mode::Mode,
         route::Home,
         samples::SUB_BLOCK_SECTORS,
@@ -745,17 +744,5 @@ impl Store {
             let thawed = |entry: Entry| Some(entry.with_frozen(false));
             owner.map.update(*bid, thawed);
         }
-    }
-}
-
-impl Owner {
-    /// Whether data of the disk may be read from increments and siblings instead. Not where the disk
-    /// may hold a write that failed because of the store: what a read has shown stays.
-    pub(crate) fn may_read_past(&self, sector: u64, sectors: u32) -> bool {
-        let lacks = self.is_lacking();
-        let is_apart = |intents: &Intents| {
-            intents.is_open(sector, sectors) || (lacks && intents.is_pinned_in(sector, sectors))
-        };
-        self.mode().is_logged() && !self.intents.as_ref().is_some_and(is_apart)
     }
 }

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A volume that keeps its changes in the store: what is known of it, and how it begins.
+
+use super::{
+    fill::Fill,
+    in_place,
+    leave,
+    moving::Move,
+    patience::Disks, //
+};
+use crate::{
+    env::Word,
+    members::EntryCell,
+    svol_core::{
+        block_map::{
+            BlockMap,
+            Kind, //
+        },
+        changes::Told,
+        grace::Grace,
+        group::GroupTable,
+        id::Id,
+        intents::Intents,
+        log_mode::{
+            Event,
+            Mode,
+            ModeCell, //
+        },
+        route::Home,
+        store::{
+            Known,
+            OwnerRecord, //
+        },
+        write_locks::WriteLocks, //
+    },
+};
+use kernel::{
+    cpu::nr_cpu_ids,
+    prelude::*, //
+};
+
+/// The disk of a volume may have lost writes: the next flush reports that.
+pub(super) const LOST: u64 = 1;
+/// It may have, but the disk is failing and the store has all data: reported only if the disk is
+/// kept.
+pub(super) const LOST_IF_KEPT: u64 = 2;
+
+/// A volume that keeps its changes in the store.
+pub(crate) struct Owner {
+    /// Its LID.
+    pub(crate) lid: Id,
+    /// Its number on disk.
+    pub(crate) number: u16,
+    /// Its blocks.
+    pub(crate) map: BlockMap,
+    /// I/Os that rely on the map. Per owner, so that an owner whose disk does not answer does not
+    /// delay the others.
+    pub(crate) grace: Grace,
+    /// Sub-blocks that are being written, if it is logged.
+    pub(crate) locks: WriteLocks,
+    /// Where its disk and the store may differ after a crash, if it is logged.
+    pub(crate) intents: Option<Intents>,
+    /// 1 if there may be marks on disk that are cleared here.
+    pub(super) has_old_marks: Word,
+    /// The entry of its disk if it is logged, or of the disk that is being filled for it; else
+    /// none.
+    pub(super) disk: EntryCell,
+    /// 1 if it is in place, except for some regions that are diverted.
+    regions: Word,
+    /// See [`super::fill`].
+    pub(super) fill: Fill,
+    /// See [`super::moving`].
+    pub(super) moving: Move,
+    /// 1 if its entries must stay; see [`Owner::keep_entries`].
+    keeps_entries: Word,
+    /// Whether somebody waits for its marks to be cleared; see [`in_place`].
+    pub(super) clearing: Word,
+    /// How many I/Os its disk had completed when idle marks were last looked for.
+    pub(super) answers: Word,
+    /// See [`super::patience`].
+    pub(super) disks: Disks,
+    /// Whether an internal flush of its disk failed: [`LOST`], [`LOST_IF_KEPT`], or 0.
+    pub(super) lost_writes: Word,
+    /// Changes when a flush of its disk fails.
+    pub(super) disk_losses: Word,
+    /// 1 if its disk may hold a write that failed because of the store.
+    log_lacks: Word,
+    /// Which losses of the store have been reported to its users.
+    pub(super) told: Told,
+    /// Where its writes go, if it is logged.
+    mode: ModeCell,
+    /// 1 while it is being suspended and its writes must not wait for space.
+    suspending: Word,
+    /// Its record in the owner table when the store was opened.
+    pub(super) record: OwnerRecord,
+    /// How often that record has been written since, or may have been.
+    pub(super) record_writes: Word,
+    /// Whether it is leaving the group; see [`leave`].
+    pub(super) leaving: Word,
+    /// How many of its blocks have been freed already.
+    pub(super) given_back: Word,
+}
+
+/// The disk of an owner when the store is opened.
+struct Start {
+    /// As in [`Owner`].
+    disk: Option<usize>,
+    fill: Fill,
+    moving: Move,
+    mode: Mode,
+    /// Its marked regions are compared, or copied again, before the volume is used.
+    are_marks_due: bool,
+}
+
+impl Start {
+    /// What the group table says of the entry `entry`, if the owner is in the group.
+    fn new(table: &GroupTable, entry: Option<usize>) -> Self {
+        let writes = entry.and_then(|entry| Some(table.view(entry)?.writes));
+        let rebuild = entry.and_then(|entry| table.rebuild_of(entry));
+        match writes {
+            Some(Home::Logged(disk)) => {
+                let volume = table.volume(disk);
+                let is_unprotected = volume.is_some_and(|volume| volume.state.unprotected);
+                Self {
+                    disk: Some(disk),
+                    fill: Fill::new(true, 0),
+                    moving: Move::new(rebuild.map(|rebuild| rebuild.target)),
+                    // What the log lacks is found by comparing it with the disk, in the background.
+                    mode: match is_unprotected {
+                        true => Mode::Behind,
+                        false => Mode::Both,
+                    },
+                    are_marks_due: !is_unprotected,
+                }
+            }
+            Some(Home::Kept) => {
+                let cursor = rebuild.map_or(0, |rebuild| rebuild.cursor);
+                Self {
+                    disk: rebuild.map(|rebuild| rebuild.target),
+                    fill: Fill::new(false, cursor),
+                    moving: Move::new(None),
+                    mode: Mode::Store,
+                    are_marks_due: cursor > 0,
+                }
+            }
+            _ => Self {
+                disk: None,
+                fill: Fill::new(false, 0),
+                moving: Move::new(None),
+                mode: Mode::Both,
+                are_marks_due: false,
+            },
+        }
+    }
+}
+
+impl Owner {
+    /// Adds one to `owners` that was found on the store's device, unless its number was released.
+    /// `entry` is its index in the group table, if it is in the group; blocks have `1 << shift`
+    /// sectors. An owner is large for the stack, so it is not returned.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    #[inline(never)]
+    pub(super) fn open(
+        known: Known,
+        table: &GroupTable,
+        entry: Option<usize>,
+        shift: u32,
+        owners: &mut KVec<Self>,
+    ) -> Result {
+        let Known {
+            record,
+            map,
+            intents,
+        } = known;
+        let (Some(owner), Some(map)) = (record.owner, map) else {
+            return Ok(());
+        };
+        let start = Start::new(table, entry);
+        if let Some(intents) = intents.as_ref().filter(|_| start.are_marks_due) {
+            // Until then, their marks do not count as idle, nor the disk as in step.
+            intents.pin_marked();
+        }
+        let has_regions = entry.is_some_and(|entry| table.has_regions(entry));
+        let is_written = entry
+            .and_then(|entry| table.volume(table.disk_of(entry)?))
+            .is_some_and(|disk| !disk.state.pristine);
+        let leaves = entry.is_none() && owner.removing;
+        let owner = Self {
+            lid: owner.lid,
+            number: record.number,
+            map,
+            grace: Grace::new(nr_cpu_ids()),
+            locks: WriteLocks::new(shift)?,
+            intents,
+            has_old_marks: Word::new(0),
+            disk: EntryCell::new(start.disk),
+            regions: Word::new(u64::from(has_regions)),
+            fill: start.fill,
+            moving: start.moving,
+            // A disk that is being filled for it may get what the store has of its regions.
+            keeps_entries: Word::new(u64::from(is_written || has_regions)),
+            clearing: Word::new(in_place::NOT_ASKED),
+            answers: Word::new(u64::MAX),
+            disks: Disks::new(),
+            lost_writes: Word::new(0),
+            disk_losses: Word::new(0),
+            log_lacks: Word::new(0),
+            told: Told::new(),
+            mode: ModeCell::new(start.mode),
+            suspending: Word::new(0),
+            record,
+            record_writes: Word::new(0),
+            leaving: Word::new(if leaves { leave::LEAVES } else { leave::STAYS }),
+            given_back: Word::new(0),
+        };
+        owners.push(owner, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Where its writes go, if it is logged.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    /// Changes to another mode, if possible. One caller at a time. See [`ModeCell::advance`].
+    pub(crate) fn advance(&self, event: Event) -> Option<Mode> {
+        self.mode.advance(event)
+    }
+
+    /// Whether it is written without a log now.
+    pub(crate) fn is_unlogged(&self) -> bool {
+        self.mode() == Mode::Disk
+    }
+
+    /// Whether it has a log that lacks some of its earlier writes.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.mode() == Mode::Behind
+    }
+
+    /// The entry of its disk, if it is logged, or of the disk that is being filled for it.
+    pub(super) fn disk(&self) -> Option<usize> {
+        self.disk.get()
+    }
+
+    /// The entry of its own disk, if it is logged.
+    pub(crate) fn own_disk(&self) -> Option<usize> {
+        self.disk().filter(|_| self.is_on_disk())
+    }
+
+    /// Whether all that it wrote is on a disk of its own.
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.disk().is_some() && self.fill.is_whole()
+    }
+
+    /// As [`Owner::is_on_disk`], and none of its regions is diverted.
+    pub(super) fn has_all_on_disk(&self) -> bool {
+        self.is_on_disk() && !self.has_regions()
+    }
+
+    /// It is logged, and the disk of this entry is its own; or it is no longer logged. To be called
+    /// under the lock of its mode.
+    pub(crate) fn set_disk(&self, disk: Option<usize>) {
+        // The old disk may have begun to fail a moment ago. Nobody would end that for this volume.
+        let _ = self.advance(Event::DiskIsLeft);
+        self.disks.lose(self.disk());
+        self.disk.set(disk);
+        // These were writes to another disk.
+        self.lost_writes.set(0);
+        self.log_lacks.set(0);
+        self.fill.set_whole(disk.is_some());
+    }
+
+    /// Whether some regions of it are diverted while the rest is in place.
+    pub(crate) fn has_regions(&self) -> bool {
+        self.regions.get() != 0
+    }
+
+    /// Sets whether it has such regions from now on.
+    pub(crate) fn set_has_regions(&self, has_regions: bool) {
+        self.regions.set(u64::from(has_regions));
+    }
+
+    /// Whether its entries have to stay: wherever there is an entry, its own disk may hold
+    /// something other than the base image.
+    pub(super) fn keeps_entries(&self) -> bool {
+        self.keeps_entries.get() != 0
+    }
+
+    /// Its entries have to stay from now on.
+    pub(crate) fn keep_entries(&self) {
+        self.keeps_entries.set(1);
+    }
+
+    /// Whether it is being suspended, so that its writes must not wait for space.
+    pub(super) fn is_suspending(&self) -> bool {
+        self.suspending.get() != 0
+    }
+
+    /// Sets [`Owner::is_suspending`].
+    pub(crate) fn set_suspending(&self, suspending: bool) {
+        self.suspending.set(u64::from(suspending));
+    }
+
+    /// Whether disk and store may differ somewhere: then the store does not have all that another
+    /// disk needs.
+    pub(crate) fn may_differ(&self) -> bool {
+        let intents = self.intents.as_ref();
+        intents.is_none_or(|intents| (0..intents.regions()).any(|region| intents.is_pinned(region)))
+    }
+
+    /// Whether data of the disk may be read from increments and siblings instead. Not where the disk
+    /// may hold a write that failed because of the store: what a read has shown stays.
+    pub(crate) fn may_read_past(&self, sector: u64, sectors: u32) -> bool {
+        let lacks = self.is_lacking();
+        let is_apart = |intents: &Intents| {
+            intents.is_open(sector, sectors) || (lacks && intents.is_pinned_in(sector, sectors))
+        };
+        self.mode().is_logged() && !self.intents.as_ref().is_some_and(is_apart)
+    }
+
+    /// Whether the disk of this entry is its own and holds the base image here. Call it under the
+    /// write locks of these sectors. Stays true while they are held and its mode does not change.
+    pub(crate) fn disk_has_base(&self, entry: usize, sector: u64, sectors: u32) -> bool {
+        let run = self.map.read_run(sector, sectors);
+        self.is_in_step(entry, sector, sectors) && run.kind == Kind::Base && run.sectors == sectors
+    }
+
+    /// Whether the disk of this entry is its own, and disk and store are in sync. Same conditions
+    /// as [`Owner::disk_has_base`].
+    pub(crate) fn is_in_step(&self, entry: usize, sector: u64, sectors: u32) -> bool {
+        let is_apart = self.intents.as_ref().is_none_or(|intents| {
+            intents.is_open(sector, sectors) || intents.is_pinned_in(sector, sectors)
+        });
+        self.mode() == Mode::Both
+            && self.filled(sector, sectors) == (sectors, Some(entry))
+            && !is_apart
+    }
+
+    /// Whether its disk may have lost writes that have not been reported yet. Marks them as
+    /// reported. Does not sleep.
+    pub(crate) fn tell_lost_writes(&self) -> bool {
+        self.lost_writes.get() == LOST && self.lost_writes.replace(LOST, 0).is_ok()
+    }
+
+    /// Whether its disk may have lost writes that have not been reported yet.
+    pub(crate) fn has_lost_writes(&self) -> bool {
+        self.lost_writes.get() != 0
+    }
+
+    /// Its own disk, if it has one, has lost writes. Does not sleep.
+    pub(crate) fn lose_writes(&self) {
+        if self.is_on_disk() {
+            self.lost_writes.set(LOST);
+        }
+    }
+
+    /// Its disk stays in use although it failed: what the disk lost is lost. Does not sleep.
+    pub(crate) fn disk_is_kept(&self) {
+        let _ = self.lost_writes.replace(LOST_IF_KEPT, LOST);
+    }
+
+    /// What the store lost before this table was loaded must still be reported. Does not sleep.
+    pub(crate) fn forget_told(&self) {
+        self.told.forget();
+    }
+
+    /// The disk of this entry, if it is its own, may hold something that the store could not take, in
+    /// regions that are pinned: until that is on record, the disk is needed. To be called before
+    /// write locks are released. Does not sleep.
+    pub(crate) fn note_log_lacks(&self, disk: usize) {
+        if self.own_disk() == Some(disk) {
+            self.log_lacks.set(1);
+        }
+    }
+
+    /// The store may have lost something that is on its own disk, in regions that have marks. As
+    /// [`Owner::note_log_lacks`].
+    pub(crate) fn note_log_lost(&self) {
+        if let (Some(intents), Some(disk)) = (&self.intents, self.own_disk()) {
+            if intents.pin_marked() {
+                self.note_log_lacks(disk);
+            }
+        }
+    }
+
+    /// As [`Owner::does_log_lack`], while it counts as protected: what its log lacks is not on record.
+    pub(crate) fn is_lacking(&self) -> bool {
+        self.does_log_lack() && self.mode() == Mode::Both
+    }
+
+    /// See [`Owner::note_log_lacks`].
+    pub(crate) fn does_log_lack(&self) -> bool {
+        self.log_lacks.get() != 0
+    }
+}

@@ -343,7 +343,7 @@ impl Bound {
     }
 
     /// Volumes whose disk may have lost writes that have not been reported yet.
-    pub(crate) fn losers(&self) -> impl Iterator<Item = &Id> {
+    pub(crate) fn with_lost_writes(&self) -> impl Iterator<Item = &Id> {
         let owners = self.stores.iter().flat_map(|store| store.owners.iter());
         let owners = owners.filter(|owner| owner.has_lost_writes());
         let volumes = self.volumes.iter();
@@ -373,7 +373,7 @@ impl Bound {
     /// Takes over losses of disks and stores under the old table that have not been reported: the
     /// next flush reports them. Does not sleep.
     pub(crate) fn inherit_losses(&self, old: &Self) {
-        for lost in old.losers() {
+        for lost in old.with_lost_writes() {
             match self.store_of(lost) {
                 Some((_, owner)) => owner.lose_writes(),
                 None => {

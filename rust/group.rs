@@ -238,7 +238,7 @@ impl Group {
     /// A table is gone: forgets it. If it was the last one, lets the volumes fail their I/O.
     pub(crate) fn table_gone(&self, number: u64) {
         let going = self.bound().filter(|bound| bound.members.table == number);
-        for lid in going.iter().flat_map(|bound| bound.losers()) {
+        for lid in going.iter().flat_map(|bound| bound.with_lost_writes()) {
             // A later table can't know about it.
             if self.loaded_by(lid).is_some() {
                 self.note_lost(lid);

@@ -23,6 +23,7 @@ mod in_place;
 mod leave;
 mod load;
 mod logged;
+mod losses;
 mod moving;
 mod owner;
 mod patience;
@@ -350,16 +351,9 @@ impl Store {
             .filter(|owner| !owner.has_all_on_disk() && owner.map.is_dirty())
     }
 
-    /// Such volumes whose changes the device may have lost, where that has not been reported.
-    pub(crate) fn untold(&self) -> impl Iterator<Item = &Owner> {
-        self.owners
-            .iter()
-            .filter(|owner| !owner.has_all_on_disk() && self.has_untold(owner))
-    }
-
     /// Whether it is in use although some volume goes on without it. It gets what that volume wrote
     /// when the table begins anew.
-    pub(crate) fn lacks_writes(&self) -> bool {
+    pub(crate) fn has_unlogged(&self) -> bool {
         !self.has_failed() && self.owners.iter().any(Owner::is_unlogged)
     }
 

@@ -80,12 +80,12 @@ impl Group {
             return Err(request.refuse("the group has no such entry", ENODEV));
         };
         let store = bound.store_at(entry);
-        let is_lacking = store.is_some_and(|store| store.lacks_writes());
-        if let (true, Some(store)) = (is_kept || is_lacking, store) {
+        let has_unlogged = store.is_some_and(|store| store.has_unlogged());
+        if let (true, Some(store)) = (is_kept || has_unlogged, store) {
             // The store was never given up.
             self.tell_store_locked(&bound, &homes, store)
                 .map_err(|_| request.refuse("its device still can't be written", EIO))?;
-            if is_lacking {
+            if has_unlogged {
                 self.state.lock().wants_anew = true;
                 self.begin_anew(&bound);
             }

@@ -346,38 +346,6 @@ fn sector_at(unit: &mut [u8], offset: u64) -> Option<&mut Sector> {
     unit.get_mut(within..)?.first_chunk_mut()
 }
 
-impl Store {
-    /// Handles the result of a flush of the device: if it failed, the device may have lost data
-    /// that a later flush says nothing about, and all volumes have to be told. Does not sleep.
-    pub(super) fn or_lose(&self, flushed: Result) -> Result {
-        flushed.inspect_err(|error| {
-            if fail::is_of_device(*error) {
-                self.changes.lose();
-                self.changes.mark();
-                self.note_log_lost();
-            }
-        })
-    }
-
-    /// The device may have lost what is in the caches of disks, or on them. Does not sleep.
-    pub(super) fn note_log_lost(&self) {
-        for owner in self.owners.iter() {
-            owner.note_log_lost();
-        }
-    }
-
-    /// Whether the device may have lost what an owner wrote, and its user was not told yet. Does
-    /// not sleep.
-    pub(crate) fn has_untold(&self, owner: &Owner) -> bool {
-        self.changes.is_untold(&owner.told)
-    }
-
-    /// As [`Store::has_untold`], but false if the owner works without the store.
-    pub(crate) fn may_have_lost(&self, owner: &Owner) -> bool {
-        !owner.is_unlogged() && self.has_untold(owner)
-    }
-}
-
 /// The owner that a bio belongs to.
 fn owner_of(parked: &Parked<Bound, InFlight>) -> Option<&Owner> {
     let volume = parked.data().volume.get()?;
@@ -385,19 +353,6 @@ fn owner_of(parked: &Parked<Bound, InFlight>) -> Option<&Owner> {
 }
 
 impl Worker<Store> {
-    /// A flush that was sent to the device for this owner failed, and the owner's user is told.
-    /// Does not sleep.
-    pub(crate) fn note_flush_failed(&self, owner: Option<&Owner>) {
-        match owner {
-            Some(owner) => self.changes.lose_and_tell(&owner.told),
-            None => self.changes.lose(),
-        }
-        self.note_log_lost();
-        // What may be lost must not be read for long, and what is written next is not lost.
-        self.changes.mark();
-        self.kick();
-    }
-
     /// Ends all bios of a list with the result of the commit that they waited for; flushes are told
     /// of earlier losses, too. `before` is how many there were when the first of them may have been
     /// written.
@@ -423,7 +378,7 @@ impl Worker<Store> {
                 let info = parked.info();
                 let bound = parked.keep();
                 if let (Op::Flush, Some(owner)) = (info.op, owner_of(&parked)) {
-                    owner.told.set(losses);
+                    owner.note_told(losses);
                 }
                 parked
                     .data()

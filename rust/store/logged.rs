@@ -15,10 +15,6 @@ use super::{
         NotDurable, //
     },
     leave,
-    owner::{
-        LOST,
-        LOST_IF_KEPT, //
-    },
     patience::LATER,
     slow::{
         Content,
@@ -50,7 +46,6 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc,
     time::{
         Instant,
         Monotonic, //
@@ -372,25 +367,6 @@ impl Slow<'_> {
     }
 }
 
-impl Owner {
-    /// Its own disk may have lost what the store has: its marks stay until the next start compares
-    /// the two, even if the disk stays in use, and a comparison begins anew. Does not sleep.
-    pub(crate) fn note_disk_lost(&self) {
-        // First: whoever takes marks back either is counted here, or looks at the count afterwards.
-        self.disk_losses.add(1);
-        if let Some(intents) = &self.intents {
-            intents.pin_marked();
-        }
-        // And afterwards: one that began to take marks back meanwhile has missed the first.
-        self.disk_losses.add(1);
-    }
-
-    /// Changes when that happens.
-    pub(crate) fn disk_losses(&self) -> u64 {
-        self.disk_losses.get()
-    }
-}
-
 impl Worker<Store> {
     /// Brings the store in step with the disk of a volume after a crash, before the volume is used.
     /// Sleeps for I/O.
@@ -481,7 +457,7 @@ impl Worker<Store> {
         let has_lost = owner.disk_losses() != losses;
         // Its disk may have lost something even though this flush succeeded: if another flush has
         // failed just before, that is not yet on record.
-        let lacks = owner.does_log_lack() || self.changes.losses() != lost;
+        let lacks = owner.log_lacks() || self.changes.losses() != lost;
         let is_in_doubt = self.may_have_lost(owner) || owner.mode() == Mode::Held || lacks;
         if durable.is_err() || has_lost || is_in_doubt {
             // They are still marked on disk.
@@ -514,65 +490,6 @@ impl Worker<Store> {
         self.wait_for_ios(owner)?;
         self.flush_disk_of(owner)?;
         self.commit()
-    }
-
-    /// Flushes the disk of an owner, or the one that is being filled for it, if there is one. If
-    /// that fails, a later successful flush does not bring lost data back: the disk fails, or
-    /// whoever asks for a flush next is told. Sleeps for I/O.
-    ///
-    /// # Errors
-    ///
-    /// Those of the disk; [`LATER`] if the owner by then has another disk, or none.
-    pub(super) fn flush_disk_of(&self, owner: &Owner) -> Result {
-        let Some(entry) = owner.disk() else {
-            return Ok(());
-        };
-        let disk = self.members.disk(entry).ok_or(ENXIO)?;
-        // Look this up now, so that nothing sleeps between a failed flush and what follows. Until a
-        // new table is live, the old one is still there.
-        let bound = self.home.bound();
-        let bound = bound.filter(|bound| Arc::ptr_eq(&bound.members, &self.members));
-        let result = self.members.flush(disk);
-        if result.is_err() {
-            self.disk_is_not_flushed(bound.as_deref(), owner, entry)?;
-        }
-        result
-    }
-
-    /// Handles the failed flush of a disk. Does not sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`LATER`] if the owner by now has another disk, or none.
-    pub(super) fn disk_is_not_flushed(
-        &self,
-        bound: Option<&Bound>,
-        owner: &Owner,
-        entry: usize,
-    ) -> Result {
-        // An owner's disk changes only under this lock.
-        let views = self.home.failures().lock();
-        if owner.disk() != Some(entry) {
-            return Err(LATER);
-        }
-        if !owner.is_on_disk() {
-            owner.note_fill_failed(entry);
-            return Ok(());
-        }
-        owner.note_disk_lost();
-        owner.lost_writes.set(match owner.mode().is_logged() {
-            true => LOST_IF_KEPT,
-            false => LOST,
-        });
-        drop(views);
-        let fails = bound.is_some_and(|bound| {
-            bound.count_error(entry, false);
-            bound.begin_failure(entry, false)
-        });
-        if !fails {
-            owner.disk_is_kept();
-        }
-        Ok(())
     }
 
     fn say_marks_stay(&self, owner: &Owner, error: Error) {

@@ -6,6 +6,7 @@ use super::{
     fill::Fill,
     in_place,
     leave,
+    losses::Losses,
     moving::Move,
     patience::Disks, //
 };
@@ -17,7 +18,6 @@ use crate::{
             BlockMap,
             Kind, //
         },
-        changes::Told,
         grace::Grace,
         group::GroupTable,
         id::Id,
@@ -39,12 +39,6 @@ use kernel::{
     cpu::nr_cpu_ids,
     prelude::*, //
 };
-
-/// The disk of a volume may have lost writes: the next flush reports that.
-pub(super) const LOST: u64 = 1;
-/// It may have, but the disk is failing and the store has all data: reported only if the disk is
-/// kept.
-pub(super) const LOST_IF_KEPT: u64 = 2;
 
 /// A volume that keeps its changes in the store.
 pub(crate) struct Owner {
@@ -80,14 +74,8 @@ pub(crate) struct Owner {
     pub(super) answers: Word,
     /// See [`super::patience`].
     pub(super) disks: Disks,
-    /// Whether an internal flush of its disk failed: [`LOST`], [`LOST_IF_KEPT`], or 0.
-    pub(super) lost_writes: Word,
-    /// Changes when a flush of its disk fails.
-    pub(super) disk_losses: Word,
-    /// 1 if its disk may hold a write that failed because of the store.
-    log_lacks: Word,
-    /// Which losses of the store have been reported to its users.
-    pub(super) told: Told,
+    /// See [`super::losses`].
+    pub(super) losses: Losses,
     /// Where its writes go, if it is logged.
     mode: ModeCell,
     /// 1 while it is being suspended and its writes must not wait for space.
@@ -206,10 +194,7 @@ impl Owner {
             clearing: Word::new(in_place::NOT_ASKED),
             answers: Word::new(u64::MAX),
             disks: Disks::new(),
-            lost_writes: Word::new(0),
-            disk_losses: Word::new(0),
-            log_lacks: Word::new(0),
-            told: Told::new(),
+            losses: Losses::new(),
             mode: ModeCell::new(start.mode),
             suspending: Word::new(0),
             record,
@@ -269,8 +254,7 @@ impl Owner {
         self.disks.lose(self.disk());
         self.disk.set(disk);
         // These were writes to another disk.
-        self.lost_writes.set(0);
-        self.log_lacks.set(0);
+        self.losses.forget_disk();
         self.fill.set_whole(disk.is_some());
     }
 
@@ -338,62 +322,5 @@ impl Owner {
         self.mode() == Mode::Both
             && self.filled(sector, sectors) == (sectors, Some(entry))
             && !is_apart
-    }
-
-    /// Whether its disk may have lost writes that have not been reported yet. Marks them as
-    /// reported. Does not sleep.
-    pub(crate) fn tell_lost_writes(&self) -> bool {
-        self.lost_writes.get() == LOST && self.lost_writes.replace(LOST, 0).is_ok()
-    }
-
-    /// Whether its disk may have lost writes that have not been reported yet.
-    pub(crate) fn has_lost_writes(&self) -> bool {
-        self.lost_writes.get() != 0
-    }
-
-    /// Its own disk, if it has one, has lost writes. Does not sleep.
-    pub(crate) fn lose_writes(&self) {
-        if self.is_on_disk() {
-            self.lost_writes.set(LOST);
-        }
-    }
-
-    /// Its disk stays in use although it failed: what the disk lost is lost. Does not sleep.
-    pub(crate) fn disk_is_kept(&self) {
-        let _ = self.lost_writes.replace(LOST_IF_KEPT, LOST);
-    }
-
-    /// What the store lost before this table was loaded must still be reported. Does not sleep.
-    pub(crate) fn forget_told(&self) {
-        self.told.forget();
-    }
-
-    /// The disk of this entry, if it is its own, may hold something that the store could not take, in
-    /// regions that are pinned: until that is on record, the disk is needed. To be called before
-    /// write locks are released. Does not sleep.
-    pub(crate) fn note_log_lacks(&self, disk: usize) {
-        if self.own_disk() == Some(disk) {
-            self.log_lacks.set(1);
-        }
-    }
-
-    /// The store may have lost something that is on its own disk, in regions that have marks. As
-    /// [`Owner::note_log_lacks`].
-    pub(crate) fn note_log_lost(&self) {
-        if let (Some(intents), Some(disk)) = (&self.intents, self.own_disk()) {
-            if intents.pin_marked() {
-                self.note_log_lacks(disk);
-            }
-        }
-    }
-
-    /// As [`Owner::does_log_lack`], while it counts as protected: what its log lacks is not on record.
-    pub(crate) fn is_lacking(&self) -> bool {
-        self.does_log_lack() && self.mode() == Mode::Both
-    }
-
-    /// See [`Owner::note_log_lacks`].
-    pub(crate) fn does_log_lack(&self) -> bool {
-        self.log_lacks.get() != 0
     }
 }

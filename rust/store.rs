@@ -114,6 +114,19 @@ struct Queues {
     committing: ParkedList<Bound, InFlight>,
 }
 
+impl Queues {
+    /// Nothing waits.
+    fn new() -> Self {
+        Self {
+            full: ParkedList::new(),
+            slow: ParkedList::new(),
+            working: ParkedList::new(),
+            waiting: ParkedList::new(),
+            committing: ParkedList::new(),
+        }
+    }
+}
+
 /// An increments store.
 #[pin_data]
 pub(crate) struct Store {

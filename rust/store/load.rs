@@ -22,7 +22,6 @@ use crate::{
         random_bytes,
         Bufio,
         Device,
-        ParkedList,
         Worker, //
     },
     env::{
@@ -43,6 +42,7 @@ use crate::{
         health::Health,
         id::Id,
         intents::Intents,
+        meta::VolumeRecord,
         slots::Slots,
         store::{
             self,
@@ -499,80 +499,94 @@ impl Found {
 
     /// Gives a number to every volume of the group that keeps its changes here. Sleeps for I/O.
     fn add_owners(&mut self, members: &Members, table: &GroupTable) -> Result {
-        let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
         for volume in table.volumes() {
-            if volume.rlid != Some(self.lid) {
-                continue;
+            if volume.rlid == Some(self.lid) {
+                self.add_owner(members, table, volume)?;
             }
-            // A diverted volume that has, or may get, a disk of its own may become an in-place
-            // volume.
-            let in_place =
-                volume.attr == Attr::Rw || volume.disk.is_some() || volume.health != Health::InSync;
-            let known = self.owners.iter().position(|known| known.is(&volume.lid));
-            let is_whole = |known: &Known| {
-                let leaves = known.record.owner.is_some_and(|owner| owner.removing);
-                !leaves && (!in_place || known.intents.is_some())
-            };
-            if let Some(at) = known {
-                if self.owners.get(at).is_some_and(is_whole) {
-                    continue;
-                }
-            }
-            let number = match known.and_then(|at| self.owners.get(at)) {
-                Some(known) => known.record.number,
-                None => self.free_number(table)?,
-            };
-            let old = self
-                .owners
-                .iter()
-                .position(|known| known.record.number == number)
-                .and_then(|at| self.owners.remove(at).ok());
-            let (sequence, map, marks, region_shift) = match old {
-                Some(old) => {
-                    let region_shift = old.record.owner.and_then(|owner| owner.region_shift);
-                    (old.record.sequence, old.map, old.intents, region_shift)
-                }
-                None => (0, None, None, None),
-            };
-            let sectors = self.header.sectors;
-            let region_shift =
-                region_shift.or_else(|| in_place.then(|| intent::region_shift(sectors)));
-            let owner = store::Owner {
-                lid: volume.lid,
-                base_generation: self.header.base_generation,
-                sectors,
-                removing: false,
-                region_shift,
-            };
-            let tag = self.header.tag;
-            let intents = match region_shift {
-                // The volume was about to leave, and stays.
-                Some(_) if marks.is_some() => marks,
-                Some(shift) => {
-                    // Before the owner record says that it has marks.
-                    write_marks(members, device, tag, number, owner.regions(), |_| false)?;
-                    Some(Intents::new(owner.regions(), shift)?)
-                }
-                None => None,
-            };
-            let record = OwnerRecord {
-                number,
-                sequence: sequence.saturating_add(1),
-                owner: Some(owner),
-            };
-            format::write_owner(members, device, tag, &record)?;
-            let map = match map {
-                Some(map) => map,
-                None => BlockMap::new(sectors, self.layout.block_shift())?,
-            };
-            let known = Known {
-                record,
-                map: Some(map),
-                intents,
-            };
-            self.owners.push(known, GFP_KERNEL)?;
         }
         Ok(())
+    }
+
+    /// Gives a number to a volume, and marks if it needs them, unless it has them and stays. Sleeps
+    /// for I/O.
+    #[inline(never)]
+    fn add_owner(
+        &mut self,
+        members: &Members,
+        table: &GroupTable,
+        volume: &VolumeRecord,
+    ) -> Result {
+        // A diverted volume that has, or may get, a disk of its own may become an in-place volume.
+        let in_place =
+            volume.attr == Attr::Rw || volume.disk.is_some() || volume.health != Health::InSync;
+        let number = match self.owners.iter().find(|known| known.is(&volume.lid)) {
+            Some(known) => {
+                let leaves = known.record.owner.is_some_and(|owner| owner.removing);
+                if !leaves && (!in_place || known.intents.is_some()) {
+                    return Ok(());
+                }
+                known.record.number
+            }
+            None => self.free_number(table)?,
+        };
+        let sectors = self.header.sectors;
+        let old = self.take_out(number);
+        let region_shift = old.record.owner.and_then(|owner| owner.region_shift);
+        let region_shift = region_shift.or_else(|| in_place.then(|| intent::region_shift(sectors)));
+        let owner = store::Owner {
+            lid: volume.lid,
+            base_generation: self.header.base_generation,
+            sectors,
+            removing: false,
+            region_shift,
+        };
+        let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
+        let tag = self.header.tag;
+        let intents = match (region_shift, old.intents) {
+            // The volume was about to leave, and stays.
+            (Some(_), Some(marks)) => Some(marks),
+            (Some(shift), None) => {
+                // Before the owner record says that it has marks.
+                write_marks(members, device, tag, number, owner.regions(), |_| false)?;
+                Some(Intents::new(owner.regions(), shift)?)
+            }
+            (None, _) => None,
+        };
+        let record = OwnerRecord {
+            number,
+            sequence: old.record.sequence.saturating_add(1),
+            owner: Some(owner),
+        };
+        format::write_owner(members, device, tag, &record)?;
+        let map = match old.map {
+            Some(map) => map,
+            None => BlockMap::new(sectors, self.layout.block_shift())?,
+        };
+        let known = Known {
+            record,
+            map: Some(map),
+            intents,
+        };
+        self.owners.push(known, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Takes out what is known of an owner number.
+    fn take_out(&mut self, number: u16) -> Known {
+        self.owners
+            .iter()
+            .position(|known| known.record.number == number)
+            .and_then(|at| self.owners.remove(at).ok())
+            // It was never used.
+            .unwrap_or(Known {
+                record: OwnerRecord {
+                    number,
+                    sequence: 0,
+                    owner: None,
+                },
+                map: None,
+                intents: None,
+            })
     }
 
     /// The index of the volume of this name that keeps its changes here. The volume that was here
@@ -624,6 +638,19 @@ impl Found {
         self.write_before_use(members, table)
             .inspect_err(|error| self.say_not_written(table.id(), *error))?;
         let owners = self.open_owners(table)?;
+        self.into_store(owners, home, members, table, features)
+    }
+
+    /// The store in use, with these owners.
+    #[inline(never)]
+    fn into_store(
+        self,
+        owners: KVec<Owner>,
+        home: &Arc<Group>,
+        members: &Arc<Members>,
+        table: &GroupTable,
+        features: &Features,
+    ) -> Result<Arc<Worker<Store>>> {
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
         let Self {
             entry,
@@ -663,13 +690,7 @@ impl Found {
             failure: Failure::new(),
             unformatted: Word::new(0),
             full: Word::new(0),
-            queues <- new_spinlock_irq!(Queues {
-                full: ParkedList::new(),
-                slow: ParkedList::new(),
-                working: ParkedList::new(),
-                waiting: ParkedList::new(),
-                committing: ParkedList::new(),
-            }),
+            queues <- new_spinlock_irq!(Queues::new()),
             known_events: Word::new(header.events),
             header <- new_mutex!(header),
             entries <- new_mutex!(entries),

@@ -349,30 +349,40 @@ impl Slow<'_> {
             self.owner
                 .locks
                 .give_back(rest.sector, locked.saturating_sub(sectors));
-            let from = source.behind(done);
-            let in_store = self.write(from, part);
-            let on_disk = match (in_store, disk) {
-                (Ok(()), Some(disk)) => self.write_unlogged(disk, from, part),
-                _ => in_store,
-            };
-            if let (Some(_), Err(_), Some(intents)) = (disk, on_disk, &self.owner.intents) {
-                intents.pin(part.sector, sectors);
-            }
-            let on_disk = match on_disk {
-                // The disk was not even tried, and all of the write is retried.
-                Err(ENOMEM) => in_store.and(Err(ENOMEM)),
-                _ => in_store.map(|()| on_disk),
-            };
-            if let (Some(disk), Ok(Err(_))) = (disk, on_disk) {
-                self.owner.note_fill_failed(disk);
-            }
+            let has_failed = self.write_part_kept(source.behind(done), part, disk);
             self.owner.locks.give_back(part.sector, sectors);
-            if on_disk?.is_err() {
+            if has_failed? {
                 self.give_up_fill(disk)?;
             }
             done = done.saturating_add(sectors);
         }
         Ok(())
+    }
+
+    /// Writes a part to the store and, if there is one, to the disk that is being filled. Returns
+    /// whether that disk failed. If one of the two may have the write and the other not, the part
+    /// is pinned. The caller holds its write locks. Sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; `ENOMEM`, then all of the write is retried.
+    fn write_part_kept(&self, from: Source<'_>, part: Range, disk: Option<usize>) -> Result<bool> {
+        let in_store = self.write(from, part);
+        let Some(disk) = disk else {
+            return in_store.map(|()| false);
+        };
+        let written = in_store.and_then(|()| self.write_unlogged(disk, from, part));
+        if let (Err(_), Some(intents)) = (written, &self.owner.intents) {
+            intents.pin(part.sector, part.sectors);
+        }
+        match written {
+            Ok(()) => Ok(false),
+            Err(error) if in_store.is_err() || error == ENOMEM => Err(error),
+            Err(_) => {
+                self.owner.note_fill_failed(disk);
+                Ok(true)
+            }
+        }
     }
 }
 

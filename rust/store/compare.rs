@@ -14,7 +14,8 @@ use super::{
     leave,
     slow::{
         Range,
-        Slow, //
+        Slow,
+        Writes, //
     },
     Owner,
     Store, //
@@ -109,14 +110,7 @@ impl Worker<Store> {
         if *here == *known {
             return Ok(0);
         }
-        let slow = Slow {
-            store: self,
-            bound,
-            volume,
-            owner,
-            disk: None,
-            is_kept: false,
-        };
+        let slow = Slow::new(self, bound, volume, owner, Writes::Diverted);
         // Not earlier: whoever waits for I/O of this volume must not wait for the disks that were
         // read. Slots of a volume that leaves are released only after this ends.
         let ticket = owner.grace.enter(current_cpu());

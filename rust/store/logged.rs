@@ -20,7 +20,8 @@ use super::{
         Content,
         Range,
         Slow,
-        Source, //
+        Source,
+        Writes, //
     },
     Owner,
     Store, //
@@ -108,7 +109,8 @@ impl Slow<'_> {
             // Under the locks, which the fill of another disk takes, too.
             if self.owner.mode() == Mode::Store {
                 self.owner.locks.give_back(part.sector, sectors);
-                return self.without_disk().write_kept(source.behind(done), left);
+                let kept = self.with(Writes::Kept);
+                return kept.write_kept(source.behind(done), left);
             }
             let result = self.write_moving(source.behind(done), part);
             // Without memory, what was written is on both.
@@ -332,10 +334,8 @@ impl Slow<'_> {
         known: Option<&[u8]>,
         mut sector: u64,
     ) -> Result<u64> {
-        let log_only = Slow {
-            disk: None,
-            ..*self
-        };
+        // As if it were diverted.
+        let log_only = self.with(Writes::Diverted);
         let sub_bytes = usize::try_from(SUB_BLOCK_SECTORS)? << 9;
         let mut known = known.map(|known| known.chunks(sub_bytes));
         let mut differ = 0u64;
@@ -376,14 +376,7 @@ impl Worker<Store> {
     /// Those of the devices; `ENOSPC` if the store is full.
     pub(crate) fn resolve(&self, bound: &Bound, volume: usize, disk: usize) -> Result {
         let owner = crate::overlay::Place::of(bound, volume).ok_or(EIO)?.owner();
-        let slow = Slow {
-            store: self,
-            bound,
-            volume,
-            owner,
-            disk: Some(disk),
-            is_kept: false,
-        };
+        let slow = Slow::new(self, bound, volume, owner, Writes::Logged(disk));
         // A store that is behind is compared as a whole, in the background.
         if owner.is_unlogged() || owner.is_behind() {
             return Ok(());

@@ -160,19 +160,24 @@ impl Worker<Store> {
             // It is there already.
             return false;
         }
-        Slow::of(self, bound, volume, info.op, info.sector).is_some_and(|slow| {
-            if slow.is_kept {
+        let Some(slow) = Slow::of(self, bound, volume, info.op, info.sector) else {
+            return false;
+        };
+        match slow.writes {
+            Writes::Kept => {
                 // Usually the disk that is being filled is left out.
                 let (_, fills) = slow.owner.filled(0, 1);
                 let waits = slow.owner.is_fill_closed() && !parked.data().has_no_disk;
-                return waits && fills.is_some_and(|disk| bound.is_silent(disk));
+                waits && fills.is_some_and(|disk| bound.is_silent(disk))
             }
-            // Without its log, the bio is sent on and not waited for; in the other modes, it does
-            // not need the disk.
-            let goes_there = matches!(slow.owner.mode(), Mode::Both | Mode::Behind);
-            slow.disk
-                .is_some_and(|disk| goes_there && bound.is_silent(disk))
-        })
+            Writes::Logged(disk) => {
+                // Without its log, the bio is sent on and not waited for; in the other modes, it
+                // does not need the disk.
+                let goes_there = matches!(slow.owner.mode(), Mode::Both | Mode::Behind);
+                goes_there && bound.is_silent(disk)
+            }
+            Writes::Diverted => false,
+        }
     }
 
     pub(super) fn work_on(&self, mut parked: Parked<Bound, InFlight>) {
@@ -221,20 +226,57 @@ enum Then {
     Submit(usize, u64, InFlight),
 }
 
+/// Where the writes of a volume go.
+#[derive(Clone, Copy)]
+pub(super) enum Writes {
+    /// To the store alone, where blocks may be freed.
+    Diverted,
+    /// To its disk, that of this entry, and to the store.
+    Logged(usize),
+    /// It has no disk yet; see [`super::fill`].
+    Kept,
+}
+
+impl Writes {
+    fn to(home: Home) -> Self {
+        match home {
+            Home::Logged(disk) => Self::Logged(disk),
+            Home::Kept => Self::Kept,
+            // The volume may have stopped being served since the bio was queued.
+            Home::Overlay | Home::Base | Home::Disk(_) | Home::Nowhere => Self::Diverted,
+        }
+    }
+}
+
 /// A volume, for I/O by the worker.
+#[derive(Clone, Copy)]
 pub(super) struct Slow<'a> {
     pub(super) store: &'a Worker<Store>,
     pub(super) bound: &'a Bound,
     /// Its index in the live table.
     pub(super) volume: usize,
     pub(super) owner: &'a Owner,
-    /// The entry of its disk, if it is logged.
-    pub(super) disk: Option<usize>,
-    /// It has no disk yet; see [`super::fill`].
-    pub(super) is_kept: bool,
+    writes: Writes,
 }
 
 impl<'a> Slow<'a> {
+    /// A volume of a live table.
+    pub(super) fn new(
+        store: &'a Worker<Store>,
+        bound: &'a Bound,
+        volume: usize,
+        owner: &'a Owner,
+        writes: Writes,
+    ) -> Self {
+        Self {
+            store,
+            bound,
+            volume,
+            owner,
+            writes,
+        }
+    }
+
     /// Looks a volume up for an I/O of this type that begins at this sector.
     fn of(
         store: &'a Worker<Store>,
@@ -245,23 +287,14 @@ impl<'a> Slow<'a> {
     ) -> Option<Self> {
         let volume = volume.get()?;
         let view = bound.volumes.get(volume)?.view_of(op, sector);
-        Some(Self {
-            store,
-            bound,
-            volume,
-            owner: Place::of(bound, volume)?.owner(),
-            disk: view.logged_disk(),
-            is_kept: view.writes == Home::Kept,
-        })
+        let owner = Place::of(bound, volume)?.owner();
+        let writes = Writes::to(view.writes);
+        Some(Self::new(store, bound, volume, owner, writes))
     }
 
-    /// The same volume after it lost its disk.
-    pub(super) fn without_disk(&self) -> Self {
-        Self {
-            disk: None,
-            is_kept: true,
-            ..*self
-        }
+    /// The same volume, with writes that go elsewhere.
+    pub(super) fn with(self, writes: Writes) -> Self {
+        Self { writes, ..self }
     }
 
     fn map(&self) -> &BlockMap {
@@ -269,69 +302,78 @@ impl<'a> Slow<'a> {
     }
 
     fn work_on(&self, parked: &Parked<Bound, InFlight>, range: Range) -> Result<Then> {
-        let (op, is_fua) = (parked.info().op, parked.info().is_fua());
         if parked.data().has_no_disk {
             return self
                 .give_up_fill(parked.data().disk.get())
                 .map(|()| Then::End);
         }
-        if self.disk.is_none() && self.store.has_failed() {
-            return Err(EIO);
+        match self.writes {
+            Writes::Logged(disk) => self.work_on_logged(disk, parked, range),
+            _ if self.store.has_failed() => Err(EIO),
+            Writes::Kept => self.work_on_kept(parked, range).map(|()| Then::End),
+            Writes::Diverted => self.work_on_diverted(parked, range),
         }
-        if self.is_kept {
-            return self.work_on_kept(parked, range).map(|()| Then::End);
-        }
-        if let (Some(disk), false) = (self.disk, parked.data().has_no_log) {
+    }
+
+    fn work_on_logged(
+        &self,
+        disk: usize,
+        parked: &Parked<Bound, InFlight>,
+        range: Range,
+    ) -> Result<Then> {
+        let has_no_log = parked.data().has_no_log;
+        if !has_no_log && self.owner.mode() == Mode::Held {
+            // Other errors are logged. If the disk is kept, the write goes there as before.
+            if self.settle(disk) == Err(ENOMEM) {
+                return Err(ENOMEM);
+            }
             if self.owner.mode() == Mode::Held {
-                // Other errors are logged. If the disk is kept, the write goes there as before.
-                if self.settle(disk) == Err(ENOMEM) {
-                    return Err(ENOMEM);
-                }
-                if self.owner.mode() == Mode::Held {
-                    return Err(EIO);
-                }
-            }
-            if self.owner.mode() == Mode::Store {
-                let kept = self.without_disk();
-                return kept.work_on_kept(parked, range).map(|()| Then::End);
+                return Err(EIO);
             }
         }
-        match (self.disk, op) {
-            (Some(_), _) if parked.data().has_no_log => self.give_up_log()?,
-            (Some(disk), Op::Write | Op::WriteZeroes) if self.owner.is_unlogged() => {
+        if !has_no_log && self.owner.mode() == Mode::Store {
+            let kept = self.with(Writes::Kept);
+            return kept.work_on_kept(parked, range).map(|()| Then::End);
+        }
+        match parked.info().op {
+            _ if has_no_log => self.give_up_log()?,
+            Op::Write | Op::WriteZeroes if self.owner.is_unlogged() => {
                 let data = InFlight {
                     is_own: true,
                     ..InFlight::default()
                 };
                 return Ok(Then::Submit(disk, range.sector, data));
             }
-            (Some(disk), Op::Write) => {
-                self.write_logged(disk, Source::new(Content::Bio(parked)), range)?;
-            }
-            (Some(disk), Op::WriteZeroes) => {
-                self.write_logged(disk, Source::new(Content::Zeroes), range)?;
-            }
-            (None, Op::Write) => match self.try_at_once(range, is_fua) {
-                Some(then) => return Ok(then),
-                None => self.write(Source::new(Content::Bio(parked)), range)?,
-            },
-            (None, Op::WriteZeroes) => self.write(Source::new(Content::Zeroes), range)?,
-            // Where an entry is removed, its disk may hold something else. Nobody relies on a
-            // discard.
-            (None, Op::Discard) if self.owner.keeps_entries() => (),
-            (None, Op::Discard) => self.discard(range)?,
+            Op::Write => self.write_logged(disk, Source::new(Content::Bio(parked)), range)?,
+            Op::WriteZeroes => self.write_logged(disk, Source::new(Content::Zeroes), range)?,
             // It was loaded while it was diverted.
-            (Some(_), Op::Discard) => (),
+            Op::Discard => (),
             _ => return Err(EIO),
         }
-        if self.disk.is_some() && is_fua {
+        if parked.info().is_fua() {
             // The commit that answers a durable write flushes only the store.
             self.flush_own()?;
         }
-        match self.disk.is_some() && self.owner.is_unlogged() {
+        match self.owner.is_unlogged() {
             true => Ok(Then::Answer),
             false => Ok(Then::End),
         }
+    }
+
+    fn work_on_diverted(&self, parked: &Parked<Bound, InFlight>, range: Range) -> Result<Then> {
+        match parked.info().op {
+            Op::Write => match self.try_at_once(range, parked.info().is_fua()) {
+                Some(then) => return Ok(then),
+                None => self.write(Source::new(Content::Bio(parked)), range)?,
+            },
+            Op::WriteZeroes => self.write(Source::new(Content::Zeroes), range)?,
+            // Where an entry is removed, its disk may hold something else. Nobody relies on a
+            // discard.
+            Op::Discard if self.owner.keeps_entries() => (),
+            Op::Discard => self.discard(range)?,
+            _ => return Err(EIO),
+        }
+        Ok(Then::End)
     }
 
     /// As [`Bound::flush_disk`], as long as the volume has that disk.
@@ -351,7 +393,10 @@ impl<'a> Slow<'a> {
 
     /// The entry of the volume's own disk, if that also gets the writes.
     fn own_disk(&self) -> Option<usize> {
-        self.disk.filter(|_| self.owner.mode() != Mode::Store)
+        match self.writes {
+            Writes::Logged(disk) if self.owner.mode() != Mode::Store => Some(disk),
+            _ => None,
+        }
     }
 
     /// The disk failed an operation: the volume goes on without it, and that is durable when this
@@ -569,15 +614,17 @@ impl<'a> Slow<'a> {
     /// Writes a part of a sub-block that is not in its slot: reads the rest of the sub-block, and
     /// writes all of it to the slot.
     fn merge(&self, source: Source<'_>, range: Range, from: u32) -> Result {
-        if self.disk.is_some() || self.is_kept {
+        match self.writes {
             // Its sub-blocks are locked, so there are no other writes.
-            return self.merge_quiet(source, range, from);
+            Writes::Logged(_) | Writes::Kept => self.merge_quiet(source, range, from),
+            Writes::Diverted => {
+                let bid = range.sector >> self.map().block_shift();
+                self.store.freeze(self.owner, &[bid])?;
+                let result = self.merge_quiet(source, range, from);
+                self.store.thaw(self.owner, &[bid]);
+                result
+            }
         }
-        let bid = range.sector >> self.map().block_shift();
-        self.store.freeze(self.owner, &[bid])?;
-        let result = self.merge_quiet(source, range, from);
-        self.store.thaw(self.owner, &[bid]);
-        result
     }
 
     /// As [`Slow::merge`], while nobody else writes there.
@@ -600,7 +647,7 @@ impl<'a> Slow<'a> {
         let part_end = at.saturating_add(usize::try_from(range.sectors)? << 9);
         let part = content.get_mut(at..part_end).ok_or(EIO)?;
         source.copy_to(from, part)?;
-        if self.disk.is_some() {
+        if let Writes::Logged(_) = self.writes {
             let mut part = KVec::from_elem(0u8, part_end.saturating_sub(at), GFP_KERNEL)?;
             source.copy_to(from, &mut part)?;
             self.write_disk(range.sector, &part)?;

@@ -13,11 +13,13 @@
 
 mod commit;
 mod compare;
+mod discard;
 mod disks;
 mod events;
 mod fail;
 mod fill;
 mod format;
+mod freeze;
 mod full;
 mod in_place;
 mod leave;
@@ -27,9 +29,11 @@ mod losses;
 mod moving;
 mod owner;
 mod patience;
+mod queue;
 mod release;
 mod slow;
 mod take_back;
+mod write;
 
 pub(crate) use {
     compare::CompareError,
@@ -49,17 +53,12 @@ pub(crate) use {
 };
 
 use crate::{
-    bound::{
-        Bound,
-        InFlight, //
-    },
     clock::elapsed_ms,
     dm::{
         Bufio,
         Device,
         Job,
         JobClass,
-        ParkedList,
         Worker, //
     },
     env::{
@@ -99,33 +98,6 @@ use kernel::{
 
 /// The longest time between a write and the commit that makes it durable, in milliseconds.
 const COMMIT_MS: u32 = 1000;
-
-/// Bios that wait for the worker.
-struct Queues {
-    /// Writes that wait for space.
-    full: ParkedList<Bound, InFlight>,
-    /// Writes that can't be done in one step.
-    slow: ParkedList<Bound, InFlight>,
-    /// Those of them that the worker is about to do; others may take them back.
-    working: ParkedList<Bound, InFlight>,
-    /// Flushes and finished writes that wait for a commit.
-    waiting: ParkedList<Bound, InFlight>,
-    /// Those of them that the commit under way answers; others may take them back.
-    committing: ParkedList<Bound, InFlight>,
-}
-
-impl Queues {
-    /// Nothing waits.
-    fn new() -> Self {
-        Self {
-            full: ParkedList::new(),
-            slow: ParkedList::new(),
-            working: ParkedList::new(),
-            waiting: ParkedList::new(),
-            committing: ParkedList::new(),
-        }
-    }
-}
 
 /// An increments store.
 #[pin_data]
@@ -178,7 +150,7 @@ pub(crate) struct Store {
     /// 1 after it was logged that the store is full.
     full: Word,
     #[pin]
-    queues: SpinLockIrq<Queues>,
+    queues: SpinLockIrq<queue::Queues>,
     /// The header as it is on disk. Held across I/O, including that of owners; no other lock is
     /// taken under it.
     #[pin]

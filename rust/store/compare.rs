@@ -13,10 +13,10 @@
 use super::{
     leave,
     slow::{
-        Range,
         Slow,
         Writes, //
     },
+    write::Range,
     Owner,
     Store, //
 };

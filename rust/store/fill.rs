@@ -22,10 +22,10 @@ use super::{
         LATER,
         LATER_MS, //
     },
-    slow::{
+    slow::Slow,
+    write::{
         Content,
         Range,
-        Slow,
         Source, //
     },
     Owner,

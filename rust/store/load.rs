@@ -13,8 +13,8 @@ use super::{
     format,
     full::low_water,
     logged::write_marks,
+    queue::Queues,
     Owner,
-    Queues,
     Store, //
 };
 use crate::{

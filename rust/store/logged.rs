@@ -17,11 +17,13 @@ use super::{
     leave,
     patience::LATER,
     slow::{
+        Slow,
+        Writes, //
+    },
+    write::{
         Content,
         Range,
-        Slow,
-        Source,
-        Writes, //
+        Source, //
     },
     Owner,
     Store, //

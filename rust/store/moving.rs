@@ -11,9 +11,9 @@
 
 use super::{
     fill::CopyError,
-    slow::{
+    slow::Slow,
+    write::{
         Range,
-        Slow,
         Source, //
     },
     Owner,

@@ -7,10 +7,8 @@
 //! postpones what it was about to do for that owner.
 
 use super::{
-    slow::{
-        Range,
-        Slow, //
-    },
+    slow::Slow,
+    write::Range,
     Owner,
     Store, //
 };

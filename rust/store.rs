@@ -26,11 +26,13 @@ mod leave;
 mod load;
 mod logged;
 mod losses;
+mod marks;
 mod moving;
 mod owner;
 mod patience;
 mod queue;
 mod release;
+mod resolve;
 mod slow;
 mod take_back;
 mod write;
@@ -252,7 +254,7 @@ impl Worker<Store> {
             self.kick_within(COMMIT_MS);
         }
         if self.has_marks.get() != 0 {
-            self.kick_within(logged::IDLE_MS);
+            self.kick_within(marks::IDLE_MS);
         }
     }
 }

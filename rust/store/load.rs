@@ -12,7 +12,7 @@ use super::{
     },
     format,
     full::low_water,
-    logged::write_marks,
+    marks::write_marks,
     queue::Queues,
     Owner,
     Store, //

@@ -28,9 +28,9 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// How many bytes are copied at once: small enough that the kernel finds memory even when it is
+/// How much is copied at once, in sectors: small enough that the kernel finds memory even when it is
 /// short.
-const CHUNK_BYTES: usize = 32 << 10;
+const CHUNK_SECTORS: u32 = 64;
 
 /// What is written.
 #[derive(Clone, Copy)]
@@ -168,10 +168,9 @@ impl Slow<'_> {
         run: &WriteRun,
         done: &mut u32,
     ) -> Result {
-        let chunk = u32::try_from(CHUNK_BYTES >> 9)?;
         let mut buffer = KVec::new();
         while *done < range.sectors {
-            let now = chunk.min(range.sectors.saturating_sub(*done));
+            let now = CHUNK_SECTORS.min(range.sectors.saturating_sub(*done));
             buffer.resize(usize::try_from(now)? << 9, 0, GFP_KERNEL)?;
             source.copy_to(from.saturating_add(*done), &mut buffer)?;
             let offset = u64::from(*done);
@@ -351,5 +350,21 @@ impl Slow<'_> {
             // Only the worker freezes blocks, and none is frozen now.
             _ => Err(EIO),
         }
+    }
+
+    /// Writes a range to the disk of an entry, and nowhere else. Sleeps for I/O.
+    pub(super) fn write_unlogged(&self, disk: usize, source: Source<'_>, range: Range) -> Result {
+        let disk = self.bound.members.disk(disk).ok_or(ENXIO)?;
+        let _counted = disk.count_io();
+        let mut done = 0;
+        while done < range.sectors {
+            let sectors = CHUNK_SECTORS.min(range.sectors.saturating_sub(done));
+            let mut content = KVec::from_elem(0u8, usize::try_from(sectors)? << 9, GFP_KERNEL)?;
+            source.copy_to(done, &mut content)?;
+            let at = range.sector.saturating_add(u64::from(done));
+            self.bound.members.io.write(&disk.device, at, &content)?;
+            done = done.saturating_add(sectors);
+        }
+        Ok(())
     }
 }

@@ -34,7 +34,7 @@ mod queue;
 mod release;
 mod resolve;
 mod slow;
-mod take_back;
+mod undo_lost;
 mod write;
 
 pub(crate) use {

@@ -150,10 +150,10 @@ impl Worker<Store> {
                 fsleep(Delta::from_micros(10));
             }
         }
-        let result = self.take_back().and_then(|()| self.commit_rounds());
+        let result = self.undo_lost().and_then(|()| self.commit_rounds());
         if result.is_err() {
             // At once: nobody should read what is lost. If it fails, the next commit does it.
-            let _ = self.take_back();
+            let _ = self.undo_lost();
         }
         self.changes.end_commit(result.is_ok());
         match result {

@@ -32,7 +32,7 @@ impl Worker<Store> {
     /// # Errors
     ///
     /// Those of the device.
-    pub(super) fn take_back(&self) -> Result {
+    pub(super) fn undo_lost(&self) -> Result {
         if !self.changes.take_lost() || !self.disk()?.device.has_write_cache() {
             return Ok(());
         }
@@ -42,7 +42,7 @@ impl Worker<Store> {
             .iter()
             .filter(|owner| !owner.has_all_on_disk() || owner.mode() == Mode::Held);
         let taken = lossy
-            .map(|owner| self.take_back_of(owner))
+            .map(|owner| self.undo_lost_of(owner))
             .try_fold(0usize, |blocks, of_owner| {
                 of_owner.map(|more| blocks.saturating_add(more))
             });
@@ -64,8 +64,8 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// As [`Worker::take_back`], for one volume; returns how many of its blocks have changed.
-    fn take_back_of(&self, owner: &Owner) -> Result<usize> {
+    /// As [`Worker::undo_lost`], for one volume; returns how many of its blocks have changed.
+    fn undo_lost_of(&self, owner: &Owner) -> Result<usize> {
         // A write that the device got before the flush is in the map by then.
         self.wait_for_ios(owner)?;
         let (mut first, mut changed) = (0u64, 0usize);
@@ -90,7 +90,7 @@ impl Worker<Store> {
             // A write to a sub-block that is about to be taken out must not rely on it.
             self.freeze(owner, &bids)?;
             let taken: Result = bids.iter().try_for_each(|bid| {
-                changed = changed.saturating_add(usize::from(self.take_back_block(owner, *bid)?));
+                changed = changed.saturating_add(usize::from(self.undo_lost_block(owner, *bid)?));
                 Ok(())
             });
             self.thaw(owner, &bids);
@@ -99,8 +99,8 @@ impl Worker<Store> {
         Ok(changed)
     }
 
-    /// As [`Worker::take_back`], for a block that is frozen; returns whether it has changed.
-    fn take_back_block(&self, owner: &Owner, bid: u64) -> Result<bool> {
+    /// As [`Worker::undo_lost`], for a block that is frozen; returns whether it has changed.
+    fn undo_lost_block(&self, owner: &Owner, bid: u64) -> Result<bool> {
         let Some(slot) = owner.map.get(bid).slot() else {
             return Ok(false);
         };

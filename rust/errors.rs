@@ -346,7 +346,7 @@ impl Bound {
     /// Whether the disk of an entry holds the base image and nothing else: it is a source, or was
     /// one until it failed, and nobody writes to it.
     fn holds_base(&self, entry: usize) -> bool {
-        !self.fate(entry).is_kept_away() && self.sources.iter().any(|source| source == entry)
+        !self.fate(entry).is_kept_away() && self.sources.has(entry)
     }
 
     /// Whether a read that failed on the disk of `entry` may find its data elsewhere. `is_own` says

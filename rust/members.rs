@@ -206,6 +206,11 @@ impl Sources {
         self.all().map(|(entry, _)| entry)
     }
 
+    /// Whether an entry is one of them.
+    pub(crate) fn has(&self, entry: usize) -> bool {
+        self.iter().any(|source| source == entry)
+    }
+
     /// All of them, each with whether it is preferred.
     pub(crate) fn all(&self) -> impl Iterator<Item = (usize, bool)> + '_ {
         (0..self.len()).filter_map(|index| self.get(index))

@@ -121,8 +121,7 @@ impl Bound {
     /// Whether somebody reads the disk of an entry.
     fn is_read(&self, entry: usize) -> bool {
         let is_own = |volume: &Volume| volume.view.get().reads == Home::Disk(entry);
-        let is_source = self.sources.iter().any(|source| source == entry);
-        (is_source && self.fate(entry).serves()) || self.volumes.iter().any(is_own)
+        self.serves_base(entry) || self.volumes.iter().any(is_own)
     }
 
     /// The disk of an entry is in use again; if it fails, its own errors say so. Nobody reads the

@@ -195,7 +195,7 @@ impl Bound {
     /// After a [`Bound::keep_away`], whether all I/O of others on the disk has ended that began before:
     /// only then may its own volume be written in place. Does not sleep.
     pub(crate) fn is_left(&self, entry: usize) -> bool {
-        let is_source = self.sources.iter().any(|source| source == entry);
+        let is_source = self.sources.has(entry);
         let Some(volume) = self.volumes.get(entry).filter(|_| is_source) else {
             return true;
         };
@@ -230,8 +230,12 @@ impl Bound {
     /// Whether the disk of an entry serves reads of the base image, or still has I/O from when it
     /// did. Does not sleep.
     pub(crate) fn is_read_still(&self, entry: usize) -> bool {
-        let is_source = self.sources.iter().any(|source| source == entry);
-        (is_source && self.fate(entry).serves()) || self.has_io([entry])
+        self.serves_base(entry) || self.has_io([entry])
+    }
+
+    /// Whether reads of the base image may go to the disk of an entry. Does not sleep.
+    pub(super) fn serves_base(&self, entry: usize) -> bool {
+        self.sources.has(entry) && self.fate(entry).serves()
     }
 
     /// Whether volumes other than `lid` read the base image, and only from the disk of this entry.

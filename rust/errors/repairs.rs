@@ -315,11 +315,12 @@ impl<'a> SubBlock<'a> {
 
     /// It can't be read. What is checked here can't change meanwhile.
     fn repair_bad(&self, work: &mut Work) -> Result<Outcome> {
-        let is_source = || self.bound.sources.iter().any(|source| source == self.entry);
         match self.bound.fate(self.entry) {
             fate if fate.is_gone() => Ok(Outcome::Left),
             // It serves the base image.
-            fate if fate.serves() && is_source() => self.mend(Of::Base, work),
+            fate if fate.serves() && self.bound.sources.has(self.entry) => {
+                self.mend(Of::Base, work)
+            }
             _ => self.repair_own(work),
         }
     }

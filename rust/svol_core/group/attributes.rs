@@ -169,11 +169,8 @@ impl GroupTable {
             let served = |table: &Self| table.is_served(other);
             served(&next) && between.as_ref().is_none_or(served)
         };
-        let suffers = |other: &usize| self.is_served(*other) && !is_served(*other);
-        match (0..self.volumes().len()).find(suffers) {
-            Some(other) => Err(AttrError::Needed(
-                self.volume(other).map_or(*lid, |volume| volume.lid),
-            )),
+        match self.first_to_suffer(is_served) {
+            Some(other) => Err(AttrError::Needed(other)),
             None => Ok(Some(next)),
         }
     }

@@ -78,12 +78,8 @@ impl GroupTable {
             return Err(FailError::Unknown);
         }
         let next = self.with_failed_disk(entry)?.ok_or(FailError::Known)?;
-        let suffers = |other: &usize| self.is_served(*other) && !next.is_served(*other);
-        match (0..self.volumes().len()).find(suffers) {
-            Some(other) => Err(match self.volume(other) {
-                Some(volume) => FailError::Needed(volume.lid),
-                None => FailError::Unknown,
-            }),
+        match self.first_to_suffer(|other| next.is_served(other)) {
+            Some(other) => Err(FailError::Needed(other)),
             None => Ok(next),
         }
     }

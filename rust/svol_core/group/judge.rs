@@ -15,6 +15,7 @@ use crate::svol_core::{
         Health,
         Protection, //
     },
+    id::Id,
     meta::VolumeRecord,
     route::Log, //
 };
@@ -90,6 +91,15 @@ impl GroupTable {
     /// The first volume whose I/O can't reach all its data.
     pub(super) fn first_not_served(&self) -> Option<usize> {
         (0..self.volumes().len()).find(|entry| !self.is_served(*entry))
+    }
+
+    /// The first volume whose I/O can reach all its data now, but could not after a change: then,
+    /// `is_served` is false for its entry.
+    pub(super) fn first_to_suffer(&self, is_served: impl Fn(usize) -> bool) -> Option<Id> {
+        let mut all = self.volumes().iter().enumerate();
+        let suffers = |entry| self.is_served(entry) && !is_served(entry);
+        all.find(|(entry, _)| suffers(*entry))
+            .map(|(_, volume)| volume.lid)
     }
 
     /// Whether the data of `entry` can't be found because its increments volume is gone.

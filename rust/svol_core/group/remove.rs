@@ -105,12 +105,8 @@ impl GroupTable {
             remove(metadata, entry)
         })?;
         let next = next.ok_or(RemoveError::Unknown)?;
-        let suffers = |entry: &usize| self.is_served(*entry) && !next.is_served(*entry);
-        match (0..self.volumes().len()).find(suffers) {
-            Some(other) => Err(match self.volume(other) {
-                Some(volume) => RemoveError::Needed(volume.lid),
-                None => RemoveError::Unknown,
-            }),
+        match self.first_to_suffer(|other| next.is_served(other)) {
+            Some(other) => Err(RemoveError::Needed(other)),
             None => Ok(next),
         }
     }

@@ -221,8 +221,7 @@ impl Look<'_> {
 
     /// Whether a crash may have left them different anywhere.
     fn has_marks(&self) -> bool {
-        let any =
-            |intents: &Intents| (0..intents.regions()).any(|region| intents.is_marked(region));
+        let any = |intents: &Intents| intents.marked().next().is_some();
         self.intents.is_some_and(any)
     }
 }

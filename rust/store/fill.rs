@@ -611,14 +611,14 @@ impl Worker<Store> {
         let Some(intents) = &owner.intents else {
             return Ok(());
         };
-        for region in (0..intents.regions()).filter(|region| intents.is_marked(*region)) {
+        for region in intents.marked() {
             self.copy_region(bound, owner, region)?;
         }
         self.has_marks.set(1);
         bound
             .flush_disk(owner.disk().ok_or(CopyError::Target(ENXIO))?)
             .map_err(CopyError::Target)?;
-        for region in (0..intents.regions()).filter(|region| intents.is_marked(*region)) {
+        for region in intents.marked() {
             intents.unpin(region);
         }
         Ok(())
@@ -644,7 +644,7 @@ impl Worker<Store> {
         // Whatever was counted is pinned by now.
         owner.fill.known_skips.set(owner.fill.skips.get());
         owner.fill.ahead.set(0);
-        for region in (0..intents.regions()).filter(|region| intents.is_pinned(*region)) {
+        for region in intents.pinned() {
             if is_stopped() {
                 return Err(CopyError::Late);
             }
@@ -666,11 +666,8 @@ impl Worker<Store> {
         let Some(intents) = &owner.intents else {
             return Ok(());
         };
-        let begin = u64::from(region) << intents.shift();
-        let end = begin
-            .saturating_add(1 << intents.shift())
-            .min(bound.members.sectors)
-            .min(owner.reach());
+        let (begin, end) = intents.extent(region);
+        let end = end.min(bound.members.sectors).min(owner.reach());
         let mut buffer = KVec::new();
         let mut at = begin;
         let mut waits_since = Instant::<Monotonic>::now();

@@ -293,7 +293,7 @@ impl Owner {
     /// disk needs.
     pub(crate) fn may_differ(&self) -> bool {
         let intents = self.intents.as_ref();
-        intents.is_none_or(|intents| (0..intents.regions()).any(|region| intents.is_pinned(region)))
+        intents.is_none_or(|intents| intents.pinned().next().is_some())
     }
 
     /// Whether data of the disk may be read from increments and siblings instead. Not where the disk

@@ -62,17 +62,15 @@ impl Slow<'_> {
         let Some(intents) = &self.owner.intents else {
             return Ok(());
         };
-        if (0..intents.regions()).any(|region| intents.is_marked(region)) {
+        if intents.marked().next().is_some() {
             // Data that is read now must not get lost later.
             self.bound.flush_disk(disk)?;
         }
         let mut regions = 0u32;
         let mut differ = 0u64;
-        for region in (0..intents.regions()).filter(|region| intents.is_marked(*region)) {
-            let begin = u64::from(region) << intents.shift();
-            let end = begin
-                .saturating_add(1 << intents.shift())
-                .min(self.bound.members.sectors);
+        for region in intents.marked() {
+            let (begin, end) = intents.extent(region);
+            let end = end.min(self.bound.members.sectors);
             let mut at = begin;
             while at < end {
                 let sectors = u64::from(COMPARE_SECTORS).min(end.saturating_sub(at));

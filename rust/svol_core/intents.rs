@@ -70,6 +70,13 @@ impl Intents {
         self.shift
     }
 
+    /// The sectors of a region: its first one, and the one after its last one, which may be beyond
+    /// the end of the volume.
+    pub fn extent(&self, region: u32) -> (u64, u64) {
+        let first = u64::from(region) << self.shift;
+        (first, first.saturating_add(1 << self.shift))
+    }
+
     /// The regions that an I/O touches, the last one included.
     pub fn span(&self, sector: u64, sectors: u32) -> (u32, u32) {
         let last = sector.saturating_add(u64::from(sectors)).saturating_sub(1);
@@ -95,6 +102,12 @@ impl Intents {
         place(region)
             .and_then(|(word, bit)| Some(self.marked.get(word)?.get() & bit != 0))
             .unwrap_or(false)
+    }
+
+    /// The regions whose marks are on disk, in ascending order. Each is looked at when its turn
+    /// comes.
+    pub fn marked(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.regions).filter(|region| self.is_marked(*region))
     }
 
     /// The mark of a region is on disk from now on.
@@ -143,7 +156,7 @@ impl Intents {
     /// The marks that are there now stay until [`Intents::unpin`]. Returns whether there are any.
     pub fn pin_marked(&self) -> bool {
         let mut any = false;
-        for region in (0..self.regions).filter(|region| self.is_marked(*region)) {
+        for region in self.marked() {
             set(&self.pinned, region);
             any = true;
         }
@@ -190,6 +203,11 @@ impl Intents {
         place(region)
             .and_then(|(word, bit)| Some(self.pinned.get(word)?.get() & bit != 0))
             .unwrap_or(false)
+    }
+
+    /// The regions that are pinned, in ascending order. Each is looked at when its turn comes.
+    pub fn pinned(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.regions).filter(|region| self.is_pinned(*region))
     }
 
     /// Whether [`Intents::pin`] was called for a region of this range.
@@ -299,6 +317,40 @@ mod tests {
         // That disk is gone.
         intents.unpin_all();
         assert!(!intents.is_open(0, 100 << 11) && !intents.is_pinned(3));
+        Ok(())
+    }
+
+    #[test]
+    fn regions_are_listed() -> Result<(), AllocError> {
+        let intents = Intents::new(100, 11)?;
+        assert!(intents.marked().next().is_none() && intents.pinned().next().is_none());
+        for region in [99, 0, 64] {
+            intents.mark(region);
+        }
+        intents.mark_ahead(63);
+        intents.pin_region(64);
+        intents.pin_region(7);
+        assert!(intents.marked().eq([0, 63, 64, 99]));
+        assert!(intents.pinned().eq([7, 64]));
+        // One that was passed by does not count, one that is still to come does.
+        let mut marked = intents.marked();
+        assert_eq!(marked.next(), Some(0));
+        intents.unpin_all();
+        intents.mark(70);
+        assert!(marked.eq([63, 64, 70, 99]) && intents.pinned().next().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn regions_have_extents() -> Result<(), AllocError> {
+        let intents = Intents::new(100, 11)?;
+        assert_eq!(intents.extent(0), (0, 2048));
+        assert_eq!(intents.extent(99), (99 << 11, 100 << 11));
+        for region in [0, 1, 99] {
+            let (first, end) = intents.extent(region);
+            assert_eq!(intents.span(first, 2048), (region, region));
+            assert_eq!(intents.span(end, 1).0, region + 1);
+        }
         Ok(())
     }
 

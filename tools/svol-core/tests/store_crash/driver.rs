@@ -1074,9 +1074,7 @@ impl<'w> Driver<'w> {
         let this = &self.owners[owner];
         let intents = this.intents.as_ref().unwrap();
         let (number, regions) = (this.number, intents.regions());
-        let marked: Vec<u32> = (0..regions)
-            .filter(|region| intents.is_marked(*region))
-            .collect();
+        let marked: Vec<u32> = intents.marked().collect();
         self.pause()?;
         self.write_marks(number, regions, |region| marked.contains(&region))
     }
@@ -1086,9 +1084,7 @@ impl<'w> Driver<'w> {
         let Some(intents) = &self.owners[owner].intents else {
             return Ok(());
         };
-        let marked: Vec<u32> = (0..intents.regions())
-            .filter(|region| intents.is_marked(*region))
-            .collect();
+        let marked: Vec<u32> = intents.marked().collect();
         if marked.is_empty() {
             return Ok(());
         }

@@ -49,4 +49,5 @@ pub mod write_locks;
 
 mod args;
 mod fields;
+mod vec;
 mod words;

@@ -23,6 +23,10 @@ pub use run::{
     WriteStep, //
 };
 
+use super::vec::{
+    try_collect,
+    try_words, //
+};
 use crate::env::{
     AllocError,
     Once,
@@ -32,6 +36,7 @@ use crate::env::{
     Word,
     PAGE_WORDS, //
 };
+use core::iter::repeat_with;
 
 /// The number of words of a page, as a shift.
 const PAGE_SHIFT: u32 = PAGE_WORDS.trailing_zeros();
@@ -65,16 +70,12 @@ impl BlockMap {
         let block_sectors = 1u64.checked_shl(block_shift).ok_or(AllocError)?;
         let blocks = sectors.div_ceil(block_sectors);
         let count = usize::try_from(blocks.div_ceil(1 << PAGE_SHIFT)).map_err(|_| AllocError)?;
-        let mut pages = Vec::try_with_capacity(count)?;
-        for _ in 0..count {
-            pages.try_push(Once::new())?;
-        }
         let words = count.div_ceil(BITS);
         Ok(Self {
-            pages,
-            dirty_groups: zeroes(count)?,
-            dirty: zeroes(words)?,
-            dirty_words: zeroes(words.div_ceil(BITS))?,
+            pages: try_collect(count, repeat_with(Once::new).take(count))?,
+            dirty_groups: try_words(count)?,
+            dirty: try_words(words)?,
+            dirty_words: try_words(words.div_ceil(BITS))?,
             some_dirty: Word::new(0),
             block_shift,
             blocks,
@@ -396,15 +397,6 @@ fn take_bit(word: &mut u64, index: usize) -> Option<usize> {
     let bit = bit.filter(|bit| *bit < BITS)?;
     *word &= word.wrapping_sub(1);
     Some(index.saturating_mul(BITS).saturating_add(bit))
-}
-
-/// A row of words with no bits set.
-fn zeroes(count: usize) -> Result<Vec<Word>, AllocError> {
-    let mut words = Vec::try_with_capacity(count)?;
-    for _ in 0..count {
-        words.try_push(Word::new(0))?;
-    }
-    Ok(words)
 }
 
 /// Bits of a summary word.

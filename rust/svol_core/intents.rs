@@ -7,6 +7,7 @@
 //! ended and are durable on both devices. A write that finds its regions marked proceeds at once;
 //! whoever sets or clears marks does the I/O.
 
+use super::vec::try_words;
 use crate::env::{
     AllocError,
     Vec,
@@ -43,13 +44,8 @@ impl Intents {
     /// Memory ran out.
     pub fn new(regions: u32, shift: u32) -> Result<Self, AllocError> {
         let count = u64::from(regions).div_ceil(WORD_REGIONS);
-        let words = || {
-            let mut words = Vec::new();
-            for _ in 0..count {
-                words.try_push(Word::new(0))?;
-            }
-            Ok(words)
-        };
+        let count = usize::try_from(count).map_err(|_| AllocError)?;
+        let words = || try_words(count);
         Ok(Self {
             marked: words()?,
             touched: words()?,

@@ -63,6 +63,10 @@ use super::{
     id::Id,
     samples::Sample,
     table_line::MAX_META_COPIES,
+    vec::{
+        try_collect,
+        try_copy, //
+    },
     words::word_enum, //
 };
 use crate::env::{
@@ -335,12 +339,8 @@ impl Metadata {
     ///
     /// Memory ran out.
     pub fn as_read_again(&self) -> Result<Self, AllocError> {
-        let mut volumes = Vec::try_with_capacity(self.volumes.len())?;
-        for volume in self.members() {
-            volumes.try_push(*volume)?;
-        }
         Ok(Self {
-            volumes,
+            volumes: try_collect(self.volumes.len(), self.members().copied())?,
             ..self.try_clone()?
         })
     }
@@ -353,10 +353,10 @@ impl Metadata {
     pub fn try_clone(&self) -> Result<Self, AllocError> {
         Ok(Self {
             head: self.head,
-            volumes: try_clone(&self.volumes)?,
-            regions: try_clone(&self.regions)?,
-            rebuilds: try_clone(&self.rebuilds)?,
-            samples: try_clone(&self.samples)?,
+            volumes: try_copy(&self.volumes, 0)?,
+            regions: try_copy(&self.regions, 0)?,
+            rebuilds: try_copy(&self.rebuilds, 0)?,
+            samples: try_copy(&self.samples, 0)?,
         })
     }
 
@@ -423,12 +423,4 @@ impl Metadata {
     pub fn members(&self) -> impl Iterator<Item = &VolumeRecord> {
         self.volumes.iter().filter(|volume| !volume.state.removed)
     }
-}
-
-fn try_clone<T: Copy>(values: &[T]) -> Result<Vec<T>, AllocError> {
-    let mut copy = Vec::try_with_capacity(values.len())?;
-    for value in values {
-        copy.try_push(*value)?;
-    }
-    Ok(copy)
 }

@@ -5,6 +5,10 @@
 //! At each *border* a volume changes from in place to diverted, or back. The borders, as sectors in
 //! ascending order, describe the regions completely.
 
+use super::vec::{
+    try_collect,
+    try_words, //
+};
 use crate::env::{
     AllocError,
     Vec,
@@ -43,13 +47,9 @@ impl Regions {
     /// Memory ran out.
     pub fn new(room: bool) -> Result<Self, AllocError> {
         let room = if room { MAX_BORDERS } else { 0 };
-        let mut borders = Vec::try_with_capacity(room)?;
-        for _ in 0..room {
-            borders.try_push(Word::new(0))?;
-        }
         Ok(Self {
             count: Word::new(0),
-            borders,
+            borders: try_words(room)?,
         })
     }
 
@@ -135,16 +135,13 @@ pub fn with(ranges: &[Range], range: Range) -> Result<Vec<Range>, AllocError> {
         start = start.min(other.0);
         end = end.max(other.1);
     }
-    let mut all = Vec::try_with_capacity(ranges.len().saturating_add(1))?;
     let apart = || ranges.iter().copied().filter(|other| !touches(other));
-    for other in apart().filter(|other| other.1 < start) {
-        all.try_push(other)?;
-    }
-    all.try_push((start, end))?;
-    for other in apart().filter(|other| other.0 > end) {
-        all.try_push(other)?;
-    }
-    Ok(all)
+    let before = apart().filter(|other| other.1 < start);
+    let behind = apart().filter(|other| other.0 > end);
+    try_collect(
+        ranges.len().saturating_add(1),
+        Iterator::chain(Iterator::chain(before, [(start, end)]), behind),
+    )
 }
 
 #[cfg(any(test, CONFIG_KUNIT))]

@@ -4,6 +4,7 @@
 //!
 //! A bit per slot, in words that are changed atomically: taking and releasing slots needs no lock.
 
+use super::vec::try_words;
 use crate::env::{
     AllocError,
     AtomicU64,
@@ -50,12 +51,8 @@ impl Slots {
     /// Memory ran out.
     pub fn new(total: u32) -> Result<Self, AllocError> {
         let count = usize::try_from(total.div_ceil(WORD_SLOTS)).map_err(|_| AllocError)?;
-        let mut words = Vec::try_with_capacity(count)?;
-        for _ in 0..count {
-            words.try_push(Word::new(0))?;
-        }
         Ok(Self {
-            words,
+            words: try_words(count)?,
             hint: AtomicU64::new(0),
             used: Word::new(0),
             limit: Word::new(0),

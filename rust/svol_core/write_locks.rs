@@ -7,6 +7,7 @@
 //! holds a lock while waiting for another one: a write takes as many sub-blocks from its beginning
 //! as are free, and proceeds with these.
 
+use super::vec::try_words;
 use crate::env::{
     AllocError,
     Vec,
@@ -33,11 +34,10 @@ impl WriteLocks {
     ///
     /// Memory ran out.
     pub fn new(block_shift: u32) -> Result<Self, AllocError> {
-        let mut words = Vec::try_with_capacity(WORDS)?;
-        for _ in 0..WORDS {
-            words.try_push(Word::new(0))?;
-        }
-        Ok(Self { words, block_shift })
+        Ok(Self {
+            words: try_words(WORDS)?,
+            block_shift,
+        })
     }
 
     /// Takes the sub-blocks that `sectors` from `sector` on touch, as far as they are free; returns

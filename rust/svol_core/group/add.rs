@@ -9,10 +9,7 @@
 
 use super::GroupTable;
 use crate::{
-    env::{
-        AllocError,
-        Vec, //
-    },
+    env::AllocError,
     svol_core::{
         attr::Attr,
         health::Health,
@@ -22,7 +19,8 @@ use crate::{
             RebuildRecord,
             VolumeRecord, //
         },
-        table_line::MAX_VOLUMES, //
+        table_line::MAX_VOLUMES,
+        vec::try_copy, //
     },
 };
 use core::fmt;
@@ -115,15 +113,9 @@ impl GroupTable {
             failed_at: 0,
         };
         let metadata = self.metadata();
-        let mut volumes = Vec::try_with_capacity(metadata.volumes.len().saturating_add(1))?;
-        for volume in metadata.volumes.iter() {
-            volumes.try_push(*volume)?;
-        }
+        let mut volumes = try_copy(&metadata.volumes, 1)?;
         volumes.try_push(record)?;
-        let mut rebuilds = Vec::try_with_capacity(metadata.rebuilds.len().saturating_add(1))?;
-        for rebuild in metadata.rebuilds.iter() {
-            rebuilds.try_push(*rebuild)?;
-        }
+        let mut rebuilds = try_copy(&metadata.rebuilds, 1)?;
         if is_filled {
             rebuilds.try_push(RebuildRecord {
                 lid: new.lid,

@@ -34,7 +34,8 @@ use crate::{
             RebuildRecord,
             VolumeRecord, //
         },
-        route::Log, //
+        route::Log,
+        vec::try_copy, //
     },
 };
 use core::fmt;
@@ -186,11 +187,7 @@ impl GroupTable {
             target: self.volume(target).ok_or(RestoreError::Unknown)?.lid,
             cursor: 0,
         };
-        let mut rebuilds =
-            Vec::try_with_capacity(self.metadata().rebuilds.len().saturating_add(1))?;
-        for other in self.metadata().rebuilds.iter() {
-            rebuilds.try_push(*other)?;
-        }
+        let mut rebuilds = try_copy(&self.metadata().rebuilds, 1)?;
         rebuilds.try_push(record)?;
         let next = self.changed(|metadata| {
             metadata.rebuilds = rebuilds;

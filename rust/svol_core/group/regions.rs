@@ -24,6 +24,10 @@ use crate::{
             with,
             without,
             Regions, //
+        },
+        vec::{
+            try_collect,
+            try_copy, //
         }, //
     },
 };
@@ -44,22 +48,15 @@ impl Wanted {
     ) -> Result<Vec<RegionRecord>, AllocError> {
         let old = &metadata.regions;
         let room = old.len().saturating_add(self.ranges.len());
-        let mut regions = Vec::try_with_capacity(room)?;
-        for region in old.iter().filter(|region| region.lid < *lid) {
-            regions.try_push(*region)?;
-        }
-        for (start, end) in self.ranges.iter().copied() {
-            regions.try_push(RegionRecord {
-                lid: *lid,
-                start,
-                len: end.saturating_sub(start),
-                attr: Attr::Ro,
-            })?;
-        }
-        for region in old.iter().filter(|region| region.lid > *lid) {
-            regions.try_push(*region)?;
-        }
-        Ok(regions)
+        let before = old.iter().filter(|region| region.lid < *lid).copied();
+        let its = self.ranges.iter().map(|(start, end)| RegionRecord {
+            lid: *lid,
+            start: *start,
+            len: end.saturating_sub(*start),
+            attr: Attr::Ro,
+        });
+        let behind = old.iter().filter(|region| region.lid > *lid).copied();
+        try_collect(room, Iterator::chain(Iterator::chain(before, its), behind))
     }
 }
 
@@ -71,14 +68,10 @@ pub(super) fn changed(
     range: (u64, u64),
 ) -> Result<Option<Wanted>, AllocError> {
     let all = (0, metadata.head.sectors);
-    let mut old = Vec::new();
-    if volume.attr == Attr::Ro {
-        old.try_push(all)?;
-    } else {
-        for region in of(metadata, volume) {
-            old.try_push((region.start, region.start.saturating_add(region.len)))?;
-        }
-    }
+    let old = match volume.attr {
+        Attr::Ro => try_copy(&[all], 0)?,
+        _ => try_collect(0, of(metadata, volume).map(extent))?,
+    };
     let ranges = if attr == Attr::Ro {
         with(&old, range)?
     } else {
@@ -97,6 +90,11 @@ pub(super) fn changed(
             ranges,
         },
     }))
+}
+
+/// The first sector of a region, and the one after its last.
+fn extent(region: &RegionRecord) -> (u64, u64) {
+    (region.start, region.start.saturating_add(region.len))
 }
 
 /// The regions of a volume.
@@ -142,11 +140,10 @@ impl GroupTable {
     ///
     /// Memory ran out.
     pub fn borders(&self, entry: usize) -> Result<Vec<u64>, AllocError> {
-        let mut borders = Vec::new();
-        for region in self.regions(entry) {
-            borders.try_push(region.start)?;
-            borders.try_push(region.start.saturating_add(region.len))?;
-        }
-        Ok(borders)
+        let ends = |region| {
+            let (first, end) = extent(region);
+            [first, end]
+        };
+        try_collect(0, self.regions(entry).flat_map(ends))
     }
 }

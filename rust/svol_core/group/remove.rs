@@ -22,7 +22,8 @@ use crate::{
             RebuildRecord,
             RegionRecord,
             VolumeRecord, //
-        }, //
+        },
+        vec::try_collect, //
     },
 };
 use core::fmt;
@@ -134,9 +135,6 @@ fn remove(metadata: &mut Metadata, entry: usize) -> bool {
 }
 
 fn other_regions(metadata: &Metadata, lid: &Id) -> Result<Vec<RegionRecord>, AllocError> {
-    let mut regions = Vec::try_with_capacity(metadata.regions.len())?;
-    for region in metadata.regions.iter().filter(|r| r.lid != *lid) {
-        regions.try_push(*region)?;
-    }
-    Ok(regions)
+    let others = metadata.regions.iter().filter(|region| region.lid != *lid);
+    try_collect(metadata.regions.len(), others.copied())
 }

@@ -115,10 +115,7 @@ impl Metadata {
             .body_bytes()
             .filter(|len| *len <= MAX_BODY_BYTES)
             .ok_or(BodyError::TooLarge)?;
-        let mut body = Vec::try_with_capacity(len)?;
-        for _ in 0..len {
-            body.try_push(0)?;
-        }
+        let mut body = Vec::try_zeroed(len)?;
         self.encode_records(&mut Writer::new(&mut body))
             .ok_or(BodyError::TooLarge)?;
         Ok(body)

@@ -79,7 +79,8 @@ pub(crate) use ended::{
 pub(crate) use event::Event;
 pub(crate) use io::{
     IoClient,
-    PIECE, //
+    PIECE,
+    PIECE_SECTORS, //
 };
 pub(crate) use legs::LegPool;
 pub(crate) use limits::{

@@ -52,8 +52,14 @@ const SECTOR: usize = 1 << bindings::SECTOR_SHIFT;
 /// Longest buffer of one request, in bytes; less than the largest `kmalloc`.
 pub(crate) const MAX_BUFFER: usize = 1 << 20;
 
-/// Longest buffer, in bytes, whose allocation is never refused because of its size.
+/// Longest buffer, in bytes, whose allocation is never refused because of its size: small enough
+/// that the kernel finds memory even when it is short.
 pub(crate) const PIECE: usize = 32 << 10;
+
+/// The same in sectors.
+pub(crate) const PIECE_SECTORS: u32 = 64;
+
+const _: () = assert!(PIECE == PIECE_SECTORS as usize * SECTOR);
 
 /// What an error of a device is to a caller. A device may answer that it lacks space or memory, or
 /// that it ran out of time, or does not support this any more; a caller could not tell that from its

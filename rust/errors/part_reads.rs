@@ -16,7 +16,8 @@ use crate::{
         Parked,
         ParkedList,
         Status,
-        Worker, //
+        Worker,
+        PIECE, //
     },
     overlay::Place,
     parts::Of, //
@@ -31,15 +32,12 @@ use kernel::{
     }, //
 };
 
-/// Bytes read at once: small enough to be allocated even when memory is short.
-const BUFFER_BYTES: usize = 32 << 10;
-
 /// Reads that wait to be read part by part.
 #[pin_data]
 pub(crate) struct PartReads {
     #[pin]
     queue: SpinLockIrq<ParkedList<Bound, InFlight>>,
-    /// Has room for [`BUFFER_BYTES`]. Held across I/O; no other lock is taken under it.
+    /// Has room for [`PIECE`]. Held across I/O; no other lock is taken under it.
     #[pin]
     buffer: Mutex<KVec<u8>>,
 }
@@ -49,7 +47,7 @@ impl PartReads {
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         Worker::new(try_pin_init!(Self {
             queue <- new_spinlock_irq!(ParkedList::new()),
-            buffer <- new_mutex!(KVec::with_capacity(BUFFER_BYTES, GFP_KERNEL)?),
+            buffer <- new_mutex!(KVec::with_capacity(PIECE, GFP_KERNEL)?),
         }? Error))
     }
 
@@ -66,8 +64,8 @@ impl PartReads {
         let mut buffer = self.buffer.lock();
         let mut done = 0usize;
         while done < bytes {
-            let now = BUFFER_BYTES.min(bytes.saturating_sub(done));
-            // There is room for `BUFFER_BYTES`.
+            let now = PIECE.min(bytes.saturating_sub(done));
+            // There is room for `PIECE`.
             buffer.resize(now, 0, GFP_KERNEL)?;
             let sector = info.sector.saturating_add(u64::try_from(done >> 9)?);
             parked.keep().read_parts(of, sector, &mut buffer)?;

@@ -21,7 +21,8 @@ use crate::{
     dm::{
         Job,
         JobClass,
-        Worker, //
+        Worker,
+        PIECE_SECTORS, //
     },
     env::Word,
     members::EntryCell,
@@ -52,8 +53,6 @@ use kernel::{
 const LARGE_SECTORS: u32 = 2048;
 /// Sectors done at once while users wait for the disks.
 const CHUNK_SECTORS: u32 = 512;
-/// Sectors done at once if memory is short.
-const SMALL_SECTORS: u32 = 64;
 
 /// How long a chunk waits for user I/O at most, in milliseconds.
 const YIELD_MS: u32 = 100;
@@ -263,7 +262,7 @@ pub(super) fn chunk<const N: usize>(most: u32, left: u64, mut buffers: [&mut KVe
     [most, CHUNK_SECTORS]
         .into_iter()
         .find(|sectors| *sectors <= most && has_room(*sectors))
-        .unwrap_or(SMALL_SECTORS.min(most))
+        .unwrap_or(PIECE_SECTORS.min(most))
 }
 
 fn bytes(sectors: u32) -> usize {

@@ -20,7 +20,10 @@ use crate::{
         Bound,
         Volume, //
     },
-    dm::Worker,
+    dm::{
+        Worker,
+        PIECE_SECTORS, //
+    },
     log,
     overlay::Place,
     store::{
@@ -37,9 +40,6 @@ use crate::{
     },
 };
 use kernel::prelude::*;
-
-/// Sectors compared at once: few enough to be allocated even when memory is short.
-const CHUNK_SECTORS: u32 = 64;
 
 /// Whether a volume's disk is being compared with its increments.
 pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
@@ -73,7 +73,7 @@ impl Group {
         let result = worker
             .go_on(bound, volume, is_busy, |at, _| {
                 let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
-                self.compare_some(bound, entry, volume, at, CHUNK_SECTORS.min(left))
+                self.compare_some(bound, entry, volume, at, PIECE_SECTORS.min(left))
             })
             .and_then(|()| self.end_comparison(bound, entry, volume));
         self.after_comparing(worker, bound, volume, "its increments", result)

@@ -40,7 +40,8 @@ use crate::{
         current_cpu,
         Op,
         Parked,
-        Worker, //
+        Worker,
+        PIECE_SECTORS, //
     },
     env::Word,
     svol_core::{
@@ -658,8 +659,6 @@ impl Worker<Store> {
 
     /// Copies a region again, as far as it is below the cursor.
     fn copy_region(&self, bound: &Bound, owner: &Owner, region: u32) -> Result<(), CopyError> {
-        /// How many sectors are copied at once.
-        const PART: u64 = 64;
         /// The longest wait for a write, in milliseconds.
         const MOST_WAIT_MS: i64 = 3000;
 
@@ -672,7 +671,8 @@ impl Worker<Store> {
         let mut at = begin;
         let mut waits_since = Instant::<Monotonic>::now();
         while at < end {
-            let part = u32::try_from(PART.min(end.saturating_sub(at))).unwrap_or(1);
+            let left = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
+            let part = PIECE_SECTORS.min(left);
             // It counts as just written, so that its mark is not taken back before this is durable.
             intents.touch(at, part);
             let done = self.copy_to_fill(bound, owner, at, part, (&mut buffer, false), || ())?;

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     bound::Volume,
-    dm::Worker,
+    dm::{
+        Worker,
+        PIECE_SECTORS, //
+    },
     svol_core::{
         block_map::Kind,
         route::Home, //
@@ -26,10 +29,6 @@ use kernel::{
 
 /// How many sectors of the map are checked at once.
 const LOOK_SECTORS: u64 = 1 << 20;
-
-/// How much is copied at once, in sectors: small enough that the kernel finds memory even when it
-/// is short.
-const COPY_SECTORS: u32 = 64;
 
 /// Nobody has requested to settle the owner.
 pub(super) const NOT_ASKED: u64 = 0;
@@ -91,7 +90,7 @@ impl Worker<Store> {
         let mut content = KVec::new();
         let mut done = 0u32;
         while done < sectors {
-            let now = COPY_SECTORS.min(sectors.saturating_sub(done));
+            let now = PIECE_SECTORS.min(sectors.saturating_sub(done));
             content.resize(usize::try_from(now)? << 9, 0, GFP_KERNEL)?;
             let offset = u64::from(done);
             let io = &self.members.io;

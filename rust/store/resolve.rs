@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     bound::Bound,
-    dm::Worker,
+    dm::{
+        Worker,
+        PIECE_SECTORS, //
+    },
     log,
     overlay::Place,
     parts::Of,
@@ -27,10 +30,6 @@ use crate::{
     },
 };
 use kernel::prelude::*;
-
-/// How much is compared at once, in sectors: small enough that the kernel finds memory even when it
-/// is short.
-const COMPARE_SECTORS: u32 = 64;
 
 impl Worker<Store> {
     /// Brings the store in step with the disk of a volume after a crash, before the volume is used.
@@ -73,7 +72,7 @@ impl Slow<'_> {
             let end = end.min(self.bound.members.sectors);
             let mut at = begin;
             while at < end {
-                let sectors = u64::from(COMPARE_SECTORS).min(end.saturating_sub(at));
+                let sectors = u64::from(PIECE_SECTORS).min(end.saturating_sub(at));
                 let regions = &self.bound.volumes.get(self.volume).ok_or(EIO)?.regions;
                 let (stretch, sectors) = regions.cut(at, u32::try_from(sectors)?);
                 if stretch.is_diverted {

@@ -14,7 +14,10 @@ use crate::{
         Bound,
         InFlight, //
     },
-    dm::Parked,
+    dm::{
+        Parked,
+        PIECE_SECTORS, //
+    },
     env::Wait,
     svol_core::{
         block_map::{
@@ -27,10 +30,6 @@ use crate::{
     },
 };
 use kernel::prelude::*;
-
-/// How much is copied at once, in sectors: small enough that the kernel finds memory even when it is
-/// short.
-const CHUNK_SECTORS: u32 = 64;
 
 /// What is written.
 #[derive(Clone, Copy)]
@@ -170,7 +169,7 @@ impl Slow<'_> {
     ) -> Result {
         let mut buffer = KVec::new();
         while *done < range.sectors {
-            let now = CHUNK_SECTORS.min(range.sectors.saturating_sub(*done));
+            let now = PIECE_SECTORS.min(range.sectors.saturating_sub(*done));
             buffer.resize(usize::try_from(now)? << 9, 0, GFP_KERNEL)?;
             source.copy_to(from.saturating_add(*done), &mut buffer)?;
             let offset = u64::from(*done);
@@ -358,7 +357,7 @@ impl Slow<'_> {
         let _counted = disk.count_io();
         let mut done = 0;
         while done < range.sectors {
-            let sectors = CHUNK_SECTORS.min(range.sectors.saturating_sub(done));
+            let sectors = PIECE_SECTORS.min(range.sectors.saturating_sub(done));
             let mut content = KVec::from_elem(0u8, usize::try_from(sectors)? << 9, GFP_KERNEL)?;
             source.copy_to(done, &mut content)?;
             let at = range.sector.saturating_add(u64::from(done));

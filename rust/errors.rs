@@ -19,6 +19,7 @@
 mod failures;
 mod give_up;
 mod part_reads;
+mod queue;
 mod repairs;
 mod retries;
 mod silence;

@@ -5,6 +5,7 @@
 //! This waits for disks, as a last resort even for such that do not answer. So it has a worker of
 //! its own: reads that can be sent elsewhere as a whole do not wait for it.
 
+use super::queue::Queue;
 use crate::{
     bound::{
         Bound,
@@ -14,7 +15,6 @@ use crate::{
         Job,
         JobClass,
         Parked,
-        ParkedList,
         Status,
         Worker,
         PIECE, //
@@ -24,19 +24,15 @@ use crate::{
 };
 use kernel::{
     new_mutex,
-    new_spinlock_irq,
     prelude::*,
-    sync::{
-        Mutex,
-        SpinLockIrq, //
-    }, //
+    sync::Mutex, //
 };
 
 /// Reads that wait to be read part by part.
 #[pin_data]
 pub(crate) struct PartReads {
     #[pin]
-    queue: SpinLockIrq<ParkedList<Bound, InFlight>>,
+    queue: Queue,
     /// Has room for [`PIECE`]. Held across I/O; no other lock is taken under it.
     #[pin]
     buffer: Mutex<KVec<u8>>,
@@ -46,7 +42,7 @@ impl PartReads {
     /// An idle worker.
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         Worker::new(try_pin_init!(Self {
-            queue <- new_spinlock_irq!(ParkedList::new()),
+            queue <- Queue::new(),
             buffer <- new_mutex!(KVec::with_capacity(PIECE, GFP_KERNEL)?),
         }? Error))
     }
@@ -79,10 +75,7 @@ impl PartReads {
 impl Worker<PartReads> {
     /// Queues a read. Does not sleep.
     pub(crate) fn push(&self, parked: Parked<Bound, InFlight>) {
-        let mut queue = self.queue.lock();
-        queue.push(parked);
-        // Under the lock: once the bio can complete, this may go away.
-        self.kick();
+        self.queue.push(self, parked);
     }
 }
 
@@ -96,7 +89,7 @@ impl Job for PartReads {
 
     fn run(worker: &Worker<Self>) {
         loop {
-            let Some(mut parked) = worker.queue.lock().pop() else {
+            let Some(mut parked) = worker.queue.pop() else {
                 return;
             };
             let result = worker.read(&mut parked);

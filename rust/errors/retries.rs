@@ -2,7 +2,10 @@
 
 //! Retries failed reads elsewhere.
 
-use super::PartReads;
+use super::{
+    queue::Queue,
+    PartReads, //
+};
 use crate::{
     bound::{
         Bound,
@@ -14,7 +17,6 @@ use crate::{
         Job,
         JobClass,
         Parked,
-        ParkedList,
         Status,
         Worker, //
     },
@@ -25,11 +27,7 @@ use crate::{
         route::Home, //
     },
 };
-use kernel::{
-    new_spinlock_irq,
-    prelude::*,
-    sync::SpinLockIrq, //
-};
+use kernel::prelude::*;
 
 /// How often a volume may move to another disk while a read of it is retried.
 const MAX_TRIES: u16 = 8;
@@ -38,7 +36,7 @@ const MAX_TRIES: u16 = 8;
 #[pin_data]
 pub(crate) struct Retries {
     #[pin]
-    queue: SpinLockIrq<ParkedList<Bound, InFlight>>,
+    queue: Queue,
     /// Reads part by part what no single disk can read.
     #[pin]
     parts: Worker<PartReads>,
@@ -48,7 +46,7 @@ impl Retries {
     /// An idle worker.
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         Worker::new(try_pin_init!(Self {
-            queue <- new_spinlock_irq!(ParkedList::new()),
+            queue <- Queue::new(),
             parts <- PartReads::worker(),
         }? Error))
     }
@@ -62,10 +60,7 @@ impl Retries {
 impl Worker<Retries> {
     /// Queues a failed read. Does not sleep.
     pub(crate) fn push(&self, parked: Parked<Bound, InFlight>) {
-        let mut queue = self.queue.lock();
-        queue.push(parked);
-        // Under the lock: once the bio can complete, this may go away.
-        self.kick();
+        self.queue.push(self, parked);
     }
 }
 
@@ -80,7 +75,7 @@ impl Job for Retries {
     fn run(worker: &Worker<Self>) {
         loop {
             // One at a time: others may be queued meanwhile, and each must complete soon.
-            let Some(parked) = worker.queue.lock().pop() else {
+            let Some(parked) = worker.queue.pop() else {
                 return;
             };
             retry(worker, parked);

@@ -41,6 +41,7 @@ pub mod select;
 pub mod silence;
 pub mod slots;
 pub mod store;
+pub mod store_fate;
 pub mod table_line;
 pub mod text;
 pub mod turns;

@@ -16,26 +16,13 @@ use super::{
 use crate::{
     dm::Worker,
     env::Word,
-    svol_core::update::update, //
+    svol_core::store_fate::StoreFateCell, //
 };
 use kernel::prelude::*;
 
-/// It has failed, but that is not durable yet.
-const FAILING: u64 = 1;
-/// It has failed.
-const FAILED: u64 = 2;
-/// With [`FAILING`]: at a user's request.
-const ASKED: u64 = 4;
-/// The outcome was logged.
-const SAID: u64 = 8;
-/// It stays in use although it failed, and the metadata records that.
-const KEPT: u64 = 16;
-/// With [`KEPT`]: it works again, which the metadata has to record.
-const BACK: u64 = 32;
-
 /// What is known about a store's device.
 pub(super) struct Failure {
-    state: Word,
+    fate: StoreFateCell,
     /// 1 if the device has to be checked.
     suspect: Word,
 }
@@ -44,7 +31,7 @@ impl Failure {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
         Self {
-            state: Word::new(0),
+            fate: StoreFateCell::new(),
             suspect: Word::new(0),
         }
     }
@@ -53,83 +40,71 @@ impl Failure {
 impl Store {
     /// Its device has failed, but that is not durable yet.
     pub(crate) fn is_failing(&self) -> bool {
-        self.failure.state.get() & FAILING != 0
+        self.failure.fate.get().is_failing()
     }
 
     /// It is durable that its device has failed.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failure.state.get() & FAILED != 0
+        self.failure.fate.get().has_failed()
     }
 
     /// The failure was requested by a user, not caused by an error.
     pub(crate) fn is_asked(&self) -> bool {
-        self.failure.state.get() & ASKED != 0
+        self.failure.fate.get().is_asked()
     }
 
     /// Its device has failed: a worker of the group handles that. `asked` says that a user
     /// requested it. Does not sleep.
     pub(crate) fn begin_failure(&self, asked: bool) {
-        let why = if asked { ASKED } else { 0 };
         if self.is_retired() {
             return;
         }
-        update(&self.failure.state, |state| match state {
-            state if state & (FAILING | FAILED) != 0 => state,
-            state => (state & (SAID | KEPT)) | FAILING | why,
-        });
+        self.failure.fate.begin_failure(asked);
         self.home.failures().kick();
     }
 
     /// The failure is durable now. Does not sleep.
     pub(crate) fn note_failed(&self) {
-        update(&self.failure.state, |_| FAILED);
+        self.failure.fate.fail();
         // Every flush waits for a commit, which always fails from now on.
         self.changes.fail();
     }
 
     /// It stays in use: its data could not be replaced. Does not sleep.
     pub(crate) fn keep(&self) {
-        update(&self.failure.state, |state| state & (FAILED | SAID | KEPT));
+        self.failure.fate.keep();
     }
 
     /// The metadata records that it failed and stays in use. Does not sleep.
     pub(crate) fn note_kept(&self) {
-        update(&self.failure.state, |state| state | KEPT);
+        self.failure.fate.note_kept();
     }
 
     /// It stays in use although it failed, and nothing has shown yet that it works again.
     pub(crate) fn is_kept(&self) -> bool {
-        self.failure.state.get() & (KEPT | BACK) == KEPT
+        self.failure.fate.get().is_kept()
     }
 
     /// It stayed in use although it failed, and now works again, which the metadata does not record
     /// yet.
     pub(crate) fn is_back(&self) -> bool {
-        self.failure.state.get() & BACK != 0
+        self.failure.fate.get().is_back()
     }
 
     /// The metadata records that it works again, or it turned out that it does not. Does not sleep.
     pub(crate) fn note_told(&self, works: bool) {
-        let rest = if works { !(BACK | KEPT | SAID) } else { !BACK };
-        update(&self.failure.state, |state| state & rest);
+        self.failure.fate.note_told(works);
     }
 
     /// Whether the outcome still has to be logged: that is done once.
     pub(crate) fn say_once(&self) -> bool {
-        update(&self.failure.state, |state| state | SAID) & SAID == 0
+        self.failure.fate.say_once()
     }
 
     /// Its device works. Does not sleep.
     pub(crate) fn note_works(&self) {
-        let state = self.failure.state.get();
-        if state & KEPT != 0 {
-            update(&self.failure.state, |state| match state & KEPT {
-                0 => state,
-                _ => state | BACK,
-            });
+        if self.failure.fate.note_works() {
             self.home.failures().kick();
-        } else if state & SAID != 0 {
-            update(&self.failure.state, |state| state & !SAID);
         }
     }
 

@@ -236,9 +236,9 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Lets `probe` look at a device through a function that reads from a position in bytes. Running out
-    /// of memory says nothing about the device: it is not taken for a range that can't be read. Sleeps
-    /// for I/O.
+    /// Lets `probe` look at a device through a function that reads from a position in bytes.
+    /// Running out of memory says nothing about the device: it is not taken for a range that can't
+    /// be read. Sleeps for I/O.
     ///
     /// # Errors
     ///

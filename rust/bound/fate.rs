@@ -68,8 +68,8 @@ impl Bound {
 
     /// From now on nobody reads from the disk of an entry, and writes of its volume wait; a worker
     /// does the rest. `asked` says that a user asked for it. Returns whether the failure has begun:
-    /// it does not if reads of the base image would find no disk until the worker has decided, nor if
-    /// its volume [needs it](Bound::needs_its_disk). Does not sleep.
+    /// it does not if reads of the base image would find no disk until the worker has decided, nor
+    /// if its volume [needs it](Bound::needs_its_disk). Does not sleep.
     pub(crate) fn begin_failure(&self, entry: usize, asked: bool) -> bool {
         let Some(disk) = self.volumes.get(entry) else {
             return false;
@@ -99,9 +99,9 @@ impl Bound {
         true
     }
 
-    /// Whether a volume on the disk of an entry was shown, or may have been, what its store could not
-    /// take, while that is not on record: without the disk, it would be what it was before. Does not
-    /// sleep.
+    /// Whether a volume on the disk of an entry was shown, or may have been, what its store could
+    /// not take, while that is not on record: without the disk, it would be what it was before.
+    /// Does not sleep.
     pub(crate) fn needs_its_disk(&self, entry: usize) -> bool {
         let mut places = self.places_on(entry);
         places.any(|(_, place)| {

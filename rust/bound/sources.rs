@@ -192,8 +192,8 @@ impl Bound {
         }
     }
 
-    /// After a [`Bound::keep_away`], whether all I/O of others on the disk has ended that began before:
-    /// only then may its own volume be written in place. Does not sleep.
+    /// After a [`Bound::keep_away`], whether all I/O of others on the disk has ended that began
+    /// before: only then may its own volume be written in place. Does not sleep.
     pub(crate) fn is_left(&self, entry: usize) -> bool {
         let is_source = self.sources.has(entry);
         let Some(volume) = self.volumes.get(entry).filter(|_| is_source) else {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Gives up the disk of a logged volume, one that is being filled for it, or the increments volume of
-//! logged volumes, that does not answer for long.
+//! Gives up the disk of a logged volume, one that is being filled for it, or the increments volume
+//! of logged volumes, that does not answer for long.
 //!
 //! That costs a rebuild or the protection, so it needs evidence that not everything stands still:
 //! what the volumes go on with is read first. This may hang, so it has a worker of its own. If the
-//! device answers until a moment after the others do, it stays: when all of them stood still, one of
-//! them has to be the first that goes on.
+//! device answers until a moment after the others do, it stays: when all of them stood still, one
+//! of them has to be the first that goes on.
 
 use crate::{
     bound::{

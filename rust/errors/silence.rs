@@ -116,8 +116,8 @@ pub(crate) fn give_up_after(slow_after: u32) -> u64 {
         .max(MIN_GIVE_UP_MS)
 }
 
-/// How long a device may answer after the others have, in milliseconds: `slow_after`, within bounds.
-/// When all of them stood still, one of them has to be the first that goes on.
+/// How long a device may answer after the others have, in milliseconds: `slow_after`, within
+/// bounds. When all of them stood still, one of them has to be the first that goes on.
 pub(crate) fn grace_after(slow_after: u32) -> u64 {
     u64::from(slow_after.clamp(MIN_GRACE_MS, MAX_GRACE_MS))
 }

@@ -137,13 +137,14 @@ impl Changes {
         self.lost.get() != 0
     }
 
-    /// As [`Changes::is_lost`]; the caller takes it out of the maps, or calls [`Changes::lose`] again.
+    /// As [`Changes::is_lost`]; the caller takes it out of the maps, or calls [`Changes::lose`]
+    /// again.
     pub fn take_lost(&self) -> bool {
         self.lost.swap(0) != 0
     }
 
-    /// What was lost has been taken out of the maps, perhaps with something that a volume wrote since
-    /// it was told of the loss: all are told once more. Does not sleep.
+    /// What was lost has been taken out of the maps, perhaps with something that a volume wrote
+    /// since it was told of the loss: all are told once more. Does not sleep.
     pub fn note_taken(&self) {
         self.losses.add(1);
     }

@@ -164,8 +164,8 @@ impl Intents {
         set(&self.pinned, region);
     }
 
-    /// Marks need not stay any more, and nothing is open: there is no disk that could differ from the
-    /// store.
+    /// Marks need not stay any more, and nothing is open: there is no disk that could differ from
+    /// the store.
     pub fn unpin_all(&self) {
         for word in Iterator::chain(self.pinned.iter(), self.open.iter()) {
             word.set(0);

@@ -81,8 +81,8 @@ impl Entry {
         Self(self.0 & !(mask | (mask << ZERO_SHIFT)))
     }
 
-    /// Without what its slot may have lost, where the sub-blocks of `data` are safe: others read as the
-    /// zeroes of `zero`, or as the base again.
+    /// Without what its slot may have lost, where the sub-blocks of `data` are safe: others read as
+    /// the zeroes of `zero`, or as the base again.
     pub fn without_lost(self, data: u16, zero: u16) -> Self {
         let lost = self.data() & !data;
         self.with_base(lost & !zero).with_zero(lost & zero)

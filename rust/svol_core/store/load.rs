@@ -223,8 +223,8 @@ pub struct Content {
     pub slots: Slots,
     /// The owners.
     pub owners: Vec<Known>,
-    /// The numbers of owners with a copy that has to be rewritten before the next change. Some may never
-    /// have been used.
+    /// The numbers of owners with a copy that has to be rewritten before the next change. Some may
+    /// never have been used.
     pub stale_owners: Vec<u16>,
     /// The numbers of owners whose marks have to be rewritten: some were not readable, so they
     /// count as set, but the device may have them otherwise.

@@ -102,8 +102,9 @@ impl OwnerRecord {
     /// Reads what the table says about owner `number` of the store `tag`: `copies` are the sectors
     /// from both copies of the table, `None` for one that could not be read.
     ///
-    /// The value is `None` for a number that was never used: both copies are blank, or one of them is and
-    /// the other one is damaged, since nothing relies on an owner before both copies have it.
+    /// The value is `None` for a number that was never used: both copies are blank, or one of them
+    /// is and the other one is damaged, since nothing relies on an owner before both copies have
+    /// it.
     ///
     /// # Errors
     ///

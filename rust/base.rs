@@ -8,10 +8,15 @@ use crate::{
         Disk,
         Members, //
     },
-    svol_core::samples::{
-        Sample,
-        SUB_BLOCK_BYTES,
-        SUB_BLOCK_SECTORS, //
+    svol_core::{
+        meta::MAX_SAMPLES,
+        samples::{
+            is_telling,
+            Sample,
+            Stretch,
+            SUB_BLOCK_BYTES,
+            SUB_BLOCK_SECTORS, //
+        }, //
     },
 };
 use kernel::prelude::*;
@@ -93,16 +98,32 @@ impl Unread {
     }
 }
 
-/// Takes samples of a disk at these sub-blocks. Sleeps for I/O.
+/// Takes samples of a disk, preferably of sub-blocks that tell it from a blank one. Sleeps for I/O.
 ///
 /// # Errors
 ///
 /// `ENOMEM`, or the error of a read.
-pub(crate) fn take(members: &Members, disk: &Disk, sub_blocks: &[u64]) -> Result<env::Vec<Sample>> {
-    let mut samples = env::Vec::try_with_capacity(sub_blocks.len())?;
-    for sub_block in sub_blocks {
-        let content = read(members, disk, *sub_block)?;
-        samples.try_push(Sample::take(*sub_block, &content))?;
+pub(crate) fn take(
+    members: &Members,
+    disk: &Disk,
+    stretches: impl Iterator<Item = Stretch>,
+) -> Result<env::Vec<Sample>> {
+    let mut samples = env::Vec::try_with_capacity(MAX_SAMPLES)?;
+    for stretch in stretches {
+        let mut first = None;
+        let mut found = None;
+        for sub_block in stretch {
+            let content = read(members, disk, sub_block)?;
+            let sample = Sample::take(sub_block, &content);
+            if is_telling(&content) {
+                found = Some(sample);
+                break;
+            }
+            first.get_or_insert(sample);
+        }
+        if let Some(sample) = found.or(first) {
+            samples.try_push(sample)?;
+        }
     }
     Ok(samples)
 }

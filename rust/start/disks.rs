@@ -101,7 +101,6 @@ fn check_writable(table: &GroupTable, members: &Members) -> Result {
 pub(super) fn take_samples(table: &GroupTable, members: &Members) -> Result<env::Vec<Sample>> {
     flush_base(table, members)?;
     let head = table.head();
-    let positions = samples::positions(&head.uuid, head.sectors)?;
     let mut first: Option<(usize, env::Vec<Sample>)> = None;
     for (entry, volume) in table.volumes().iter().enumerate() {
         let in_sync = volume.attr.is_volume() && volume.health == Health::InSync;

@@ -7,6 +7,7 @@ use super::{
     fields::checksum,
     meta::MAX_SAMPLES, //
 };
+#[cfg(any(test, CONFIG_KUNIT))]
 use crate::env::{
     AllocError,
     Vec, //
@@ -56,44 +57,76 @@ pub fn in_front_of(samples: &[Sample], sector: u64) -> &[Sample] {
         .unwrap_or(samples)
 }
 
-/// Where to take the samples of a group of `sectors` sectors: the first and the last whole
-/// sub-block, and in between one from each of the equal stretches, picked pseudo-randomly from
-/// `uuid`; [`MAX_SAMPLES`] in total, or all sub-blocks if there are no more. In ascending order.
-///
-/// # Errors
-///
-/// Memory ran out.
-pub fn positions(uuid: &[u8; 16], sectors: u64) -> Result<Vec<u64>, AllocError> {
-    let sub_blocks = sectors.checked_div(SUB_BLOCK_SECTORS).unwrap_or(0);
-    let mut chosen = Vec::try_with_capacity(MAX_SAMPLES)?;
-    let most = u64::try_from(MAX_SAMPLES).unwrap_or(0);
-    if sub_blocks <= most {
-        for sub_block in 0..sub_blocks {
-            chosen.try_push(sub_block)?;
-        }
-        return Ok(chosen);
-    }
+/// How many sub-blocks of a stretch are looked at to find one that tells disks apart.
+const CANDIDATES: u32 = 16;
 
-    let mut random = Random::new(uuid);
-    let whole = sub_blocks.checked_div(most).unwrap_or(0);
-    let rest = sub_blocks.checked_rem(most).unwrap_or(0);
-    // `sub_blocks * n / most`, without its overflow.
-    let border = |n: u64| {
-        let rest = rest.saturating_mul(n).checked_div(most).unwrap_or(0);
+/// Whether a sub-block with this content tells the disk from a blank one: not all bytes are equal.
+pub fn is_telling(content: &[u8]) -> bool {
+    content
+        .first()
+        .is_some_and(|first| content.iter().any(|byte| byte != first))
+}
+
+/// The parts of a group of `sectors` sectors that one sample is taken from each, in ascending order:
+/// [`MAX_SAMPLES`] of equal length, or all sub-blocks if there are no more.
+pub fn stretches(uuid: &[u8; 16], sectors: u64) -> impl Iterator<Item = Stretch> {
+    let sub_blocks = sectors.checked_div(SUB_BLOCK_SECTORS).unwrap_or(0);
+    let count = sub_blocks.min(u64::try_from(MAX_SAMPLES).unwrap_or(0));
+    let whole = sub_blocks.checked_div(count).unwrap_or(0);
+    let rest = sub_blocks.checked_rem(count).unwrap_or(0);
+    // `sub_blocks * n / count`, without its overflow.
+    let border = move |n: u64| {
+        let rest = rest.saturating_mul(n).checked_div(count).unwrap_or(0);
         whole.saturating_mul(n).saturating_add(rest)
     };
-    for n in 0..most {
-        let start = border(n);
-        let end = border(n.saturating_add(1));
-        let drawn = random.next().checked_rem(end.saturating_sub(start));
-        let sub_block = match n {
-            0 => start,
-            _ if end == sub_blocks => end.saturating_sub(1),
-            _ => start.saturating_add(drawn.unwrap_or(0)),
+    let mut random = Random::new(uuid);
+    (0..count).map(move |n| {
+        let (start, end) = (border(n), border(n.saturating_add(1)));
+        Stretch {
+            start,
+            len: end.saturating_sub(start),
+            is_last: end == sub_blocks,
+            tried: 0,
+            random: Random(random.next()),
+        }
+    })
+}
+
+/// A part of a group, as an iterator over the sub-blocks that may become its sample, the preferred
+/// one first. The same sub-block may come twice.
+///
+/// These are the first and the last sub-block of the group, and others are picked pseudo-randomly
+/// from the uuid. At the beginning of the group they are those at powers of two, since file systems
+/// and volume managers have their labels there if they leave the very first one blank.
+pub struct Stretch {
+    /// Its first sub-block.
+    start: u64,
+    /// How many sub-blocks it has, at least one.
+    len: u64,
+    /// It ends where the group does.
+    is_last: bool,
+    tried: u32,
+    random: Random,
+}
+
+impl Iterator for Stretch {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let tried = self.tried;
+        if tried >= CANDIDATES || u64::from(tried) >= self.len {
+            return None;
+        }
+        self.tried = tried.saturating_add(1);
+        let last = self.len.saturating_sub(1);
+        let offset = match tried.checked_sub(1) {
+            None if self.start == 0 => 0,
+            Some(power) if self.start == 0 => (1 << power.min(63)).min(last),
+            None if self.is_last => last,
+            _ => self.random.next().checked_rem(self.len).unwrap_or(0),
         };
-        chosen.try_push(sub_block)?;
+        Some(self.start.saturating_add(offset))
     }
-    Ok(chosen)
 }
 
 /// A pseudo-random number generator: the same seed always gives the same numbers (splitmix64).
@@ -119,6 +152,15 @@ mod tests {
 
     const UUID: [u8; 16] = *b"0123456789abcdef";
 
+    /// The preferred sub-blocks.
+    fn positions(uuid: &[u8; 16], sectors: u64) -> Result<Vec<u64>, AllocError> {
+        let mut positions = Vec::try_with_capacity(MAX_SAMPLES)?;
+        for mut stretch in stretches(uuid, sectors) {
+            positions.try_push(stretch.next().unwrap_or(u64::MAX))?;
+        }
+        Ok(positions)
+    }
+
     #[test]
     fn a_large_group_has_the_full_number() -> Result<(), AllocError> {
         for sectors in [17 * 8, 18 * 8 + 7, 2097152, u64::MAX] {
@@ -134,7 +176,12 @@ mod tests {
     #[test]
     fn a_small_group_is_sampled_whole() -> Result<(), AllocError> {
         for (sectors, count) in [(0, 0), (7, 0), (8, 1), (15, 1), (16, 2), (16 * 8 + 7, 16)] {
-            assert_eq!(positions(&UUID, sectors)?.len(), count);
+            let chosen = positions(&UUID, sectors)?;
+            assert_eq!(chosen.len(), count);
+            assert!(chosen.iter().zip(0..).all(|(chosen, nth)| *chosen == nth));
+            for stretch in stretches(&UUID, sectors) {
+                assert_eq!(stretch.count(), 1);
+            }
         }
         Ok(())
     }
@@ -145,6 +192,45 @@ mod tests {
         assert!(*some == *positions(&UUID, 1 << 30)?);
         assert!(*some != *positions(b"fedcba9876543210", 1 << 30)?);
         Ok(())
+    }
+
+    #[test]
+    fn candidates_lie_in_their_stretch() {
+        for sectors in [8, 17 * 8, 18 * 8 + 7, 333 * 8, 2097152, u64::MAX] {
+            let mut end = 0;
+            for stretch in stretches(&UUID, sectors) {
+                assert_eq!(stretch.start, end);
+                end += stretch.len;
+                let (start, len) = (stretch.start, stretch.len);
+                let mut count = 0;
+                for candidate in stretch {
+                    assert!((start..end).contains(&candidate));
+                    count += 1;
+                }
+                assert_eq!(count, len.min(16));
+            }
+            assert_eq!(end, sectors / 8);
+        }
+    }
+
+    #[test]
+    fn the_beginning_is_searched_for_labels() {
+        let mut first = stretches(&UUID, 1 << 30);
+        let labels = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256];
+        let found = first.next().is_some_and(|it| it.take(10).eq(labels));
+        assert!(found);
+    }
+
+    #[test]
+    fn blank_content_tells_nothing() {
+        assert!(!is_telling(&[]));
+        assert!(!is_telling(&[0; 512]));
+        assert!(!is_telling(&[0xff; 512]));
+        let mut content = [0; 512];
+        if let Some(last) = content.last_mut() {
+            *last = 1;
+        }
+        assert!(is_telling(&content));
     }
 
     #[test]

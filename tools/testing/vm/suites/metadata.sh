@@ -334,6 +334,23 @@ test_foreign_disk() {
 	refused_unchanged 'LV2'
 }
 
+# Hardly anything is in the base image, so that a blank disk looks much like it.
+test_blank_disk_of_an_empty_image() {
+	local disk
+	load_module
+	plain9_disks 16
+	blank_disk "$D0" "$D1" "$D2"
+	# Where btrfs has its label.
+	dd if=/dev/urandom of=label bs=4096 count=1 status=none
+	for disk in "$D0" "$D1" "$D2"; do
+		dd if=label of="$disk" bs=4096 seek=16 oflag=direct conv=notrunc status=none
+	done
+	group_create
+	dmsetup remove G0
+	blank_disk "$D1"
+	refused_unchanged 'LV1'
+}
+
 # The spare where a volume should be, and the other way round.
 test_swapped_disk_and_spare() {
 	plain9 4

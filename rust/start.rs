@@ -39,7 +39,8 @@ use crate::{
         meta::{
             choose::{
                 choose,
-                newest_uuid,
+                newest,
+                SeenEvents,
                 Start, //
             },
             probe::CopyProbe, //
@@ -95,11 +96,14 @@ pub(crate) fn prepare(line: &TableLine<DeviceNumber>, members: &Members) -> Resu
         report_damage(line, device, &probe);
         probes.push(probe, GFP_KERNEL)?;
     }
-    let mut seen = None;
-    if let Some(uuid) = newest_uuid(&line.group, &probes) {
+    let mut seen = SeenEvents::default();
+    if let Some(newest) = newest(&line.group, &probes) {
         for (entry, volume) in line.volumes.iter().enumerate() {
-            if volume.attr == Attr::Increments {
-                seen = seen.max(store::seen_events(members, entry, &uuid)?);
+            if volume.attr != Attr::Increments {
+                continue;
+            }
+            if let Some(events) = store::seen_events(members, entry, &newest.head.uuid)? {
+                seen.add(newest, &volume.lid, events);
             }
         }
     }

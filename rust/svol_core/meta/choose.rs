@@ -47,8 +47,9 @@
 //! slots.
 //!
 //! Whatever has to be confirmed is confirmed by an increments header that has seen the same event
-//! count (or one less: it is written after the metadata), or by `force_metadata`. Metadata older
-//! than what an increments header has seen is stale, and refused unless forced.
+//! count (or one less: it is written after the metadata), or by `force_metadata`; not by one of an
+//! increments volume that has failed, which is told of no events. Metadata older than what any
+//! increments header has seen is stale, and refused unless forced.
 //!
 //! Force only overrides age. It never accepts a foreign, blank or contradicting copy as good: for
 //! that, the user gives `-` instead of the device.
@@ -61,6 +62,7 @@ use super::{
     CopyState,
     Metadata,
     Phase,
+    VolumeRecord,
     SLOTS, //
 };
 use crate::svol_core::{
@@ -277,11 +279,32 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// The event counts in the headers of a group's increments volumes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SeenEvents {
+    /// The highest of all; if that of the metadata is lower, the metadata is stale.
+    pub by_any: Option<u64>,
+    /// The highest of those that the newest metadata says are told each event. One that failed is
+    /// told no more, and so can't confirm that there is no newer metadata.
+    pub by_told: Option<u64>,
+}
+
+impl SeenEvents {
+    /// Adds the count in the header of the increments volume `lid`; `newest` is the newest metadata.
+    pub fn add(&mut self, newest: &Metadata, lid: &Id, events: u64) {
+        self.by_any = self.by_any.max(Some(events));
+        let is_told = |volume: &VolumeRecord| volume.lid == *lid && !volume.state.failed;
+        if newest.members().any(is_told) {
+            self.by_told = self.by_told.max(Some(events));
+        }
+    }
+}
+
 /// Decides how a group starts.
 ///
-/// `probes` are the metadata devices in the order of the table line. `seen_events` is the highest
-/// event count in the increments headers of the group, that of [`newest_uuid`], if there are any.
-/// `force` uses metadata even if nothing confirms that it is the newest.
+/// `probes` are the metadata devices in the order of the table line. `seen` is what the increments
+/// volumes of the group say, that of [`newest`]. `force` uses metadata even if nothing confirms that
+/// it is the newest.
 ///
 /// # Errors
 ///
@@ -290,7 +313,7 @@ impl fmt::Display for Refusal {
 pub fn choose(
     group: &Id,
     probes: &[CopyProbe],
-    seen_events: Option<u64>,
+    seen: SeenEvents,
     force: bool,
 ) -> Result<Start, Refusal> {
     let Some(newest) = find_newest(group, probes) else {
@@ -303,17 +326,14 @@ pub fn choose(
         });
     }
 
-    let confirmed = match seen_events {
-        _ if force => true,
-        Some(seen) if seen > head.events => {
-            return Err(Refusal::Stale {
-                events: head.events,
-                seen,
-            })
-        }
-        Some(seen) => seen.saturating_add(1) >= head.events,
-        None => false,
-    };
+    if let Some(seen) = seen.by_any.filter(|seen| !force && *seen > head.events) {
+        return Err(Refusal::Stale {
+            events: head.events,
+            seen,
+        });
+    }
+    let is_latest = |seen: u64| seen.saturating_add(1) >= head.events;
+    let confirmed = force || seen.by_told.is_some_and(is_latest);
 
     let mut plans = [None; MAX_META_COPIES];
     let mut heal = newest.good.doubt != Doubt::None;
@@ -353,10 +373,10 @@ pub fn choose(
     }))
 }
 
-/// The uuid of the group that would start: other groups may have had the same GrpID. `None` if no
-/// copy is good.
-pub fn newest_uuid(group: &Id, probes: &[CopyProbe]) -> Option<[u8; 16]> {
-    Some(find_newest(group, probes)?.good.metadata.head.uuid)
+/// The newest metadata on the devices: that of the group that would start, since other groups may
+/// have had the same GrpID. `None` if no copy is good.
+pub fn newest<'a>(group: &Id, probes: &'a [CopyProbe]) -> Option<&'a Metadata> {
+    Some(find_newest(group, probes)?.good.metadata)
 }
 
 /// Whether the content of a device allows it to become a metadata copy of the group with this uuid:

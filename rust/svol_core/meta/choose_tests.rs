@@ -8,12 +8,13 @@ mod tests {
         choose::{
             choose,
             may_become_copy,
-            newest_uuid,
+            newest,
             CopyAction,
             CopyPlan,
             Gone,
             Refusal,
             Resume,
+            SeenEvents,
             Start, //
         },
         probe::{
@@ -205,9 +206,16 @@ mod tests {
         start_if(probes, None, true)
     }
 
+    fn seen_by_all(seen: Option<u64>) -> SeenEvents {
+        SeenEvents {
+            by_any: seen,
+            by_told: seen,
+        }
+    }
+
     fn start_if(probes: &[CopyProbe], seen: Option<u64>, force: bool) -> Result<Start, Refusal> {
         match Id::parse(b"G0") {
-            Ok(group) => choose(&group, probes, seen, force),
+            Ok(group) => choose(&group, probes, seen_by_all(seen), force),
             Err(_) => Err(Refusal::Clones),
         }
     }
@@ -453,14 +461,16 @@ mod tests {
 
     #[test]
     fn the_uuid_is_that_of_the_newest_copy() -> Test {
-        let g0 = id("G0")?;
+        let (g0, g1) = (id("G0")?, id("G1")?);
         let stranger = |metadata: &mut Metadata| metadata.head.uuid = [8; 16];
+        let uuid =
+            |group: &Id, probes: &Probes| newest(group, probes).map(|newest| newest.head.uuid);
         let probes = pair(whole(0, 7)?, changed(1, 9, &stranger)?)?;
-        assert_eq!(newest_uuid(&g0, &probes), Some([8; 16]));
+        assert_eq!(uuid(&g0, &probes), Some([8; 16]));
         let probes = pair(whole(0, 9)?, changed(1, 7, &stranger)?)?;
-        assert_eq!(newest_uuid(&g0, &probes), Some(UUID));
-        assert_eq!(newest_uuid(&id("G1")?, &probes), None);
-        assert_eq!(newest_uuid(&g0, &blank()?), None);
+        assert_eq!(uuid(&g0, &probes), Some(UUID));
+        assert_eq!(uuid(&g1, &probes), None);
+        assert_eq!(uuid(&g0, &blank()?), None);
         Ok(())
     }
 
@@ -557,6 +567,40 @@ mod tests {
             assert_eq!(start_if(&probes, Some(EVENTS), false), lose);
             assert_eq!(start_if(&probes, Some(EVENTS - 1), false), lose);
             assert_eq!(start_if(&probes, Some(EVENTS - 2), false), unconfirmed);
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    #[test]
+    fn failed_stores_confirm_nothing() -> Test {
+        let (store, unknown) = (id("E")?, id("F")?);
+        for (failed, lid, confirms) in [
+            (false, store, true),
+            (true, store, false),
+            (false, unknown, false),
+        ] {
+            let mut newest = generation(6, 2)?;
+            let volume = newest.volumes.first().copied().ok_or(AllocError)?;
+            newest.volumes.try_push(VolumeRecord {
+                lid: store,
+                attr: Attr::Increments,
+                disk: None,
+                state: DiskState {
+                    failed,
+                    ..DiskState::default()
+                },
+                ..volume
+            })?;
+            let mut seen = SeenEvents::default();
+            for events in [EVENTS - 1, EVENTS - 2] {
+                seen.add(&newest, &lid, events);
+            }
+            let by_told = confirms.then_some(EVENTS - 1);
+            let by_any = Some(EVENTS - 1);
+            assert_eq!(seen, SeenEvents { by_any, by_told });
+            let probes = pair(whole(0, 6)?, missing()?)?;
+            assert_eq!(choose(&id("G0")?, &probes, seen, false).is_ok(), confirms);
         }
         Ok(())
     }

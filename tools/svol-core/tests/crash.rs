@@ -14,7 +14,7 @@ use svol_core::{
         attr::Attr,
         health::Health,
         meta::{
-            choose::{choose, CopyAction, Resume, Start},
+            choose::{choose, CopyAction, Resume, SeenEvents, Start},
             probe::CopyProbe,
             slot_of, slot_offset, CopyState, DiskState, Identity, Metadata, Phase, VolumeRecord,
             BODY_OFFSET, HEADER_BYTES,
@@ -144,7 +144,7 @@ impl Life {
     /// Starts the group and changes its state `changes` times, as long as there is power.
     fn run(&mut self, uuid: u8, changes: &[u8], power: &mut Power) -> Result<(), Crashed> {
         let mut probes = self.probes();
-        let start = choose(&id("G0"), &probes, None, false);
+        let start = choose(&id("G0"), &probes, SeenEvents::default(), false);
         match start.expect("a crash must not keep a group from starting") {
             Start::Fresh => {
                 assert!(self.effective.is_none());
@@ -308,7 +308,7 @@ proptest! {
         life.devices[device].durable.get_mut(&sector).unwrap()[byte] ^= flip;
 
         let mut probes = life.probes();
-        match choose(&id("G0"), &probes, None, false) {
+        match choose(&id("G0"), &probes, SeenEvents::default(), false) {
             Ok(Start::Resume(resume)) => {
                 let metadata = probes[resume.device].take(resume.slot);
                 prop_assert_eq!(metadata.as_ref(), life.effective.as_ref());

@@ -11,7 +11,7 @@ use svol_core::svol_core::{
     health::Health,
     id::Id,
     meta::{
-        choose::{choose, Gone, Refusal, Start},
+        choose::{choose, Gone, Refusal, SeenEvents, Start},
         probe::{CopyProbe, SlotState},
         Head, Metadata, VolumeRecord, SLOTS,
     },
@@ -127,7 +127,7 @@ fn newest(mut probes: Vec<CopyProbe>, group: &Id, warnings: &mut Warnings) -> Op
     let copies = newest_head(&probes).map_or(0, |head| head.copies.count());
     probes.resize_with(probes.len().max(copies), || CopyProbe::Missing);
     // What the store has seen confirms nothing here: it may have failed, and seen nothing since.
-    let chosen = choose(group, &probes, None, false).or_else(|refusal| {
+    let chosen = choose(group, &probes, SeenEvents::default(), false).or_else(|refusal| {
         match refusal {
             Refusal::Unconfirmed {
                 why: Gone::Missing, ..
@@ -136,7 +136,7 @@ fn newest(mut probes: Vec<CopyProbe>, group: &Id, warnings: &mut Warnings) -> Op
             ),
             _ => warnings.add(refusal),
         }
-        choose(group, &probes, None, true)
+        choose(group, &probes, SeenEvents::default(), true)
     });
     match chosen {
         Ok(Start::Resume(resume)) => probes.get_mut(resume.device)?.take(resume.slot),

@@ -19,6 +19,7 @@ use crate::{
         attr::Attr,
         group::GroupTable,
         health::Health,
+        meta::Identity,
         samples::{
             self,
             Sample, //
@@ -52,6 +53,22 @@ pub(super) fn volumes_block_size(line: &TableLine<DeviceNumber>, members: &Membe
 pub(super) fn check(table: &GroupTable, members: &Members) -> Result {
     check_block_sizes(table, members)?;
     check_writable(table, members)
+}
+
+/// Volumes of the group's length must consist of whole logical blocks.
+pub(super) fn check_length(identity: &Identity) -> Result {
+    let bytes = identity.logical_block_bytes;
+    let rest = identity.sectors.checked_rem(u64::from(bytes >> 9));
+    if rest.is_some_and(|rest| rest > 0) {
+        log::notice!(
+            identity.group,
+            "length: {} sectors are no whole number of logical blocks of {bytes} bytes, which some \
+             device has",
+            identity.sectors
+        );
+        return Err(EINVAL);
+    }
+    Ok(())
 }
 
 /// A volume's logical block size must not grow when it moves to another disk.
@@ -108,7 +125,8 @@ pub(super) fn take_samples(table: &GroupTable, members: &Members) -> Result<env:
             continue;
         };
         let Some((_, samples)) = &first else {
-            let taken = base::take(members, disk, &positions).inspect_err(|error| {
+            let stretches = samples::stretches(&head.uuid, head.sectors);
+            let taken = base::take(members, disk, stretches).inspect_err(|error| {
                 let errno = error.to_errno();
                 log::notice!(
                     table.id(),

@@ -33,6 +33,7 @@ use crate::{
         meta::{
             choose::{
                 CopyAction,
+                Refusal,
                 Resume, //
             },
             probe::CopyProbe,
@@ -289,6 +290,11 @@ pub(crate) fn check_line(
     members: &Members,
     known: &Metadata,
 ) -> Result<KBox<GroupTable>> {
+    let copies = known.head.copies.count();
+    if copies != line.meta.len() {
+        log::notice!(line.group, "{}", Refusal::CopyCount { known: copies });
+        return Err(EINVAL);
+    }
     let (table, _) = bind(line, members, known, &Dead::default())?;
     disks::check(&table, members)?;
     if !table.is_initialising() {

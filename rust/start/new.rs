@@ -94,6 +94,7 @@ impl New {
             logical_block_bytes: disks::volumes_block_size(line, members),
             copies: line.meta.len(),
         };
+        disks::check_length(&identity)?;
         random_bytes(&mut identity.uuid);
         let table =
             GroupTable::new(&identity, line, disks::sectors(members)).map_err(report(line))?;

@@ -70,6 +70,10 @@ test_refused_reload_under_load() {
 	log_mark
 	must_fail dmsetup load G0 --table "${table/ LV1 ro / LV9 ro }"
 	assert_logged '^dm_svol: G0: LID LV9: unknown to the group'
+	G_META=("$META")
+	must_fail dmsetup load G0 --table "$(group_table)"
+	assert_logged '^dm_svol: G0: #meta: the group has 2 metadata device'
+	G_META=("$META" "$META2")
 	new_disk coarse 64 blocksize=4096
 	group_move S0 "$coarse"
 	must_fail dmsetup load G0 --table "$(group_table)"

@@ -59,8 +59,9 @@ pub(crate) struct GroupTarget {
 impl Drop for GroupTarget {
     fn drop(&mut self) {
         let table = self.members.table;
-        self.group.registry().release(self.group.number(), table);
         self.group.table_gone(table);
+        // After its last I/O has ended, which may be that of a device that did not answer.
+        self.group.registry().release(self.group.number(), table);
     }
 }
 
@@ -93,6 +94,7 @@ impl Target for GroupTarget {
         let (line, members) = probe::open(setup, registry, &line)?;
         let members = Arc::new(members, GFP_KERNEL)?;
         let group = Registry::open(registry, setup)?;
+        probe::check_loops(&line, &members, &group)?;
         group.table_made();
         group.check_line(&line, &members).map_err(|error| {
             group.table_gone(members.table);

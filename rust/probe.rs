@@ -15,6 +15,7 @@ use crate::{
         Setup,
         SetupError, //
     },
+    group::Group,
     log,
     members::{
         Disk,
@@ -51,12 +52,12 @@ const MAX_LOGICAL_BLOCK: u32 = 4096;
 static TABLES: Atomic<u64> = Atomic::new(0);
 
 /// Names a device of the line for the user, counting from one.
-struct Which<'a> {
-    line: &'a TableLine<&'a [u8]>,
+struct Which<'a, D> {
+    line: &'a TableLine<D>,
     role: DeviceRole,
 }
 
-impl fmt::Display for Which<'_> {
+impl<D> fmt::Display for Which<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.role {
             DeviceRole::Meta(i) => write!(f, "{}", MetaDevice(i)),
@@ -197,6 +198,33 @@ fn named_before(attr: Option<Attr>) -> &'static CStr {
         None => c"meta dev: named before",
         Some(_) => c"dev: named before",
     }
+}
+
+/// Checks that the group does not use the devices of its own volumes: it would wait for itself.
+///
+/// # Errors
+///
+/// The error names the device; details are logged.
+pub(crate) fn check_loops(
+    line: &TableLine<DeviceNumber>,
+    members: &Members,
+    group: &Group,
+) -> Result<(), SetupError> {
+    for (number, role) in members.numbers() {
+        if let Some(lid) = group.loaded_on(number) {
+            let which = Which { line, role };
+            log::notice!(
+                line.group,
+                "{which}: {number} is the volume {lid} of this group"
+            );
+            let attr = match role {
+                DeviceRole::Meta(_) => None,
+                DeviceRole::Volume(i) => line.volumes.get(i).map(|volume| volume.attr),
+            };
+            return Err(SetupError::new(busy(attr), EBUSY));
+        }
+    }
+    Ok(())
 }
 
 fn busy(attr: Option<Attr>) -> &'static CStr {

@@ -18,7 +18,10 @@ use crate::{
     }, //
 };
 use core::fmt;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 /// A volume that a mapped device has loaded.
 pub(super) struct LidClaim {
@@ -61,6 +64,8 @@ pub(crate) enum Detail {
     TooLong(u64, u64),
     /// Already loaded by another device, which has this number.
     Taken(DeviceNumber),
+    /// The group itself uses the mapped device.
+    Member,
     /// It can't be written, for this reason.
     ReadOnly(&'static str),
     /// It was added to the group, but its device is not here yet.
@@ -83,6 +88,7 @@ impl fmt::Display for Detail {
                 write!(f, "{target} sectors, but the group has {group}")
             }
             Detail::Taken(number) => write!(f, "already loaded by device {number}"),
+            Detail::Member => f.write_str("the group itself uses this mapped device"),
             Detail::ReadOnly(why) => write!(f, "needs a read-only table: {why}"),
             Detail::Added => {
                 f.write_str("it was added, load the group's table with it before its own")
@@ -207,6 +213,15 @@ impl Group {
         }
 
         let bound = state.bound.as_ref();
+        let is_member =
+            |bound: &Arc<Bound>| bound.members.numbers().any(|(member, _)| member == number);
+        if bound.is_some_and(is_member) {
+            return Err(Refusal::new(
+                c"group dev: its group uses this device",
+                EBUSY,
+                Detail::Member,
+            ));
+        }
         let is_cut_off = bound.is_some_and(|bound| is_cut_off(bound, lid, &view));
         if state.changing == Some(*lid) {
             return Err(Refusal::new(
@@ -258,6 +273,13 @@ impl Group {
         let state = self.state.lock();
         let claim = state.claims.iter().find(|claim| claim.lid == *lid);
         claim.map(|claim| claim.number)
+    }
+
+    /// The volume that a mapped device has loaded.
+    pub(crate) fn loaded_on(&self, number: DeviceNumber) -> Option<Id> {
+        let state = self.state.lock();
+        let claim = state.claims.iter().find(|claim| claim.number == number);
+        claim.map(|claim| claim.lid)
     }
 
     /// Releases a claim, which was one for writing or not.

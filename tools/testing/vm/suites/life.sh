@@ -87,6 +87,27 @@ test_refused_reload_under_load() {
 	quiet_figure9
 }
 
+# Nor one with which the group would wait for itself.
+test_refused_loops() {
+	load_module
+	figure9_disks 4
+	dmsetup create below --table "0 $G_LEN linear $D1 0"
+	group_move LV1 /dev/mapper/below
+	group_create
+	svol_create LV0 --readonly
+	svol_create LV2
+	expect_refused_tables
+	group_move S0 /dev/mapper/LV2
+	log_mark
+	must_fail dmsetup load G0 --table "$(group_table)"
+	assert_logged '^dm_svol: G0: volume 4 \(S0\): dev: .* is the volume LV2 of this group'
+	must_fail dmsetup load below --table "0 $G_LEN svol /dev/mapper/G0 LV1" --readonly
+	assert_logged '^dm_svol: .*LV1.*the group itself uses this mapped device'
+	group_move S0 "$DS"
+	dm_change G0 "$(group_table)"
+	assert_base /dev/mapper/LV0
+}
+
 # Nor one that would take the leave to write from a volume that is loaded for writing.
 test_refused_reload_of_a_writer() {
 	local before

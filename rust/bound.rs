@@ -39,6 +39,7 @@ use crate::{
     },
     svol_core::{
         fate::FateCell,
+        group::GroupTable,
         id::Id,
         regions::Regions,
         route::{
@@ -47,6 +48,7 @@ use crate::{
             VolumeView, //
         },
         select::Selector,
+        store::OWNERS,
         table_line::Failover,
         turns::Turn, //
     }, //
@@ -288,6 +290,15 @@ impl Bound {
         self.stores.iter().any(|store| store.has_blocks_of(lid))
     }
 
+    /// Whether an increments volume has a number left for each volume of this table that names it.
+    pub(crate) fn has_numbers(&self, rlid: &Id, table: &GroupTable) -> bool {
+        let leavers = self.store_named(rlid).map_or(0, Store::leavers);
+        let users = table.metadata().members();
+        let users = users.filter(|volume| volume.rlid == Some(*rlid)).count();
+        // Number 0 is that of no volume.
+        users.saturating_add(leavers) < usize::from(OWNERS)
+    }
+
     /// Waits until the retired store of an entry does nothing more. Call it without locks. Sleeps
     /// for I/O.
     pub(crate) fn wait_for_store(&self, entry: usize) {
@@ -317,6 +328,12 @@ impl Bound {
             }
         }
         Ok(())
+    }
+
+    /// The store of an increments volume.
+    fn store_named(&self, rlid: &Id) -> Option<&Store> {
+        let store = self.stores.iter().find(|store| store.lid() == rlid)?;
+        Some(store)
     }
 
     /// The store on the disk of an entry.

@@ -288,6 +288,12 @@ impl Store {
         owners.any(|owner| owner.lid == *lid && owner.leaving.get() != leave::LEFT)
     }
 
+    /// How many volumes are about to leave the group, and still have a number.
+    pub(crate) fn leavers(&self) -> usize {
+        let leaves = |owner: &&Owner| owner.leaving.get() == leave::LEAVES;
+        self.owners.iter().filter(leaves).count()
+    }
+
     /// The store has left the group: its device is no longer written, except by a run that is under
     /// way. Does not sleep.
     pub(crate) fn retire(&self) {

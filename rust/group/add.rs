@@ -92,6 +92,16 @@ impl Group {
             let why = "the blocks of a volume of this name are given back still; try again later";
             return Err(request.refuse(why, EBUSY));
         }
+        if let Some(rlid) = new.rlid.filter(|rlid| !bound.has_numbers(rlid, &next)) {
+            // The next start could not give it a number.
+            return Err(request.refuse(
+                format_args!(
+                    "RLID {rlid}: it has too many volumes while blocks of others are given back \
+                     still; try again later"
+                ),
+                EBUSY,
+            ));
+        }
         let next = KBox::new(next, GFP_KERNEL)?;
         state.added.reserve(1, GFP_KERNEL)?;
         state.is_joined = true;

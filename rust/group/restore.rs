@@ -149,7 +149,11 @@ impl Group {
             return Ok(());
         };
         drop(state);
-        store::find_again(&bound.members, &next, entry)?;
+        // As the start will do.
+        match next.is_new_store(entry) {
+            true => store::new_header(&bound.members, &next, entry)?,
+            false => store::find_again(&bound.members, &next, entry)?,
+        };
         Ok(())
     }
 

@@ -177,4 +177,9 @@ impl GroupTable {
             .filter(move |(_, volume)| is_active && is_new(volume))
             .map(|(entry, _)| entry)
     }
+
+    /// Whether the increments volume of this entry is one of the [`GroupTable::new_stores`].
+    pub fn is_new_store(&self, entry: usize) -> bool {
+        self.new_stores().any(|new| new == entry)
+    }
 }

@@ -151,11 +151,14 @@ impl Group {
             claim.untold = false;
         }
         drop(state);
-        drop((old_table, old_added));
+        drop(old_added);
         bound.go_on();
         self.start_rebuilds(bound.clone(), &line.features);
         if news {
             members.event.raise();
+            if let Some(old) = old_table {
+                self.announce(&bound, &old);
+            }
         }
         Ok(())
     }

@@ -165,12 +165,18 @@ impl GroupTable {
         )
     }
 
-    /// The entries whose health or protection differs from the table before.
+    /// The entries whose health or protection differs from the table before, which may have had the
+    /// entries in another order.
     pub fn news<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = usize> + 'a {
-        self.members().map(|(entry, _)| entry).filter(|entry| {
-            self.health(*entry) != before.health(*entry)
-                || self.protection(*entry) != before.protection(*entry)
-        })
+        let is_news = move |(entry, volume): &(usize, &VolumeRecord)| {
+            let old = match before.volume(*entry) {
+                Some(same) if same.lid == volume.lid => Some(*entry),
+                _ => before.position(&volume.lid),
+            };
+            let old = old.map(|old| (before.health(old), before.protection(old)));
+            old != Some((self.health(*entry), self.protection(*entry)))
+        };
+        self.members().filter(is_news).map(|(entry, _)| entry)
     }
 
     /// Whether users have to be told how this table differs from the one before.

@@ -635,3 +635,24 @@ test_udev_is_told() {
 	wait_until 20 udev_said LV2 in-sync protected || fail "in-sync: $(cat events)"
 	kill "$listener"
 }
+
+# Also of what comes with the start of a table.
+test_udev_is_told_of_a_store() {
+	local listener
+	load_module
+	logged_disks 0 8 24
+	group_create
+	clones_create
+	uevents >events 2>&1 &
+	listener=$!
+	wait_until 20 grep -q '^listening' events || fail "nobody listens: $(cat events)"
+	expect_warnings
+	expect_unprotected
+	dmsetup message G0 0 fail ST
+	wait_until 20 udev_said ST failed - || fail "the store: $(cat events)"
+	wait_until 20 udev_said L5 in-sync unprotected || fail "its volume: $(cat events)"
+	dmsetup message G0 0 readd ST
+	wait_until 20 udev_said ST in-sync - || fail "the store that is back: $(cat events)"
+	wait_until 60 udev_said L5 in-sync protected || fail "its volume is protected: $(cat events)"
+	kill "$listener"
+}

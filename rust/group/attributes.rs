@@ -44,6 +44,10 @@ use super::{
     Request, //
 };
 use crate::{
+    base::{
+        self,
+        Comparison, //
+    },
     bound::Bound,
     dm::{
         DeviceNumber,
@@ -56,9 +60,11 @@ use crate::{
     overlay::Place,
     svol_core::{
         attr::Attr,
+        block_map::Kind,
         group::AttrError,
         id::Id,
-        message::Sectors, //
+        message::Sectors,
+        samples::SUB_BLOCK_SECTORS, //
     },
 };
 use kernel::{
@@ -293,6 +299,7 @@ impl Group {
         let place = Place::of(&change.bound, change.entry);
         match (place, change.attr) {
             (Some(place), Attr::Rw) => {
+                self.check_own_disk(change, place)?;
                 self.stop_being_source(change)?;
                 place.owner().keep_entries();
                 // Before anything is copied: the disk must never be ahead of the increments.
@@ -317,6 +324,37 @@ impl Group {
         self.commit_attr(change)?;
         drop(paused);
         Ok(())
+    }
+
+    /// Checks that the disk that a volume is going to be written to holds the base image where the volume
+    /// has no changes: the start does not look at the disks of diverted volumes. Sleeps for I/O.
+    #[inline(never)]
+    fn check_own_disk(&self, change: &Change, place: Place<'_>) -> Result {
+        let state = self.state.lock();
+        let table = state.table.as_ref().ok_or(EAGAIN)?;
+        let mut samples = KVec::new();
+        if table.reads_alone(change.entry).is_none() {
+            let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
+            for sample in table.metadata().samples.iter() {
+                if place.owner().map.read_run(sample.sector(), sectors).kind == Kind::Base {
+                    samples.push(*sample, GFP_KERNEL)?;
+                }
+            }
+        }
+        drop(state);
+        let members = &change.bound.members;
+        let disk = members.disk(change.disk).ok_or(ENXIO)?;
+        let request = Request::new(self.name(), "set_attr", &change.lid);
+        match base::compare(members, disk, &samples)? {
+            Comparison::Same | Comparison::Partly(_) => Ok(()),
+            Comparison::Differs(sector) => Err(request.refuse(
+                format_args!(
+                    "its disk does not hold the base image, see sector {sector}: wrong disk?"
+                ),
+                EINVAL,
+            )),
+            Comparison::Unreadable(error) => Err(request.refuse("its disk can't be read", error)),
+        }
     }
 
     /// Makes durable that the disk of a volume no longer serves others.

@@ -117,6 +117,32 @@ test_there_and_back() {
 		'C1 ro C2 rw'
 }
 
+# Nobody looks at the disk of a diverted volume that was in place once, until it is to be in place again.
+test_wrong_disk() {
+	local wrong before
+	attr_group 8 24
+	set_attr C1 rw
+	steps C1 write:0+1000 flush
+	set_attr C1 ro
+	new_disk wrong 8
+	"$SVOL_TEST" fill --seed 9 "$wrong"
+	group_move C1 "$wrong"
+	clones_restart
+	steps C1 check write:3000+100 flush
+	before=$(digest "$wrong")
+	log_mark
+	must_fail set_attr C1 rw
+	assert_logged 'C1: its disk does not hold the base image'
+	assert_eq 'what the wrong disk holds' "$(digest "$wrong")" "$before"
+	attr_is C1 ro
+	steps C1 check write:2000+100 flush
+	group_move C1 "$D1"
+	clones_restart
+	set_attr C1 rw
+	steps C1 check
+	assert_same "$D1" /dev/mapper/C1
+}
+
 # The volume's disk begins to fail while it is written down that the volume is diverted. It does not wait for
 # that when it is in place again, on another disk.
 test_disk_fails_meanwhile() {

@@ -238,6 +238,40 @@ fn write_segment(
     members.io.flush(device).map_err(NotDurable::Flush)
 }
 
+/// Writes the sectors of entries with these ascending numbers, all free, in place of damaged ones that
+/// nothing relies on. Durable when it returns; sleeps for I/O.
+///
+/// # Errors
+///
+/// Those of the device.
+pub(super) fn write_free_entries(
+    members: &Members,
+    device: &Device,
+    tag: u64,
+    layout: &Layout,
+    numbers: &[u32],
+) -> Result<(), NotDurable> {
+    let per_unit = u32::try_from(UNIT / SECTOR_BYTES)?;
+    let unit_of = |number: &u32| number.checked_div(per_unit);
+    for numbers in numbers.chunk_by(|one, next| unit_of(one) == unit_of(next)) {
+        let unit = numbers.first().and_then(unit_of).ok_or(EINVAL)?;
+        let first = unit.saturating_mul(per_unit);
+        let offset = layout.entry_offset(first);
+        let mut unit = KVec::from_elem(0u8, UNIT, GFP_KERNEL)?;
+        // The other sectors of the unit may be in use.
+        if numbers.len() < UNIT / SECTOR_BYTES {
+            members.io.read(device, offset >> 9, &mut unit)?;
+        }
+        for (number, sector) in (first..).zip(unit.chunks_exact_mut(SECTOR_BYTES)) {
+            if numbers.contains(&number) {
+                entries::format(sector.first_chunk_mut().ok_or(EINVAL)?, tag, number);
+            }
+        }
+        members.io.write(device, offset >> 9, &unit)?;
+    }
+    members.io.flush(device).map_err(NotDurable::Flush)
+}
+
 impl Store {
     /// Formats one more segment if slots are about to run out. Sleeps for I/O.
     pub(super) fn format_ahead(&self) {

@@ -10,7 +10,10 @@ use super::{
         self,
         Failure, //
     },
-    format,
+    format::{
+        self,
+        NotDurable, //
+    },
     full::low_water,
     marks::write_marks,
     queue::Queues,
@@ -105,6 +108,8 @@ pub(crate) struct Found {
     stale_owners: Vec<u16>,
     /// Owners whose marks have to be written as they are in memory.
     stale_marks: Vec<u16>,
+    /// Sectors of entries to be rewritten as free ones; ascending.
+    stale_entries: Vec<u32>,
 }
 
 /// Reads what is on the device of an increments entry. Sleeps for I/O.
@@ -307,6 +312,7 @@ pub(crate) fn find(
         owners,
         stale_owners: content.stale_owners,
         stale_marks: content.stale_marks,
+        stale_entries: content.stale_entries,
     })
 }
 
@@ -411,11 +417,14 @@ impl Found {
     }
 
     fn bring_up_to(&mut self, members: &Members, events: u64) -> Result {
-        let is_whole = self.stale_owners.is_empty() && self.stale_marks.is_empty();
+        let is_whole = self.stale_owners.is_empty()
+            && self.stale_marks.is_empty()
+            && self.stale_entries.is_empty();
         if !self.heal && is_whole && self.header.events == events {
             return Ok(());
         }
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
+        self.free_stale_entries(members, device)?;
         if self.heal {
             // Before the change, so that no copy is ever two steps behind the other one.
             format::write_header_again(members, device, &self.header)?;
@@ -450,6 +459,29 @@ impl Found {
             }
         }
         self.stale_marks = Vec::new();
+        Ok(())
+    }
+
+    /// Makes damaged entries of slots that the device did not have valid, before the header says that
+    /// it has them. If it still has not, they may stay as they are.
+    fn free_stale_entries(&mut self, members: &Members, device: &Device) -> Result {
+        let numbers = &self.stale_entries;
+        let is_needed = |number: &u32| layout::slot_of_entry(*number, 0) < self.layout.slots();
+        let needed = numbers.iter().position(|number| !is_needed(number));
+        let (needed, rest) = numbers.split_at(needed.unwrap_or(numbers.len()));
+        let write = |numbers: &[u32]| match numbers {
+            [] => Ok(()),
+            _ => {
+                let tag = self.header.tag;
+                format::write_free_entries(members, device, tag, &self.layout, numbers)
+            }
+        };
+        write(needed)?;
+        match write(rest) {
+            Err(NotDurable::Flush(error)) => return Err(error),
+            Ok(()) | Err(NotDurable::Write(_)) => (),
+        }
+        self.stale_entries = Vec::new();
         Ok(())
     }
 

@@ -169,7 +169,7 @@ impl Owner {
         };
         let start = Start::new(table, entry);
         if let Some(intents) = intents.as_ref().filter(|_| start.are_marks_due) {
-            // Until then, their marks do not count as idle, nor the disk as in step.
+            // Until they are resolved, they do not count as idle, nor the disk as in step.
             intents.pin_marked();
         }
         let has_regions = entry.is_some_and(|entry| table.has_regions(entry));

@@ -66,8 +66,9 @@ impl Writes {
         match home {
             Home::Logged(disk) => Self::Logged(disk),
             Home::Kept => Self::Kept,
+            Home::Overlay => Self::Diverted,
             // The volume may have stopped being served since the bio was queued.
-            Home::Overlay | Home::Base | Home::Disk(_) | Home::Nowhere => Self::Diverted,
+            Home::Base | Home::Disk(_) | Home::Nowhere => Self::Diverted,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
         slot_of_entry,
         INTENT_BYTES,
         OWNER_TABLE_BYTES,
+        SECTOR_ENTRIES,
         SEGMENT_ENTRY_BYTES,
         SEGMENT_ENTRY_SECTORS, //
     },
@@ -109,8 +110,7 @@ pub enum Damage {
         /// What is wrong with it.
         error: SectorError,
     },
-    /// A sector of entries is not usable, but is after the last slot of the device, so nothing is
-    /// lost.
+    /// A sector of entries is not usable, but the device had no slots for them yet, so nothing is lost.
     NoEntries {
         /// Where it is, in bytes.
         offset: u64,
@@ -162,7 +162,7 @@ impl fmt::Display for Damage {
             Self::NoEntries { offset, error } => {
                 write!(
                     f,
-                    "entries at byte {offset}: {error}; of slots that the device has not"
+                    "entries at byte {offset}: {error}; of slots that the device did not have"
                 )
             }
             Self::Entry {
@@ -229,6 +229,9 @@ pub struct Content {
     /// The numbers of owners whose marks have to be rewritten: some were not readable, so they
     /// count as set, but the device may have them otherwise.
     pub stale_marks: Vec<u16>,
+    /// Sectors of entries that have to be rewritten, as free ones, before the header says that the
+    /// device has slots for them; ascending.
+    pub stale_entries: Vec<u32>,
 }
 
 impl Content {
@@ -248,6 +251,7 @@ impl Content {
             owners: Vec::new(),
             stale_owners: Vec::new(),
             stale_marks: Vec::new(),
+            stale_entries: Vec::new(),
         };
         content.read_owners(header, layout, source)?;
         content.read_entries(header, layout, source)?;
@@ -333,22 +337,43 @@ impl Content {
         source: &mut S,
     ) -> Result<(), LoadError<S::Error>> {
         let mask = entries::mask_of(header.block_sectors);
+        let known = known_slots(header, layout);
         let mut buffer = Vec::try_zeroed(SEGMENT_ENTRY_BYTES)?;
         for segment in 0..header.segments {
-            source
-                .read(layout.segment_offset(segment), &mut buffer)
-                .map_err(LoadError::Source)?;
+            let begin = layout.segment_offset(segment);
             let first = segment.saturating_mul(SEGMENT_ENTRY_SECTORS);
+            let needed = bytes_of(known.saturating_sub(slot_of_entry(first, 0)));
+            let mut is_whole = true;
+            match source.read(begin, &mut buffer) {
+                Err(error) if S::is_of_device(&error) && needed < buffer.len() => {
+                    let needed = buffer.get_mut(..needed).unwrap_or(&mut []);
+                    source.read(begin, needed).map_err(LoadError::Source)?;
+                    is_whole = false;
+                }
+                other => other.map_err(LoadError::Source)?,
+            }
+            let mut at = 0;
             for (number, sector) in (first..).zip(buffer.chunks_exact(SECTOR_BYTES)) {
                 let offset = layout.entry_offset(number);
+                let is_read = is_whole || at < needed;
+                // Once is enough.
+                let is_news = is_read || at == needed;
+                at = at.saturating_add(SECTOR_BYTES);
                 let Some(sector) = sector.first_chunk() else {
                     continue;
                 };
-                if let Err(error) = entries::check(sector, header.tag, number, mask) {
-                    if slot_of_entry(number, 0) < layout.slots() {
+                let checked = match is_read {
+                    true => entries::check(sector, header.tag, number, mask),
+                    false => Err(SectorError::Unreadable),
+                };
+                if let Err(error) = checked {
+                    if slot_of_entry(number, 0) < known {
                         return Err(LoadError::Damage(Damage::Entries { offset, error }));
                     }
-                    source.note(&Damage::NoEntries { offset, error });
+                    if is_news {
+                        source.note(&Damage::NoEntries { offset, error });
+                    }
+                    self.stale_entries.try_push(number)?;
                     continue;
                 }
                 for (index, record) in entries::records(sector) {
@@ -398,6 +423,25 @@ impl Content {
     }
 }
 
+/// The number of slots that may be in use: those of the device as it was when the header was
+/// written.
+fn known_slots(header: &Header, layout: &Layout) -> u32 {
+    match Layout::new(header.block_sectors, header.used_sectors) {
+        Ok(before) => before.slots().min(layout.slots()),
+        Err(_) => layout.slots(),
+    }
+}
+
+/// How many bytes the entries of the first `slots` slots of a segment take, in whole units of 4096.
+fn bytes_of(slots: u32) -> usize {
+    let sectors = slots.div_ceil(SECTOR_ENTRIES).min(SEGMENT_ENTRY_SECTORS);
+    let sectors = usize::try_from(sectors).unwrap_or(usize::MAX);
+    let bytes = sectors.saturating_mul(SECTOR_BYTES);
+    bytes
+        .checked_next_multiple_of(UNIT_BYTES)
+        .unwrap_or(SEGMENT_ENTRY_BYTES)
+}
+
 /// A copy of the owner table.
 struct Table<E> {
     sectors: Vec<u8>,
@@ -407,7 +451,7 @@ struct Table<E> {
     error: Option<E>,
 }
 
-/// The unit in which a copy of the owner table is read if it can't be read as a whole, in bytes.
+/// The unit in which parts are read that can't be read as a whole, in bytes.
 const UNIT_BYTES: usize = 4096;
 
 impl<E> Table<E> {

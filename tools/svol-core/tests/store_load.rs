@@ -129,7 +129,11 @@ impl Device {
     }
 
     fn load(&mut self) -> Result<Content, LoadError<Error>> {
-        Content::load(&header(), &layout(), self)
+        self.load_as(&layout())
+    }
+
+    fn load_as(&mut self, layout: &Layout) -> Result<Content, LoadError<Error>> {
+        Content::load(&header(), layout, self)
     }
 }
 
@@ -235,18 +239,44 @@ fn memory_that_runs_out_says_nothing_of_the_device() {
 fn damage_behind_the_last_slot_is_none() {
     // There are 16 slots: all their entries are in the first sector.
     for (number, is_lost) in [(0, true), (1, false), (127, false)] {
+        // The device may have grown since.
+        for layout in [layout(), Layout::new(BLOCK, 1 << 16).unwrap()] {
+            let mut device = Device::new();
+            let offset = layout.entry_offset(number);
+            device.sector(offset)[100] ^= 1;
+            match is_lost {
+                true => assert!(matches!(
+                    refused(device.load_as(&layout)),
+                    LoadError::Damage(Damage::Entries { offset: at, .. }) if at == offset
+                )),
+                false => {
+                    let content = device.load_as(&layout).unwrap();
+                    assert_eq!(content.owners.len(), 9);
+                    assert_eq!(content.stale_entries[..], [number]);
+                    assert!(matches!(device.notes[..], [Damage::NoEntries { .. }]));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn entries_behind_the_last_slot_need_not_be_readable() {
+    // A unit has eight sectors.
+    for (number, is_lost) in [(0, true), (7, true), (8, false), (127, false)] {
         let mut device = Device::new();
-        let offset = layout().entry_offset(number);
-        device.sector(offset)[100] ^= 1;
+        device.bad = vec![layout().entry_offset(number)];
         match is_lost {
-            true => assert!(matches!(
-                refused(device.load()),
-                LoadError::Damage(Damage::Entries { offset: at, .. }) if at == offset
-            )),
+            true => assert_eq!(refused(device.load()), LoadError::Source(Error::Device)),
             false => {
-                assert_eq!(device.load().unwrap().owners.len(), 9);
+                let content = device.load().unwrap();
+                assert_eq!(content.owners.len(), 9);
+                // Nobody looks which of them can be read.
+                assert!(content.stale_entries.iter().copied().eq(8..128));
                 assert!(matches!(device.notes[..], [Damage::NoEntries { .. }]));
             }
         }
+        device.error = || Error::Memory;
+        assert_eq!(refused(device.load()), LoadError::Source(Error::Memory));
     }
 }

@@ -456,6 +456,38 @@ test_growth_offline() {
 	check_clones
 }
 
+# Zeroes one of the sectors of entries, which begin at 2 MiB; each has 32 slots.
+damage_entries() { # index
+	dd if=/dev/zero of="$STORE" bs=512 seek=$((4096 + $1)) count=1 oflag=direct conv=notrunc \
+		status=none
+}
+
+# Damaged entries of slots that the device has not are no reason to refuse it, and harm nobody when it
+# has them later.
+test_damage_behind_the_last_slot() {
+	small_store on_full error
+	clones_remove
+	dmsetup remove G0
+	damage_entries 3
+	damage_entries 127
+	log_mark
+	group_create
+	assert_logged 'increments ST: entries at byte 2098688: .*; of slots that the device did not have'
+	dmsetup remove G0
+	damage_entries 3
+	resize_store 12
+	group_create
+	clones_create
+	check_clones
+	steps C2 write:0+8192 check
+	clones_restart
+	check_clones
+	# They are whole again.
+	clones_remove
+	dmsetup remove G0
+	"$SVOL" check "$STORE"
+}
+
 events_are_above() { # number
 	[ "$(dm_info G0 events)" -gt "$1" ]
 }

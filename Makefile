@@ -11,7 +11,7 @@ export TORTURE_SECONDS SVOL_SEED BENCH BENCH_BLOCKS BENCH_SECONDS
 .PHONY: module tools install install-tools clean help vm demo check torture bench lint update provision
 
 module:
-	@ko=$$(scripts/build-module) && cp "$$ko" dm-svol.ko && echo "built dm-svol.ko ($$ko)"
+	@ko=$$(scripts/build-module $${KDIR:+--kdir "$$KDIR"}) && cp "$$ko" dm-svol.ko && echo "built dm-svol.ko ($$ko)"
 
 # The tool for devices that are not in use.
 tools:

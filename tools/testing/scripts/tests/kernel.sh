@@ -144,3 +144,31 @@ test_kdir_what_is_missing() {
 	assert_eq 'the module' "$(cat "$P/dm-svol.ko")" "module of $P"
 	[[ ! -e $DM_SVOL_CACHE ]] || fail "in the cache now: $(ls "$DM_SVOL_CACHE")"
 }
+
+# What boots a kernel that is provisioned builds the module for that one, whatever KDIR says.
+test_kdir_is_for_make_alone() {
+	local target status wanted
+	new_project
+	mkdir "$P/tools"
+	cp -r "$PROJECT/tools/testing" "$P/tools/"
+	# Each comes as far as the kernel that it wants to build for.
+	cat >> "$P/scripts/lib/all.sh" <<-EOF
+		need_tree() { tree=/; }
+		need_kdir() {
+			echo "\$1" > '$TEST_DIR/wanted'
+			exit 1
+		}
+	EOF
+	printf '#!/bin/sh\n' | tee "$P/scripts/provision" > "$P/scripts/build-tools"
+	for target in check torture bench demo vm; do
+		rm -f wanted
+		status=0
+		make -C "$P" "$target" "KDIR=$TEST_DIR/kdir" KERNEL=debug RUN=true TEST=scripts.help > said 2>&1 ||
+			status=$?
+		((status == 2)) || fail "make $target: status $status: $(cat said)"
+		wanted=debug
+		[[ $target != demo ]] || wanted=stock
+		[[ -s wanted ]] || fail "make $target does not want a kernel: $(cat said)"
+		assert_eq "the kernel of make $target" "$(cat wanted)" "$wanted"
+	done
+}

@@ -111,9 +111,12 @@ kdir_refused() { # <regex>...
 	[[ ! -e $P/build && ! -e $P/dm-svol.ko ]] || fail 'something is built all the same'
 }
 
+# What a kernel folder has to have beside its configuration.
+KDIR_FILES=(rust/libcore.rmeta rust/libkernel.rmeta rust/libbindings.rmeta rust/libpin_init.rmeta
+	rust/libmacros.so include/generated/rustc_cfg scripts/target.json)
+
 test_kdir_what_is_missing() {
-	local all=(rust/libcore.rmeta rust/libkernel.rmeta rust/libbindings.rmeta rust/libpin_init.rmeta
-		rust/libmacros.so include/generated/rustc_cfg scripts/target.json) file
+	local file
 	new_project
 	kdir_refused "^dm-svol: KDIR=$TEST_DIR/kdir is no configured kernel build folder"
 	mkdir kdir
@@ -125,9 +128,9 @@ test_kdir_what_is_missing() {
 	echo '# CONFIG_RUST is not set' > kdir/.config
 	kdir_refused "^dm-svol: the kernel in KDIR=$TEST_DIR/kdir is configured without Rust \(CONFIG_RUST=y is missing\)$"
 	echo CONFIG_RUST=y > kdir/.config
-	kdir_refused "^dm-svol: KDIR=$TEST_DIR/kdir lacks the Rust metadata that a Rust module is built with: ${all[*]}$" \
+	kdir_refused "^dm-svol: KDIR=$TEST_DIR/kdir lacks the Rust metadata that a Rust module is built with: ${KDIR_FILES[*]}$" \
 		"run 'make O=<folder> modules_prepare' and use KDIR=<folder>$"
-	for file in "${all[@]}"; do
+	for file in "${KDIR_FILES[@]}"; do
 		install -D /dev/null "kdir/$file"
 	done
 	rm kdir/rust/libmacros.so kdir/scripts/target.json
@@ -143,6 +146,28 @@ test_kdir_what_is_missing() {
 	assert_match 'what is printed' "$(cat printed)" "built dm-svol\.ko \($P/build/7\.3\.9-own/dm-svol\.ko\)"
 	assert_eq 'the module' "$(cat "$P/dm-svol.ko")" "module of $P"
 	[[ ! -e $DM_SVOL_CACHE ]] || fail "in the cache now: $(ls "$DM_SVOL_CACHE")"
+}
+
+# Compilers given to make, or in the environment, come before those that the kernel's Makefile has.
+test_kdir_compilers() {
+	local file
+	new_project
+	for file in "${KDIR_FILES[@]}"; do
+		install -D /dev/null "kdir/$file"
+	done
+	echo CONFIG_RUST=y > kdir/.config
+	echo symbols > kdir/Module.symvers
+	cat > kdir/Makefile <<-'EOF'
+		CC = gcc
+		LD = ld
+		RUSTC = rustc
+		BINDGEN = bindgen
+		modules: ; echo "$(CC) $(LD) $(RUSTC) $(BINDGEN)" > $(MO)/dm-svol.ko
+	EOF
+	make -s -C "$P" "KDIR=$TEST_DIR/kdir"
+	assert_eq 'the compilers' "$(cat "$P/dm-svol.ko")" 'gcc ld rustc bindgen'
+	RUSTC=rustc-2 make -s -C "$P" "KDIR=$TEST_DIR/kdir" CC='ccache gcc-14' BINDGEN=bindgen-3
+	assert_eq 'the compilers' "$(cat "$P/dm-svol.ko")" 'ccache gcc-14 ld rustc-2 bindgen-3'
 }
 
 # What boots a kernel that is provisioned builds the module for that one, whatever KDIR says.

@@ -5,17 +5,25 @@
 # inputs. It is made in a work folder and renamed when complete, so what is there is whole, and an
 # interrupted run starts the item anew. A lock per item lets several runs share the cache.
 
+# Which kernel is used (in choice/) and how old the trees may be (refresh). `make update` decides
+# that anew in a folder of its own, so that nothing changes before all that it takes is there.
+decisions=${DM_SVOL_DECISIONS:-$cache}
+
 # cached <name> <inputs> <title> <builder> [<argument>...]
 #
 # Sets `item` to the folder of the item, making it first unless it is there: runs the function
-# <builder> of scripts/lib/builders with the work folder and the arguments, in its own shell.
+# <builder> of scripts/lib/builders with the work folder and the arguments, in its own shell. With
+# `only_named` set, it makes nothing, and the folder may not be there. The array `items_named` has
+# the names of all items that were asked for.
+items_named=()
 cached() {
 	local name=$1 inputs=$2 title=$3
 	shift 3
 	local id lock
 	id=$name-$(printf '%s\n' "$inputs" | sha256sum | cut -c1-12)
 	item=$cache/$id
-	if [[ -d $item ]]; then
+	items_named+=("$id")
+	if [[ -d $item || -n ${only_named-} ]]; then
 		return
 	fi
 	mkdir -p "$cache/lock" "$cache/work" "$cache/log" ||

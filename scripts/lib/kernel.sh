@@ -20,10 +20,10 @@ check_flavour() {
 # Sets `kernel_series` (X.Y), `kernel_package` (Debian version), `kernel_release` (of the stock
 # kernel) and `kernel_debs`, the folder of the packages. The choice holds until `make update`.
 need_kernel_packages() {
-	local choice=$cache/choice/$KERNEL_SUITE-$KERNEL_MIN-$KERNEL_MAX-${KERNEL_VERSION:-newest} found
+	local choice=$decisions/choice/$KERNEL_SUITE-$KERNEL_MIN-$KERNEL_MAX-${KERNEL_VERSION:-newest} found
 	need_host_tools
 	if [[ ! -s $choice ]]; then
-		mkdir -p "$cache/choice"
+		mkdir -p "$decisions/choice"
 		found=$(choose_kernel) || exit 1
 		echo "$found" > "$choice.$$"
 		mv "$choice.$$" "$choice"
@@ -38,7 +38,8 @@ need_kernel_packages() {
 choose_kernel() {
 	local wanted=${KERNEL_VERSION:-} apt=$cache/apt found
 	note "looking for the newest supported kernel in $KERNEL_SUITE"
-	exec {lock}> "$cache/choice/lock"
+	mkdir -p "$cache/lock"
+	exec {lock}> "$cache/lock/choice"
 	flock "$lock"
 	again "package lists" kernel_apt update || die "cannot read the package lists of $debian_mirror" \
 		"check the network and the proxy settings of apt, or name another mirror with DEBIAN_MIRROR"

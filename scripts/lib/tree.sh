@@ -27,7 +27,7 @@ tree_title() {
 
 # Changes when `make update` asks for new packages.
 refresh_mark() {
-	cat "$cache/refresh" 2> /dev/null || true
+	cat "$decisions/refresh" 2> /dev/null || true
 }
 
 # What the host itself must have. Everything else is in the trees.

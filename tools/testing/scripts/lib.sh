@@ -37,6 +37,21 @@ assert_said() { # <regex>...
 	done
 }
 
+# What apt-cache dumpavail prints of these packages.
+archive() { # "<package> <version>"...
+	local entry
+	for entry; do
+		printf 'Package: %s\nArchitecture: amd64\nVersion: %s\nMaintainer: nobody\n\n' "${entry% *}" "${entry#* }"
+	done > dump
+}
+
+# The packages of a kernel, as arguments of archive, one per line.
+kernel() { # <release> <version>
+	local series
+	series=$(cut -d . -f 1-2 <<< "$1")
+	printf '%s\n' "linux-headers-$1 $2" "linux-binary-$1 $2" "linux-modules-$1 $2" "linux-source-$series $2"
+}
+
 wait_for() { # <command>...
 	local end=$((SECONDS + 10))
 	while ((SECONDS < end)); do

@@ -3,28 +3,12 @@
 #
 # Kernels: which one is chosen, and what a folder to build against has to have.
 
-# What apt-cache dumpavail prints of these packages.
-archive() { # "<package> <version>"...
-	local entry
-	for entry; do
-		printf 'Package: %s\nArchitecture: amd64\nVersion: %s\nMaintainer: nobody\n\n' "${entry% *}" "${entry#* }"
-	done > dump
-}
-
-# The packages of a kernel, as arguments of archive, one per line.
-kernel() { # <release> <version>
-	local series
-	series=$(cut -d . -f 1-2 <<< "$1")
-	printf '%s\n' "linux-headers-$1 $2" "linux-binary-$1 $2" "linux-modules-$1 $2" "linux-source-$series $2"
-}
-
 # What choose_kernel takes out of the archive for a range of series.
 choose() { # <min> <max> [<KERNEL_VERSION>]
 	in_library "
 		KERNEL_MIN=$1 KERNEL_MAX=$2 KERNEL_VERSION=${3-}
 		kernel_apt() { :; }
 		apt-cache() { cat '$TEST_DIR/dump'; }
-		mkdir -p \"\$cache/choice\"
 		choose_kernel"
 }
 

@@ -38,6 +38,7 @@ fn the_status_needs_no_reader() {
         (&lost, &["diff", "%"], 2),
         (&lost, &["diff", "--json", "%"], 2),
         (&lost, &["dump", "--entries", "%"], 0),
+        (&lost, &["dump", "--json", "--entries", "%"], 0),
         (&repairable, &["check", "%"], 1),
         (&metadata, &["check", "%"], 2),
         (&metadata, &["dump", "%"], 0),
@@ -52,6 +53,8 @@ fn the_status_needs_no_reader() {
         }
     }
     // A reader that is there and does not get it all is another matter.
-    let run = lost.svol_to(&["check", "%"], full(), Stdio::piped());
-    assert_eq!(run.status(), 4, "{}", run.err());
+    for args in [&["check", "%"][..], &["check", "--json", "%"]] {
+        let run = lost.svol_to(args, full(), Stdio::piped());
+        assert_eq!(run.status(), 4, "{args:?}: {}", run.err());
+    }
 }

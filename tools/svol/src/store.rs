@@ -45,7 +45,10 @@ impl EntrySector<'_> {
 pub(crate) struct Store<'a> {
     pub(crate) device: &'a Device,
     pub(crate) header: Chosen<Header>,
+    /// As the store was last used.
     pub(crate) layout: Layout,
+    /// The slots that a start will find: the device may have grown since then.
+    pub(crate) slots: u32,
     /// From number 1 on.
     owners: Vec<OwnerState>,
 }
@@ -70,8 +73,15 @@ impl<'a> Store<'a> {
 
     /// The same, for a header that is known.
     pub(crate) fn with_header(device: &'a Device, header: Chosen<Header>) -> Result<Self> {
-        let layout = Layout::new(header.value.block_sectors, header.value.used_sectors)
-            .map_err(|error| anyhow!("{error}"))?;
+        let Header {
+            block_sectors,
+            used_sectors,
+            ..
+        } = header.value;
+        let layout_of =
+            |sectors| Layout::new(block_sectors, sectors).map_err(|error| anyhow!("{error}"));
+        let layout = layout_of(used_sectors)?;
+        let slots = layout_of(used_sectors.max(device.sectors()))?.slots();
         let tables: [_; COPIES] = [read_table(device, 0), read_table(device, 1)];
         let owners = (1..OWNERS)
             .map(|number| {
@@ -86,6 +96,7 @@ impl<'a> Store<'a> {
             device,
             header,
             layout,
+            slots,
             owners,
         })
     }

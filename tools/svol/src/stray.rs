@@ -6,7 +6,7 @@ use crate::store::Store;
 use std::fmt;
 use svol_core::svol_core::store::entries::Record;
 
-/// Why an entry is not used. The texts go on after "entries of owner 9".
+/// Why nobody can use an entry. The texts go on after "entries of owner 9".
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Stray {
     /// The store has no such slot.
@@ -22,7 +22,7 @@ pub(crate) enum Stray {
 impl Stray {
     /// Judges the entry of a slot; `None` if nothing is wrong with it.
     pub(crate) fn of(store: &Store<'_>, slot: u32, record: &Record) -> Option<Self> {
-        if slot >= store.layout.slots() {
+        if slot >= store.slots {
             return Some(Self::NoSlot);
         }
         match store.owner(record.owner) {

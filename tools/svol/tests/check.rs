@@ -9,7 +9,7 @@ use svol_core::svol_core::{
     meta::Metadata,
     store::{
         entries,
-        layout::{entry_sector_of, header_offset, intent_offset, owner_offset},
+        layout::{entry_sector_of, header_offset, intent_offset, owner_offset, SECTOR_ENTRIES},
         Header, OwnerRecord, Phase,
     },
 };
@@ -224,25 +224,57 @@ fn entry_sectors() {
 #[test]
 fn senseless_entries() {
     let offset = layout().entry_offset(entry_sector_of(100));
+    let refused = "the first one is here; the group refuses the device";
     for (entry, words) in [
         (record(9, 0, 1, 0), "which nobody has"),
         (record(3, 0, 1, 0), "which nobody has"),
         (record(1, GROUP_SECTORS / 16, 1, 0), "behind its end"),
-        (record(1, 0, 1, 0), "is in slot 100 and in slot 40"),
     ] {
         let mut image = store();
         put_entry(&mut image, 100, Some(entry));
         finds(&image, AT_RISK, offset, words);
+        finds(&image, AT_RISK, offset, refused);
     }
+    let mut image = store();
+    put_entry(&mut image, 100, Some(record(1, 0, 1, 0)));
+    finds(&image, AT_RISK, offset, "is in slot 100 and in slot 40");
     let mut image = store();
     put_entry(&mut image, 8191, Some(record(1, 99, 1, 0)));
     let offset = layout().entry_offset(255);
     finds(&image, AT_RISK, offset, "that the device has not");
+    finds(&image, AT_RISK, offset, refused);
     // A sub-block more than a block has.
     let mut image = store();
     put_entry(&mut image, 100, Some(record(1, 99, 4, 0)));
     let offset = layout().entry_offset(entry_sector_of(100));
     finds(&image, AT_RISK, offset, "contradictory content");
+}
+
+/// Between its growth and the next load of the table, the header does not know of the new slots.
+#[test]
+fn a_device_that_has_grown() {
+    let number = layout().slots().div_ceil(SECTOR_ENTRIES);
+    let offset = layout().entry_offset(number);
+    let grow = |image: &mut Image| {
+        let more = 2 * SECTOR_ENTRIES * BLOCK * 512;
+        let bytes = image.bytes.len() + usize::try_from(more).unwrap();
+        image.bytes.resize(bytes, 0);
+    };
+    let mut image = store();
+    grow(&mut image);
+    is_clean(&image);
+    put_entry(
+        &mut image,
+        number * SECTOR_ENTRIES,
+        Some(record(1, 99, 1, 0)),
+    );
+    is_clean(&image);
+
+    let mut image = store();
+    image.damage(offset);
+    finds(&image, REPAIRABLE, offset, "had no such slots");
+    grow(&mut image);
+    finds(&image, REPAIRABLE, offset, "had no such slots");
 }
 
 #[test]

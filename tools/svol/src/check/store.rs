@@ -6,7 +6,7 @@ use crate::{
     device::Device,
     finding::{
         Findings,
-        Severity::{self, Note, Repairable, Risk},
+        Severity::{Note, Repairable, Risk},
     },
     output::progress,
     store::{probe, slots_text, Store},
@@ -173,27 +173,23 @@ type Counts = BTreeMap<(u16, Stray), (u64, u64)>;
 fn entries(store: &Store<'_>, findings: &mut Findings) -> Result<()> {
     let mut keys = Vec::new();
     let mut counts = Counts::new();
-    let slots = store.layout.slots();
     store.for_each_sector(&progress("entries", store.segments()), |sector| {
         if sector.is_missing {
             // That the device is too short is a finding of its own.
             return Ok(());
         }
         if let Err(error) = sector.sector {
-            // Behind the last slot there is nothing to lose.
-            let severity = if sector.first_slot < slots {
-                Risk
+            // Where there were no slots there is nothing to lose: the next start makes it good.
+            let first = sector.first_slot;
+            let (severity, affects) = if first < store.layout.slots() {
+                let slots = slots_text(first);
+                (
+                    Risk,
+                    format!("{slots}: nobody knows whose changes they held"),
+                )
             } else {
-                Repairable
-            };
-            let affects = match severity {
-                Severity::Risk => {
-                    format!(
-                        "{}: nobody knows whose changes they held",
-                        slots_text(sector.first_slot)
-                    )
-                }
-                _ => "nothing, the device has no such slots yet".to_owned(),
+                let affects = "nothing, the device had no such slots";
+                (Repairable, affects.to_owned())
             };
             findings.add(
                 severity,
@@ -226,7 +222,7 @@ fn entries(store: &Store<'_>, findings: &mut Findings) -> Result<()> {
             Risk,
             (offset, 512),
             format!("{count} entries of owner {number} ({name}) {stray}; the first one is here"),
-            "what they say is not used",
+            "the group refuses the device",
         );
     }
     duplicates(store, findings, keys)

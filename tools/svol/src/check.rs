@@ -11,15 +11,10 @@ use anyhow::Result;
 pub(crate) fn run(args: &Check) -> Result<u8> {
     let device = Device::open(&args.device)?;
     let mut findings = Findings::default();
-    let kind = match Kind::of(&device, &args.device)? {
-        Kind::Metadata => {
-            metadata::check(&device, &mut findings)?;
-            "metadata"
-        }
-        Kind::Increments => {
-            store::check(&device, &mut findings)?;
-            "increments store"
-        }
-    };
+    let kind = Kind::of(&device, &args.device)?;
+    match kind {
+        Kind::Metadata => metadata::check(&device, &mut findings)?,
+        Kind::Increments => store::check(&device, &mut findings)?,
+    }
     findings.print(kind, args.json)
 }

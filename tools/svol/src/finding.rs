@@ -3,6 +3,7 @@
 //! What a check finds.
 
 use crate::{
+    kind::Kind,
     output::{json, line, unless_unread},
     AT_RISK, CLEAN, REPAIRABLE,
 };
@@ -74,16 +75,16 @@ impl Findings {
     }
 
     /// Prints them, in the order of their places. Gives the exit status.
-    pub(crate) fn print(mut self, kind: &str, as_json: bool) -> Result<u8> {
+    pub(crate) fn print(mut self, kind: Kind, as_json: bool) -> Result<u8> {
         self.0.sort_by_key(|finding| finding.offset);
         unless_unread(self.show(kind, as_json))?;
         Ok(self.status())
     }
 
-    fn show(&self, kind: &str, as_json: bool) -> Result<()> {
+    fn show(&self, kind: Kind, as_json: bool) -> Result<()> {
         if as_json {
             return json(&serde_json::json!({
-                "kind": kind,
+                "kind": kind.word(),
                 "verdict": self.verdict(),
                 "status": self.status(),
                 "findings": self.0,
@@ -100,6 +101,6 @@ impl Findings {
                 finding.offset, finding.bytes, finding.what, finding.affects
             ))?;
         }
-        line(format_args!("{kind}: {}", self.verdict()))
+        line(format_args!("{}: {}", kind.word(), self.verdict()))
     }
 }

@@ -2,14 +2,14 @@
 
 //! What a device is, by the magics on it.
 
-use crate::device::Device;
+use crate::{device::Device, store::probe};
 use anyhow::{anyhow, bail, Result};
 use std::{io, path::Path};
 use svol_core::svol_core::{
     meta::{slot_offset, SLOTS},
     store::{
         layout::{header_offset, DATA_SECTOR},
-        COPIES,
+        Probe, COPIES,
     },
 };
 
@@ -26,9 +26,15 @@ const ENTRIES: &[u8] = b"dmE1";
 
 impl Kind {
     /// Looks for any magic where there could be one: one of them may be damaged. An error if there is
-    /// none.
+    /// none that counts.
     pub(crate) fn of(device: &Device, path: &Path) -> Result<Self> {
         match find(|offset, buffer| device.read(offset, buffer)) {
+            // As for the module, whatever comes behind the part that has to be blank.
+            Ok(Some(Self::Increments)) if matches!(probe(device)?, Probe::Blank) => bail!(
+                "{} is blank for dm-svol: it is zero before {}, what comes then is left of an increments store",
+                path.display(),
+                DATA_SECTOR.saturating_mul(512)
+            ),
             Ok(Some(kind)) => Ok(kind),
             Ok(None) => bail!(
                 "{} holds neither metadata nor an increments store",
@@ -38,6 +44,14 @@ impl Kind {
                 let path = path.display();
                 Err(anyhow!(error).context(format!("cannot read {path} at {offset}")))
             }
+        }
+    }
+
+    /// The word for it in JSON.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Increments => "increments",
         }
     }
 }

@@ -51,6 +51,16 @@ fn clean_devices() {
 }
 
 #[test]
+fn kinds_are_those_of_dump() {
+    for (image, kind) in [(store(), "increments"), (metadata_device(), "metadata")] {
+        for command in ["check", "dump"] {
+            let json = image.svol(&[command, "--json", "%"]).json();
+            assert_eq!(json["kind"], kind);
+        }
+    }
+}
+
+#[test]
 fn one_copy_of_the_header() {
     for copy in 0..2 {
         let mut image = store();
@@ -320,6 +330,18 @@ fn what_cannot_be_checked() {
     assert_eq!(image.svol(&["check", "%"]).status(), FAILED);
     image.bytes.fill(0xa5);
     assert_eq!(image.svol(&["check", "%"]).status(), FAILED);
+    // Was blanked, as far as a new group needs it.
+    let mut image = store();
+    image.bytes[..2 << 20].fill(0);
+    for command in ["check", "dump", "diff"] {
+        let run = image.svol(&[command, "%"]);
+        assert_eq!((run.status(), run.out()), (FAILED, String::new()));
+    }
+    let err = image.svol(&["check", "%"]).err();
+    assert!(err.contains("is blank for dm-svol"), "{err}");
+    // A trace of the store is there still.
+    put_owner(&mut image, 1, Some(owner("LV2", true)));
+    finds(&image, AT_RISK, 0, "no trace of either copy");
     image.bytes.clear();
     assert_eq!(image.svol(&["check", "%"]).status(), FAILED);
     for args in [

@@ -5,6 +5,7 @@
 use crate::{
     cli::Dump,
     device::Device,
+    kind::Kind,
     output::{hex, json, line},
 };
 use anyhow::{anyhow, Result};
@@ -103,7 +104,7 @@ pub(super) fn dump(device: &Device, args: &Dump) -> Result<()> {
         })
         .collect();
     let all = Contents {
-        kind: "metadata",
+        kind: Kind::Metadata.word(),
         slots,
     };
     if args.json {

@@ -5,6 +5,7 @@
 use crate::{
     cli::Dump,
     device::Device,
+    kind::Kind,
     marks::{region_bytes, Marks},
     output::{hex, json, line, progress},
     store::Store,
@@ -124,7 +125,7 @@ pub(super) fn dump(device: &Device, args: &Dump) -> Result<()> {
         })?;
     }
     let contents = Contents {
-        kind: "increments",
+        kind: Kind::Increments.word(),
         copies: header_copies(&store),
         group: header.group.to_string(),
         uuid: hex(&header.uuid),

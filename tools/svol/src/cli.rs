@@ -63,6 +63,18 @@ pub(crate) struct Diff {
     /// Writes what the volume has changed to a new sparse file, as large as the volume.
     #[arg(long, value_name = "FILE")]
     pub(crate) sparse: Option<PathBuf>,
+    /// Writes the whole volume to a new file: what it has changed, and the rest from --base.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "base",
+        conflicts_with = "sparse"
+    )]
+    pub(crate) image: Option<PathBuf>,
+    /// A disk that holds the base image, or a file with an image of it. With --meta, samples of it
+    /// are checked.
+    #[arg(long, value_name = "DEVICE", requires = "image")]
+    pub(crate) base: Option<PathBuf>,
     /// Metadata device of the group: it knows whether a volume wrote without increments. Once for
     /// each copy.
     #[arg(long, value_name = "DEVICE")]

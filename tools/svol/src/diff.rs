@@ -30,9 +30,12 @@ pub(crate) fn run(args: &Diff) -> Result<u8> {
     }
     let mut changes = choose(&store, args)?;
     // Whatever can go wrong does so before the entries are read: that takes long.
-    let mut file = args.sparse.as_deref().map(NewFile::create).transpose()?;
+    let mut target = Target::of(&store, &changes, args)?;
     let mut warnings = Warnings::default();
     let group = Group::read(&args.meta, &store, &mut warnings)?;
+    if let (Some(group), Some(base)) = (&group, target.as_ref().and_then(|t| t.base.as_ref())) {
+        group.check_base(base)?;
+    }
     warn_of_store(&store, &mut warnings);
     scan::scan(&store, &mut changes, &mut warnings)?;
 
@@ -46,8 +49,8 @@ pub(crate) fn run(args: &Diff) -> Result<u8> {
             volume.ask(group, owner, &mut warnings);
         }
         // There is one volume only.
-        if let Some(file) = file.take() {
-            volume.write(&store, file, &mut warnings)?;
+        if let Some(target) = target.take() {
+            volume.write(&store, target, &mut warnings)?;
         }
         volumes.push(volume);
     }
@@ -56,6 +59,34 @@ pub(crate) fn run(args: &Diff) -> Result<u8> {
     }
     unless_unread(print(&volumes, args.json))?;
     Ok(warnings.status())
+}
+
+/// Where a volume is copied to.
+struct Target<'a> {
+    file: NewFile<'a>,
+    /// What it has not changed is copied from there.
+    base: Option<Device>,
+}
+
+impl<'a> Target<'a> {
+    /// Makes the file, if there is to be one.
+    fn of(store: &Store<'_>, changes: &Changes, args: &'a Diff) -> Result<Option<Self>> {
+        let Some(path) = args.sparse.as_deref().or(args.image.as_deref()) else {
+            return Ok(None);
+        };
+        let base = args.base.as_deref().map(Device::open).transpose()?;
+        let owners = changes.keys().filter_map(|number| store.owner(*number));
+        let sectors = owners.map(|owner| owner.sectors).max().unwrap_or(0);
+        if let Some(base) = base.as_ref().filter(|base| base.sectors() < sectors) {
+            bail!(
+                "a base image of {} bytes is too short for a volume of {}",
+                base.bytes(),
+                sectors.saturating_mul(512)
+            );
+        }
+        let file = NewFile::create(path)?;
+        Ok(Some(Self { file, base }))
+    }
 }
 
 /// The owners that are wanted, without any blocks yet.
@@ -71,9 +102,9 @@ fn choose(store: &Store<'_>, args: &Diff) -> Result<Changes> {
     if let (Some(lid), true) = (&args.lid, changes.is_empty()) {
         bail!("{lid} has nothing in this increments store");
     }
-    if args.sparse.is_some() && changes.len() != 1 {
+    if (args.sparse.is_some() || args.image.is_some()) && changes.len() != 1 {
         bail!(
-            "a sparse file has room for one volume, this increments store has {}: choose with --lid",
+            "a file has room for one volume, this increments store has {}: choose with --lid",
             changes.len()
         );
     }

@@ -2,6 +2,7 @@
 
 //! What a volume has changed.
 
+use crate::spans::Span;
 use serde::Serialize;
 use svol_core::svol_core::store::entries::Record;
 
@@ -56,9 +57,44 @@ pub(crate) fn push(ranges: &mut Vec<Range>, range: Range) {
     }
 }
 
+/// What lies between ranges, which are in order, within a volume of `end` bytes.
+pub(crate) fn gaps(ranges: &[Range], end: u64) -> impl Iterator<Item = Span> + '_ {
+    let ends = ranges
+        .iter()
+        .map(|range| range.start.saturating_add(range.bytes));
+    let starts = ranges.iter().map(|range| range.start);
+    let gaps = std::iter::once(0).chain(ends).zip(starts.chain([end]));
+    gaps.filter(|(start, end)| start < end)
+        .map(|(start, end)| Span {
+            start,
+            bytes: end.saturating_sub(start),
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gaps_between_ranges() {
+        let gaps = |ranges: &[(u64, u64)], end| -> Vec<_> {
+            let ranges: Vec<_> = ranges
+                .iter()
+                .map(|(start, bytes)| Range {
+                    start: *start,
+                    bytes: *bytes,
+                    zero: false,
+                })
+                .collect();
+            super::gaps(&ranges, end)
+                .map(|gap| (gap.start, gap.bytes))
+                .collect()
+        };
+        assert_eq!(gaps(&[], 512), [(0, 512)]);
+        assert!(gaps(&[(0, 512)], 512).is_empty());
+        assert_eq!(gaps(&[(0, 8), (8, 8), (32, 8)], 64), [(16, 16), (40, 24)]);
+        assert_eq!(gaps(&[(16, 8), (56, 8)], 64), [(0, 16), (24, 32)]);
+    }
 
     #[test]
     fn ranges_of_blocks() {

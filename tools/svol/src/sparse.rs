@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A sparse file with what a volume has changed.
+//! A file with what a volume has changed, or with all of it.
 
+mod base;
 mod new_file;
 mod salvage;
 
+pub(crate) use base::copy_rest;
 pub(crate) use new_file::NewFile;
 
 use crate::{diff::Block, output::progress, ranges, spans::Span, store::Store};
@@ -19,15 +21,14 @@ pub(crate) struct Lost {
     pub(crate) error: io::Error,
 }
 
-/// Writes the blocks of a volume of `bytes` to a new file. What reads as zeroes is written, too:
-/// so only what was not changed is a hole, and what can't be read, which it returns.
-pub(crate) fn write(
+/// Writes the blocks of a volume of `bytes` to a file. What reads as zeroes is written, too: so
+/// only what was not changed stays a hole, and what can't be read, which it returns.
+pub(crate) fn copy_changes(
     store: &Store<'_>,
     blocks: &[Block],
     bytes: u64,
-    file: NewFile<'_>,
+    file: &NewFile<'_>,
 ) -> Result<Vec<Lost>> {
-    file.set_len(bytes)?;
     let size = store.block_bytes();
     let mut buffer = vec![0; usize::try_from(size)?];
     let mut lost = Vec::new();
@@ -67,7 +68,6 @@ pub(crate) fn write(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    file.publish()?;
     Ok(lost)
 }
 

@@ -15,6 +15,7 @@ use svol_core::svol_core::{
         probe::{CopyProbe, SlotState},
         Head, Metadata, VolumeRecord, SLOTS,
     },
+    samples::SUB_BLOCK_BYTES,
     store::{judge, least_seen, Expected, Owner, Probe},
     table_line::MAX_META_COPIES,
 };
@@ -59,6 +60,21 @@ impl Group {
             store: store.header.value.lid,
             is_sound: warnings.count() == before,
         }))
+    }
+
+    /// Checks samples of a disk that is said to hold the base image: nothing else shows that it is
+    /// another one. An error if it does not hold it.
+    pub(super) fn check_base(&self, base: &Device) -> Result<()> {
+        let samples = self.metadata.iter().flat_map(|all| all.samples.iter());
+        for sample in samples {
+            let offset = sample.sector().saturating_mul(512);
+            let mut content = [0; SUB_BLOCK_BYTES];
+            // What can't be read says nothing.
+            if base.read(offset, &mut content).is_ok() && !sample.matches(&content) {
+                bail!("the base image is not that of the group, see byte {offset}: wrong disk?");
+            }
+        }
+        Ok(())
     }
 
     /// Whether the increments have all that a volume wrote, as far as the group knows. Warns if not.

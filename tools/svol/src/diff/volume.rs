@@ -2,13 +2,13 @@
 
 //! What one volume has changed.
 
-use super::{group::Group, scan::Block};
+use super::{group::Group, scan::Block, Target};
 use crate::{
     marks::Marks,
     output::line,
     ranges::{self, Range},
     spans::Span,
-    sparse::{self, NewFile},
+    sparse::{copy_changes, copy_rest},
     store::Store,
     warnings::Warnings,
 };
@@ -109,14 +109,21 @@ impl Volume {
         };
     }
 
-    /// Writes what it has changed to a new file.
+    /// Writes what it has changed to a new file; all that it holds, if there is a base image.
     pub(super) fn write(
         &mut self,
         store: &Store<'_>,
-        file: NewFile<'_>,
+        target: Target<'_>,
         warnings: &mut Warnings,
     ) -> Result<()> {
-        let lost = sparse::write(store, &self.blocks, self.bytes, file)?;
+        let Target { file, base } = target;
+        file.set_len(self.bytes)?;
+        let mut lost = copy_changes(store, &self.blocks, self.bytes, &file)?;
+        if let Some(base) = &base {
+            lost.extend(copy_rest(base, &self.ranges, self.bytes, &file)?);
+        }
+        file.publish()?;
+        lost.sort_by_key(|part| part.span.start);
         for part in &lost {
             warnings.add(format_args!(
                 "{}: {} bytes from {} cannot be read, and are a hole in the file: {}",

@@ -233,3 +233,42 @@ test_working_copy_is_replaced_by_force() {
 	expect_warnings
 	replace_working_copy force_metadata
 }
+
+# Volumes that no disk has as a whole, as plain images: a clone, and a volume whose disk is gone.
+test_images_of_volumes() {
+	local lid diff status=0
+	load_module
+	figure9_disks 8
+	G_VOLUMES+=("C1 ro - DLV2")
+	group_create
+	svols_create C1 LV2
+	steps C1 write:0+8 write:300+100 zero:1024+256 flush
+	steps LV2 write:3+1 write:4000+2000 flush
+	dmsetup remove C1 LV2 G0
+	group_move LV2 -
+	group_create
+	svols_create C1 LV2
+	steps C1 write:5000+8 flush
+	steps LV2 write:100+200 flush
+	for lid in C1 LV2; do
+		save_disk "/dev/mapper/$lid" "$lid.was"
+	done
+	dmsetup remove C1 LV2 G0
+	diff=("$SVOL" diff --meta "$META" --meta "$META2" "$DI")
+	for lid in C1 LV2; do
+		"${diff[@]}" --lid "$lid" --base "$D0" --image "$lid.img"
+		cmp "$lid.was" "$lid.img"
+	done
+	# The disk that LV2 had is not the base image any more.
+	must_fail_with 'wrong disk' "${diff[@]}" --lid C1 --base "$D2" --image wrong.img
+	[ ! -e wrong.img ]
+	# A disk that can't be read everywhere.
+	expect_disk_errors
+	dm_linear base "$D0"
+	dm_change_part base "$D0" 6000 8 error
+	"${diff[@]}" --lid C1 --base /dev/mapper/base --image bad.img >said || status=$?
+	assert_eq 'the status' "$status" 2
+	assert_match 'what svol says' "$(cat said)" "  $((6000 * 512)) 4096 unreadable"
+	dd if=C1.was of=bad.img bs=4096 skip=750 seek=750 count=1 conv=notrunc status=none
+	cmp C1.was bad.img
+}

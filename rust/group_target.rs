@@ -146,6 +146,8 @@ impl Target for GroupTarget {
             .registry()
             .claim(number, &self.line.group, &self.members)
             .map_err(|conflict| self.report(&conflict))?;
+        // A volume may have been loaded on one of the devices since the table was.
+        probe::check_loops(&self.line, &self.members, &self.group).map_err(|_| EBUSY)?;
         self.group.bind(live, &self.line, &self.members)?;
         self.group.watch_disks();
         Ok(())

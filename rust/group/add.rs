@@ -67,6 +67,12 @@ impl Group {
                     EBUSY,
                 ));
             }
+            if let Some(lid) = self.loaded_on(number) {
+                return Err(request.refuse(
+                    format_args!("device {number}: it is the volume {lid} of this group"),
+                    EBUSY,
+                ));
+            }
             if let Err(id) = registry.check_device(self.number, number) {
                 return Err(request.refuse(
                     format_args!("device {number}: in use by the group {id}"),

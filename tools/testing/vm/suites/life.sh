@@ -103,8 +103,22 @@ test_refused_loops() {
 	assert_logged '^dm_svol: G0: volume 4 \(S0\): dev: .* is the volume LV2 of this group'
 	must_fail dmsetup load below --table "0 $G_LEN svol /dev/mapper/G0 LV1" --readonly
 	assert_logged '^dm_svol: .*LV1.*the group itself uses this mapped device'
+	begin_refusals
+	refusal EBUSY 'add;S1;LV2' 'add S1 spare /dev/mapper/LV2 -'
+	check_refusals messages
+	# One that becomes a volume after the table was loaded.
+	dmsetup create other --table "0 $G_LEN linear $DS 0"
+	group_move S0 /dev/mapper/other
+	dmsetup load G0 --table "$(group_table)"
+	dmsetup load other --readonly --table "0 $G_LEN svol /dev/mapper/G0 LV1"
+	expect_refused_resumes
+	log_mark
+	must_fail dmsetup resume G0
+	assert_logged '^dm_svol: G0: volume 4 \(S0\): dev: .* is the volume LV1 of this group'
+	dmsetup clear other
 	group_move S0 "$DS"
-	dm_change G0 "$(group_table)"
+	dmsetup load G0 --table "$(group_table)"
+	dmsetup resume G0
 	assert_base /dev/mapper/LV0
 }
 

@@ -48,7 +48,7 @@
 //!
 //! Whatever has to be confirmed is confirmed by an increments header that has seen the same event
 //! count (or one less: it is written after the metadata), or by `force_metadata`; not by one of an
-//! increments volume that has failed, which is told of no events. Metadata older than what any
+//! increments volume that has failed or can't be written, which is told of no events. Metadata older than what any
 //! increments header has seen is stale, and refused unless forced.
 //!
 //! Force only overrides age. It never accepts a foreign, blank or contradicting copy as good: for
@@ -293,8 +293,10 @@ impl SeenEvents {
     /// Adds the count in the header of the increments volume `lid`; `newest` is the newest metadata.
     pub fn add(&mut self, newest: &Metadata, lid: &Id, events: u64) {
         self.by_any = self.by_any.max(Some(events));
-        let is_told = |volume: &VolumeRecord| volume.lid == *lid && !volume.state.failed;
-        if newest.members().any(is_told) {
+        // One that stays in use although it can't be written has a `failed_at`.
+        let is_told = |volume: &VolumeRecord| !volume.state.failed && volume.failed_at == 0;
+        let volume = newest.members().find(|volume| volume.lid == *lid);
+        if volume.is_some_and(is_told) {
             self.by_told = self.by_told.max(Some(events));
         }
     }

@@ -575,10 +575,11 @@ mod tests {
     #[test]
     fn failed_stores_confirm_nothing() -> Test {
         let (store, unknown) = (id("E")?, id("F")?);
-        for (failed, lid, confirms) in [
-            (false, store, true),
-            (true, store, false),
-            (false, unknown, false),
+        for (failed, failed_at, lid, confirms) in [
+            (false, 0, store, true),
+            (true, EVENTS, store, false),
+            (false, EVENTS, store, false),
+            (false, 0, unknown, false),
         ] {
             let mut newest = generation(6, 2)?;
             let volume = newest.volumes.first().copied().ok_or(AllocError)?;
@@ -590,6 +591,7 @@ mod tests {
                     failed,
                     ..DiskState::default()
                 },
+                failed_at,
                 ..volume
             })?;
             let mut seen = SeenEvents::default();

@@ -40,10 +40,24 @@ pub(crate) enum Comparison {
 ///
 /// `ENOMEM`.
 pub(crate) fn compare(members: &Members, disk: &Disk, samples: &[Sample]) -> Result<Comparison> {
+    compare_where(members, disk, samples, |_| true)
+}
+
+/// As [`compare`]; but the disk may hold anything where `is_base` denies that it has the base image.
+///
+/// # Errors
+///
+/// The same.
+pub(crate) fn compare_where(
+    members: &Members,
+    disk: &Disk,
+    samples: &[Sample],
+    is_base: impl Fn(&Sample) -> bool,
+) -> Result<Comparison> {
     let mut unread = Unread::default();
     for sample in samples {
         match read(members, disk, sample.sub_block) {
-            Ok(content) if sample.matches(&content) => unread.looked_at(),
+            Ok(content) if !is_base(sample) || sample.matches(&content) => unread.looked_at(),
             Ok(_) => return Ok(Comparison::Differs(sample.sector())),
             Err(ENOMEM) => return Err(ENOMEM),
             Err(error) => unread.failed(sample.sector(), error),
@@ -110,22 +124,28 @@ pub(crate) fn take(
 ) -> Result<env::Vec<Sample>> {
     let mut samples = env::Vec::try_with_capacity(MAX_SAMPLES)?;
     for stretch in stretches {
-        let mut first = None;
-        let mut found = None;
-        for sub_block in stretch {
-            let content = read(members, disk, sub_block)?;
-            let sample = Sample::take(sub_block, &content);
-            if is_telling(&content) {
-                found = Some(sample);
-                break;
-            }
-            first.get_or_insert(sample);
-        }
-        if let Some(sample) = found.or(first) {
-            samples.try_push(sample)?;
-        }
+        samples.try_push(take_one(members, disk, stretch)?)?;
     }
     Ok(samples)
+}
+
+/// Takes the sample of a stretch. Places that can't be read do no harm as long as another one can.
+fn take_one(members: &Members, disk: &Disk, stretch: Stretch) -> Result<Sample> {
+    let mut first = Err(EIO);
+    for sub_block in stretch {
+        match read(members, disk, sub_block) {
+            Ok(content) => {
+                let sample = Sample::take(sub_block, &content);
+                if is_telling(&content) {
+                    return Ok(sample);
+                }
+                first = first.or(Ok(sample));
+            }
+            Err(ENOMEM) => return Err(ENOMEM),
+            Err(error) => first = first.map_err(|_| error),
+        }
+    }
+    first
 }
 
 fn read(members: &Members, disk: &Disk, sub_block: u64) -> Result<KVec<u8>> {

@@ -64,7 +64,10 @@ use crate::{
         group::AttrError,
         id::Id,
         message::Sectors,
-        samples::SUB_BLOCK_SECTORS, //
+        samples::{
+            Sample,
+            SUB_BLOCK_SECTORS, //
+        }, //
     },
 };
 use kernel::{
@@ -332,20 +335,19 @@ impl Group {
     fn check_own_disk(&self, change: &Change, place: Place<'_>) -> Result {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(EAGAIN)?;
-        let mut samples = KVec::new();
-        if table.reads_alone(change.entry).is_none() {
-            let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
-            for sample in table.metadata().samples.iter() {
-                if place.owner().map.read_run(sample.sector(), sectors).kind == Kind::Base {
-                    samples.push(*sample, GFP_KERNEL)?;
-                }
-            }
+        if table.reads_alone(change.entry).is_some() {
+            return Ok(());
         }
+        let mut samples = KVec::new();
+        samples.extend_from_slice(&table.metadata().samples, GFP_KERNEL)?;
         drop(state);
         let members = &change.bound.members;
         let disk = members.disk(change.disk).ok_or(ENXIO)?;
+        let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
+        let map = &place.owner().map;
+        let is_base = |sample: &Sample| map.read_run(sample.sector(), sectors).kind == Kind::Base;
         let request = Request::new(self.name(), "set_attr", &change.lid);
-        match base::compare(members, disk, &samples)? {
+        match base::compare_where(members, disk, &samples, is_base)? {
             Comparison::Same | Comparison::Partly(_) => Ok(()),
             Comparison::Differs(sector) => Err(request.refuse(
                 format_args!(

@@ -34,7 +34,9 @@ pub(crate) fn run(args: &Diff) -> Result<u8> {
     let mut warnings = Warnings::default();
     let group = Group::read(&args.meta, &store, &mut warnings)?;
     if let (Some(group), Some(base)) = (&group, target.as_ref().and_then(|t| t.base.as_ref())) {
-        group.check_base(base)?;
+        for owner in changes.keys().filter_map(|number| store.owner(*number)) {
+            group.check_base(base, &owner.lid)?;
+        }
     }
     warn_of_store(&store, &mut warnings);
     scan::scan(&store, &mut changes, &mut warnings)?;

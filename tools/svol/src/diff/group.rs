@@ -64,7 +64,15 @@ impl Group {
 
     /// Checks samples of a disk that is said to hold the base image: nothing else shows that it is
     /// another one. An error if it does not hold it.
-    pub(super) fn check_base(&self, base: &Device) -> Result<()> {
+    pub(super) fn check_base(&self, base: &Device, lid: &Id) -> Result<()> {
+        let volume = self.metadata.as_ref().and_then(|all| find(all, lid));
+        let reads_alone = |volume: &VolumeRecord| {
+            matches!(volume.health, Health::Verifying | Health::Diverged) && volume.disk.is_some()
+        };
+        // Its own disk is its base, whatever others have.
+        if volume.is_some_and(reads_alone) {
+            return Ok(());
+        }
         let samples = self.metadata.iter().flat_map(|all| all.samples.iter());
         for sample in samples {
             let offset = sample.sector().saturating_mul(512);

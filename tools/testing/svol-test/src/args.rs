@@ -15,6 +15,7 @@ const FLAGS: &[&str] = &[
     "marks",
     "messages",
     "no-discard",
+    "scattered",
     "until-signal",
 ];
 

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::pattern::SECTOR;
 use crate::sys::{self, Mode};
 
+/// Bytes in a page.
+const PAGE: usize = 4096;
+
 /// How to open a device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -88,6 +91,20 @@ impl Device {
     /// Writes exactly this range; a short write is an error.
     pub(crate) fn write(&self, from: &[u8], at: u64, mode: Mode) -> io::Result<()> {
         whole(sys::write_at(&self.file, from, at, mode)?, from.len())
+    }
+
+    /// As [`Self::write`], with each sector in a vector and a page of its own: devices that take
+    /// whole pages can't take it as it is.
+    pub(crate) fn write_scattered(&self, from: &[u8], at: u64, mode: Mode) -> io::Result<()> {
+        let mut pages = sys::Buffer::new(from.len() / SECTOR * PAGE);
+        for (page, sector) in pages.chunks_exact_mut(PAGE).zip(from.chunks_exact(SECTOR)) {
+            page[..SECTOR].copy_from_slice(sector);
+        }
+        let parts: Vec<&[u8]> = pages
+            .chunks_exact(PAGE)
+            .map(|page| &page[..SECTOR])
+            .collect();
+        whole(sys::write_all_at(&self.file, &parts, at, mode)?, from.len())
     }
 
     /// Flushes the device's cache.

@@ -61,9 +61,10 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "steps",
         synopsis: "<dev> <step>... [--seed N] [--own N] [--state FILE] [--chunk SECTORS] \
-                   [--buffered] [--after-crash] [--allow-errors]",
+                   [--buffered | --scattered] [--after-crash] [--allow-errors]",
         purpose: "do what the words say, one by one: write, dsync, zero, punch, discard and \
-                  check, each with :<sector>+<count> or for the whole device, and flush",
+                  check, each with :<sector>+<count> or for the whole device, and flush; \
+                  scattered: each sector that is written is in a page of its own",
         run: cmd::steps::run,
     },
     Command {

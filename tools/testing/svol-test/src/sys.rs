@@ -115,6 +115,23 @@ pub(crate) fn write_at(file: &File, from: &[u8], at: u64, mode: Mode) -> io::Res
     check(unsafe { libc::pwritev2(file.as_raw_fd(), &iov, 1, at, mode.flags()) })
 }
 
+/// `pwritev2` from several buffers, one vector for each.
+pub(crate) fn write_all_at(file: &File, from: &[&[u8]], at: u64, mode: Mode) -> io::Result<usize> {
+    let vectors: Vec<libc::iovec> = from
+        .iter()
+        .map(|part| libc::iovec {
+            iov_base: part.as_ptr().cast_mut().cast(),
+            iov_len: part.len(),
+        })
+        .collect();
+    let count = libc::c_int::try_from(vectors.len())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let at = offset(at)?;
+    // SAFETY: The vectors name readable slices that outlive the call, and a
+    // write only reads from them.
+    check(unsafe { libc::pwritev2(file.as_raw_fd(), vectors.as_ptr(), count, at, mode.flags()) })
+}
+
 /// The size of a block device in bytes.
 pub(crate) fn device_size(file: &File) -> io::Result<u64> {
     let mut size = 0u64;

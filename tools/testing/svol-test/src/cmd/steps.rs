@@ -20,6 +20,7 @@ struct Stepper {
     history: History,
     buffer: Buffer,
     chunk: usize,
+    scattered: bool,
 }
 
 impl Stepper {
@@ -45,7 +46,11 @@ impl Stepper {
                 let version = history.next_version();
                 History::fill(history.own(), at, version, data);
                 let ticket = history.begin_write(at, count, &[version]);
-                (ticket, self.device.write(data, place, mode), end)
+                let done = match self.scattered {
+                    true => self.device.write_scattered(data, place, mode),
+                    false => self.device.write(data, place, mode),
+                };
+                (ticket, done, end)
             }
             "zero" | "punch" => {
                 let ticket = history.begin_write(at, count, &[ZERO]);
@@ -111,6 +116,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
     let state: Option<String> = args.opt("state")?;
     let chunk: usize = args.opt_or("chunk", 2048)?;
     let buffered = args.flag("buffered");
+    let scattered = args.flag("scattered");
     let after_crash = args.flag("after-crash");
     let allow_errors = args.flag("allow-errors");
     let words = args.finish()?;
@@ -136,6 +142,7 @@ pub(crate) fn run(mut args: Args) -> Result<()> {
         history,
         buffer: Buffer::new(chunk.max(1) * SECTOR),
         chunk: chunk.max(1),
+        scattered,
     };
     let mut result = Ok(());
     for step in steps {

@@ -5,6 +5,10 @@
 //!
 //! Nothing here sleeps. Nothing allocates, except the second half of a bio, from a pool, and now
 //! and then a page of the block map.
+//!
+//! The two devices get the same pages, and one of them may refuse what the other one takes: because
+//! of where in memory the pages are, say. Then neither has failed, and the store's worker writes
+//! all of it again, from memory of its own: see [`redo`].
 
 use crate::{
     bound::{
@@ -21,13 +25,15 @@ use crate::{
         InUse,
         Mapped,
         Op,
-        Status, //
+        Status,
+        Worker, //
     },
     errors,
     overlay::{
         self,
         Place, //
     },
+    store::Store,
     svol_core::{
         block_map::WriteStep,
         fault::Reaction,
@@ -40,6 +46,30 @@ const DISK: usize = 0;
 const STORE: usize = 1;
 /// The leg to the disk to which its volume moves.
 const ALSO: usize = 2;
+
+/// How a leg of a write ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leg {
+    /// Its device has the data.
+    Done,
+    /// Its device refused the request as it is, and is well; it may have a part of the data.
+    Refused,
+    /// Its device failed.
+    Failed,
+}
+
+impl Leg {
+    fn of(ended: &Ended<'_, InFlight>, leg: usize) -> Self {
+        let status = ended.leg_status(leg);
+        if !status.is_error() {
+            return Self::Done;
+        }
+        match errors::judge(Op::Write, status) {
+            Reaction::PassOn => Self::Refused,
+            Reaction::Elsewhere | Reaction::Fail => Self::Failed,
+        }
+    }
+}
 
 /// Sends a bio other than a read on its way; `disk` is the entry of the volume's disk.
 #[inline(never)]
@@ -218,44 +248,51 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
-    let (on_disk, in_store) = match data.fills {
-        true => (
-            !ended.leg_status(DISK).is_error(),
-            !ended.leg_status(STORE).is_error(),
-        ),
-        false => (true, !ended.status().is_error()),
+    let store_leg = Leg::of(&ended, STORE);
+    let disk_leg = match data.fills {
+        true => Leg::of(&ended, DISK),
+        false => Leg::Done,
     };
+    let (on_disk, in_store) = (disk_leg == Leg::Done, store_leg == Leg::Done);
+    let has_failed = [disk_leg, store_leg].contains(&Leg::Failed);
+    let is_refused = [disk_leg, store_leg].contains(&Leg::Refused);
     if in_store && data.is_first {
         store.note_written(owner, info.sector, info.sectors);
     }
-    if !in_store {
+    if store_leg == Leg::Failed {
         if data.fills {
             // Only the error of the other leg was counted.
             this.count_error(store.entry(), false);
         }
         store.suspect();
     }
-    if data.fills && !(in_store && on_disk) {
+    if data.fills && has_failed {
         // Disk and store may differ now: this must be copied again.
         if let Some(intents) = &owner.intents {
             intents.pin(info.sector, info.sectors);
         }
     }
-    if let (false, Some(disk)) = (on_disk, data.disk.get()) {
+    if let (Leg::Failed, Some(disk)) = (disk_leg, data.disk.get()) {
         // Before the locks are released to whoever waits for this write: the disk must not be
         // taken for complete.
         owner.note_fill_failed(disk);
     }
-    if let (true, false, Some(disk)) = (data.fills, in_store, data.disk.get()) {
+    if let (true, Leg::Failed, Some(disk)) = (data.fills, store_leg, data.disk.get()) {
         owner.note_fill_ahead(disk);
         if owner.is_lacking() {
             let bound: &Bound = &this;
             bound.group.failures().kick();
         }
     }
+    if is_refused {
+        owner.begin_redo(info.sector, info.sectors);
+    }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket() {
         owner.grace.leave(ticket);
+    }
+    if is_refused {
+        return redo(this, data.volume, store, ended);
     }
     ended.data_mut().on_end = OnEnd::Nothing;
     match (in_store, on_disk) {
@@ -365,22 +402,23 @@ pub(crate) fn ended(
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
-    let status = ended.leg_status(DISK);
-    let on_disk = !status.is_error();
-    let in_store = !ended.leg_status(STORE).is_error();
-    let disk_fails = !on_disk && errors::judge(info.op, status) == Reaction::Fail;
-    if !in_store {
+    let (disk_leg, store_leg) = (Leg::of(&ended, DISK), Leg::of(&ended, STORE));
+    let also_leg = Leg::of(&ended, ALSO);
+    let (on_disk, in_store) = (disk_leg == Leg::Done, store_leg == Leg::Done);
+    let has_failed = [disk_leg, store_leg].contains(&Leg::Failed);
+    let is_refused = [disk_leg, store_leg, also_leg].contains(&Leg::Refused);
+    if store_leg == Leg::Failed {
         this.count_error(store.entry(), false);
         store.suspect();
     }
-    if in_store && (on_disk || disk_fails) && data.is_first {
+    if in_store && disk_leg != Leg::Refused && data.is_first {
         store.note_written(owner, info.sector, info.sectors);
     }
-    if let Some(intents) = owner.intents.as_ref().filter(|_| !(in_store && on_disk)) {
+    if let Some(intents) = owner.intents.as_ref().filter(|_| has_failed) {
         // Disk and store may differ now, and only a comparison can tell.
         intents.pin(info.sector, info.sectors);
     }
-    if let (false, Some(disk)) = (in_store, data.disk.get()) {
+    if let (Leg::Failed, Some(disk)) = (store_leg, data.disk.get()) {
         owner.note_log_lacks(disk);
     }
     if let (true, Some(disk)) = (on_disk, data.disk.get()) {
@@ -389,26 +427,37 @@ pub(crate) fn ended(
     }
     if let Some(also) = data.also.get() {
         // Noted before the locks are released and others may write there.
-        if ended.leg_status(ALSO).is_error() {
+        if also_leg == Leg::Failed {
             this.count_error(also, false);
             owner.note_move_failed();
-        } else if !(on_disk && in_store) {
+        } else if has_failed {
             // Whatever the user is told, the disks may differ.
             owner.note_move_lacks();
         }
         ended.data_mut().also = EntryNo::NONE;
     }
+    if is_refused {
+        owner.begin_redo(info.sector, info.sectors);
+    }
     owner.locks.give_back(info.sector, info.sectors);
     if let Some(ticket) = data.ticket() {
         owner.grace.leave(ticket);
     }
-    if let (true, Some(disk)) = (disk_fails, data.disk.get()) {
-        if in_store {
+    if let (Leg::Failed, Some(disk)) = (disk_leg, data.disk.get()) {
+        if in_store && !is_refused {
             // The volume goes on without the disk, but the bio completes only when that is durable.
             return errors::hold_done(this, volume, disk, ended);
         }
         let bound: &Bound = &this;
         bound.begin_failure(disk, false);
+    }
+    if is_refused {
+        if owner.is_lacking() {
+            // The store failed, besides. The write that follows need not have anything to do with that.
+            let bound: &Bound = &this;
+            bound.group.failures().kick();
+        }
+        return redo(this, EntryNo::of(volume), store, ended);
     }
     if on_disk && !in_store {
         // The volume goes on without the store, but the bio completes only when that is durable.
@@ -426,4 +475,25 @@ pub(crate) fn ended(
         return end;
     }
     ended.done()
+}
+
+/// Has the store's worker write all of it again, from memory of its own, as a new write: a device
+/// refused it as it was. Until then the devices may differ there, see [`Owner::begin_redo`], which
+/// comes first. What fails then has failed.
+///
+/// [`Owner::begin_redo`]: crate::store::Owner::begin_redo
+fn redo(
+    this: InUse<'_, Bound>,
+    volume: EntryNo,
+    store: &Worker<Store>,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
+    *ended.data_mut() = InFlight {
+        volume,
+        is_redone: true,
+        ..InFlight::default()
+    };
+    let (end, parked) = ended.park(this);
+    store.push_slow(parked);
+    end
 }

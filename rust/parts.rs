@@ -285,7 +285,9 @@ impl Bound {
             if self.read_part(entry, part, buffer).is_ok() && owner.mode() == Mode::Both {
                 sibling = Sibling::HasRead;
             }
-        } else if !has_failed && taken < part.sectors {
+        } else if !has_failed
+            && (taken < part.sectors || owner.has_redos(part.sector, part.sectors))
+        {
             sibling = Sibling::IsBusy;
         }
         owner.locks.give_back(part.sector, taken);

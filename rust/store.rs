@@ -31,6 +31,7 @@ mod moving;
 mod owner;
 mod patience;
 mod queue;
+mod redo;
 mod release;
 mod resolve;
 mod slow;

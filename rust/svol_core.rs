@@ -33,6 +33,7 @@ pub mod log_mode;
 pub mod message;
 pub mod meta;
 pub mod pace;
+pub mod redos;
 pub mod regions;
 pub mod repair_gate;
 pub mod route;

@@ -83,6 +83,8 @@ pub(crate) struct InFlight {
     pub(crate) fills: bool,
     /// The store has its data, but the disk that is being filled failed.
     pub(crate) has_no_disk: bool,
+    /// It is written again, since a device refused it as it was.
+    pub(crate) is_redone: bool,
     /// If it is timed: when it was sent to its disk, in ticks of `Bound::ticks`.
     pub(crate) sent: u32,
     /// If it is timed: how many I/Os the disk had in flight then.

@@ -341,6 +341,8 @@ impl<'a> SubBlock<'a> {
         } else if owner.is_in_step(self.entry, self.sector, self.sectors) {
             // This also stays true until the gate is released.
             self.mend(Of::Volume(volume), work)
+        } else if owner.has_redos(self.sector, self.sectors) {
+            Ok(Outcome::Busy)
         } else {
             Ok(Outcome::Left)
         };

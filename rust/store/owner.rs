@@ -27,6 +27,7 @@ use crate::{
             Mode,
             ModeCell, //
         },
+        redos::Redos,
         route::Home,
         store::{
             Known,
@@ -76,6 +77,8 @@ pub(crate) struct Owner {
     pub(super) disks: Disks,
     /// See [`super::losses`].
     pub(super) losses: Losses,
+    /// See [`super::redo`].
+    pub(super) redos: Redos,
     /// Where its writes go, if it is logged.
     mode: ModeCell,
     /// 1 while it is being suspended and its writes must not wait for space.
@@ -195,6 +198,7 @@ impl Owner {
             answers: Word::new(u64::MAX),
             disks: Disks::new(),
             losses: Losses::new(),
+            redos: Redos::new(),
             mode: ModeCell::new(start.mode),
             suspending: Word::new(0),
             record,
@@ -316,10 +320,13 @@ impl Owner {
     /// Whether the disk of this entry is its own, and disk and store are in sync. Same conditions
     /// as [`Owner::disk_has_base`].
     pub(crate) fn is_in_step(&self, entry: usize, sector: u64, sectors: u32) -> bool {
+        // First: what has failed by then is pinned.
+        let has_redos = self.has_redos(sector, sectors);
         let is_apart = self.intents.as_ref().is_none_or(|intents| {
             intents.is_open(sector, sectors) || intents.is_pinned_in(sector, sectors)
         });
-        self.mode() == Mode::Both
+        !has_redos
+            && self.mode() == Mode::Both
             && self.filled(sector, sectors) == (sectors, Some(entry))
             && !is_apart
     }

@@ -137,6 +137,10 @@ impl Worker<Store> {
             slow.ok_or(EIO)
                 .and_then(|slow| slow.work_on(&parked, range))
         };
+        let is_over = !matches!(then, Err(LATER | ENOMEM));
+        if is_over && parked.data().is_redone {
+            self.end_redo(&mut parked, then.is_ok());
+        }
         match then {
             Ok(Then::Submit(entry, sector, data)) => {
                 *parked.data_mut() = data;

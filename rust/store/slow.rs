@@ -164,6 +164,10 @@ impl<'a> Slow<'a> {
         }
         match parked.info().op {
             _ if has_no_log => self.give_up_log()?,
+            // The disk would refuse it as it is.
+            Op::Write if self.owner.is_unlogged() && parked.data().is_redone => {
+                self.write_unlogged(disk, Source::new(Content::Bio(parked)), range)?;
+            }
             Op::Write | Op::WriteZeroes if self.owner.is_unlogged() => {
                 let data = InFlight {
                     is_own: true,

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes of logged volumes that a device refused as they were, and that the worker does once more; see
+//! [`crate::logged`].
+//!
+//! Until such a write has ended, disk and store may differ where it goes, although its write locks are
+//! free: no marks are taken back there, and nobody takes what the disk has for the base image.
+
+use super::{
+    Owner,
+    Store, //
+};
+use crate::{
+    bound::{
+        Bound,
+        InFlight, //
+    },
+    dm::{
+        Parked,
+        Worker, //
+    },
+    overlay::Place,
+};
+
+impl Owner {
+    /// A device refused a write as it was, and all of it is about to be written again. To be called
+    /// before the write's locks and ticket are released. Does not sleep.
+    pub(crate) fn begin_redo(&self, sector: u64, sectors: u32) {
+        self.redos.begin(sector, sectors);
+    }
+
+    /// Whether a write near these sectors is about to be written again. What [`Worker::end_redo`] pins
+    /// is seen by those who ask this first. Does not sleep.
+    pub(crate) fn has_redos(&self, sector: u64, sectors: u32) -> bool {
+        self.redos.is_any(sector, sectors)
+    }
+}
+
+impl Worker<Store> {
+    /// A write that had to be written again has ended. Does not sleep.
+    pub(super) fn end_redo(&self, parked: &mut Parked<Bound, InFlight>, is_done: bool) {
+        parked.data_mut().is_redone = false;
+        let (bound, info) = (parked.keep(), parked.info());
+        let volume = parked.data().volume.get();
+        let Some(place) = volume.and_then(|volume| Place::of(bound, volume)) else {
+            return;
+        };
+        let owner = place.owner();
+        if !is_done {
+            // One of the two may have it since the first time.
+            if let Some(intents) = &owner.intents {
+                intents.pin(info.sector, info.sectors);
+            }
+            if let Some(disk) = owner.disk() {
+                owner.note_fill_ahead(disk);
+            }
+            if owner.is_lacking() {
+                bound.group.failures().kick();
+            }
+        }
+        owner.redos.end(info.sector, info.sectors);
+    }
+}

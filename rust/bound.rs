@@ -39,6 +39,7 @@ use crate::{
     },
     svol_core::{
         fate::FateCell,
+        flag::Flag,
         group::GroupTable,
         id::Id,
         regions::Regions,
@@ -72,17 +73,17 @@ pub(crate) struct Volume {
     pub(crate) regions: Regions,
     /// Where its changes are kept.
     pub(crate) link: Option<Link>,
-    /// 1 if its disk may have lost writes under an earlier table, and this one has no store for it:
-    /// its next flush fails.
-    pub(crate) lost_writes: Word,
+    /// Whether its disk may have lost writes under an earlier table, and this one has no store for
+    /// it: its next flush fails.
+    pub(crate) lost_writes: Flag,
     /// Its counters, kept across reloads.
     pub(crate) stats: Arc<VolumeStats>,
     /// Tracks its sequential reads.
     pub(crate) selector: KBox<Selector>,
     /// Whether the base image is read from this entry's disk, and whether the disk has failed.
     pub(crate) fate: FateCell,
-    /// 1 if it has no I/O because nobody knows which of two disks is its own.
-    pub(crate) in_doubt: Word,
+    /// Whether it has no I/O because nobody knows which of two disks is its own.
+    pub(crate) in_doubt: Flag,
     /// The number of sectors done while a disk is being filled for it, or its disk is compared.
     pub(crate) copied: Word,
     /// Its turn in that work.
@@ -364,7 +365,7 @@ impl Bound {
         let owners = self.stores.iter().flat_map(|store| store.owners.iter());
         let owners = owners.filter(|owner| owner.has_lost_writes());
         let volumes = self.volumes.iter();
-        let volumes = volumes.filter(|volume| volume.lost_writes.get() != 0);
+        let volumes = volumes.filter(|volume| volume.lost_writes.is_set());
         Iterator::chain(
             owners.map(|owner| &owner.lid),
             volumes.map(|volume| &volume.lid),
@@ -396,7 +397,7 @@ impl Bound {
                 None => {
                     let mut volumes = self.volumes.iter();
                     if let Some(volume) = volumes.find(|volume| volume.lid == *lost) {
-                        volume.lost_writes.set(1);
+                        volume.lost_writes.set(true);
                     }
                 }
             }

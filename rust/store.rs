@@ -77,6 +77,7 @@ use crate::{
         block_map::WriteRun,
         changes::Changes,
         deadline::Deadline,
+        flag::Flag,
         id::Id,
         slots::Slots,
         store::{
@@ -116,8 +117,8 @@ pub(crate) struct Store {
     on_full: OnFull,
     /// An event is raised when fewer slots than this are free.
     low_water: u32,
-    /// 1 after that event was raised.
-    is_low: Word,
+    /// Whether that event was raised.
+    is_low: Flag,
     /// When it was opened; other times count from here.
     opened: Instant<Monotonic>,
     /// Which slots are free.
@@ -131,8 +132,8 @@ pub(crate) struct Store {
     /// When idle marks were last looked for.
     #[pin]
     marks_looked_at: Mutex<Instant<Monotonic>>,
-    /// 1 if there may be marks.
-    has_marks: Word,
+    /// Whether there may be marks.
+    has_marks: Flag,
     /// The tag of its sectors, and the bits that masks may have.
     tag: u64,
     mask: u16,
@@ -140,18 +141,18 @@ pub(crate) struct Store {
     commits: AtomicU64,
     /// When the worker must run at the latest, in milliseconds since the store was opened.
     due: Deadline,
-    /// 1 if the worker has something to do for a single owner.
-    asked: Word,
+    /// Whether the worker has something to do for a single owner.
+    asked: Flag,
     /// Milliseconds until more slots of leaving volumes are freed; 0 if there are none.
     give_back_in: Word,
-    /// 1 after the store itself has left the group.
-    retired: Word,
+    /// Whether the store itself has left the group.
+    retired: Flag,
     /// The state of its device.
     failure: fail::Failure,
-    /// 1 after it was logged that no segment could be formatted.
-    unformatted: Word,
-    /// 1 after it was logged that the store is full.
-    full: Word,
+    /// Whether it was logged that no segment could be formatted.
+    unformatted: Flag,
+    /// Whether it was logged that the store is full.
+    full: Flag,
     #[pin]
     queues: SpinLockIrq<queue::Queues>,
     /// The header as it is on disk. Held across I/O, including that of owners; no other lock is
@@ -178,7 +179,7 @@ impl Job for Store {
 
     fn run(worker: &Worker<Self>) {
         worker.due.clear();
-        let is_asked = worker.asked.swap(0) != 0;
+        let is_asked = worker.asked.take();
         worker.look_at_suspect();
         if worker.is_left_alone() {
             worker.end_waiting(is_asked);
@@ -215,7 +216,7 @@ impl Worker<Store> {
 
     /// Has the worker handle what was set in an owner. Does not sleep.
     fn ask(&self) {
-        self.asked.set(1);
+        self.asked.set(true);
         self.kick();
     }
 
@@ -254,7 +255,7 @@ impl Worker<Store> {
         if self.changes.is_dirty() {
             self.kick_within(COMMIT_MS);
         }
-        if self.has_marks.get() != 0 {
+        if self.has_marks.is_set() {
             self.kick_within(marks::IDLE_MS);
         }
     }
@@ -298,12 +299,12 @@ impl Store {
     /// The store has left the group: its device is no longer written, except by a run that is under
     /// way. Does not sleep.
     pub(crate) fn retire(&self) {
-        self.retired.set(1);
+        self.retired.set(true);
     }
 
     /// Whether the store has left the group.
     pub(crate) fn is_retired(&self) -> bool {
-        self.retired.get() != 0
+        self.retired.is_set()
     }
 
     /// Whether its device must no longer be written.

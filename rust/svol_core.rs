@@ -22,6 +22,7 @@ pub mod deadline;
 pub mod entry_set;
 pub mod fate;
 pub mod fault;
+pub mod flag;
 pub mod freq;
 pub mod grace;
 pub mod group;

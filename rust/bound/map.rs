@@ -73,7 +73,7 @@ impl Bound {
                     // It may be logged later, so there is one flush for its disk and one for its
                     // increments volume.
                     Op::Flush if info.flush > 0 => return bio.complete(),
-                    Op::Flush if volume.lost_writes.swap(0) != 0 => return bio.fail(),
+                    Op::Flush if volume.lost_writes.take() => return bio.fail(),
                     Op::Flush => return Self::send_flush(this, disk, bio),
                     _ => (),
                 }

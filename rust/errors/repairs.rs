@@ -29,13 +29,13 @@ use crate::{
         JobClass,
         Worker, //
     },
-    env::Word,
     log,
     members::Disk,
     overlay::Place,
     parts::Of,
     store::Owner,
     svol_core::{
+        flag::Flag,
         id::Id,
         repair_gate::RepairGate, //
         route::Home,
@@ -88,8 +88,8 @@ struct Work {
 /// Repairs disks.
 #[pin_data]
 pub(crate) struct Repairs {
-    /// Not 0 while the table is not live, or about to be suspended.
-    stopped: Word,
+    /// Whether the table is not live, or about to be suspended.
+    stopped: Flag,
     /// The live table, while its devices may be written to. No other lock is taken under it.
     #[pin]
     live: Mutex<Option<Arc<Bound>>>,
@@ -105,7 +105,7 @@ impl Repairs {
     /// An idle worker.
     pub(crate) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let repairs = try_pin_init!(Self {
-            stopped: Word::new(1),
+            stopped: Flag::new(true),
             live <- new_mutex!(None),
             gate: RepairGate::new(),
             work <- new_mutex!(Work {
@@ -153,7 +153,7 @@ impl Worker<Repairs> {
             sectors,
         };
         let mut queue = self.queue.lock();
-        if self.stopped.get() == 0 && !queue.contains(&wanted) {
+        if !self.stopped.is_set() && !queue.contains(&wanted) {
             // If the queue is full, the next read will find the sectors again.
             let _ = queue.push_within_capacity(wanted);
             self.kick();
@@ -163,13 +163,13 @@ impl Worker<Repairs> {
     /// A table is live from now on.
     pub(crate) fn begin(&self, bound: Arc<Bound>) {
         let old = self.live.lock().replace(bound);
-        self.stopped.set(0);
+        self.stopped.set(false);
         drop(old);
     }
 
     /// The table is suspended: finishes the current repair, and begins no other. Sleeps for I/O.
     pub(crate) fn stop(&self) {
-        self.stopped.set(1);
+        self.stopped.set(true);
         self.queue.lock().clear();
         // Kept until the worker has dropped its reference, which must not be the last one.
         let old = self.live.lock().take();
@@ -222,7 +222,7 @@ impl Repairs {
         let mut at = stretch.sector & !(SUB_BLOCK_SECTORS - 1);
         let mut mended = 0u32;
         let mut looks = 0usize;
-        while at < end && self.stopped.get() == 0 {
+        while at < end && !self.stopped.is_set() {
             let Some(bound) = self.live.lock().clone() else {
                 return;
             };

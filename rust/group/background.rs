@@ -27,6 +27,7 @@ use crate::{
     env::Word,
     members::EntryCell,
     svol_core::{
+        flag::Flag,
         table_line::{
             Failover,
             Features, //
@@ -68,10 +69,10 @@ pub(super) struct Rebuilds {
     /// The live table. No other lock is taken under it.
     #[pin]
     bound: Mutex<Option<Arc<Bound>>>,
-    /// 1 while it must not run.
-    stopped: Word,
-    /// 1 if it starts rebuilds by itself.
-    pub(super) is_auto: Word,
+    /// It must not run.
+    stopped: Flag,
+    /// It starts rebuilds by itself.
+    pub(super) is_auto: Flag,
     /// The maximum rate in KiB/s; 0 for no limit.
     rate: Word,
     /// Sectors done since user I/O last went first.
@@ -87,8 +88,8 @@ impl Rebuilds {
     pub(super) fn worker() -> impl PinInit<Worker<Self>, Error> {
         let rebuilds = try_pin_init!(Self {
             bound <- new_mutex!(None),
-            stopped: Word::new(1),
-            is_auto: Word::new(0),
+            stopped: Flag::new(true),
+            is_auto: Flag::new(false),
             rate: Word::new(0),
             done: Word::new(0),
             ios: Word::new(0),
@@ -98,7 +99,7 @@ impl Rebuilds {
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.get() != 0
+        self.stopped.is_set()
     }
 
     /// Fills or compares a part of a volume's disk by calling `part`, and moves the volume's cursor
@@ -211,7 +212,7 @@ impl Group {
     /// Lets rebuilds of a table that is now live go on. Does not sleep for I/O.
     pub(super) fn start_rebuilds(&self, bound: Arc<Bound>, features: &Features) {
         let auto = features.failover == Failover::Auto;
-        self.rebuilds.is_auto.set(u64::from(auto));
+        self.rebuilds.is_auto.set(auto);
         self.rebuilds.rate.set(u64::from(features.rebuild_rate));
         self.continue_rebuilds(bound);
     }
@@ -223,14 +224,14 @@ impl Group {
         }
         let old = self.rebuilds.bound.lock().replace(bound);
         drop(old);
-        self.rebuilds.stopped.set(0);
+        self.rebuilds.stopped.set(false);
         self.rebuilds.kick();
     }
 
     /// The table is suspended: when this returns, rebuilds are idle and the metadata records how
     /// far they are. Sleeps for I/O.
     pub(crate) fn stop_rebuilds(&self) {
-        self.rebuilds.stopped.set(1);
+        self.rebuilds.stopped.set(true);
         // Before the wait: a run that is kicked later finds no table.
         let bound = self.rebuilds.bound.lock().take();
         self.rebuilds.rest();

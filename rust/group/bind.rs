@@ -47,6 +47,7 @@ use crate::{
     svol_core::{
         attr::Attr,
         fate::FateCell,
+        flag::Flag,
         group::GroupTable,
         id::Id,
         route::{
@@ -388,11 +389,11 @@ impl Group {
                 }),
                 regions: table.make_regions(entry)?.ok_or(EINVAL)?,
                 link: link(table, &stores, entry),
-                lost_writes: Word::new(0),
+                lost_writes: Flag::new(false),
                 stats: self.stats(&record.lid)?,
                 selector: new_selector(policy)?,
                 fate: FateCell::new(),
-                in_doubt: Word::new(0),
+                in_doubt: Flag::new(false),
                 copied: Word::new(table.rebuild_of(entry).map_or(0, |r| r.cursor)),
                 turn: Turn::new(),
                 compared: Comparison::new(),

@@ -17,7 +17,8 @@ use crate::{
     },
     dm::Worker,
     env::Word,
-    log, //
+    log,
+    svol_core::flag::Flag, //
 };
 use kernel::{
     prelude::*,
@@ -40,8 +41,8 @@ pub(crate) struct Comparison {
     ///
     /// [`Owner::disk_losses`]: crate::store::Owner::disk_losses
     pub(super) losses: Word,
-    /// 1 if it has ended and the volume stays as it is.
-    pub(super) is_over: Word,
+    /// Whether it has ended and the volume stays as it is.
+    pub(super) is_over: Flag,
 }
 
 impl Comparison {
@@ -51,7 +52,7 @@ impl Comparison {
             copied: Word::new(0),
             unread: Word::new(0),
             losses: Word::new(0),
-            is_over: Word::new(0),
+            is_over: Flag::new(false),
         }
     }
 }

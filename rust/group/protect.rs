@@ -43,7 +43,7 @@ use kernel::prelude::*;
 
 /// Whether a volume's disk is being compared with its increments.
 pub(super) fn is_compared(bound: &Bound, entry: usize) -> bool {
-    let is_over = |volume: &Volume| volume.compared.is_over.get() != 0;
+    let is_over = |volume: &Volume| volume.compared.is_over.is_set();
     Place::of(bound, entry).is_some_and(|place| place.owner().is_behind())
         && !bound.volumes.get(entry).is_none_or(is_over)
 }
@@ -111,7 +111,7 @@ impl Group {
             Err(CompareError::Store) => Err(self.give_up_comparison(bound, volume, place)),
             Err(CompareError::Later(error)) => Err(Halt::Later(error)),
             Err(CompareError::Gone) => {
-                volume.compared.is_over.set(1);
+                volume.compared.is_over.set(true);
                 Err(Halt::Turn)
             }
         }
@@ -137,7 +137,7 @@ impl Group {
         let place = Place::of(bound, entry).ok_or(Halt::Turn)?;
         let unread = volume.compared.unread.get();
         if unread > 0 {
-            volume.compared.is_over.set(1);
+            volume.compared.is_over.set(true);
             log::warning!(
                 self.name(),
                 "{}: stays unprotected, {unread} blocks of 4 KiB of its disk can't be read; write them \

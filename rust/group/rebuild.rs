@@ -310,7 +310,7 @@ impl Group {
     /// Begins the next rebuild, if there is one and it is allowed.
     #[inline(never)]
     fn begin_next(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
-        if worker.is_auto.get() == 0 {
+        if !worker.is_auto.is_set() {
             return Next::Nothing;
         }
         let homes = self.commits.lock();
@@ -432,7 +432,7 @@ fn kept_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
 fn place_in_place(bound: &Bound, entry: usize) -> Option<Place<'_>> {
     let volume = bound.volumes.get(entry)?;
     let is_logged = matches!(volume.view.get().writes, Home::Logged(_));
-    Place::of(bound, entry).filter(|_| is_logged || volume.in_doubt.get() != 0)
+    Place::of(bound, entry).filter(|_| is_logged || volume.in_doubt.is_set())
 }
 
 /// The disk of a volume, if it is written in place.

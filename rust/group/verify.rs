@@ -58,7 +58,7 @@ impl Group {
     pub(super) fn go_on_verifying(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         let is_over = |entry: usize| {
             let volume = bound.volumes.get(entry);
-            volume.is_none_or(|volume| volume.verified.is_over.get() != 0)
+            volume.is_none_or(|volume| volume.verified.is_over.is_set())
         };
         let state = self.state.lock();
         let Some(table) = state.table.as_ref() else {
@@ -104,7 +104,7 @@ impl Group {
         let (volume, due) = (comparing.volume, comparing.due);
         let unread = volume.verified.unread.get();
         if unread > 0 && !due.is_pointless {
-            volume.verified.is_over.set(1);
+            volume.verified.is_over.set(true);
             log::warning!(
                 self.name(),
                 "{}: stays verifying, {unread} blocks of 4 KiB of its disk can't be read; write them and \

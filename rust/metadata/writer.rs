@@ -19,7 +19,8 @@ use crate::{
         give_up_after,
         grace_after, //
     },
-    members::Members, //
+    members::Members,
+    svol_core::flag::Flag, //
 };
 use kernel::{
     new_mutex,
@@ -55,8 +56,8 @@ pub(crate) struct Writer {
     given: Word,
     /// How many of them are over.
     done: Word,
-    /// 1 if the last one that was written could not be written.
-    failed: Word,
+    /// Whether the last one that was written could not be written.
+    failed: Flag,
 }
 
 impl Job for Writer {
@@ -79,7 +80,7 @@ impl Job for Writer {
         let result = device
             .ok_or(ENXIO)
             .and_then(|device| generation.write(&worker.members.io, device, &mut buffer));
-        worker.failed.set(u64::from(result.is_err()));
+        worker.failed.set(result.is_err());
         // After the result: whoever sees this reads that.
         worker.done.set(given);
     }
@@ -110,10 +111,10 @@ impl Worker<Writer> {
     /// The result of the last generation, or `None` if there is none yet: `EIO` if the device failed.
     /// Does not sleep.
     pub(super) fn result(&self) -> Option<Result> {
-        match (self.is_busy(), self.failed.get()) {
+        match (self.is_busy(), self.failed.is_set()) {
             (true, _) => None,
-            (false, 0) => Some(Ok(())),
-            (false, _) => Some(Err(EIO)),
+            (false, false) => Some(Ok(())),
+            (false, true) => Some(Err(EIO)),
         }
     }
 
@@ -228,7 +229,7 @@ fn new_writer(members: Arc<Members>, device: usize) -> Result<Pin<KBox<Worker<Wr
         buffer <- new_mutex!(buffer()?),
         given: Word::new(0),
         done: Word::new(0),
-        failed: Word::new(0),
+        failed: Flag::new(false),
     }? Error);
     KBox::pin_init(Worker::new(writer), GFP_KERNEL)
 }

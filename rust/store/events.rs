@@ -18,7 +18,8 @@ use crate::{
         Worker, //
     },
     env::Word,
-    log, //
+    log,
+    svol_core::flag::Flag, //
 };
 use kernel::{
     prelude::*,
@@ -48,8 +49,8 @@ pub(crate) struct Teller {
     wanted: Word,
     /// Up to where it was told, or could not be told.
     tried: Word,
-    /// 1 since nobody waited any longer, until the store is told again.
-    is_late: Word,
+    /// Nobody waits for it any longer, until the store is told again.
+    is_late: Flag,
 }
 
 impl Teller {
@@ -60,7 +61,7 @@ impl Teller {
             store,
             wanted: Word::new(known),
             tried: Word::new(known),
-            is_late: Word::new(0),
+            is_late: Flag::new(false),
         }? Error))
     }
 }
@@ -80,7 +81,7 @@ impl Job for Teller {
         if store.known_events() != events && !store.is_left_alone() {
             let told = store.note_events(events);
             // An error is an answer, too.
-            let was_late = worker.is_late.swap(0) != 0;
+            let was_late = worker.is_late.take();
             match told {
                 Ok(()) if was_late => store.note_works(),
                 Ok(()) => (),
@@ -122,7 +123,7 @@ impl Worker<Teller> {
             fsleep(POLL);
             let is_late = is_silent || begin.elapsed().as_millis() >= PATIENCE_MS;
             if is_late && !is_over() {
-                if self.is_late.swap(1) == 0 {
+                if self.is_late.raise() {
                     log::warning!(
                         self.store.group(),
                         "increments {}: no answer to an event; the group goes on",
@@ -136,6 +137,6 @@ impl Worker<Teller> {
 
     /// Whether it was not waited for any longer, and has not answered since.
     pub(crate) fn is_late(&self) -> bool {
-        self.is_late.get() != 0
+        self.is_late.is_set()
     }
 }

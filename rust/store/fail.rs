@@ -15,16 +15,18 @@ use super::{
 };
 use crate::{
     dm::Worker,
-    env::Word,
-    svol_core::store_fate::StoreFateCell, //
+    svol_core::{
+        flag::Flag,
+        store_fate::StoreFateCell, //
+    }, //
 };
 use kernel::prelude::*;
 
 /// What is known about a store's device.
 pub(super) struct Failure {
     fate: StoreFateCell,
-    /// 1 if the device has to be checked.
-    suspect: Word,
+    /// Whether the device has to be checked.
+    suspect: Flag,
 }
 
 impl Failure {
@@ -32,7 +34,7 @@ impl Failure {
     pub(super) fn new() -> Self {
         Self {
             fate: StoreFateCell::new(),
-            suspect: Word::new(0),
+            suspect: Flag::new(false),
         }
     }
 }
@@ -117,14 +119,14 @@ impl Store {
 impl Worker<Store> {
     /// A read or write of the store failed. Does not sleep.
     pub(crate) fn suspect(&self) {
-        self.failure.suspect.set(1);
+        self.failure.suspect.set(true);
         self.kick();
     }
 
     /// Checks a suspect device. Sleeps for I/O.
     pub(super) fn look_at_suspect(&self) {
         let is_known = self.is_failing() || self.is_left_alone();
-        if self.failure.suspect.swap(0) != 0 && !is_known && !self.answers() {
+        if self.failure.suspect.take() && !is_known && !self.answers() {
             self.begin_failure(false);
         }
     }

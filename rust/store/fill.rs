@@ -47,6 +47,7 @@ use crate::{
     svol_core::{
         block_map::Kind,
         entry_set::EntrySet,
+        flag::Flag,
         samples::SUB_BLOCK_SECTORS, //
     },
 };
@@ -82,14 +83,14 @@ pub(super) struct Fill {
     /// The disks that lack a write which they should have got while they were filled. More than
     /// one, since a write may end after its disk was given up and replaced by another one.
     failed: EntrySet,
-    /// 1 if the disk may hold a write that failed in the store, in a region that is pinned.
-    ahead: Word,
+    /// Whether the disk may hold a write that failed in the store, in a region that is pinned.
+    ahead: Flag,
     /// How many writes and flushes were not sent to the disk, since it does not answer.
     skips: Word,
     /// How many of them came before the pinned regions were last copied.
     known_skips: Word,
-    /// 1 while no more may be left out: the disk becomes the owner's own, or is.
-    is_closed: Word,
+    /// No more may be left out: the disk becomes the owner's own, or is.
+    is_closed: Flag,
     /// Whether somebody waits for [`Worker::sync_owners`], or its result.
     syncing: Word,
 }
@@ -104,10 +105,10 @@ impl Fill {
                 false => cursor & !(SUB_BLOCK_SECTORS - 1),
             }),
             failed: EntrySet::new(),
-            ahead: Word::new(0),
+            ahead: Flag::new(false),
             skips: Word::new(0),
             known_skips: Word::new(0),
-            is_closed: Word::new(u64::from(is_whole)),
+            is_closed: Flag::new(is_whole),
             syncing: Word::new(NOT_ASKED),
         }
     }
@@ -119,7 +120,7 @@ impl Fill {
 
     /// The disk holds everything, or nothing.
     pub(super) fn set_whole(&self, is_whole: bool) {
-        self.is_closed.set(u64::from(is_whole));
+        self.is_closed.set(is_whole);
         self.reach.set(if is_whole { WHOLE } else { 0 });
     }
 }
@@ -167,9 +168,9 @@ impl Owner {
             // They were about the disk that it had.
             intents.unpin_all();
         }
-        self.fill.ahead.set(0);
+        self.fill.ahead.set(false);
         self.fill.failed.remove(target);
-        self.fill.is_closed.set(0);
+        self.fill.is_closed.set(false);
         self.disk.set(Some(target));
     }
 
@@ -207,17 +208,17 @@ impl Owner {
     /// sleep.
     pub(crate) fn close_fill(&self) -> bool {
         // A full barrier, see `may_skip`.
-        let before = self.fill.is_closed.swap(1);
+        let was_open = self.fill.is_closed.raise();
         let has_all = self.fill.skips.get() == self.fill.known_skips.get() && !self.may_differ();
         if !has_all {
-            self.fill.is_closed.set(before);
+            self.fill.is_closed.set(!was_open);
         }
         has_all
     }
 
     /// Whether [`Owner::close_fill`] was called.
     pub(super) fn is_fill_closed(&self) -> bool {
-        self.fill.is_closed.get() != 0
+        self.fill.is_closed.is_set()
     }
 
     /// Whether a write of this range, or a flush, may leave out the disk that is being filled. If so,
@@ -241,7 +242,7 @@ impl Owner {
     pub(crate) fn end_fill(&self) {
         // A full barrier, see `note_fill_ahead`.
         self.fill.reach.swap(WHOLE);
-        let is_ahead = self.fill.ahead.swap(0) != 0 && self.may_differ();
+        let is_ahead = self.fill.ahead.take() && self.may_differ();
         if let Some(disk) = self.disk().filter(|_| is_ahead) {
             self.note_log_lacks(disk);
         }
@@ -252,7 +253,7 @@ impl Owner {
     /// [`Owner::note_log_lacks`]. To be called before write locks are released. Does not sleep.
     pub(crate) fn note_fill_ahead(&self, disk: usize) {
         // A full barrier: either this sees that the disk is its own, or `end_fill` sees this.
-        self.fill.ahead.swap(1);
+        self.fill.ahead.raise();
         self.note_log_lacks(disk);
     }
 
@@ -596,7 +597,7 @@ impl Worker<Store> {
             });
         }
         if later {
-            self.asked.set(1);
+            self.asked.set(true);
             self.kick_within(LATER_MS);
         }
     }
@@ -615,7 +616,7 @@ impl Worker<Store> {
         for region in intents.marked() {
             self.copy_region(bound, owner, region)?;
         }
-        self.has_marks.set(1);
+        self.has_marks.set(true);
         bound
             .flush_disk(owner.disk().ok_or(CopyError::Target(ENXIO))?)
             .map_err(CopyError::Target)?;
@@ -644,7 +645,7 @@ impl Worker<Store> {
         };
         // Whatever was counted is pinned by now.
         owner.fill.known_skips.set(owner.fill.skips.get());
-        owner.fill.ahead.set(0);
+        owner.fill.ahead.set(false);
         for region in intents.pinned() {
             if is_stopped() {
                 return Err(CopyError::Late);

@@ -279,10 +279,10 @@ impl Store {
             return;
         }
         let Err(error) = self.format_segment() else {
-            self.unformatted.set(0);
+            self.unformatted.set(false);
             return;
         };
-        if self.unformatted.swap(1) == 0 {
+        if self.unformatted.raise() {
             let errno = error.to_errno();
             log::warning!(
                 self.group,

@@ -73,11 +73,11 @@ impl Worker<Store> {
         let (used, total) = (self.slots.used(), self.slots.total());
         let free = total.saturating_sub(used);
         if free >= self.low_water {
-            self.is_low.set(0);
+            self.is_low.set(false);
             if free > 0 {
-                self.full.set(0);
+                self.full.set(false);
             }
-        } else if self.is_low.swap(1) == 0 {
+        } else if self.is_low.raise() {
             log::warning!(
                 self.group(),
                 "increments {}: low on space, {used} of {total} blocks in use",
@@ -97,7 +97,7 @@ impl Store {
     /// Reports that there is no slot left: once, until the free slots reach the low water mark
     /// again.
     pub(super) fn say_full(&self) {
-        if self.full.swap(1) == 0 {
+        if self.full.raise() {
             log::warning!(self.group(), "increments {}: full", self.lid());
             self.members.event.raise();
         }

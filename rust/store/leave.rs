@@ -114,7 +114,7 @@ impl Worker<Store> {
             for slot in &slots {
                 self.slots.give_back(*slot);
             }
-            self.full.set(0);
+            self.full.set(false);
         }
         owner.given_back.set(next);
         if next < owner.map.blocks() {

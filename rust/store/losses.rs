@@ -36,6 +36,7 @@ use crate::{
     env::Word,
     svol_core::{
         changes::Told,
+        flag::Flag,
         log_mode::Mode, //
     },
 };
@@ -56,8 +57,8 @@ pub(super) struct Losses {
     lost_writes: Word,
     /// Changes when a flush of its disk fails.
     disk_losses: Word,
-    /// 1 if its disk may hold a write that failed because of the store.
-    log_lacks: Word,
+    /// Whether its disk may hold a write that failed because of the store.
+    log_lacks: Flag,
     /// Which losses of the store have been reported to its users.
     told: Told,
 }
@@ -68,7 +69,7 @@ impl Losses {
         Self {
             lost_writes: Word::new(0),
             disk_losses: Word::new(0),
-            log_lacks: Word::new(0),
+            log_lacks: Flag::new(false),
             told: Told::new(),
         }
     }
@@ -76,7 +77,7 @@ impl Losses {
     /// From now on, the volume has another disk, or none.
     pub(super) fn forget_disk(&self) {
         self.lost_writes.set(0);
-        self.log_lacks.set(0);
+        self.log_lacks.set(false);
     }
 }
 
@@ -137,7 +138,7 @@ impl Owner {
     /// write locks are released. Does not sleep.
     pub(crate) fn note_log_lacks(&self, disk: usize) {
         if self.own_disk() == Some(disk) {
-            self.losses.log_lacks.set(1);
+            self.losses.log_lacks.set(true);
         }
     }
 
@@ -153,7 +154,7 @@ impl Owner {
 
     /// See [`Owner::note_log_lacks`].
     pub(super) fn log_lacks(&self) -> bool {
-        self.losses.log_lacks.get() != 0
+        self.losses.log_lacks.is_set()
     }
 
     /// As [`Owner::log_lacks`], while it counts as protected: what its log lacks is not on record.

@@ -101,7 +101,7 @@ impl Slow<'_> {
         for region in first..=last {
             intents.mark(region);
         }
-        self.store.has_marks.set(1);
+        self.store.has_marks.set(true);
         Ok(())
     }
 }
@@ -131,7 +131,7 @@ impl Worker<Store> {
                 }
             }
         }
-        self.has_marks.set(u64::from(left));
+        self.has_marks.set(left);
     }
 
     /// Whether the disk of an owner has answered anything since the last call, or has nothing to
@@ -162,7 +162,7 @@ impl Worker<Store> {
                 intents.mark(region);
             }
         });
-        if idle.is_empty() && owner.has_old_marks.get() == 0 {
+        if idle.is_empty() && !owner.has_old_marks.is_set() {
             return Ok(left);
         }
         let durable = self.make_durable(owner);
@@ -199,7 +199,7 @@ impl Worker<Store> {
         let result = self.write_marks_of(owner, |region| intents.is_marked(region));
         // After a failure, some marks are on disk and some are not. Writes mark their regions
         // again, and an extra mark on disk does no harm.
-        owner.has_old_marks.set(u64::from(result.is_err()));
+        owner.has_old_marks.set(result.is_err());
         result.map(|()| left)
     }
 

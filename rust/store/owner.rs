@@ -18,6 +18,7 @@ use crate::{
             BlockMap,
             Kind, //
         },
+        flag::Flag,
         grace::Grace,
         group::GroupTable,
         id::Id,
@@ -56,19 +57,19 @@ pub(crate) struct Owner {
     pub(crate) locks: WriteLocks,
     /// Where its disk and the store may differ after a crash, if it is logged.
     pub(crate) intents: Option<Intents>,
-    /// 1 if there may be marks on disk that are cleared here.
-    pub(super) has_old_marks: Word,
+    /// Whether there may be marks on disk that are cleared here.
+    pub(super) has_old_marks: Flag,
     /// The entry of its disk if it is logged, or of the disk that is being filled for it; else
     /// none.
     pub(super) disk: EntryCell,
-    /// 1 if it is in place, except for some regions that are diverted.
-    regions: Word,
+    /// Whether it is in place, except for some regions that are diverted.
+    regions: Flag,
     /// See [`super::fill`].
     pub(super) fill: Fill,
     /// See [`super::moving`].
     pub(super) moving: Move,
-    /// 1 if its entries must stay; see [`Owner::keep_entries`].
-    keeps_entries: Word,
+    /// Whether its entries must stay; see [`Owner::keep_entries`].
+    keeps_entries: Flag,
     /// Whether somebody waits for its marks to be cleared; see [`in_place`].
     pub(super) clearing: Word,
     /// How many I/Os its disk had completed when idle marks were last looked for.
@@ -81,8 +82,8 @@ pub(crate) struct Owner {
     pub(super) redos: Redos,
     /// Where its writes go, if it is logged.
     mode: ModeCell,
-    /// 1 while it is being suspended and its writes must not wait for space.
-    suspending: Word,
+    /// It is being suspended, and its writes must not wait for space.
+    suspending: Flag,
     /// Its record in the owner table when the store was opened.
     pub(super) record: OwnerRecord,
     /// How often that record has been written since, or may have been.
@@ -187,20 +188,20 @@ impl Owner {
             grace: Grace::new(nr_cpu_ids()),
             locks: WriteLocks::new(shift)?,
             intents,
-            has_old_marks: Word::new(0),
+            has_old_marks: Flag::new(false),
             disk: EntryCell::new(start.disk),
-            regions: Word::new(u64::from(has_regions)),
+            regions: Flag::new(has_regions),
             fill: start.fill,
             moving: start.moving,
             // A disk that is being filled for it may get what the store has of its regions.
-            keeps_entries: Word::new(u64::from(is_written || has_regions)),
+            keeps_entries: Flag::new(is_written || has_regions),
             clearing: Word::new(in_place::NOT_ASKED),
             answers: Word::new(u64::MAX),
             disks: Disks::new(),
             losses: Losses::new(),
             redos: Redos::new(),
             mode: ModeCell::new(start.mode),
-            suspending: Word::new(0),
+            suspending: Flag::new(false),
             record,
             record_writes: Word::new(0),
             leaving: Word::new(if leaves { leave::LEAVES } else { leave::STAYS }),
@@ -264,33 +265,33 @@ impl Owner {
 
     /// Whether some regions of it are diverted while the rest is in place.
     pub(crate) fn has_regions(&self) -> bool {
-        self.regions.get() != 0
+        self.regions.is_set()
     }
 
     /// Sets whether it has such regions from now on.
     pub(crate) fn set_has_regions(&self, has_regions: bool) {
-        self.regions.set(u64::from(has_regions));
+        self.regions.set(has_regions);
     }
 
     /// Whether its entries have to stay: wherever there is an entry, its own disk may hold
     /// something other than the base image.
     pub(super) fn keeps_entries(&self) -> bool {
-        self.keeps_entries.get() != 0
+        self.keeps_entries.is_set()
     }
 
     /// Its entries have to stay from now on.
     pub(crate) fn keep_entries(&self) {
-        self.keeps_entries.set(1);
+        self.keeps_entries.set(true);
     }
 
     /// Whether it is being suspended, so that its writes must not wait for space.
     pub(super) fn is_suspending(&self) -> bool {
-        self.suspending.get() != 0
+        self.suspending.is_set()
     }
 
     /// Sets [`Owner::is_suspending`].
     pub(crate) fn set_suspending(&self, suspending: bool) {
-        self.suspending.set(u64::from(suspending));
+        self.suspending.set(suspending);
     }
 
     /// Whether disk and store may differ somewhere: then the store does not have all that another

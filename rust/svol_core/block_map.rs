@@ -23,9 +23,12 @@ pub use run::{
     WriteStep, //
 };
 
-use super::vec::{
-    try_collect,
-    try_words, //
+use super::{
+    flag::Flag,
+    vec::{
+        try_collect,
+        try_words, //
+    }, //
 };
 use crate::env::{
     AllocError,
@@ -50,8 +53,8 @@ pub struct BlockMap {
     dirty: Vec<Word>,
     /// A bit per word of `dirty`: it may have bits set.
     dirty_words: Vec<Word>,
-    /// 1 if `dirty_words` may have bits set.
-    some_dirty: Word,
+    /// Whether `dirty_words` may have bits set.
+    some_dirty: Flag,
     /// The size of a block in sectors, as a shift.
     block_shift: u32,
     /// The number of blocks.
@@ -76,7 +79,7 @@ impl BlockMap {
             dirty_groups: try_words(count)?,
             dirty: try_words(words)?,
             dirty_words: try_words(words.div_ceil(BITS))?,
-            some_dirty: Word::new(0),
+            some_dirty: Flag::new(false),
             block_shift,
             blocks,
             sectors,
@@ -192,7 +195,7 @@ impl BlockMap {
         if from == 0 {
             // Clear it before checking what it stands for: whoever marks a block after that sets it
             // again.
-            self.some_dirty.swap(0);
+            self.some_dirty.take();
         }
         for (index, word) in self.dirty_words.iter().enumerate() {
             let mut words = take_bits(word, index, from_word);
@@ -234,7 +237,7 @@ impl BlockMap {
     /// Whether there may be marks of dirty blocks. A mark set before the call is never missed.
     #[inline]
     pub fn may_be_dirty(&self) -> bool {
-        self.some_dirty.get() != 0
+        self.some_dirty.is_set()
     }
 
     /// Whether there are marks of dirty blocks.
@@ -354,7 +357,7 @@ impl BlockMap {
 
     fn note_some(&self) {
         if !self.may_be_dirty() {
-            self.some_dirty.swap(1);
+            self.some_dirty.raise();
         }
     }
 }

@@ -12,6 +12,7 @@
 //! successful flush says nothing about that. So each volume is told of the loss once: see [`Told`].
 
 use super::{
+    flag::Flag,
     grace::Grace,
     update::update, //
 };
@@ -30,8 +31,8 @@ pub struct Changes {
     flags: Word,
     /// How many times the device may have lost what was written.
     losses: Word,
-    /// 1 if it may have, and block maps still name that.
-    lost: Word,
+    /// Whether it may have, and block maps still name that.
+    lost: Flag,
     /// Those who are noting a change.
     noting: Grace,
 }
@@ -63,7 +64,7 @@ impl Changes {
         Self {
             flags: Word::new(0),
             losses: Word::new(0),
-            lost: Word::new(0),
+            lost: Flag::new(false),
             noting,
         }
     }
@@ -128,19 +129,19 @@ impl Changes {
 
     /// The device may have lost what was written but not flushed. Does not sleep.
     pub fn lose(&self) {
-        self.lost.set(1);
+        self.lost.set(true);
         self.losses.add(1);
     }
 
     /// Block maps may name what the device has lost: no commit may write that.
     pub fn is_lost(&self) -> bool {
-        self.lost.get() != 0
+        self.lost.is_set()
     }
 
     /// As [`Changes::is_lost`]; the caller takes it out of the maps, or calls [`Changes::lose`]
     /// again.
     pub fn take_lost(&self) -> bool {
-        self.lost.swap(0) != 0
+        self.lost.take()
     }
 
     /// What was lost has been taken out of the maps, perhaps with something that a volume wrote

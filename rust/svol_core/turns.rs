@@ -3,6 +3,7 @@
 //! Decides whose turn it is when one worker has several jobs: a job that can't continue right now
 //! neither blocks the others nor is forgotten.
 
+use super::flag::Flag;
 use crate::env::Word;
 
 /// How long a job that can't continue is postponed, in milliseconds.
@@ -16,8 +17,8 @@ const PATIENCE_MS: u64 = 30_000;
 pub struct Turn {
     /// When it was postponed, in milliseconds, plus 1; 0 if it is not.
     since: Word,
-    /// 1 after the reason was logged.
-    is_told: Word,
+    /// Whether the reason was logged.
+    is_told: Flag,
 }
 
 impl Default for Turn {
@@ -31,14 +32,14 @@ impl Turn {
     pub fn new() -> Self {
         Self {
             since: Word::new(0),
-            is_told: Word::new(0),
+            is_told: Flag::new(false),
         }
     }
 
     /// The job starts over.
     pub fn begin(&self) {
         self.take();
-        self.is_told.set(0);
+        self.is_told.set(false);
     }
 
     /// The job has its turn.
@@ -53,7 +54,7 @@ impl Turn {
 
     /// Whether the reason why it can't continue still has to be logged: that is done once.
     pub fn say_once(&self) -> bool {
-        self.is_told.swap(1) == 0
+        self.is_told.raise()
     }
 
     /// For how long it has been postponed.

@@ -18,7 +18,7 @@ impl Group {
     /// of them could be lost, so nothing is, until that is settled.
     pub(super) fn cut_off(&self, volume: &Volume) {
         let views = self.failures.lock();
-        volume.in_doubt.set(1);
+        volume.in_doubt.set(true);
         volume.view.set(VolumeView::NOWHERE);
         drop(views);
         self.state.lock().wants_anew = true;
@@ -33,7 +33,7 @@ impl Group {
     /// After [`Group::cut_off`], the volume does its I/O again if a later commit has ended its move, and it
     /// has its old disk. Sleeps.
     pub(super) fn end_doubt(&self, bound: &Bound, entry: usize, volume: &Volume) {
-        if volume.in_doubt.get() == 0 {
+        if !volume.in_doubt.is_set() {
             return;
         }
         let _commits = self.commits.lock();
@@ -45,7 +45,7 @@ impl Group {
         let own = Place::of(bound, entry).and_then(|place| place.owner().own_disk());
         if let Some(view) = view.filter(|view| own.is_some() && view.logged_disk() == own) {
             let _views = self.failures.lock();
-            volume.in_doubt.set(0);
+            volume.in_doubt.set(false);
             volume.view.set(view);
         }
     }

@@ -565,7 +565,7 @@ impl Group {
             let _ = owner.advance(Event::DiskIsFilled);
         }
         // A volume whose last changes are lost stays without any I/O.
-        let was_in_doubt = volume.in_doubt.swap(0) != 0;
+        let was_in_doubt = volume.in_doubt.take();
         if was_in_doubt || volume.view.get() != VolumeView::NOWHERE {
             volume.view.set(view);
         }

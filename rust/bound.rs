@@ -19,6 +19,7 @@ use crate::{
         Worker, //
     },
     env::Word,
+    errors::Views,
     group::{
         Comparison,
         Group, //
@@ -44,7 +45,9 @@ use crate::{
         id::Id,
         regions::Regions,
         route::{
+            self,
             Home,
+            Route,
             ViewCell,
             VolumeView, //
         },
@@ -63,12 +66,39 @@ use kernel::{
     }, //
 };
 
+/// How a volume's I/O is routed.
+pub(crate) struct View(ViewCell);
+
+impl View {
+    /// With a first value.
+    pub(crate) fn new(view: VolumeView) -> Self {
+        Self(ViewCell::new(view))
+    }
+
+    /// The view. Does not sleep.
+    #[inline]
+    pub(crate) fn get(&self) -> VolumeView {
+        self.0.get()
+    }
+
+    /// See [`ViewCell::route`]. Does not sleep.
+    #[inline]
+    pub(crate) fn route(&self, op: route::Op) -> Route {
+        self.0.route(op)
+    }
+
+    /// Changes it. Does not sleep.
+    pub(crate) fn set(&self, _: &Views<'_>, view: VolumeView) {
+        self.0.set(view);
+    }
+}
+
 /// An entry as seen by mapping.
 pub(crate) struct Volume {
     /// The entry's ID.
     pub(crate) lid: Id,
     /// How its I/O is routed, except in its regions.
-    pub(crate) view: ViewCell,
+    pub(crate) view: View,
     /// Which parts of it are diverted while the others are in place.
     pub(crate) regions: Regions,
     /// Where its changes are kept.

@@ -26,7 +26,10 @@ mod silence;
 
 use part_reads::PartReads;
 pub(crate) use {
-    failures::Failures,
+    failures::{
+        Failures,
+        Views, //
+    },
     give_up::GiveUps,
     repairs::Repairs,
     retries::Retries,

@@ -3,9 +3,7 @@
 //! The life of a disk while it is in use: whether others read the base image there, whether it
 //! fails, and what its volume does then.
 //!
-//! Views and modes change only under the lock of [`Failures`], one change at a time.
-//!
-//! [`Failures`]: crate::errors::Failures
+//! Views and modes change one at a time: see [`Views`].
 
 use super::{
     Bound,
@@ -13,6 +11,7 @@ use super::{
 };
 use crate::{
     dm::Worker,
+    errors::Views,
     overlay::Place,
     store::{
         Owner,
@@ -57,9 +56,9 @@ impl Bound {
     /// Stops using the device of an entry, except for what is under way. Does not sleep.
     pub(crate) fn retire(&self, entry: usize) {
         if let Some(volume) = self.volumes.get(entry) {
-            let _views = self.group.failures().lock();
+            let views = self.group.failures().views();
             volume.fate.keep_away();
-            volume.view.set(VolumeView::NOWHERE);
+            volume.view.set(&views, VolumeView::NOWHERE);
         }
         for store in self.stores.iter().filter(|store| store.entry() == entry) {
             store.retire();
@@ -75,7 +74,7 @@ impl Bound {
             return false;
         };
         let failures = self.group.failures();
-        let _one_at_a_time = failures.lock();
+        let views = failures.views();
         if disk.fate.get().is_gone() {
             return true;
         }
@@ -88,11 +87,14 @@ impl Bound {
         }
         disk.fate.begin_failure(asked);
         for (volume, owner) in self.owners_on(entry) {
-            if owner.advance(Event::DiskFails) == Some(Mode::Held) {
-                volume.view.set(VolumeView {
-                    reads: Home::Overlay,
-                    ..volume.view.get()
-                });
+            if owner.advance(&views, Event::DiskFails) == Some(Mode::Held) {
+                volume.view.set(
+                    &views,
+                    VolumeView {
+                        reads: Home::Overlay,
+                        ..volume.view.get()
+                    },
+                );
             }
         }
         failures.kick();
@@ -136,7 +138,7 @@ impl Bound {
     /// not to that of `from`. Returns whether that was done: not if `to` is failing. Under
     /// `commits`. Does not sleep.
     pub(crate) fn hand_over(&self, from: usize, to: usize) -> bool {
-        let _one_at_a_time = self.group.failures().lock();
+        let _views = self.group.failures().views();
         if self.fate(to).is_gone() {
             return false;
         }
@@ -172,24 +174,30 @@ impl Bound {
             return;
         };
         let failures = self.group.failures();
-        let _one_at_a_time = failures.lock();
+        let views = failures.views();
         disk.fate.fail();
         for (volume, owner) in self.owners_on(entry) {
             // The view first: whoever sees the new mode must not read the disk.
-            volume.view.set(VolumeView {
-                reads: Home::Overlay,
-                ..volume.view.get()
-            });
-            if owner.advance(Event::FailureIsDurable).is_some() {
+            volume.view.set(
+                &views,
+                VolumeView {
+                    reads: Home::Overlay,
+                    ..volume.view.get()
+                },
+            );
+            if owner.advance(&views, Event::FailureIsDurable).is_some() {
                 // From now on, uncommitted data is nowhere else, and another disk may be filled.
                 owner.leave_move();
-                owner.set_disk(None);
-                volume.view.set(VolumeView {
-                    reads: Home::Overlay,
-                    writes: Home::Kept,
-                });
+                owner.set_disk(&views, None);
+                volume.view.set(
+                    &views,
+                    VolumeView {
+                        reads: Home::Overlay,
+                        writes: Home::Kept,
+                    },
+                );
             } else {
-                volume.view.set(VolumeView::NOWHERE);
+                volume.view.set(&views, VolumeView::NOWHERE);
             }
         }
         for place in (0..self.volumes.len()).filter_map(|index| Place::of(self, index)) {
@@ -202,10 +210,13 @@ impl Bound {
         for volume in self.volumes.iter() {
             // A volume without a log was never written; otherwise its disk would have been kept.
             if volume.view.get().reads == Home::Disk(entry) {
-                volume.view.set(VolumeView {
-                    reads: Home::Base,
-                    writes: Home::Nowhere,
-                });
+                volume.view.set(
+                    &views,
+                    VolumeView {
+                        reads: Home::Base,
+                        writes: Home::Nowhere,
+                    },
+                );
             }
         }
         // Waiting bios go on.
@@ -223,22 +234,22 @@ impl Bound {
         let is_own = |entry| own == Some(Home::Logged(entry));
         let _no_repairs = self.group.repairs().pause(is_own);
         let failures = self.group.failures();
-        let _one_at_a_time = failures.lock();
-        self.give_up_log(volume)
+        let views = failures.views();
+        self.give_up_log(&views, volume)
     }
 
     /// As [`Bound::log_is_given_up`], under the lock.
-    fn give_up_log(&self, volume: usize) -> Result {
+    fn give_up_log(&self, views: &Views<'_>, volume: usize) -> Result {
         let place = Place::of(self, volume).ok_or(EIO)?;
         let owner = place.owner();
         if owner.mode() == Mode::Held {
             // The disk must stay in use: nothing else has its data.
             if let Some(Home::Logged(entry)) = self.volumes.get(volume).map(|v| v.view.get().writes)
             {
-                self.keep_disk(entry, true);
+                self.keep_disk(views, entry, true);
             }
         }
-        match owner.advance(Event::LogIsGivenUp) {
+        match owner.advance(views, Event::LogIsGivenUp) {
             Some(_) => {
                 // From now on, writes go only to its own disk.
                 owner.leave_move();
@@ -262,7 +273,7 @@ impl Bound {
         let repairs = self.group.repairs();
         let _no_repairs = repairs.pause(|disk| self.is_logged_in(disk, store));
         let failures = self.group.failures();
-        let one_at_a_time = failures.lock();
+        let views = failures.views();
         // Before anything else: once views change, bios that are left must not be taken for those
         // of a diverted volume.
         store.note_failed();
@@ -271,14 +282,16 @@ impl Bound {
                 continue;
             }
             let goes_on = match volume.view.get().writes {
-                Home::Logged(_) if volume.regions.is_plain() => self.give_up_log(index).is_ok(),
+                Home::Logged(_) if volume.regions.is_plain() => {
+                    self.give_up_log(&views, index).is_ok()
+                }
                 _ => false,
             };
             if !goes_on {
-                volume.view.set(VolumeView::NOWHERE);
+                volume.view.set(&views, VolumeView::NOWHERE);
             }
         }
-        drop(one_at_a_time);
+        drop(views);
         // Whatever waits for the store ends.
         store.kick();
     }
@@ -289,26 +302,29 @@ impl Bound {
         // As in `log_is_given_up`.
         let _no_repairs = self.group.repairs().pause(|disk| disk == entry);
         let failures = self.group.failures();
-        let _one_at_a_time = failures.lock();
-        self.keep_disk(entry, unprotected);
+        let views = failures.views();
+        self.keep_disk(&views, entry, unprotected);
         failures.kick();
     }
 
     /// As [`Bound::disk_is_kept`], under the lock.
-    fn keep_disk(&self, entry: usize, unprotected: bool) {
+    fn keep_disk(&self, views: &Views<'_>, entry: usize, unprotected: bool) {
         let Some(disk) = self.volumes.get(entry) else {
             return;
         };
         disk.fate.keep();
         for (volume, owner) in self.owners_on(entry) {
             // The view first: without its log, the volume must not be read from the log.
-            volume.view.set(VolumeView {
-                reads: Home::Disk(entry),
-                ..volume.view.get()
-            });
+            volume.view.set(
+                views,
+                VolumeView {
+                    reads: Home::Disk(entry),
+                    ..volume.view.get()
+                },
+            );
             // From now on, its errors reach its users.
             owner.disk_is_kept();
-            let _ = owner.advance(Event::DiskIsKept { unprotected });
+            let _ = owner.advance(views, Event::DiskIsKept { unprotected });
         }
     }
 }

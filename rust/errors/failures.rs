@@ -4,8 +4,8 @@
 //!
 //! # Locks
 //!
-//! `live` before the group's `commits`. `held` is a leaf, also taken in interrupts. All changes of
-//! what a failing disk means for I/O are made under it.
+//! `live` before the group's `commits`. `held` is a leaf, also taken in interrupts. Views and modes
+//! of volumes, and what a failing disk means for I/O, change only under it: see [`Views`].
 
 use crate::{
     bound::{
@@ -62,6 +62,13 @@ impl Failures {
     }
 }
 
+/// Whoever has this may change views and modes of volumes, and what a failing disk means for I/O.
+/// Interrupts are off meanwhile: nothing may sleep, and no other lock is taken.
+pub(crate) struct Views<'a> {
+    /// The lock itself.
+    _held: SpinLockIrqGuard<'a, ParkedList<Bound, InFlight>>,
+}
+
 impl Worker<Failures> {
     /// Holds back a bio until a failure is durable. Does not sleep.
     pub(super) fn push(&self, parked: Parked<Bound, InFlight>) {
@@ -71,9 +78,12 @@ impl Worker<Failures> {
         self.kick();
     }
 
-    /// Keeps others from changing what a failing disk means for I/O. Does not sleep.
-    pub(crate) fn lock(&self) -> SpinLockIrqGuard<'_, ParkedList<Bound, InFlight>> {
-        self.held.lock()
+    /// Keeps others from changing views, modes, and what a failing disk means for I/O. Does not
+    /// sleep.
+    pub(crate) fn views(&self) -> Views<'_> {
+        Views {
+            _held: self.held.lock(),
+        }
     }
 
     /// A table is live from now on.

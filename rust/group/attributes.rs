@@ -446,15 +446,15 @@ impl Group {
 
         // Repairs look at the regions, too.
         let _no_repairs = self.repairs.pause(|disk| disk == change.disk);
-        let _views = self.failures.lock();
+        let views = self.failures.views();
         let place = Place::of(&change.bound, change.entry);
         // If only its regions change it keeps its view, which may already say that its disk is
         // failing.
         if volume.view.get().writes != view.writes {
             if let Some(place) = place {
-                place.owner().set_disk(view.logged_disk());
+                place.owner().set_disk(&views, view.logged_disk());
             }
-            volume.view.set(view);
+            volume.view.set(&views, view);
         }
         if let Some(place) = place {
             place.owner().set_has_regions(!borders.is_empty());

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     bound::{
         Bound,
+        View,
         Volume, //
     },
     dm::{
@@ -50,10 +51,7 @@ use crate::{
         flag::Flag,
         group::GroupTable,
         id::Id,
-        route::{
-            ViewCell,
-            VolumeView, //
-        },
+        route::VolumeView,
         select::Selector,
         table_line::{
             ReadPolicy,
@@ -383,7 +381,7 @@ impl Group {
         for (entry, record) in table.volumes().iter().enumerate() {
             let volume = Volume {
                 lid: record.lid,
-                view: ViewCell::new(match self.has_lost(&record.lid) {
+                view: View::new(match self.has_lost(&record.lid) {
                     false => table.view(entry).ok_or(EINVAL)?,
                     true => VolumeView::NOWHERE,
                 }),

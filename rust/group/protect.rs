@@ -196,8 +196,8 @@ impl Group {
             return Ok(false);
         };
         self.commit(bound, &homes, next)?;
-        let _modes = self.failures.lock();
-        let _ = place.owner().advance(Event::LogIsWhole);
+        let views = self.failures.views();
+        let _ = place.owner().advance(&views, Event::LogIsWhole);
         Ok(true)
     }
 }

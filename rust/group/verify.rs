@@ -154,9 +154,9 @@ impl Group {
             .volume(due.entry)
             .is_some_and(|volume| volume.attr == Attr::Ro);
         self.commit(bound, &homes, next)?;
-        let _views = self.failures.lock();
+        let views = self.failures.views();
         if is_ro && comparing.volume.view.get().reads != Home::Nowhere {
-            comparing.volume.view.set(view);
+            comparing.volume.view.set(&views, view);
         }
         comparing.volume.alone.set(None);
         if is_source {

@@ -44,6 +44,7 @@ use crate::{
         PIECE_SECTORS, //
     },
     env::Word,
+    errors::Views,
     svol_core::{
         block_map::Kind,
         entry_set::EntrySet,
@@ -239,7 +240,7 @@ impl Owner {
     }
 
     /// The disk that was being filled is now its own.
-    pub(crate) fn end_fill(&self) {
+    pub(crate) fn end_fill(&self, _: &Views<'_>) {
         // A full barrier, see `note_fill_ahead`.
         self.fill.reach.swap(WHOLE);
         let is_ahead = self.fill.ahead.take() && self.may_differ();

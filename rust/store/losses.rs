@@ -252,7 +252,7 @@ impl Worker<Store> {
         entry: usize,
     ) -> Result {
         // An owner's disk changes only under this lock.
-        let views = self.home.failures().lock();
+        let views = self.home.failures().views();
         if owner.disk() != Some(entry) {
             return Err(LATER);
         }

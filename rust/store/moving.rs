@@ -23,6 +23,7 @@ use crate::{
     bound::Bound,
     dm::Worker,
     env::Word,
+    errors::Views,
     members::EntryCell, //
 };
 use kernel::prelude::*;
@@ -123,10 +124,10 @@ impl Owner {
     }
 
     /// The disk that was being filled is now its own. The owner must have no I/O in flight.
-    pub(crate) fn finish_move(&self) {
+    pub(crate) fn finish_move(&self, views: &Views<'_>) {
         let target = self.moving_to();
         self.moving.target.set(None);
-        self.set_disk(target);
+        self.set_disk(views, target);
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     env::Word,
+    errors::Views,
     members::EntryCell,
     svol_core::{
         block_map::{
@@ -216,8 +217,8 @@ impl Owner {
         self.mode.get()
     }
 
-    /// Changes to another mode, if possible. One caller at a time. See [`ModeCell::advance`].
-    pub(crate) fn advance(&self, event: Event) -> Option<Mode> {
+    /// Changes to another mode, if possible. See [`ModeCell::advance`].
+    pub(crate) fn advance(&self, _: &Views<'_>, event: Event) -> Option<Mode> {
         self.mode.advance(event)
     }
 
@@ -251,11 +252,10 @@ impl Owner {
         self.is_on_disk() && !self.has_regions()
     }
 
-    /// It is logged, and the disk of this entry is its own; or it is no longer logged. To be called
-    /// under the lock of its mode.
-    pub(crate) fn set_disk(&self, disk: Option<usize>) {
+    /// It is logged, and the disk of this entry is its own; or it is no longer logged.
+    pub(crate) fn set_disk(&self, views: &Views<'_>, disk: Option<usize>) {
         // The old disk may have begun to fail a moment ago. Nobody would end that for this volume.
-        let _ = self.advance(Event::DiskIsLeft);
+        let _ = self.advance(views, Event::DiskIsLeft);
         self.disks.lose(self.disk());
         self.disk.set(disk);
         // These were writes to another disk.

@@ -47,7 +47,7 @@ impl Worker<Store> {
         }
         let result = slow.resolve(disk);
         if matches!(result, Err(ENOSPC)) {
-            owner.advance(Event::LogIsGivenUp);
+            owner.advance(&self.home.failures().views(), Event::LogIsGivenUp);
         }
         result
     }

@@ -17,9 +17,9 @@ impl Group {
     /// A restart may find a volume that moves on its old disk, or on the new one: what is written to one
     /// of them could be lost, so nothing is, until that is settled.
     pub(super) fn cut_off(&self, volume: &Volume) {
-        let views = self.failures.lock();
+        let views = self.failures.views();
         volume.in_doubt.set(true);
-        volume.view.set(VolumeView::NOWHERE);
+        volume.view.set(&views, VolumeView::NOWHERE);
         drop(views);
         self.state.lock().wants_anew = true;
         log::warning!(
@@ -44,9 +44,9 @@ impl Group {
         drop(state);
         let own = Place::of(bound, entry).and_then(|place| place.owner().own_disk());
         if let Some(view) = view.filter(|view| own.is_some() && view.logged_disk() == own) {
-            let _views = self.failures.lock();
+            let views = self.failures.views();
             volume.in_doubt.set(false);
-            volume.view.set(view);
+            volume.view.set(&views, view);
         }
     }
 }

@@ -556,18 +556,18 @@ impl Group {
         let (bound, volume) = (filling.bound, filling.volume);
         let (target, kept) = (filling.due.rebuild.target, filling.kept());
         bound.use_again(target, serves);
-        let views = self.failures.lock();
+        let views = self.failures.views();
         if let (Some(place), true) = (filling.place, filling.due.is_in_place) {
-            place.owner().finish_move();
+            place.owner().finish_move(&views);
         } else if let Some(owner) = kept {
-            owner.end_fill();
+            owner.end_fill(&views);
             // The disk was filled while the volume had none.
-            let _ = owner.advance(Event::DiskIsFilled);
+            let _ = owner.advance(&views, Event::DiskIsFilled);
         }
         // A volume whose last changes are lost stays without any I/O.
         let was_in_doubt = volume.in_doubt.take();
         if was_in_doubt || volume.view.get() != VolumeView::NOWHERE {
-            volume.view.set(view);
+            volume.view.set(&views, view);
         }
         if serves {
             bound.sources.add(target, true);

@@ -31,10 +31,7 @@
 //! takes it, too.
 
 use super::{
-    claim::{
-        is_cut_off,
-        LOST, //
-    },
+    claim::cut_off,
     commit::{
         boxed,
         Failed, //
@@ -224,7 +221,7 @@ impl Group {
             .position(lid)
             .and_then(|entry| Some((entry, table.disk_of(entry)?)));
         let view = found.and_then(|(entry, _)| table.view(entry));
-        let is_cut_off = view.is_some_and(|view| is_cut_off(bound, lid, &view));
+        let cut_off = view.and_then(|view| cut_off(bound, lid, &view));
         let bound = bound.clone();
         let claim = state.claims.iter().find(|claim| claim.lid == *lid);
         let claimed = claim.map(|claim| (claim.number, claim.writers > 0));
@@ -252,9 +249,9 @@ impl Group {
         if is_busy {
             return Err(request.refuse("another change of the group is under way", EBUSY));
         }
-        if is_cut_off {
+        if let Some(why) = cut_off {
             // What it had flushed is in its increments volume, and its disk must not count instead.
-            return Err(request.refuse(LOST, EIO));
+            return Err(request.refuse(why, EIO));
         }
         if claimed.is_some_and(|(_, writable)| writable) && !has_store {
             return Err(request.refuse("it is loaded for writing", EBUSY));

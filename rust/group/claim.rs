@@ -38,9 +38,39 @@ pub(super) struct LidClaim {
     pub(super) untold: bool,
 }
 
-/// Why nothing can be done with a volume that [has lost changes](is_cut_off).
-pub(super) const LOST: &str =
-    "its last changes are lost; with the volume removed, load the group's table again";
+/// Why a volume gets no I/O although it could by the group's table; nothing can be done with it
+/// meanwhile. See [`cut_off`].
+#[derive(Clone, Copy)]
+pub(crate) enum CutOff {
+    /// Its last changes could not be written.
+    Lost,
+    /// A restart may find it on either of two disks.
+    InDoubt,
+}
+
+impl CutOff {
+    /// For a constructor's error.
+    fn reason(self) -> &'static CStr {
+        match self {
+            CutOff::Lost => c"LID: it has lost changes, load the group's table again",
+            CutOff::InDoubt => c"LID: a restart may find it on either of two disks",
+        }
+    }
+}
+
+impl fmt::Display for CutOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CutOff::Lost => {
+                "its last changes are lost; with the volume removed, load the group's table again"
+            }
+            CutOff::InDoubt => {
+                "a restart may find it on either disk; mend the metadata devices, then load the \
+                 group's table again"
+            }
+        })
+    }
+}
 
 /// Why a volume can't be loaded.
 pub(crate) struct Refusal {
@@ -72,8 +102,8 @@ pub(crate) enum Detail {
     Added,
     /// Its attribute is being changed.
     Changing,
-    /// Its last changes could not be written.
-    Lost,
+    /// It gets no I/O.
+    CutOff(CutOff),
     /// Out of memory.
     Memory,
 }
@@ -94,7 +124,7 @@ impl fmt::Display for Detail {
                 f.write_str("it was added, load the group's table with it before its own")
             }
             Detail::Changing => f.write_str("its attribute is being changed"),
-            Detail::Lost => f.write_str(LOST),
+            Detail::CutOff(why) => why.fmt(f),
             Detail::Memory => f.write_str("out of memory"),
         }
     }
@@ -222,7 +252,7 @@ impl Group {
                 Detail::Member,
             ));
         }
-        let is_cut_off = bound.is_some_and(|bound| is_cut_off(bound, lid, &view));
+        let cut_off = bound.and_then(|bound| cut_off(bound, lid, &view));
         if state.changing == Some(*lid) {
             return Err(Refusal::new(
                 c"LID: its attribute is being changed",
@@ -230,12 +260,8 @@ impl Group {
                 Detail::Changing,
             ));
         }
-        if is_cut_off {
-            return Err(Refusal::new(
-                c"LID: it has lost changes, load the group's table again",
-                EIO,
-                Detail::Lost,
-            ));
+        if let Some(why) = cut_off {
+            return Err(Refusal::new(why.reason(), EIO, Detail::CutOff(why)));
         }
         if let Some(other) = state
             .claims
@@ -332,13 +358,17 @@ impl Group {
     }
 }
 
-/// Whether a volume gets no I/O although it has this view in the group's table, since it has lost changes.
-/// Does not sleep.
-pub(super) fn is_cut_off(bound: &Bound, lid: &Id, view: &VolumeView) -> bool {
-    let served = bound.volumes.iter().find(|volume| volume.lid == *lid);
-    served.is_some_and(|served| {
-        served.view.get() == VolumeView::NOWHERE && *view != VolumeView::NOWHERE
-    })
+/// Why a volume gets no I/O although it has this view in the group's table, if that is so. Does not
+/// sleep.
+pub(super) fn cut_off(bound: &Bound, lid: &Id, view: &VolumeView) -> Option<CutOff> {
+    let served = bound.volumes.iter().find(|volume| volume.lid == *lid)?;
+    if served.view.get() != VolumeView::NOWHERE || *view == VolumeView::NOWHERE {
+        return None;
+    }
+    match served.in_doubt.is_set() {
+        true => Some(CutOff::InDoubt),
+        false => Some(CutOff::Lost),
+    }
 }
 
 /// Whether a volume with this view can be written.

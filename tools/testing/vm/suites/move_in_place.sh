@@ -74,6 +74,10 @@ moves_in_doubt() {
 	must_fail dd if=/dev/mapper/LV2 of=/dev/null bs=4096 count=1 iflag=direct status=none
 	must_fail dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 count=1 oflag=direct conv=notrunc status=none
 	assert_base /dev/mapper/LV0
+	# It lost nothing.
+	begin_refusals
+	refusal EIO 'LV2;either disk' "0 $G_LEN svol /dev/mapper/G0 LV2"
+	check_refusals
 }
 
 test_end_in_doubt_that_is_tried_again() {

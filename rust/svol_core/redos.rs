@@ -8,10 +8,10 @@
 use crate::env::Word;
 
 /// The number of counters.
-const COUNTERS: usize = 64;
+const COUNTERS: usize = 16;
 
 /// The part of a volume that one counter stands for: 1 MiB, as a shift of sectors. Each counter stands for
-/// every 64th of them.
+/// every 16th of them.
 const PART_SHIFT: u32 = 11;
 
 /// Counts such writes, by where they go.
@@ -19,8 +19,8 @@ pub struct Redos([Word; COUNTERS]);
 
 impl Redos {
     /// There are none.
-    pub const fn new() -> Self {
-        Self([const { Word::new(0) }; COUNTERS])
+    pub fn new() -> Self {
+        Self([(); COUNTERS].map(|()| Word::new(0)))
     }
 
     /// There is one more, of these sectors.

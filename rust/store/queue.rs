@@ -110,9 +110,13 @@ impl Worker<Store> {
                 waits && fills.is_some_and(|disk| bound.is_silent(disk))
             }
             Writes::Logged(disk) => {
-                // Without its log, the bio is sent on and not waited for; in the other modes, it
-                // does not need the disk.
-                let goes_there = matches!(slow.owner.mode(), Mode::Both | Mode::Behind);
+                let goes_there = match slow.owner.mode() {
+                    Mode::Both | Mode::Behind => true,
+                    // Without its log, the bio is sent on and not waited for, unless the disk has
+                    // refused it as it is.
+                    Mode::Disk => parked.data().is_redone,
+                    Mode::Held | Mode::Store => false,
+                };
                 goes_there && bound.is_silent(disk)
             }
             Writes::Diverted => false,

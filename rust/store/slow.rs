@@ -166,7 +166,13 @@ impl<'a> Slow<'a> {
             _ if has_no_log => self.give_up_log()?,
             // The disk would refuse it as it is.
             Op::Write if self.owner.is_unlogged() && parked.data().is_redone => {
-                self.write_unlogged(disk, Source::new(Content::Bio(parked)), range)?;
+                let written = self.write_unlogged(disk, Source::new(Content::Bio(parked)), range);
+                written.inspect_err(|error| {
+                    // That says nothing about the disk.
+                    if *error != ENOMEM {
+                        self.bound.count_error(disk, false);
+                    }
+                })?;
             }
             Op::Write | Op::WriteZeroes if self.owner.is_unlogged() => {
                 let data = InFlight {

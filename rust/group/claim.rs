@@ -362,13 +362,15 @@ impl Group {
 /// sleep.
 pub(super) fn cut_off(bound: &Bound, lid: &Id, view: &VolumeView) -> Option<CutOff> {
     let served = bound.volumes.iter().find(|volume| volume.lid == *lid)?;
-    if served.view.get() != VolumeView::NOWHERE || *view == VolumeView::NOWHERE {
+    let is_nowhere = || served.view.get() == VolumeView::NOWHERE;
+    if !is_nowhere() || *view == VolumeView::NOWHERE {
         return None;
     }
-    match served.in_doubt.is_set() {
-        true => Some(CutOff::InDoubt),
-        false => Some(CutOff::Lost),
+    if served.in_doubt.is_set() {
+        return Some(CutOff::InDoubt);
     }
+    // Its doubt may just have ended.
+    is_nowhere().then_some(CutOff::Lost)
 }
 
 /// Whether a volume with this view can be written.

@@ -45,8 +45,9 @@ impl Group {
         let own = Place::of(bound, entry).and_then(|place| place.owner().own_disk());
         if let Some(view) = view.filter(|view| own.is_some() && view.logged_disk() == own) {
             let views = self.failures.views();
-            volume.in_doubt.set(false);
+            // In this order, see `claim::cut_off`.
             volume.view.set(&views, view);
+            volume.in_doubt.set(false);
         }
     }
 }

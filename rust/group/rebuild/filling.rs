@@ -565,10 +565,10 @@ impl Group {
             let _ = owner.advance(&views, Event::DiskIsFilled);
         }
         // A volume whose last changes are lost stays without any I/O.
-        let was_in_doubt = volume.in_doubt.take();
-        if was_in_doubt || volume.view.get() != VolumeView::NOWHERE {
+        if volume.in_doubt.is_set() || volume.view.get() != VolumeView::NOWHERE {
             volume.view.set(&views, view);
         }
+        volume.in_doubt.set(false);
         if serves {
             bound.sources.add(target, true);
         }

@@ -326,14 +326,20 @@ impl Group {
         Ok(())
     }
 
-    /// Checks that the disk that a volume is going to be written to holds the base image where the volume
-    /// has no changes: the start does not look at the disks of diverted volumes. Sleeps for I/O.
+    /// Checks that the disk that a volume is going to be written to holds the base image where the
+    /// volume has no changes: the start does not look at the disks of diverted volumes that were
+    /// written once. Sleeps for I/O.
     #[inline(never)]
     fn check_own_disk(&self, change: &Change, place: Place<'_>) -> Result {
+        let request = Request::new(self.name(), "set_attr", &change.lid);
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(EAGAIN)?;
-        if table.reads_alone(change.entry).is_some() {
+        let disk = table.volume(change.disk).ok_or(ENXIO)?;
+        if disk.state.pristine || table.reads_alone(change.entry).is_some() {
             return Ok(());
+        }
+        if change.bound.is_silent(change.disk) {
+            return Err(request.refuse("its disk does not answer", EBUSY));
         }
         let mut samples = KVec::new();
         samples.extend_from_slice(&table.metadata().samples, GFP_KERNEL)?;
@@ -343,7 +349,6 @@ impl Group {
         let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
         let map = &place.owner().map;
         let is_base = |sample: &Sample| map.read_run(sample.sector(), sectors).kind == Kind::Base;
-        let request = Request::new(self.name(), "set_attr", &change.lid);
         match base::compare_where(members, disk, &samples, is_base)? {
             Comparison::Same | Comparison::Partly(_) => Ok(()),
             Comparison::Differs(sector) => Err(request.refuse(

@@ -45,7 +45,7 @@ pub(crate) use {
     format::make,
     load::{
         find,
-        find_again,
+        header_to_open,
         new_header,
         probe,
         seen_events,

@@ -290,7 +290,7 @@ impl Group {
         let table = state.table.as_ref();
         table.is_some_and(|table| {
             // Includes one that failed before it ever held a store.
-            let mut awaited = Iterator::chain(table.awaited_stores(), table.new_stores());
+            let mut awaited = table.stores_to_open();
             let is_wanted = state.wants_anew || awaited.any(|entry| members.disk(entry).is_some());
             // A start would wait for a metadata device that does not answer.
             let is_late = state

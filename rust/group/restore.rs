@@ -149,11 +149,7 @@ impl Group {
             return Ok(());
         };
         drop(state);
-        // As the start will do.
-        match next.is_new_store(entry) {
-            true => store::new_header(&bound.members, &next, entry)?,
-            false => store::find_again(&bound.members, &next, entry)?,
-        };
+        store::header_to_open(&bound.members, &next, entry)?;
         Ok(())
     }
 

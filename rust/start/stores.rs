@@ -80,22 +80,12 @@ pub(super) fn find(
 pub(super) fn find_to_open(table: &GroupTable, members: &Members) -> Result<KVec<ToOpen>> {
     let mut to_open = KVec::new();
     // Without its device, the store has failed again.
-    for entry in table.awaited_stores() {
+    for entry in table.stores_to_open() {
         if members.disk(entry).is_some() {
             let store = ToOpen {
                 entry,
-                is_new: false,
-                header: store::find_again(members, table, entry)?,
-            };
-            to_open.push(store, GFP_KERNEL)?;
-        }
-    }
-    for entry in table.new_stores() {
-        if members.disk(entry).is_some() {
-            let store = ToOpen {
-                entry,
-                is_new: true,
-                header: store::new_header(members, table, entry)?,
+                is_new: table.is_new_store(entry),
+                header: store::header_to_open(members, table, entry)?,
             };
             to_open.push(store, GFP_KERNEL)?;
         }

@@ -201,18 +201,27 @@ pub(crate) fn new_header(
     header_to_make(table, &expected, &probe, plan)
 }
 
-/// Checks the device of an increments entry that failed and is to be used again; if it holds no
-/// store, returns the header of the store to be made there first. Writes nothing; sleeps for I/O.
+/// Checks the device of an increments entry that is [to be opened](GroupTable::stores_to_open); if
+/// it holds no store, returns the header of the store to be made there first. Writes nothing; sleeps
+/// for I/O.
 ///
 /// # Errors
 ///
 /// The log says what is wrong with the device.
-#[inline(never)]
-pub(crate) fn find_again(
+pub(crate) fn header_to_open(
     members: &Members,
     table: &GroupTable,
     entry: usize,
 ) -> Result<Option<Header>> {
+    match table.is_new_store(entry) {
+        true => new_header(members, table, entry),
+        false => header_again(members, table, entry),
+    }
+}
+
+/// As [`header_to_open`], for one that failed and is to be used again.
+#[inline(never)]
+fn header_again(members: &Members, table: &GroupTable, entry: usize) -> Result<Option<Header>> {
     let (_, expected, probe) = look(members, table, entry, table.head().events)?;
     // A device that failed before it ever held a store has nothing that is needed.
     let volume = table.volume(entry).filter(|volume| volume.state.formatted);

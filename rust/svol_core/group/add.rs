@@ -178,6 +178,12 @@ impl GroupTable {
             .map(|(entry, _)| entry)
     }
 
+    /// The increments volumes that come into use with the next start: those that failed before, and
+    /// the [`GroupTable::new_stores`].
+    pub fn stores_to_open(&self) -> impl Iterator<Item = usize> + '_ {
+        Iterator::chain(self.awaited_stores(), self.new_stores())
+    }
+
     /// Whether the increments volume of this entry is one of the [`GroupTable::new_stores`].
     pub fn is_new_store(&self, entry: usize) -> bool {
         self.new_stores().any(|new| new == entry)

@@ -140,13 +140,9 @@ impl Group {
             .replace(events)
             .is_some_and(|before| before.saturating_add(openings) != events);
         _old = state.bound.replace(bound.clone());
+        let is_news = |old: &KBox<GroupTable>| table.is_news(old);
+        let news = news || state.table.as_ref().is_some_and(is_news);
         let old_table = state.table.replace(table);
-        let is_news = |(old, new): (&KBox<GroupTable>, &KBox<GroupTable>)| new.is_news(old);
-        let news = news
-            || old_table
-                .as_ref()
-                .zip(state.table.as_ref())
-                .is_some_and(is_news);
         let old_added = core::mem::take(&mut state.added);
         state.is_live = true;
         state.is_outdated = false;

@@ -251,6 +251,9 @@ pub(super) fn write_free_entries(
     layout: &Layout,
     numbers: &[u32],
 ) -> Result<(), NotDurable> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
     let per_unit = u32::try_from(UNIT / SECTOR_BYTES)?;
     let unit_of = |number: &u32| number.checked_div(per_unit);
     for numbers in numbers.chunk_by(|one, next| unit_of(one) == unit_of(next)) {

@@ -476,16 +476,10 @@ impl Found {
     /// it has them. If it still has not, they may stay as they are.
     fn free_stale_entries(&mut self, members: &Members, device: &Device) -> Result {
         let numbers = &self.stale_entries;
-        let is_needed = |number: &u32| layout::slot_of_entry(*number, 0) < self.layout.slots();
-        let needed = numbers.iter().position(|number| !is_needed(number));
-        let (needed, rest) = numbers.split_at(needed.unwrap_or(numbers.len()));
-        let write = |numbers: &[u32]| match numbers {
-            [] => Ok(()),
-            _ => {
-                let tag = self.header.tag;
-                format::write_free_entries(members, device, tag, &self.layout, numbers)
-            }
-        };
+        let has_slots = |number: &u32| layout::slot_of_entry(*number, 0) < self.layout.slots();
+        let (needed, rest) = numbers.split_at(numbers.partition_point(has_slots));
+        let (tag, layout) = (self.header.tag, &self.layout);
+        let write = |numbers| format::write_free_entries(members, device, tag, layout, numbers);
         write(needed)?;
         match write(rest) {
             Err(NotDurable::Flush(error)) => return Err(error),

@@ -300,6 +300,11 @@ impl Members {
         Iterator::chain(meta, disks)
     }
 
+    /// Whether one of the devices has this number.
+    pub(crate) fn has(&self, number: DeviceNumber) -> bool {
+        self.numbers().any(|(known, _)| known == number)
+    }
+
     /// The disk of an entry, if the line names one.
     pub(crate) fn disk(&self, entry: usize) -> Option<&Disk> {
         self.disks.get(entry)?.as_ref()

@@ -234,7 +234,7 @@ impl Bound {
     }
 
     /// Whether reads of the base image may go to the disk of an entry. Does not sleep.
-    pub(super) fn serves_base(&self, entry: usize) -> bool {
+    pub(crate) fn serves_base(&self, entry: usize) -> bool {
         self.sources.has(entry) && self.fate(entry).serves()
     }
 

@@ -318,9 +318,7 @@ impl<'a> SubBlock<'a> {
         match self.bound.fate(self.entry) {
             fate if fate.is_gone() => Ok(Outcome::Left),
             // It serves the base image.
-            fate if fate.serves() && self.bound.sources.has(self.entry) => {
-                self.mend(Of::Base, work)
-            }
+            _ if self.bound.serves_base(self.entry) => self.mend(Of::Base, work),
             _ => self.repair_own(work),
         }
     }

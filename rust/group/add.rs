@@ -138,7 +138,7 @@ impl Group {
     fn has_device(&self, members: &Members, number: DeviceNumber) -> bool {
         let state = self.state.lock();
         let mut added = state.added.iter();
-        members.numbers().any(|(known, _)| known == number)
+        members.has(number)
             || added.any(|line| line.dev == Some(number) && has_entry(&state, &line.lid))
     }
 }

@@ -18,10 +18,7 @@ use crate::{
     }, //
 };
 use core::fmt;
-use kernel::{
-    prelude::*,
-    sync::Arc, //
-};
+use kernel::prelude::*;
 
 /// A volume that a mapped device has loaded.
 pub(super) struct LidClaim {
@@ -243,9 +240,7 @@ impl Group {
         }
 
         let bound = state.bound.as_ref();
-        let is_member =
-            |bound: &Arc<Bound>| bound.members.numbers().any(|(member, _)| member == number);
-        if bound.is_some_and(is_member) {
+        if bound.is_some_and(|bound| bound.members.has(number)) {
             return Err(Refusal::new(
                 c"group dev: its group uses this device",
                 EBUSY,

@@ -279,10 +279,7 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
     }
     if let (true, Leg::Failed, Some(disk)) = (data.fills, store_leg, data.disk.get()) {
         owner.note_fill_ahead(disk);
-        if owner.is_lacking() {
-            let bound: &Bound = &this;
-            bound.group.failures().kick();
-        }
+        this.record_lacks(owner);
     }
     if is_refused {
         owner.begin_redo(info.sector, info.sectors);
@@ -452,11 +449,8 @@ pub(crate) fn ended(
         bound.begin_failure(disk, false);
     }
     if is_refused {
-        if owner.is_lacking() {
-            // The store failed, besides. The write that follows need not have anything to do with that.
-            let bound: &Bound = &this;
-            bound.group.failures().kick();
-        }
+        // If the store failed, besides: the write that follows need not have to do with that.
+        this.record_lacks(owner);
         return redo(this, EntryNo::of(volume), store, ended);
     }
     if on_disk && !in_store {

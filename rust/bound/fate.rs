@@ -120,6 +120,13 @@ impl Bound {
             .map(|(_, volume)| volume)
     }
 
+    /// If a volume's log lacks a write, and that is not on record, has it recorded. Does not sleep.
+    pub(crate) fn record_lacks(&self, owner: &Owner) {
+        if owner.is_lacking() {
+            self.group.failures().kick();
+        }
+    }
+
     /// Whether somebody reads the disk of an entry.
     fn is_read(&self, entry: usize) -> bool {
         let is_own = |volume: &Volume| volume.view.get().reads == Home::Disk(entry);

@@ -7,6 +7,7 @@ use super::{
         LATER,
         LATER_MS, //
     },
+    redo,
     slow::{
         Slow,
         Then,
@@ -143,7 +144,7 @@ impl Worker<Store> {
         };
         let is_over = !matches!(then, Err(LATER | ENOMEM));
         if is_over && parked.data().is_redone {
-            self.end_redo(&mut parked, then.is_ok());
+            redo::end(&mut parked, then.is_ok());
         }
         match then {
             Ok(Then::Submit(entry, sector, data)) => {

@@ -6,19 +6,13 @@
 //! Until such a write has ended, disk and store may differ where it goes, although its write locks are
 //! free: no marks are taken back there, and nobody takes what the disk has for the base image.
 
-use super::{
-    Owner,
-    Store, //
-};
+use super::Owner;
 use crate::{
     bound::{
         Bound,
         InFlight, //
     },
-    dm::{
-        Parked,
-        Worker, //
-    },
+    dm::Parked,
     overlay::Place,
 };
 
@@ -29,35 +23,31 @@ impl Owner {
         self.redos.begin(sector, sectors);
     }
 
-    /// Whether a write near these sectors is about to be written again. What [`Worker::end_redo`] pins
+    /// Whether a write near these sectors is about to be written again. What [`end`] pins
     /// is seen by those who ask this first. Does not sleep.
     pub(crate) fn has_redos(&self, sector: u64, sectors: u32) -> bool {
         self.redos.is_any(sector, sectors)
     }
 }
 
-impl Worker<Store> {
-    /// A write that had to be written again has ended. Does not sleep.
-    pub(super) fn end_redo(&self, parked: &mut Parked<Bound, InFlight>, is_done: bool) {
-        parked.data_mut().is_redone = false;
-        let (bound, info) = (parked.keep(), parked.info());
-        let volume = parked.data().volume.get();
-        let Some(place) = volume.and_then(|volume| Place::of(bound, volume)) else {
-            return;
-        };
-        let owner = place.owner();
-        if !is_done {
-            // One of the two may have it since the first time.
-            if let Some(intents) = &owner.intents {
-                intents.pin(info.sector, info.sectors);
-            }
-            if let Some(disk) = owner.disk() {
-                owner.note_fill_ahead(disk);
-            }
-            if owner.is_lacking() {
-                bound.group.failures().kick();
-            }
+/// A write that had to be written again has ended. Does not sleep.
+pub(super) fn end(parked: &mut Parked<Bound, InFlight>, is_done: bool) {
+    parked.data_mut().is_redone = false;
+    let (bound, info) = (parked.keep(), parked.info());
+    let volume = parked.data().volume.get();
+    let Some(place) = volume.and_then(|volume| Place::of(bound, volume)) else {
+        return;
+    };
+    let owner = place.owner();
+    if !is_done {
+        // One of the two may have it since the first time.
+        if let Some(intents) = &owner.intents {
+            intents.pin(info.sector, info.sectors);
         }
-        owner.redos.end(info.sector, info.sectors);
+        if let Some(disk) = owner.disk() {
+            owner.note_fill_ahead(disk);
+        }
+        bound.record_lacks(owner);
     }
+    owner.redos.end(info.sector, info.sectors);
 }

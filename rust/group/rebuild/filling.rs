@@ -573,8 +573,8 @@ impl Group {
             bound.sources.add(target, true);
         }
         drop(views);
-        if kept.is_some_and(|owner| owner.is_lacking()) {
-            self.failures.kick();
+        if let Some(owner) = kept {
+            bound.record_lacks(owner);
         }
     }
 }

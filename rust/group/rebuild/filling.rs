@@ -435,9 +435,9 @@ impl Filling<'_> {
         let group = &self.bound.group;
         let state = group.state.lock();
         let mut samples = KVec::new();
-        for sample in state.table.iter().flat_map(|t| t.metadata().samples.iter()) {
+        if let Some(table) = &state.table {
             samples
-                .push(*sample, GFP_KERNEL)
+                .extend_from_slice(&table.metadata().samples, GFP_KERNEL)
                 .map_err(|_| Halt::Later(ENOMEM))?;
         }
         drop(state);

@@ -24,6 +24,13 @@ word_enum! {
     }
 }
 
+impl Health {
+    /// Whether a volume with a disk reads the base image from that disk only, whatever others hold.
+    pub fn is_alone(self) -> bool {
+        matches!(self, Self::Verifying | Self::Diverged)
+    }
+}
+
 word_enum! {
     /// Whether a volume could be rebuilt if its disk died now.
     pub enum Protection {

@@ -61,11 +61,6 @@ impl Intents {
         self.regions
     }
 
-    /// The size of a region in sectors, as a shift.
-    pub fn shift(&self) -> u32 {
-        self.shift
-    }
-
     /// The sectors of a region: its first one, and the one after its last one, which may be beyond
     /// the end of the volume.
     pub fn extent(&self, region: u32) -> (u64, u64) {

@@ -84,8 +84,7 @@ impl GroupTable {
     /// is what is there.
     pub fn reads_alone(&self, entry: usize) -> Option<usize> {
         let health = self.volume(entry)?.health;
-        let is_alone = matches!(health, Health::Verifying | Health::Diverged);
-        self.disk_of(entry).filter(|_| is_alone)
+        self.disk_of(entry).filter(|_| health.is_alone())
     }
 
     /// The first volume whose I/O can't reach all its data.

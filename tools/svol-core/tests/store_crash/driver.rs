@@ -1084,11 +1084,11 @@ impl<'w> Driver<'w> {
         let Some(intents) = &self.owners[owner].intents else {
             return Ok(());
         };
-        let marked: Vec<u32> = intents.marked().collect();
+        let extent = |region| intents.extent(region);
+        let marked: Vec<(u64, u64)> = intents.marked().map(extent).collect();
         if marked.is_empty() {
             return Ok(());
         }
-        let shift = intents.shift();
         if !self.breaks(Rule::DiskFlushBeforeResolve) {
             self.world.flush(DISK)?;
         }
@@ -1097,7 +1097,10 @@ impl<'w> Driver<'w> {
         subs.dedup();
         for sub in subs {
             let begin = sub * SUB;
-            if !marked.contains(&((begin >> shift) as u32)) {
+            if !marked
+                .iter()
+                .any(|(first, end)| (*first..*end).contains(&begin))
+            {
                 continue;
             }
             let end = (begin + SUB).min(self.world.config.sectors);

@@ -66,9 +66,7 @@ impl Group {
     /// another one. An error if it does not hold it.
     pub(super) fn check_base(&self, base: &Device, lid: &Id) -> Result<()> {
         let volume = self.metadata.as_ref().and_then(|all| find(all, lid));
-        let reads_alone = |volume: &VolumeRecord| {
-            matches!(volume.health, Health::Verifying | Health::Diverged) && volume.disk.is_some()
-        };
+        let reads_alone = |volume: &VolumeRecord| volume.health.is_alone() && volume.disk.is_some();
         // Its own disk is its base, whatever others have.
         if volume.is_some_and(reads_alone) {
             return Ok(());

@@ -57,10 +57,7 @@ pub(crate) fn copy_changes(
                 let start = range.start.saturating_add(offset.saturating_sub(from));
                 match result {
                     Ok(()) => file.write_at(piece, start)?,
-                    Err(error) => {
-                        let bytes = u64::try_from(piece.len())?;
-                        push(&mut lost, Span { start, bytes }, error);
-                    }
+                    Err(error) => push(&mut lost, start, piece, error)?,
                 }
                 Ok(())
             })?;
@@ -71,10 +68,13 @@ pub(crate) fn copy_changes(
     Ok(lost)
 }
 
-/// Appends a part, joined to the one before if they touch.
-fn push(lost: &mut Vec<Lost>, span: Span, error: io::Error) {
+/// Appends a piece that can't be read, joined to the one before if they touch.
+fn push(lost: &mut Vec<Lost>, start: u64, piece: &[u8], error: io::Error) -> Result<()> {
+    let bytes = u64::try_from(piece.len())?;
+    let span = Span { start, bytes };
     let joined = lost.last_mut().is_some_and(|last| last.span.join(span));
     if !joined {
         lost.push(Lost { span, error });
     }
+    Ok(())
 }

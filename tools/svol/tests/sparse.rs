@@ -149,20 +149,17 @@ fn whole() -> Vec<u8> {
     bytes
 }
 
+/// Makes an image of LV2 in this file.
+fn image_args<'a>(path: &'a str, base: &'a Image) -> [&'a str; 8] {
+    let base = base.write();
+    ["diff", "%", "--lid", "LV2", "--image", path, "--base", base]
+}
+
 #[test]
 fn images_have_the_rest_of_the_base() {
     let (image, base, file) = (store(), base(), Image::new(0));
     let path = file.path.to_str().unwrap();
-    let args = [
-        "diff",
-        "%",
-        "--lid",
-        "LV2",
-        "--image",
-        path,
-        "--base",
-        base.write(),
-    ];
+    let args = image_args(path, &base);
     let run = image.svol(&args);
     assert_eq!(run.status(), 0, "{}", run.err());
     assert!(fs::read(path).unwrap() == whole());
@@ -204,8 +201,7 @@ fn a_base_that_is_another_disk() {
     let (image, file, mut disk) = (store(), Image::new(0), base());
     let path = file.path.to_str().unwrap();
     let run = |disk: &Image| {
-        let mut args = vec!["diff", "%", "--lid", "LV2", "--image", path];
-        args.extend(["--base", disk.write(), "--meta", meta.write()]);
+        let args = [&image_args(path, disk)[..], &["--meta", meta.write()]].concat();
         image.svol(&args)
     };
     let made = run(&disk);
@@ -233,16 +229,7 @@ fn what_an_image_lacks_is_told() {
     let end = layout().slot_sector(4096) * 512 + 1024;
     image.bytes.truncate(usize::try_from(end).unwrap());
     let path = file.path.to_str().unwrap();
-    let run = image.svol(&[
-        "diff",
-        "%",
-        "--lid",
-        "LV2",
-        "--image",
-        path,
-        "--base",
-        base.write(),
-    ]);
+    let run = image.svol(&image_args(path, &base));
     assert_eq!(run.status(), 2, "{}", run.err());
     assert!(run.out().contains("\n  41984 3072 unreadable\n"));
     // What the base has there is older.

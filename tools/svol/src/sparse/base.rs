@@ -7,7 +7,6 @@ use crate::{
     device::Device,
     output::progress,
     ranges::{gaps, Range},
-    spans::Span,
 };
 use anyhow::Result;
 
@@ -39,10 +38,7 @@ pub(crate) fn copy_rest(
                 match result {
                     Ok(()) if piece.iter().all(|byte| *byte == 0) => {}
                     Ok(()) => file.write_at(piece, start)?,
-                    Err(error) => {
-                        let bytes = u64::try_from(piece.len())?;
-                        push(&mut lost, Span { start, bytes }, error);
-                    }
+                    Err(error) => push(&mut lost, start, piece, error)?,
                 }
                 Ok(())
             })?;

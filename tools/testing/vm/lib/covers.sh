@@ -73,7 +73,8 @@ cover_has_bad_sectors() { # name sector...
 bad_sectors() { # device-mapper-name sector...
 	local sector
 	dmsetup message "$1" 0 quiet
-	for sector in "${@:2}"; do
+	# dm-dust refuses what it has already; random ones may be the same.
+	for sector in $(printf '%s\n' "${@:2}" | sort -nu); do
 		dmsetup message "$1" 0 addbadblock "$sector"
 	done
 	dmsetup message "$1" 0 enable

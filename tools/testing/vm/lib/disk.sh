@@ -68,6 +68,13 @@ disk_stat() { # device reads|read_sectors|writes|write_sectors|discards|flushes
 	echo "${fields[field]}"
 }
 
+# At least so many I/Os of a block device are on their way.
+has_in_flight() { # device number
+	local reads writes
+	read -r reads writes <"$(disk_sys "$1")/inflight"
+	[ $((reads + writes)) -ge "$2" ]
+}
+
 # A queue limit of a block device.
 disk_limit() { # device limit
 	cat "$(disk_sys "$1")/queue/$2"

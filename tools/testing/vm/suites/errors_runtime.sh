@@ -357,13 +357,6 @@ test_flush_of_our_own_in_a_suspend() {
 	steps LV2 check
 }
 
-# Something is on its way.
-has_writes_in_flight() { # device
-	local writes
-	read -r _ writes <"$(disk_sys "$1")/inflight"
-	[ "$writes" -gt 0 ]
-}
-
 # The disk's flush fails when the volume goes on without the disk already: its user does not hear of that.
 test_a_flush_fails_late() {
 	local size flush
@@ -376,7 +369,7 @@ test_a_flush_fails_late() {
 	dm_change disk2 "0 $size delay $D2 0 0 $D2 0 0 /dev/mapper/late 0 60000" --noflush
 	"$SVOL_TEST" steps /dev/mapper/LV2 --seed "$SEED" --own 1002 --state s.LV2 flush &
 	flush=$!
-	wait_until 20 has_writes_in_flight /dev/mapper/LV2 || fail 'the flush does not begin'
+	wait_until 20 has_in_flight /dev/mapper/LV2 1 || fail 'the flush does not begin'
 	nap 1
 	dmsetup message G0 0 fail LV2
 	wait_health LV2 degraded

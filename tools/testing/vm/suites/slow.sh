@@ -127,6 +127,7 @@ reads_of_others_hang() {
 	cover_hangs disk1
 	read_in_background /dev/mapper/LV0 2
 	READS+=("$!")
+	wait_until 20 has_in_flight /dev/mapper/LV0 2 || fail 'there is no second read'
 }
 
 lv1_is_refused() {

@@ -304,7 +304,8 @@ test_in_place_disk_and_a_bad_slot() {
 test_disk_that_is_filled() {
 	local write
 	covered9 16
-	G_FEATURES+=(slow_after 400 rebuild_rate 1024)
+	# Not sooner: the write below has to meet a disk that does not count as silent yet.
+	G_FEATURES+=(slow_after 2000 rebuild_rate 1024)
 	dm_change G0 "$(group_table)"
 	log_mark
 	steps LV2 write:0+64 write:9000+100 flush
@@ -316,7 +317,7 @@ test_disk_that_is_filled() {
 	# It is filled there.
 	dd if=/dev/zero of=/dev/mapper/LV2 bs=4096 seek=1 count=1 oflag=direct conv=fsync status=none &
 	write=$!
-	nap 2
+	wait_until 20 log_says 'disk of S0: no answer' || fail 'nobody notices'
 	kill -0 "$write" || fail 'the write has ended'
 	timeout 20 dmsetup message G0 0 fail S0
 	wait_health S0 failed 20
@@ -345,7 +346,8 @@ test_disk_that_is_filled_is_known_to_hang() {
 	covered9 16
 	dmsetup message G0 0 add C1 ro - DLV2
 	G_VOLUMES+=('C1 ro - DLV2')
-	G_FEATURES+=(slow_after 400 rebuild_rate 1024)
+	# Not sooner: the first write below has to meet a disk that does not count as silent yet.
+	G_FEATURES+=(slow_after 2000 rebuild_rate 1024)
 	dm_change G0 "$(group_table)"
 	svol_create C1
 	log_mark

@@ -787,6 +787,7 @@ test_spare_gets_free_and_has_reads() {
 	spare_is_taken slow_after 400
 	svol_create LV0 --readonly
 	log_mark
+	tasks_may_hang
 	dmsetup suspend --noflush --nolockfs spare
 	for ((i = 0; i < 12; i++)); do
 		dd if=/dev/mapper/LV0 of=/dev/null bs=4096 count=1 skip=$((i * 37)) iflag=direct status=none &

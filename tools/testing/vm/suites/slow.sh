@@ -799,6 +799,7 @@ test_silent_increments_volume_is_given_up() {
 test_increments_volume_that_hangs_in_a_commit() {
 	local sync
 	need_target delay
+	tasks_may_hang
 	auto9
 	steps LV2 write:100+8 flush
 	# The entries of the first segment.

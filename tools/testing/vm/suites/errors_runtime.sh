@@ -644,7 +644,7 @@ test_udev_is_told_of_a_store() {
 	dmsetup message G0 0 fail ST
 	wait_until 20 udev_said ST failed - || fail "the store: $(cat events)"
 	wait_until 20 udev_said L5 in-sync unprotected || fail "its volume: $(cat events)"
-	dmsetup message G0 0 readd ST
+	readd ST
 	wait_until 20 udev_said ST in-sync - || fail "the store that is back: $(cat events)"
 	wait_until 60 udev_said L5 in-sync protected || fail "its volume is protected: $(cat events)"
 	kill "$listener"

@@ -95,7 +95,7 @@ test_entries_fail_in_other_words() {
 		steps LV2 "write:$at+100" flush check
 		store_has_failed
 		disk_answers "$DI"
-		dmsetup message G0 0 readd DLV2
+		readd DLV2
 		wait_health DLV2 in-sync
 		wait_protected LV2
 		at=$((at + 1000))
@@ -284,7 +284,7 @@ test_needed_store_is_taken_back() {
 	wait_health ST failed
 	assert_status L5.protection=unprotected
 	needed_store_returns
-	dmsetup message G0 0 readd ST
+	readd ST
 	wait_protected L5
 	assert_status ST.health=in-sync C1.health=in-sync
 	check_clones

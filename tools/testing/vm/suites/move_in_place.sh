@@ -218,9 +218,9 @@ test_power_cuts_meanwhile() {
 		dmsetup message G0 0 rebuild_rate $((2048 << i))
 		rests_on LV2 LV2 || rests_on LV2 S0 || dmsetup message G0 0 rebuild_rate 0
 		if rests_on LV2 S0; then
-			dmsetup message G0 0 restore LV2 onto LV2
+			restore LV2 onto LV2
 		elif rests_on LV2 LV2; then
-			dmsetup message G0 0 restore LV2 onto S0
+			restore LV2 onto S0
 		fi
 		nap "$((RANDOM % 4)).$((RANDOM % 10))"
 		steps LV2 "write:$((i * 1500))+20" flush "write:$((i * 300))+100"

@@ -154,7 +154,7 @@ test_reads_of_others_hang() {
 	dmsetup message G0 0 fail LV0
 	wait_health LV0 failed 20
 	assert_base /dev/mapper/LV0
-	dmsetup message G0 0 readd LV0
+	readd LV0
 	wait_health LV0 in-sync 60
 	svol_create LV1
 	steps LV1 write:0+64 write:1001+7 flush check
@@ -789,7 +789,7 @@ test_silent_increments_volume_is_given_up() {
 	for pid in "${held[@]}"; do
 		wait "$pid" || fail 'something failed'
 	done
-	dmsetup message G0 0 readd DLV2
+	readd DLV2
 	wait_protected LV2
 	steps LV2 write:600+8 flush check:0+2000 check:2008+2992 check:5008+1992 check:7008+1000
 }
@@ -816,7 +816,7 @@ test_increments_volume_that_hangs_in_a_commit() {
 	refusal EBUSY 'readd;DLV2;I/O' 'readd DLV2'
 	check_refusals messages
 	cover_is store linear
-	dmsetup message G0 0 readd DLV2
+	readd DLV2
 	wait_protected LV2
 	steps LV2 write:600+8 flush check
 }

@@ -112,6 +112,10 @@ mend() {
 	local volume
 	is_sound || cover_set "$BROKEN" linear
 	note "mends $BROKEN"
+	# What has just begun to fail is on record after that, and nothing is on its way any more: so nothing that
+	# has failed is refused below.
+	dmsetup suspend G0
+	dmsetup resume G0
 	for volume in "${G_VOLUMES[@]}"; do
 		# Whatever failed: a disk that was given up by a command is another one than that of its entry, perhaps.
 		dmsetup message G0 0 readd "${volume%% *}" 2>/dev/null || :

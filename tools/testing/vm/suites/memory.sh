@@ -34,12 +34,14 @@ memory_disks() { # clones MiB MiB-of-the-store
 	# other lines as well.
 	expect_log '^workqueue: Failed to (create|allocate) a rescuer ' '^kobject: (.* \(error: -12 |can not set name properly!$)' \
 		'^SLUB: Unable to add cache ' '^__kmem_cache_create_args\(.*\) failed with error -(12|22)$' \
-		'^(CPU|Tainted|Hardware name|Call Trace|RIP|Code|RSP|RAX|RDX|RBP|R10|R13): ' \
-		'^ *</?TASK>$' '^ *(\? )?[^ ]+\+0x[0-9a-f]+/0x[0-9a-f]+( |$)' '^Call Trace:$'
+		'^(CPU|Tainted|Hardware name|Workqueue|Call Trace|RIP|Code|RSP|RAX|RDX|RBP|R10|R13): ' \
+		'^ *</?(TASK|IRQ)>$' '^ *(\? )?[^ ]+\+0x[0-9a-f]+/0x[0-9a-f]+( |$)' '^Call Trace:$'
 	# And once in a while, for pages, how much memory there is: the first line says that one was refused.
 	expect_log '^[^ ]+: (page allocation failure|vmalloc error): ' '^Mem-Info:$' '^active_anon:' '^Node [0-9]+ ' \
 		'^(DMA|DMA32|Normal)(: | free:)' '^lowmem_reserve\[\]: ' \
 		'^[0-9]+ (total pagecache pages|pages (RAM|HighMem/MovableOnly|reserved|in swap cache))' '^(Free|Total) swap '
+	# Where that was a page for a slab cache, there is more about the cache.
+	expect_log '^SLUB: Unable to allocate memory on CPU ' '^ *cache: [^ ]+, object size: ' '^ *node [0-9]+: slabs: '
 }
 
 memory_group_up() {

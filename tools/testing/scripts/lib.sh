@@ -52,13 +52,14 @@ kernel() { # <release> <version>
 	printf '%s\n' "linux-headers-$1 $2" "linux-binary-$1 $2" "linux-modules-$1 $2" "linux-source-$series $2"
 }
 
+# A minute, since machines that run other tests may have all processors.
 wait_for() { # <command>...
-	local end=$((SECONDS + 10))
+	local end=$((SECONDS + 60))
 	while ((SECONDS < end)); do
 		! "$@" || return 0
 		sleep 0.05
 	done
-	fail "not even after 10 s: $*"
+	fail "not even after 60 s: $*"
 }
 
 has_ended() { ! kill -0 "$1" 2> /dev/null; }

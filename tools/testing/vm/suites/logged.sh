@@ -358,12 +358,14 @@ test_two_that_wrote_the_same() {
 
 # To compare after a crash takes longer than marks stay of regions that nobody writes.
 test_slow_comparison() {
-	local region
+	local region writes=()
 	need_target delay
 	two_in_place9 8
+	# With one process, so that the first marks are still there when all is written.
 	for region in 0 1 2 3; do
-		steps LV2 write:$((region * 2048))+8 flush
+		writes+=("write:$((region * 2048))+8" flush)
 	done
+	steps LV2 "${writes[@]}"
 	steps LV1 write:0+8 flush
 	down_with_marks LV1 LV2
 	for region in 0 1 2 3; do

@@ -453,7 +453,7 @@ test_write_fails_at_the_end_of_a_rebuild() {
 	dmsetup message G0 0 fail LV2
 	wait_health LV2 degraded
 	# All is filled, and waits for this.
-	spare_flushes_in 10000
+	spare_flushes_in 15000
 	dmsetup message G0 0 restore LV2 onto S0
 	wait_until 60 progress_is LV2 128 || fail "it does not get on: ${ST[line]}"
 	nap 1

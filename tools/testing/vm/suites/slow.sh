@@ -453,14 +453,14 @@ test_write_fails_while_a_rebuild_ends() {
 	dmsetup message G0 0 fail LV2
 	wait_health LV2 degraded
 	# All is filled, and waits for this.
-	spare_flushes_in 5000
+	spare_flushes_in 8000
 	dmsetup message G0 0 restore LV2 onto S0
 	wait_until 60 progress_is LV2 128 || fail "it does not get on: ${ST[line]}"
 	log_mark
 	cover_hangs meta1
 	cover_hangs meta2
 	# Now this waits for the metadata.
-	nap 8
+	nap 12
 	steps LV2 write:24+8
 	disk_answers "$DI" WRITE MEDIUM 4224 100
 	assert_eq 'a write to LV2' "$("$SVOL_TEST" write-error /dev/mapper/LV2 --sector 8)" EIO

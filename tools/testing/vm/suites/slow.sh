@@ -837,6 +837,9 @@ test_silent_increments_volume_is_needed() {
 # it; before that, it can't be written anew.
 test_metadata_copy() {
 	covered9 4
+	# So that a slow machine gets all the answers before the copy is given up.
+	G_FEATURES+=(slow_after 3000)
+	dm_change G0 "$(group_table)"
 	log_mark
 	cover_hangs meta1
 	answers_at_once LV0

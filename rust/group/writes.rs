@@ -97,6 +97,11 @@ impl Group {
             let needs_others = table.has_regions(entry);
             bound.is_last_source(disk, lid) || (needs_others && !bound.has_other_source(disk))
         });
+        // A volume that has joined the group since the table was loaded needs them, too.
+        let is_needed = is_needed
+            || next
+                .as_deref()
+                .is_some_and(|next| table.first_to_lose(next).is_some());
         drop(state);
 
         if is_needed {

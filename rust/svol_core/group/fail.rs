@@ -78,7 +78,7 @@ impl GroupTable {
             return Err(FailError::Unknown);
         }
         let next = self.with_failed_disk(entry)?.ok_or(FailError::Known)?;
-        match self.first_to_suffer(|other| next.is_served(other)) {
+        match self.first_to_lose(&next) {
             Some(other) => Err(FailError::Needed(other)),
             None => Ok(next),
         }

@@ -101,6 +101,12 @@ impl GroupTable {
             .map(|(_, volume)| volume.lid)
     }
 
+    /// The first volume whose I/O can reach all its data now, but could not in the table `next`. It
+    /// may be one that has joined the group and is not in use yet.
+    pub fn first_to_lose(&self, next: &Self) -> Option<Id> {
+        self.first_to_suffer(|other| next.is_served(other))
+    }
+
     /// Whether the data of `entry` can't be found because its increments volume is gone.
     pub fn is_lost(&self, entry: usize) -> bool {
         let is_lost = |volume| !self.is_served(entry) && self.log(volume) == Log::Gone;

@@ -106,7 +106,7 @@ impl GroupTable {
             remove(metadata, entry)
         })?;
         let next = next.ok_or(RemoveError::Unknown)?;
-        match self.first_to_suffer(|other| next.is_served(other)) {
+        match self.first_to_lose(&next) {
             Some(other) => Err(RemoveError::Needed(other)),
             None => Ok(next),
         }

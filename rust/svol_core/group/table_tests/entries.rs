@@ -219,6 +219,22 @@ mod tests {
         Ok(())
     }
 
+    /// It has to be filled from somewhere.
+    #[test]
+    fn a_new_volume_needs_what_others_are_about_to_write() -> Test {
+        let table = active(FIGURE_9)?;
+        let with_writes = |table: &GroupTable| table.with_writes(2)?.ok_or(Failed);
+        assert_eq!(table.first_to_lose(&with_writes(&table)?), None);
+        let alone = table.with_removed(&id("LV0")?).map_err(|_| Failed)?;
+        let alone = alone.with_removed(&id("LV1")?).map_err(|_| Failed)?;
+        assert_eq!(sources(&alone), 1 << 2);
+        assert_eq!(alone.first_to_lose(&with_writes(&alone)?), None);
+        let joined = added(&alone, "LV3", Attr::Ro, None, true)?.map_err(|_| Failed)?;
+        let lost = joined.first_to_lose(&with_writes(&joined)?);
+        assert_eq!(lost, Some(id("LV3")?));
+        Ok(())
+    }
+
     #[test]
     fn whether_a_table_may_begin_anew() -> Test {
         let table = active(FIGURE_9)?;

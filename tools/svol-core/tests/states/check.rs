@@ -75,7 +75,8 @@ impl World {
             if self.is_served(volume) && !self.reads_right(volume, stored, &sources) {
                 return Err(format!("volume {volume} would read something else"));
             }
-            let is_served = self.is_served(volume) && self.live.effect.is_none();
+            let is_here = self.live.here[volume];
+            let is_served = is_here && self.is_served(volume) && self.live.effect.is_none();
             if is_served && view == VolumeView::NOWHERE {
                 return Err(format!("volume {volume} could be served, and is not"));
             }

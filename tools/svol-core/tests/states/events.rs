@@ -54,6 +54,10 @@ pub(crate) enum Event {
     SetAttr(usize),
     SetAttrGoesOn,
     Remove(usize),
+    /// `add`; with a disk or without.
+    Add(usize, bool),
+    /// The last blocks of a volume that left are free.
+    GiveBack(usize),
     /// A metadata copy fails; `replace_meta`.
     LoseCopy,
     ReplaceCopy,
@@ -81,6 +85,14 @@ pub(crate) fn events(world: &World) -> Vec<Event> {
         all.extend([Event::Rebuild, Event::SetAttrGoesOn]);
         if world.shape.copies_fail {
             all.extend([Event::LoseCopy, Event::ReplaceCopy]);
+        }
+        if world.shape.joins > 0 {
+            for entry in (0..world.len()).filter(|entry| world.at(*entry).is_none()) {
+                all.extend([true, false].map(|has_disk| Event::Add(entry, has_disk)));
+                if world.leaves[entry] {
+                    all.push(Event::GiveBack(entry));
+                }
+            }
         }
     }
     for volume in world.volumes() {
@@ -134,6 +146,12 @@ pub(crate) enum Broken {
     CopiesNothing,
     /// A log is said to be whole before it was compared.
     ComparesNothing,
+    /// A start takes it that a store has all that its volumes wrote.
+    TrustsStores,
+    /// An entry that joins the group is used before the table is loaded with it.
+    UsesTooEarly,
+    /// A volume joins the group while a store has blocks of one of that name that left.
+    InheritsBlocks,
 }
 
 impl World {
@@ -147,6 +165,11 @@ impl World {
             Event::Restart(missing) => match self.restarted(missing) {
                 Some(bound) => {
                     self.restart(bound.table, missing);
+                    if broken == Broken::TrustsStores {
+                        for mode in self.live.modes.iter_mut().flatten() {
+                            *mode = Mode::Both;
+                        }
+                    }
                     true
                 }
                 None => false,
@@ -165,6 +188,10 @@ impl World {
             Event::Restore(volume, onto) => {
                 is_quiet && has_room && !is_changing && self.restore(volume, onto)
             }
+            Event::Add(entry, has_disk) => {
+                is_quiet && !is_changing && self.add(entry, has_disk, broken)
+            }
+            Event::GiveBack(volume) => self.give_back(volume),
             Event::Readd(disk) => is_quiet && has_room && !is_changing && self.readd(disk),
             Event::FillSome(volume) => is_quiet && self.fill_some(volume),
             Event::FillRest(volume) => self.fill_rest(volume),
@@ -266,6 +293,9 @@ impl World {
             return false;
         };
         if self.live.apart[disk] & (FAILING | FAILED) != 0 || self.has_failed(disk) {
+            return false;
+        }
+        if !self.live.here[disk] {
             return false;
         }
         let is_idle = self.is_store(disk) || (asked && !self.is_read(disk));
@@ -425,6 +455,9 @@ impl World {
         if self.live.opened[volume] || view.writes == Home::Nowhere || is_cut_off || is_changing {
             return false;
         }
+        if !self.live.here[volume] {
+            return false;
+        }
         if !matches!(view.writes, Home::Overlay | Home::Kept) {
             let entry = self.at(volume).unwrap();
             let next = match view.writes {
@@ -433,6 +466,10 @@ impl World {
             };
             if let Some(disk) = self.disk_of(volume) {
                 if self.is_last_source(disk, volume) {
+                    return false;
+                }
+                let next = next.as_ref().unwrap().as_ref();
+                if next.is_some_and(|next| self.table.first_to_lose(next).is_some()) {
                     return false;
                 }
                 if broken != Broken::GoesOnServing {
@@ -503,7 +540,8 @@ impl World {
         if self.live.changing.is_some() {
             return false;
         }
-        match self.table.with_next_rebuild(|_| true, |_| true).unwrap() {
+        let is_here = |entry: usize| self.live.here[self.number(entry)];
+        match self.table.with_next_rebuild(|_| true, is_here).unwrap() {
             Some(next) => self.begin_rebuild(next),
             None => false,
         }
@@ -512,7 +550,8 @@ impl World {
     fn restore(&mut self, volume: usize, onto: Option<usize>) -> bool {
         let onto = onto.map(|onto| self.shape.lid(onto));
         let lid = self.shape.lid(volume);
-        match self.table.with_rebuild(&lid, onto.as_ref(), |_| true) {
+        let is_here = |entry: usize| self.live.here[self.number(entry)];
+        match self.table.with_rebuild(&lid, onto.as_ref(), is_here) {
             Ok(next) => self.begin_rebuild(next),
             Err(_) => false,
         }
@@ -521,6 +560,8 @@ impl World {
     fn begin_rebuild(&mut self, next: GroupTable) -> bool {
         let begun = next.rebuilds().last().unwrap();
         let (volume, target) = (self.number(begun.entry), self.number(begun.target));
+        let are_here = self.live.here[volume] && self.live.here[target];
+        assert!(are_here, "{target} is filled for {volume}, and not here");
         if let (Some(Attr::Rw), Some(old)) = (self.attr(volume), self.disk_of(volume)) {
             // It serves others no more.
             if !self.has_other_source(old) {
@@ -564,6 +605,10 @@ impl World {
         let target = self.target_of(volume)?;
         let began = Effect::Began(volume, target);
         if self.live.effect == Some(began) || self.sources().next().is_none() {
+            return None;
+        }
+        // That of an entry that has just joined is not here yet.
+        if !self.live.here[target] {
             return None;
         }
         // Of others only the base image is copied.
@@ -648,7 +693,7 @@ impl World {
     }
 
     fn target_fails(&mut self, volume: usize) -> bool {
-        let Some(target) = self.target_of(volume) else {
+        let Some(target) = self.target_of(volume).filter(|target| self.live.here[*target]) else {
             return false;
         };
         let entry = self.at(target).unwrap();
@@ -750,7 +795,39 @@ impl World {
         }
         self.live.apart[entry] |= WRITTEN;
         self.live.apart[disk] |= WRITTEN;
+        self.leaves[entry] = self.shape.joins > 0 && self.wrote[entry];
         self.durable(next, Effect::Removed(entry))
+    }
+
+    /// An entry joins the group: that becomes durable, and its device is used from the next load
+    /// of the table on.
+    fn add(&mut self, entry: usize, has_disk: bool, broken: Broken) -> bool {
+        let new = self.shape.new_entry(entry, has_disk);
+        let has_blocks = self.leaves[entry];
+        if (!has_disk && !new.attr.is_volume()) || (has_blocks && broken != Broken::InheritsBlocks)
+        {
+            return false;
+        }
+        let Ok(next) = self.table.with_added(&new) else {
+            return false;
+        };
+        if has_blocks {
+            // It reads what it never wrote.
+            self.wrote[entry] = true;
+            self.logs[entry] = Log::Lacks;
+            self.leaves[entry] = false;
+        }
+        self.commit(next);
+        self.live.here[entry] = broken == Broken::UsesTooEarly;
+        true
+    }
+
+    /// A store has freed all blocks of a volume that left the group.
+    fn give_back(&mut self, volume: usize) -> bool {
+        let is_open = self.shape.store(volume).is_some_and(|store| {
+            self.live.here[store] && self.live.apart[store] == 0 && !self.has_failed(store)
+        });
+        is_open && core::mem::take(&mut self.leaves[volume])
     }
 
     fn lose_copy(&mut self) -> bool {

@@ -222,6 +222,7 @@ fn shape(name: &'static str, entries: Entries) -> Shape {
         copies_fail: false,
         twins: None,
         shrinks: false,
+        joins: 0,
         lids: OnceLock::new(),
     }
 }
@@ -259,13 +260,20 @@ fn in_place_only() -> Shape {
     }
 }
 
-fn without_a_log() -> Shape {
-    let entries = &[("LV0", "ro", "-"), ("LV1", "rw", "-"), SPARE];
+/// One whose volumes may be written without a log.
+fn shape_without_logs(name: &'static str, entries: Entries) -> Shape {
     Shape {
         init: " 3 init assume_identical allow_unprotected",
         features: " 1 allow_unprotected",
+        ..shape(name, entries)
+    }
+}
+
+fn without_a_log() -> Shape {
+    let entries = &[("LV0", "ro", "-"), ("LV1", "rw", "-"), SPARE];
+    Shape {
         shrinks: true,
-        ..shape("without-a-log", entries)
+        ..shape_without_logs("without-a-log", entries)
     }
 }
 
@@ -283,6 +291,31 @@ fn shrinking() -> Shape {
         name: "shrinking",
         shrinks: true,
         ..figure_9()
+    }
+}
+
+/// All but the first volume joins it.
+fn joining() -> Shape {
+    let entries = &[("LV0", "ro", "-"), ("LV1", "rw", "DLV"), SPARE, STORE];
+    Shape {
+        joins: 3,
+        ..shape_without_logs("joining", entries)
+    }
+}
+
+/// Volumes join one that has a store, and leave it.
+fn clones() -> Shape {
+    let entries = &[
+        ("LV0", "ro", "-"),
+        ("LV1", "rw", "DLV"),
+        STORE,
+        ("LV2", "ro", "DLV"),
+        ("LV3", "ro", "-"),
+    ];
+    Shape {
+        shrinks: true,
+        joins: 2,
+        ..shape("clones", entries)
     }
 }
 
@@ -338,6 +371,13 @@ fn every_state() {
     }
 }
 
+/// Entries join groups.
+#[test]
+fn what_joins() {
+    see(joining(), 12);
+    see(clones(), 7);
+}
+
 /// Takes some minutes and much memory.
 #[test]
 #[ignore]
@@ -346,25 +386,38 @@ fn every_state_of_larger_groups() {
     see(figure_9(), ALL);
     see(diverted(), ALL);
     see(shrinking(), 14);
+    see(joining(), ALL);
+    see(clones(), 12);
 }
 
 /// Each order that the module keeps to is needed.
 #[test]
 fn what_is_broken_is_found() {
-    for broken in [
-        Broken::FailsTooEarly,
-        Broken::UnloggedTooEarly,
-        Broken::FinishesTooEarly,
-        Broken::GoesOnServing,
-        Broken::GoesOnReading,
-        Broken::LeavesBehind,
-        Broken::CopiesNothing,
-        Broken::ComparesNothing,
-    ] {
-        let shape = Box::leak(Box::new(one_sibling()));
-        match explore(shape, ALL, 2, broken) {
-            Ok(_) => panic!("{broken:?} is not found"),
-            Err(why) => println!("{broken:?}: {why}"),
+    let cases: [(fn() -> Shape, &[Broken]); 3] = [
+        (
+            one_sibling,
+            &[
+                Broken::FailsTooEarly,
+                Broken::UnloggedTooEarly,
+                Broken::FinishesTooEarly,
+                Broken::GoesOnServing,
+                Broken::GoesOnReading,
+                Broken::LeavesBehind,
+                Broken::CopiesNothing,
+                Broken::ComparesNothing,
+                Broken::TrustsStores,
+            ],
+        ),
+        (joining, &[Broken::UsesTooEarly, Broken::ComparesNothing]),
+        (clones, &[Broken::InheritsBlocks]),
+    ];
+    for (shape, all) in cases {
+        for broken in all {
+            let shape = Box::leak(Box::new(shape()));
+            match explore(shape, ALL, 2, *broken) {
+                Ok(_) => panic!("{broken:?} is not found"),
+                Err(why) => println!("{broken:?}: {why}"),
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use svol_core::{
     env::Vec as CoreVec,
     svol_core::{
         attr::Attr,
-        group::{Bound, GroupTable},
+        group::{Bound, GroupTable, NewEntry},
         id::Id,
         log_mode::{self, Mode},
         meta::{Header, Identity, Metadata, HEADER_BYTES},
@@ -50,6 +50,8 @@ pub(crate) struct Shape {
     pub(crate) twins: Option<(usize, usize)>,
     /// Whether entries may leave it.
     pub(crate) shrinks: bool,
+    /// So many of its last entries are not in it at first, and may join it.
+    pub(crate) joins: usize,
     /// The LIDs, once they are needed.
     pub(crate) lids: OnceLock<Vec<Id>>,
 }
@@ -114,6 +116,9 @@ pub(crate) struct Live {
     pub(crate) modes: [Option<Mode>; MOST],
     /// It is loaded for writing.
     pub(crate) opened: [bool; MOST],
+    /// Its device is in use: not that of an entry that has joined the group since the table was
+    /// loaded.
+    pub(crate) here: [bool; MOST],
     /// The disk that is being filled for it is done to the end.
     pub(crate) is_full: [bool; MOST],
     pub(crate) changing: Option<Changing>,
@@ -131,6 +136,8 @@ pub(crate) struct World {
     pub(crate) logs: [Log; MOST],
     /// The volume has acknowledged data.
     pub(crate) wrote: [bool; MOST],
+    /// It left the group, and its store still has blocks of it.
+    pub(crate) leaves: [bool; MOST],
 }
 
 impl Shape {
@@ -145,6 +152,23 @@ impl Shape {
 
     pub(crate) fn lid(&self, number: usize) -> Id {
         self.lids()[number]
+    }
+
+    /// The increments entry that an entry names.
+    pub(crate) fn store(&self, number: usize) -> Option<usize> {
+        let rlid = self.entries[number].2;
+        self.entries.iter().position(|(lid, ..)| *lid == rlid)
+    }
+
+    /// As the message `add` has it.
+    pub(crate) fn new_entry(&self, number: usize, has_disk: bool) -> NewEntry {
+        let (_, attr, rlid) = self.entries[number];
+        NewEntry {
+            lid: self.lid(number),
+            attr: Attr::parse(attr.as_bytes()).unwrap(),
+            rlid: (rlid != "-").then(|| id(rlid)),
+            has_disk,
+        }
     }
 
     fn line(&self, is_here: impl Fn(usize) -> bool, is_member: impl Fn(usize) -> bool) -> String {
@@ -173,7 +197,8 @@ fn parse(text: &str) -> TableLine<&[u8]> {
 impl World {
     /// A new group, in use.
     pub(crate) fn new(shape: &'static Shape) -> Self {
-        let text = shape.line(|_| true, |_| true) + shape.init;
+        let first = shape.entries.len() - shape.joins;
+        let text = shape.line(|_| true, |number| number < first) + shape.init;
         let line = parse(&text);
         let identity = Identity {
             uuid: [1; 16],
@@ -201,6 +226,7 @@ impl World {
             disks,
             logs: [Log::All; MOST],
             wrote: [false; MOST],
+            leaves: [false; MOST],
         };
         world.forget();
         world
@@ -216,6 +242,7 @@ impl World {
             disks: self.disks,
             logs: self.logs,
             wrote: self.wrote,
+            leaves: self.leaves,
         }
     }
 
@@ -350,14 +377,16 @@ impl World {
         }
     }
 
-    /// Stores that are awaited are in use again. A new one has nothing of any volume.
+    /// Stores that are awaited, or joined the group, are in use from now on. A new one has nothing
+    /// of any volume.
     fn take_back(&mut self, missing: Option<usize>) {
         for entry in 0..self.table.volumes().len() {
             let store = self.number(entry);
-            if Some(store) == missing || !self.table.awaited_stores().any(|s| s == entry) {
+            if Some(store) == missing || !self.table.stores_to_open().any(|s| s == entry) {
                 continue;
             }
-            let is_needed = self.table.is_needed_store(entry);
+            let is_new = self.table.is_new_store(entry);
+            let is_needed = self.table.is_needed_store(entry) && !is_new;
             for volume in 0..self.len() {
                 let is_new = self.store_of(volume) == Some(store) && !is_needed;
                 if is_new && self.wrote[volume] {
@@ -401,10 +430,13 @@ impl World {
                 self.disks[number] = Content::Junk;
             }
             if self.at(number).is_none() {
+                let store = self.shape.store(number);
+                self.leaves[number] &= store.is_some_and(|store| self.at(store).is_some());
                 self.wrote[number] = false;
                 self.logs[number] = Log::All;
                 self.live.opened[number] = false;
                 self.live.modes[number] = None;
+                self.live.here[number] = false;
             }
             if fills.is_none() && self.target_of(number).is_none() {
                 self.live.is_full[number] = false;
@@ -424,7 +456,13 @@ impl World {
         let live = &self.live;
         for number in order.iter().copied() {
             match self.at(number).and_then(|entry| self.table.volume(entry)) {
-                None => key.push(0xfe),
+                None => {
+                    // Nobody can take the place of an entry that the live table still has.
+                    let lid = self.shape.lid(number);
+                    let matters = with_live && self.shape.joins > 0;
+                    let still = matters && self.table.volumes().iter().any(|v| v.lid == lid);
+                    key.push(0xf0 + u8::from(still) * 2 + u8::from(self.leaves[number]));
+                }
                 Some(volume) => {
                     let bits = [
                         volume.state.pristine,
@@ -443,7 +481,8 @@ impl World {
             }
             if with_live {
                 key.push(live.apart[number]);
-                key.push(live.modes[number].map_or(9, |mode| mode as u8));
+                let mode = live.modes[number].map_or(9, |mode| mode as u8);
+                key.push(mode + if live.here[number] { 0 } else { 0x10 });
                 for home in [live.views[number].reads, live.views[number].writes] {
                     key.push(match home {
                         Home::Nowhere => 0,
@@ -517,6 +556,7 @@ impl Live {
             views: [VolumeView::NOWHERE; MOST],
             modes: [None; MOST],
             opened: [false; MOST],
+            here: [false; MOST],
             is_full: [false; MOST],
             changing: None,
             effect: None,
@@ -528,6 +568,7 @@ impl Live {
         for (entry, volume) in table.volumes().iter().enumerate() {
             let view = numbered(shape, table, entry);
             live.views[number(entry)] = view;
+            live.here[number(entry)] = true;
             if table.store_of(entry).is_none() {
                 continue;
             }

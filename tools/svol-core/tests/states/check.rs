@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Whether a volume reads what was written last.
-    fn reads_right(&self, volume: usize, view: VolumeView, sources: &[usize]) -> bool {
+    pub(crate) fn reads_right(&self, volume: usize, view: VolumeView, sources: &[usize]) -> bool {
         let is_own = |disk: usize| match self.disks[disk] {
             Content::Own(of) => of == volume,
             Content::Base => !self.wrote[volume],

@@ -61,6 +61,12 @@ pub(crate) enum Event {
     /// A metadata copy fails; `replace_meta`.
     LoseCopy,
     ReplaceCopy,
+    /// A disk stops answering, answers, is given up.
+    FallSilent(usize),
+    Answer(usize),
+    GiveUp(usize),
+    /// A read of a volume whose disk does not answer.
+    ReadPast(usize),
 }
 
 /// The events that there may be; not all of them can happen.
@@ -69,8 +75,18 @@ pub(crate) fn events(world: &World) -> Vec<Event> {
     let mut all = vec![Event::TakesEffect, Event::Restart(None)];
     for entry in world.members() {
         all.push(Event::Restart(Some(entry)));
+        if world.shape.falls_silent {
+            all.push(match world.is_silent(entry) {
+                true => Event::Answer(entry),
+                false => Event::FallSilent(entry),
+            });
+        }
         if world.live.apart[entry] & FAILING == 0 {
-            all.extend([Event::Error(entry), Event::Fail(entry)]);
+            all.push(Event::Fail(entry));
+            all.push(match world.is_silent(entry) {
+                true => Event::GiveUp(entry),
+                false => Event::Error(entry),
+            });
         } else if is_quiet {
             all.extend([Event::FailDisk(entry), Event::FailStore(entry)]);
         }
@@ -98,6 +114,9 @@ pub(crate) fn events(world: &World) -> Vec<Event> {
     for volume in world.volumes() {
         if world.live.opened[volume] {
             all.push(Event::Write(volume));
+        }
+        if world.shape.falls_silent {
+            all.push(Event::ReadPast(volume));
         }
         if world.target_of(volume).is_some() {
             all.push(Event::FillRest(volume));
@@ -152,6 +171,14 @@ pub(crate) enum Broken {
     UsesTooEarly,
     /// A volume joins the group while a store has blocks of one of that name that left.
     InheritsBlocks,
+    /// A volume is written while its disk has reads of others.
+    WritesUnderReads,
+    /// A disk is taken back and filled that has not answered all I/O from before.
+    FillsTooEarly,
+    /// A volume is read past its disk although its log lacks something.
+    ReadsPast,
+    /// Nobody remembers that a disk was left out of a write.
+    ForgetsSkipped,
 }
 
 impl World {
@@ -184,15 +211,15 @@ impl World {
             }
             Event::Open(volume) => is_quiet && self.open(volume, broken),
             Event::Write(volume) => self.write(volume, broken),
-            Event::Rebuild => is_quiet && has_room && self.begin_next(),
+            Event::Rebuild => is_quiet && has_room && self.begin_next(broken),
             Event::Restore(volume, onto) => {
-                is_quiet && has_room && !is_changing && self.restore(volume, onto)
+                is_quiet && has_room && !is_changing && self.restore(volume, onto, broken)
             }
             Event::Add(entry, has_disk) => {
                 is_quiet && !is_changing && self.add(entry, has_disk, broken)
             }
             Event::GiveBack(volume) => self.give_back(volume),
-            Event::Readd(disk) => is_quiet && has_room && !is_changing && self.readd(disk),
+            Event::Readd(disk) => is_quiet && has_room && !is_changing && self.readd(disk, broken),
             Event::FillSome(volume) => is_quiet && self.fill_some(volume),
             Event::FillRest(volume) => self.fill_rest(volume),
             Event::Finish(volume) => is_quiet && has_room && self.finish(volume, broken),
@@ -203,6 +230,13 @@ impl World {
             Event::Remove(entry) => is_quiet && has_room && self.remove(entry),
             Event::LoseCopy => is_quiet && self.lose_copy(),
             Event::ReplaceCopy => is_quiet && self.replace_copy(),
+            Event::FallSilent(disk) => has_room && self.fall_silent(disk),
+            Event::Answer(disk) => self.answer(disk),
+            Event::GiveUp(disk) => self.give_up(disk, broken),
+            Event::ReadPast(volume) => {
+                self.read_past(volume, broken);
+                false
+            }
         }
     }
 
@@ -226,6 +260,7 @@ impl World {
             Effect::Began(volume, target) => {
                 self.set_apart(target, WRITTEN);
                 self.live.is_full[volume] = false;
+                self.live.lacks[volume] = false;
             }
             Effect::Rebuilt(volume, target) => {
                 let is_kept = self.live.views[volume].writes == Home::Kept;
@@ -282,13 +317,13 @@ impl World {
     }
 
     /// Whether somebody reads a disk.
-    fn is_read(&self, disk: usize) -> bool {
+    pub(crate) fn is_read(&self, disk: usize) -> bool {
         let reads = |view: &VolumeView| view.reads == Home::Disk(disk);
         self.sources().any(|source| source == disk) || self.live.views.iter().any(reads)
     }
 
     /// I/O turns away from a disk.
-    fn begin_failure(&mut self, disk: usize, asked: bool, broken: Broken) -> bool {
+    pub(crate) fn begin_failure(&mut self, disk: usize, asked: bool, broken: Broken) -> bool {
         let Some(entry) = self.at(disk) else {
             return false;
         };
@@ -472,6 +507,9 @@ impl World {
                 if next.is_some_and(|next| self.table.first_to_lose(next).is_some()) {
                     return false;
                 }
+                if self.has_reads(disk) && broken != Broken::WritesUnderReads {
+                    return false;
+                }
                 if broken != Broken::GoesOnServing {
                     self.live.apart[disk] |= WRITTEN;
                 }
@@ -520,6 +558,19 @@ impl World {
         };
         let target =
             target.filter(|_| is_kept || (to_disk.is_some() && broken != Broken::LeavesBehind));
+        // Nobody waits for a disk that is being filled, unless it is to be the volume's own next.
+        let may_skip = !matches!(self.live.effect, Some(Effect::Rebuilt(of, _)) if of == volume);
+        let skipped = target.filter(|target| may_skip && self.is_silent(*target));
+        let target = target.filter(|_| skipped.is_none());
+        if skipped.is_some() && broken != Broken::ForgetsSkipped {
+            self.live.lacks[volume] = true;
+        }
+        for disk in [to_disk, target].into_iter().flatten() {
+            if let Some(held) = &mut self.live.held[disk] {
+                held.writes = Some(volume);
+            }
+        }
+        let lacks = self.live.lacks[volume];
         self.wrote[volume] = true;
         if !to_log {
             self.logs[volume] = Log::Lacks;
@@ -528,30 +579,39 @@ impl World {
             let is_written = [to_disk, target].contains(&Some(disk));
             *content = match *content {
                 Content::Base if is_written => Content::Own(volume),
+                Content::Base if skipped == Some(disk) => Content::Older(volume),
                 Content::Own(of) if of == volume && !is_written => Content::Older(volume),
-                Content::Part(of) if of == volume && is_kept && !is_written => Content::Junk,
+                Content::Part(of) if of == volume && is_kept && !is_written && !lacks => {
+                    Content::Junk
+                }
                 other => other,
             };
         }
         true
     }
 
-    fn begin_next(&mut self) -> bool {
+    /// Whether the disk of an entry is here, and has nothing to do.
+    fn is_free(&self, disk: usize, broken: Broken) -> bool {
+        let is_idle = !self.is_silent(disk) || broken == Broken::FillsTooEarly;
+        self.live.here[disk] && is_idle
+    }
+
+    fn begin_next(&mut self, broken: Broken) -> bool {
         if self.live.changing.is_some() {
             return false;
         }
-        let is_here = |entry: usize| self.live.here[self.number(entry)];
-        match self.table.with_next_rebuild(|_| true, is_here).unwrap() {
+        let is_free = |entry: usize| self.is_free(self.number(entry), broken);
+        match self.table.with_next_rebuild(|_| true, is_free).unwrap() {
             Some(next) => self.begin_rebuild(next),
             None => false,
         }
     }
 
-    fn restore(&mut self, volume: usize, onto: Option<usize>) -> bool {
+    fn restore(&mut self, volume: usize, onto: Option<usize>, broken: Broken) -> bool {
         let onto = onto.map(|onto| self.shape.lid(onto));
         let lid = self.shape.lid(volume);
-        let is_here = |entry: usize| self.live.here[self.number(entry)];
-        match self.table.with_rebuild(&lid, onto.as_ref(), is_here) {
+        let is_free = |entry: usize| self.is_free(self.number(entry), broken);
+        match self.table.with_rebuild(&lid, onto.as_ref(), is_free) {
             Ok(next) => self.begin_rebuild(next),
             Err(_) => false,
         }
@@ -575,7 +635,10 @@ impl World {
         self.durable(next, Effect::Began(volume, target))
     }
 
-    fn readd(&mut self, disk: usize) -> bool {
+    fn readd(&mut self, disk: usize, broken: Broken) -> bool {
+        if self.is_silent(disk) && broken != Broken::FillsTooEarly {
+            return false;
+        }
         match self.table.with_readded(self.at(disk).unwrap()).unwrap() {
             Some(next) => self.durable(next, Effect::Readded(disk)),
             None => false,
@@ -587,7 +650,13 @@ impl World {
             return false;
         };
         let is_behind = self.live.modes[volume] == Some(Mode::Behind);
-        if !is_behind || self.live.apart[store] != 0 || self.sources().next().is_none() {
+        if !is_behind || self.live.apart[store] != 0 || !self.has_source() {
+            return false;
+        }
+        if self
+            .disk_of(volume)
+            .is_some_and(|disk| self.is_silent(disk))
+        {
             return false;
         }
         if broken != Broken::ComparesNothing {
@@ -604,11 +673,11 @@ impl World {
     fn fills(&self, volume: usize) -> Option<(usize, Content)> {
         let target = self.target_of(volume)?;
         let began = Effect::Began(volume, target);
-        if self.live.effect == Some(began) || self.sources().next().is_none() {
+        if self.live.effect == Some(began) || !self.has_source() {
             return None;
         }
         // That of an entry that has just joined is not here yet.
-        if !self.live.here[target] {
+        if !self.live.here[target] || self.is_silent(target) {
             return None;
         }
         // Of others only the base image is copied.
@@ -650,12 +719,14 @@ impl World {
             .rebuild_of(self.at(volume).unwrap())
             .unwrap()
             .cursor;
-        if self.live.is_full[volume] {
+        let (is_full, lacks) = (self.live.is_full[volume], self.live.lacks[volume]);
+        if (is_full && !lacks) || (lacks && self.moves_in_place(volume)) {
             return false;
         }
-        let begun_well = cursor == 0 || self.disks[target] == Content::Part(volume);
+        let begun_well = is_full || cursor == 0 || self.disks[target] == Content::Part(volume);
         self.disks[target] = if begun_well { content } else { Content::Junk };
         self.live.is_full[volume] = true;
+        self.live.lacks[volume] = false;
         true
     }
 
@@ -663,10 +734,22 @@ impl World {
         let Some(target) = self.target_of(volume) else {
             return false;
         };
+        let moves = self.moves_in_place(volume);
+        if self.live.lacks[volume] && moves {
+            // It stays where it is.
+            let next = self.table.with_rebuild_stopped(self.at(volume).unwrap());
+            self.commit(next.unwrap().unwrap());
+            return true;
+        }
         if !self.live.is_full[volume] && broken != Broken::FinishesTooEarly {
             return false;
         }
-        if self.moves_in_place(volume) {
+        let own = self.disk_of(volume).filter(|_| moves);
+        let waits = self.is_silent(target) || own.is_some_and(|own| self.is_silent(own));
+        if self.live.lacks[volume] || waits {
+            return false;
+        }
+        if moves {
             let is_logged = self.live.modes[volume] == Some(Mode::Both);
             if self.live.apart[target] & FAILING != 0 || !is_logged {
                 return false;
@@ -693,7 +776,8 @@ impl World {
     }
 
     fn target_fails(&mut self, volume: usize) -> bool {
-        let Some(target) = self.target_of(volume).filter(|target| self.live.here[*target]) else {
+        let fails = |target: &usize| self.live.here[*target] && !self.is_silent(*target);
+        let Some(target) = self.target_of(volume).filter(fails) else {
             return false;
         };
         let entry = self.at(target).unwrap();
@@ -715,7 +799,8 @@ impl World {
         let has_store = self.live.modes[volume].is_some();
         let is_busy = self.live.changing.is_some();
         let is_busy = is_busy || (self.live.opened[volume] && !has_store);
-        if is_busy || !self.keeps_source(disk, attr) {
+        // The volume's I/O is waited for.
+        if is_busy || self.is_silent(disk) || !self.keeps_source(disk, attr) {
             return false;
         }
         self.live.changing = Some(Changing {
@@ -737,9 +822,12 @@ impl World {
             return false;
         };
         let (volume, disk) = (change.volume, change.disk);
+        if change.step > 0 && self.is_silent(disk) {
+            return false;
+        }
         match change.step {
             0 => {
-                if !self.has_other_source(disk) {
+                if !self.has_other_source(disk) || self.is_silent(disk) {
                     self.live.changing = None;
                     return true;
                 }

@@ -11,6 +11,7 @@ mod common;
 
 mod check;
 mod events;
+mod silence;
 mod world;
 
 use events::{events, Broken, Event};
@@ -223,6 +224,7 @@ fn shape(name: &'static str, entries: Entries) -> Shape {
         twins: None,
         shrinks: false,
         joins: 0,
+        falls_silent: false,
         lids: OnceLock::new(),
     }
 }
@@ -319,6 +321,15 @@ fn clones() -> Shape {
     }
 }
 
+fn silent() -> Shape {
+    Shape {
+        name: "silent",
+        copies_fail: false,
+        falls_silent: true,
+        ..one_sibling()
+    }
+}
+
 /// Goes through a group, and prints what was seen; returns the rows that were used.
 fn see(shape: Shape, depth: usize) -> u32 {
     let began = std::time::Instant::now();
@@ -378,6 +389,12 @@ fn what_joins() {
     see(clones(), 7);
 }
 
+/// Disks do not answer.
+#[test]
+fn what_is_silent() {
+    see(silent(), 10);
+}
+
 /// Takes some minutes and much memory.
 #[test]
 #[ignore]
@@ -388,12 +405,13 @@ fn every_state_of_larger_groups() {
     see(shrinking(), 14);
     see(joining(), ALL);
     see(clones(), 12);
+    see(silent(), ALL);
 }
 
 /// Each order that the module keeps to is needed.
 #[test]
 fn what_is_broken_is_found() {
-    let cases: [(fn() -> Shape, &[Broken]); 3] = [
+    let cases: [(fn() -> Shape, &[Broken]); 4] = [
         (
             one_sibling,
             &[
@@ -410,6 +428,15 @@ fn what_is_broken_is_found() {
         ),
         (joining, &[Broken::UsesTooEarly, Broken::ComparesNothing]),
         (clones, &[Broken::InheritsBlocks]),
+        (
+            silent,
+            &[
+                Broken::WritesUnderReads,
+                Broken::FillsTooEarly,
+                Broken::ReadsPast,
+                Broken::ForgetsSkipped,
+            ],
+        ),
     ];
     for (shape, all) in cases {
         for broken in all {

@@ -52,6 +52,8 @@ pub(crate) struct Shape {
     pub(crate) shrinks: bool,
     /// So many of its last entries are not in it at first, and may join it.
     pub(crate) joins: usize,
+    /// Whether disks may stop answering.
+    pub(crate) falls_silent: bool,
     /// The LIDs, once they are needed.
     pub(crate) lids: OnceLock<Vec<Id>>,
 }
@@ -104,6 +106,17 @@ pub(crate) struct Changing {
     pub(crate) step: u8,
 }
 
+/// What a disk has to do that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Held {
+    /// Reads of the base image.
+    pub(crate) reads: bool,
+    /// A write of this volume, or of what is copied for it.
+    pub(crate) writes: Option<usize>,
+    /// A write of a volume that no longer uses the disk.
+    pub(crate) is_late: bool,
+}
+
 /// What the module has in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Live {
@@ -121,6 +134,10 @@ pub(crate) struct Live {
     pub(crate) here: [bool; MOST],
     /// The disk that is being filled for it is done to the end.
     pub(crate) is_full: [bool; MOST],
+    /// That disk was left out of a write, since it did not answer.
+    pub(crate) lacks: [bool; MOST],
+    /// For disks that do not answer.
+    pub(crate) held: [Option<Held>; MOST],
     pub(crate) changing: Option<Changing>,
     /// What is durable and not in effect. Meanwhile nothing else becomes durable.
     pub(crate) effect: Option<Effect>,
@@ -326,7 +343,9 @@ impl World {
 
     /// How many things are under way.
     pub(crate) fn in_flight(&self) -> usize {
-        let failing = self.live.apart.iter().filter(|bits| **bits & FAILING != 0);
+        // A disk that is given up is one thing.
+        let disks = self.live.apart.iter().zip(self.live.held);
+        let failing = disks.filter(|(bits, held)| **bits & FAILING != 0 || held.is_some());
         failing.count()
             + usize::from(self.live.changing.is_some())
             + usize::from(self.live.effect.is_some())
@@ -362,13 +381,16 @@ impl World {
     pub(crate) fn restart(&mut self, table: GroupTable, missing: Option<usize>) {
         self.table = table;
         self.take_back(missing);
+        let lacks = self.live.lacks;
         self.live = Live::of(self.shape, &self.table);
         for rebuild in self.table.rebuilds() {
             let (volume, target) = (self.number(rebuild.entry), self.number(rebuild.target));
             let is_right = match self.disks[target] {
                 Content::Base | Content::Part(_) => true,
                 Content::Own(of) => of == volume,
-                Content::Older(_) | Content::Junk => false,
+                // What it lacks is marked, and copied again.
+                Content::Older(of) => of == volume && lacks[volume],
+                Content::Junk => false,
             };
             self.disks[target] = match is_right && rebuild.cursor > 0 {
                 true => Content::Part(volume),
@@ -401,6 +423,7 @@ impl World {
     /// What does not matter is the same in all worlds, so that there are fewer of them.
     pub(crate) fn forget(&mut self) {
         for number in 0..self.len() {
+            self.notice_late(number);
             let is_data = self.attr(number) != Some(Attr::Increments);
             let apart = &mut self.live.apart[number];
             if is_data && *apart & (WRITTEN | FAILED) != 0 {
@@ -422,6 +445,7 @@ impl World {
             // It still answers until nobody asks any more.
             let is_asked = self.live.effect == Some(Effect::DiskFailed(number));
             let is_worth = (is_used || half || is_full) && !self.has_failed(number);
+            let is_worth = is_worth || self.has_reads(number);
             // Its volume has another disk as soon as that is in effect.
             let reads = |view: &VolumeView| view.reads == Home::Disk(number);
             let is_left = matches!(self.live.effect, Some(Effect::Rebuilt(..)))
@@ -437,9 +461,13 @@ impl World {
                 self.live.opened[number] = false;
                 self.live.modes[number] = None;
                 self.live.here[number] = false;
+                self.live.held[number] = None;
             }
             if fills.is_none() && self.target_of(number).is_none() {
                 self.live.is_full[number] = false;
+            }
+            if self.target_of(number).is_none() {
+                self.live.lacks[number] = false;
             }
         }
     }
@@ -478,6 +506,15 @@ impl World {
                     key.extend([volume.attr.code(), volume.health.code(), bits]);
                     key.push(of(volume.disk));
                 }
+            }
+            if self.shape.falls_silent {
+                key.push(u8::from(live.lacks[number]));
+            }
+            if with_live && self.shape.falls_silent {
+                key.extend(live.held[number].map_or([0xff; 2], |held| {
+                    let bits = u8::from(held.reads) * 2 + u8::from(held.is_late);
+                    [bits, held.writes.map_or(0xff, place)]
+                }));
             }
             if with_live {
                 key.push(live.apart[number]);
@@ -558,6 +595,8 @@ impl Live {
             opened: [false; MOST],
             here: [false; MOST],
             is_full: [false; MOST],
+            lacks: [false; MOST],
+            held: [None; MOST],
             changing: None,
             effect: None,
         };

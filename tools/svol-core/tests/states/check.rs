@@ -2,7 +2,7 @@
 
 //! What must be true of a group whatever has happened to it.
 
-use crate::world::{Content, Log, World, FAILED, FAILING};
+use crate::world::{at_half, Content, Halves, Log, World, FAILED, FAILING, HALVES};
 use svol_core::svol_core::{
     attr::Attr,
     group::GroupTable,
@@ -28,7 +28,7 @@ impl World {
     fn check_disks(&self) -> Result<(), String> {
         for disk in self.members() {
             let state = &self.table.volume(self.at(disk).unwrap()).unwrap().state;
-            if state.pristine && self.disks[disk] != Content::Base {
+            if state.pristine && self.disks[disk] != [Content::Base; HALVES] {
                 return Err(format!("disk {disk} is pristine without the base image"));
             }
         }
@@ -40,7 +40,7 @@ impl World {
             }
         }
         for disk in self.sources() {
-            if self.disks[disk] != Content::Base {
+            if self.disks[disk] != [Content::Base; HALVES] {
                 return Err(format!("others read {:?} from {disk}", self.disks[disk]));
             }
             let serves = self.served_by(disk).is_some();
@@ -67,12 +67,14 @@ impl World {
         for volume in self.volumes() {
             let view = self.live.views[volume];
             let sources: Vec<_> = self.sources().collect();
-            if !self.reads_right(volume, view, &sources) {
+            let diverted = self.live.diverted[volume];
+            if !self.reads_right(volume, view, diverted, &sources) {
                 return Err(format!("volume {volume} reads something else by {view:?}"));
             }
             let stored = self.view(volume, &self.table);
+            let halves = self.diverted(volume, &self.table);
             let sources: Vec<_> = self.table.sources().map(|s| self.number(s)).collect();
-            if self.is_served(volume) && !self.reads_right(volume, stored, &sources) {
+            if self.is_served(volume) && !self.reads_right(volume, stored, halves, &sources) {
                 return Err(format!("volume {volume} would read something else"));
             }
             let is_here = self.live.here[volume];
@@ -80,7 +82,9 @@ impl World {
             if is_served && view == VolumeView::NOWHERE {
                 return Err(format!("volume {volume} could be served, and is not"));
             }
-            if is_served && matches!(view.reads, Home::Base | Home::Overlay) {
+            let reads = [0, 1].map(|half| self.view_at(volume, half).reads);
+            let needs_base = |reads: &Home| matches!(reads, Home::Base | Home::Overlay);
+            if is_served && reads.iter().any(needs_base) {
                 let is_read = self.sources().next().is_some();
                 if !is_read {
                     return Err(format!("volume {volume} has no source"));
@@ -95,7 +99,7 @@ impl World {
                 ));
             }
             let store = self.store_of(volume).unwrap_or(volume);
-            if self.live.apart[store] & FAILED != 0 && view.reads == Home::Overlay {
+            if self.live.apart[store] & FAILED != 0 && reads.contains(&Home::Overlay) {
                 return Err(format!("volume {volume} reads a store that has failed"));
             }
             let lacks = matches!(self.live.modes[volume], Some(Mode::Disk | Mode::Behind));
@@ -107,20 +111,44 @@ impl World {
     }
 
     /// Whether a volume reads what was written last.
-    pub(crate) fn reads_right(&self, volume: usize, view: VolumeView, sources: &[usize]) -> bool {
-        let is_own = |disk: usize| match self.disks[disk] {
+    pub(crate) fn reads_right(
+        &self,
+        volume: usize,
+        view: VolumeView,
+        diverted: Halves<bool>,
+        sources: &[usize],
+    ) -> bool {
+        let mut halves = diverted.into_iter().enumerate();
+        halves.all(|(half, is_diverted)| {
+            let view = at_half(view, is_diverted);
+            self.reads_half_right(volume, half, view, sources)
+        })
+    }
+
+    fn reads_half_right(
+        &self,
+        volume: usize,
+        half: usize,
+        view: VolumeView,
+        sources: &[usize],
+    ) -> bool {
+        let wrote = self.wrote[volume][half];
+        let is_own = |disk: usize| match self.disks[disk][half] {
             Content::Own(of) => of == volume,
-            Content::Base => !self.wrote[volume],
+            Content::Base => !wrote,
             _ => false,
         };
-        let is_base = || sources.iter().all(|s| self.disks[*s] == Content::Base);
+        let is_base = || {
+            let mut sources = sources.iter();
+            sources.all(|source| self.disks[*source][half] == Content::Base)
+        };
         match view.reads {
             Home::Disk(disk) | Home::Logged(disk) => is_own(disk),
-            Home::Base => !self.wrote[volume] && is_base(),
+            Home::Base => !wrote && is_base(),
             Home::Overlay | Home::Kept => {
                 let store = self.store_of(volume);
-                let has_all = store.is_some() && self.logs[volume] == Log::All;
-                (has_all || !self.wrote[volume]) && is_base()
+                let has_all = store.is_some() && self.logs[volume][half] == Log::All;
+                (has_all || !wrote) && is_base()
             }
             Home::Nowhere => true,
         }
@@ -183,6 +211,7 @@ impl World {
     fn survives(&self, volume: usize, next: &GroupTable) -> bool {
         let entry = self.at(volume).unwrap();
         let sources: Vec<_> = next.sources().map(|s| self.number(s)).collect();
-        next.is_served(entry) && self.reads_right(volume, self.view(volume, next), &sources)
+        let (view, diverted) = (self.view(volume, next), self.diverted(volume, next));
+        next.is_served(entry) && self.reads_right(volume, view, diverted, &sources)
     }
 }

@@ -7,12 +7,14 @@
 //! Who changes an order in the module changes it here. What decides is the core.
 
 use crate::world::{
-    Changing, Content, Effect, Log, World, ASKED, FAILED, FAILING, MIDDLE, WRITTEN,
+    Changing, Content, Effect, Halves, Log, World, ASKED, FAILED, FAILING, HALVES, MIDDLE, SECTORS,
+    WRITTEN,
 };
 use svol_core::svol_core::{
     attr::Attr,
     group::{FailError, GroupTable},
     log_mode::{self, Mode},
+    message::Sectors,
     meta::CopyState,
     route::{Home, VolumeView},
 };
@@ -35,7 +37,8 @@ pub(crate) enum Event {
     LogIsFull(usize),
     /// A volume is loaded for writing.
     Open(usize),
-    Write(usize),
+    /// To a half of a volume, or to both.
+    Write(usize, Option<usize>),
     /// The worker looks for a volume that needs a disk.
     Rebuild,
     /// `restore`, with `onto` or without.
@@ -50,8 +53,8 @@ pub(crate) enum Event {
     TargetFails(usize),
     /// What a store lacks of a volume is copied to it, and that is durable.
     Compare(usize),
-    /// `set_attr`, and its next step.
-    SetAttr(usize),
+    /// `set_attr`, of all or of the second half, and its next step.
+    SetAttr(usize, Attr, bool),
     SetAttrGoesOn,
     Remove(usize),
     /// `add`; with a disk or without.
@@ -112,8 +115,10 @@ pub(crate) fn events(world: &World) -> Vec<Event> {
         }
     }
     for volume in world.volumes() {
-        if world.live.opened[volume] {
-            all.push(Event::Write(volume));
+        match world.shape.in_parts {
+            _ if !world.live.opened[volume] => (),
+            true => all.extend((0..HALVES).map(|half| Event::Write(volume, Some(half)))),
+            false => all.push(Event::Write(volume, None)),
         }
         if world.shape.falls_silent {
             all.push(Event::ReadPast(volume));
@@ -128,8 +133,15 @@ pub(crate) fn events(world: &World) -> Vec<Event> {
             Event::LogIsFull(volume),
             Event::Open(volume),
             Event::Compare(volume),
-            Event::SetAttr(volume),
         ]);
+        for attr in [Attr::Ro, Attr::Rw] {
+            if world.attr(volume) != Some(attr) || world.shape.in_parts {
+                all.push(Event::SetAttr(volume, attr, false));
+            }
+            if world.shape.in_parts {
+                all.push(Event::SetAttr(volume, attr, true));
+            }
+        }
         if world.target_of(volume).is_some() {
             all.extend([
                 Event::FillSome(volume),
@@ -163,8 +175,14 @@ pub(crate) enum Broken {
     LeavesBehind,
     /// A change of an attribute does not copy.
     CopiesNothing,
+    /// Others read a disk while increments are copied to it.
+    ServesWhileCopied,
+    /// Half of a volume gets another attribute before that is durable.
+    DivertsTooEarly,
     /// A log is said to be whole before it was compared.
     ComparesNothing,
+    /// What a disk has where its volume is diverted is copied to the log.
+    ComparesDiverted,
     /// A start takes it that a store has all that its volumes wrote.
     TrustsStores,
     /// An entry that joins the group is used before the table is loaded with it.
@@ -179,6 +197,14 @@ pub(crate) enum Broken {
     ReadsPast,
     /// Nobody remembers that a disk was left out of a write.
     ForgetsSkipped,
+}
+
+/// The second half, for `set_attr`; or all.
+fn range(in_part: bool) -> Option<Sectors> {
+    in_part.then_some(Sectors {
+        start: MIDDLE,
+        len: SECTORS - MIDDLE,
+    })
 }
 
 impl World {
@@ -210,7 +236,7 @@ impl World {
                 is_quiet && has_room && is_written && self.unprotect(volume, broken)
             }
             Event::Open(volume) => is_quiet && self.open(volume, broken),
-            Event::Write(volume) => self.write(volume, broken),
+            Event::Write(volume, half) => self.write(volume, half, broken),
             Event::Rebuild => is_quiet && has_room && self.begin_next(broken),
             Event::Restore(volume, onto) => {
                 is_quiet && has_room && !is_changing && self.restore(volume, onto, broken)
@@ -225,7 +251,9 @@ impl World {
             Event::Finish(volume) => is_quiet && has_room && self.finish(volume, broken),
             Event::TargetFails(volume) => is_quiet && has_room && self.target_fails(volume),
             Event::Compare(volume) => is_quiet && has_room && self.compare(volume, broken),
-            Event::SetAttr(volume) => has_room && self.begin_attr(volume),
+            Event::SetAttr(volume, attr, in_part) => {
+                has_room && self.begin_attr(volume, attr, in_part)
+            }
             Event::SetAttrGoesOn => is_quiet && self.set_attr_goes_on(broken),
             Event::Remove(entry) => is_quiet && has_room && self.remove(entry),
             Event::LoseCopy => is_quiet && self.lose_copy(),
@@ -285,8 +313,13 @@ impl World {
                 self.live.advance(volume, log_mode::Event::LogIsWhole);
             }
             Effect::Attr(volume) => {
-                self.live.advance(volume, log_mode::Event::DiskIsLeft);
-                self.live.views[volume] = self.view(volume, &self.table);
+                let view = self.view(volume, &self.table);
+                // If only a half changes, the view may say already that the disk is failing.
+                if self.live.views[volume].writes != view.writes {
+                    self.live.advance(volume, log_mode::Event::DiskIsLeft);
+                    self.live.views[volume] = view;
+                }
+                self.live.diverted[volume] = self.diverted(volume, &self.table);
                 self.live.changing = None;
             }
             Effect::Removed(entry) => self.live.views[entry] = VolumeView::NOWHERE,
@@ -436,7 +469,8 @@ impl World {
                 continue;
             }
             let is_logged = matches!(self.live.views[volume].writes, Home::Logged(_));
-            if !is_logged || !self.give_up_log(volume) {
+            let is_plain = !self.live.diverted[volume].contains(&true);
+            if !is_logged || !is_plain || !self.give_up_log(volume) {
                 self.live.views[volume] = VolumeView::NOWHERE;
             }
         }
@@ -476,7 +510,8 @@ impl World {
     /// Whether others read the base image, and only from this disk.
     fn is_last_source(&self, disk: usize, volume: usize) -> bool {
         let needs = |other: usize| {
-            other != volume && matches!(self.live.views[other].reads, Home::Base | Home::Overlay)
+            let reads_base = matches!(self.live.views[other].reads, Home::Base | Home::Overlay);
+            other != volume && (reads_base || self.live.diverted[other].contains(&true))
         };
         self.sources().any(|source| source == disk)
             && !self.has_other_source(disk)
@@ -500,7 +535,10 @@ impl World {
                 _ => self.table.with_unprotected(entry),
             };
             if let Some(disk) = self.disk_of(volume) {
-                if self.is_last_source(disk, volume) {
+                let needs_others = self.diverted(volume, &self.table).contains(&true);
+                if self.is_last_source(disk, volume)
+                    || (needs_others && !self.has_other_source(disk))
+                {
                     return false;
                 }
                 let next = next.as_ref().unwrap().as_ref();
@@ -523,7 +561,7 @@ impl World {
     }
 
     /// A write that is acknowledged.
-    fn write(&mut self, volume: usize, broken: Broken) -> bool {
+    fn write(&mut self, volume: usize, half: Option<usize>, broken: Broken) -> bool {
         let is_changing = self.live.changing.is_some_and(|c| c.volume == volume);
         // The I/O of a logged volume waits while it gets another disk.
         let has_moved = match (self.live.effect, self.live.views[volume].writes) {
@@ -533,9 +571,17 @@ impl World {
         if !self.live.opened[volume] || is_changing || has_moved {
             return false;
         }
+        match half {
+            Some(half) => self.write_half(volume, half, broken),
+            None => (0..HALVES).all(|half| self.write_half(volume, half, broken)),
+        }
+    }
+
+    fn write_half(&mut self, volume: usize, half: usize, broken: Broken) -> bool {
+        let view = self.view_at(volume, half);
         let store = self.store_of(volume);
         let has_store = store.is_some_and(|store| self.live.apart[store] & FAILED == 0);
-        let (to_disk, to_log) = match (self.live.views[volume].writes, self.live.modes[volume]) {
+        let (to_disk, to_log) = match (view.writes, self.live.modes[volume]) {
             (Home::Disk(disk), _) | (Home::Logged(disk), Some(Mode::Disk)) => (Some(disk), false),
             (Home::Logged(disk), Some(Mode::Both | Mode::Behind)) => (Some(disk), true),
             (Home::Logged(_), Some(Mode::Store)) => (None, true),
@@ -551,7 +597,7 @@ impl World {
             assert!(to_log || state.unprotected, "unlogged, and nobody knows");
             assert!(!self.sources().any(|s| s == disk), "others read it");
         }
-        let is_kept = self.live.views[volume].writes == Home::Kept;
+        let is_kept = view.writes == Home::Kept;
         let target = match self.live.effect {
             Some(Effect::Rebuilt(of, target)) if of == volume => Some(target),
             _ => self.target_of(volume),
@@ -571,12 +617,13 @@ impl World {
             }
         }
         let lacks = self.live.lacks[volume];
-        self.wrote[volume] = true;
+        self.wrote[volume][half] = true;
         if !to_log {
-            self.logs[volume] = Log::Lacks;
+            self.logs[volume][half] = Log::Lacks;
         }
-        for (disk, content) in self.disks.iter_mut().enumerate() {
+        for (disk, contents) in self.disks.iter_mut().enumerate() {
             let is_written = [to_disk, target].contains(&Some(disk));
+            let content = &mut contents[half];
             *content = match *content {
                 Content::Base if is_written => Content::Own(volume),
                 Content::Base if skipped == Some(disk) => Content::Older(volume),
@@ -659,8 +706,13 @@ impl World {
         {
             return false;
         }
-        if broken != Broken::ComparesNothing {
-            self.logs[volume] = Log::All;
+        for half in (0..HALVES).filter(|_| broken != Broken::ComparesNothing) {
+            let is_in_place = !self.live.diverted[volume][half];
+            if is_in_place || broken == Broken::ComparesDiverted {
+                let own = self.disk_of(volume).map(|disk| self.disks[disk][half]);
+                let has_it = is_in_place || own == Some(Content::Own(volume));
+                self.logs[volume][half] = if has_it { Log::All } else { Log::Lacks };
+            }
         }
         match self.table.with_whole_log(self.at(volume).unwrap()).unwrap() {
             Some(next) => self.durable(next, Effect::LogIsWhole(volume)),
@@ -670,7 +722,7 @@ impl World {
 
     /// What a disk holds that is filled for a volume now, and which that is; `None` if there is
     /// nothing to copy from.
-    fn fills(&self, volume: usize) -> Option<(usize, Content)> {
+    fn fills(&self, volume: usize) -> Option<(usize, Halves<Content>)> {
         let target = self.target_of(volume)?;
         let began = Effect::Began(volume, target);
         if self.live.effect == Some(began) || !self.has_source() {
@@ -682,13 +734,15 @@ impl World {
         }
         // Of others only the base image is copied.
         let is_written = matches!(self.live.views[volume].writes, Home::Kept | Home::Logged(_));
-        let content = match (is_written, self.logs[volume]) {
-            (true, _) if !self.wrote[volume] => Content::Base,
+        let content = |half: usize| match (is_written, self.logs[volume][half]) {
+            (true, _) if !self.wrote[volume][half] => Content::Base,
+            // Nobody keeps it up to date there.
+            (true, Log::All) if self.live.diverted[volume][half] => Content::Older(volume),
             (true, Log::All) => Content::Own(volume),
             (true, Log::Lacks) => Content::Junk,
             (false, _) => Content::Base,
         };
-        Some((target, content))
+        Some((target, [content(0), content(1)]))
     }
 
     fn fill_some(&mut self, volume: usize) -> bool {
@@ -702,7 +756,7 @@ impl World {
         }
         match self.table.with_cursor(entry, MIDDLE).unwrap() {
             Some(next) if !self.live.is_full[volume] => {
-                self.disks[target] = Content::Part(volume);
+                self.disks[target] = [Content::Part(volume); HALVES];
                 self.commit(next);
                 true
             }
@@ -723,8 +777,10 @@ impl World {
         if (is_full && !lacks) || (lacks && self.moves_in_place(volume)) {
             return false;
         }
-        let begun_well = is_full || cursor == 0 || self.disks[target] == Content::Part(volume);
-        self.disks[target] = if begun_well { content } else { Content::Junk };
+        for (now, content) in self.disks[target].iter_mut().zip(content) {
+            let begun_well = is_full || cursor == 0 || *now == Content::Part(volume);
+            *now = if begun_well { content } else { Content::Junk };
+        }
         self.live.is_full[volume] = true;
         self.live.lacks[volume] = false;
         true
@@ -787,12 +843,9 @@ impl World {
         self.durable(next, Effect::DiskFailed(target))
     }
 
-    fn begin_attr(&mut self, volume: usize) -> bool {
-        let attr = match self.attr(volume) {
-            Some(Attr::Ro) => Attr::Rw,
-            _ => Attr::Ro,
-        };
-        let next = self.table.with_attr(&self.shape.lid(volume), attr, None);
+    fn begin_attr(&mut self, volume: usize, attr: Attr, in_part: bool) -> bool {
+        let lid = self.shape.lid(volume);
+        let next = self.table.with_attr(&lid, attr, range(in_part));
         let (Ok(Some(_)), Some(disk)) = (next, self.disk_of(volume)) else {
             return false;
         };
@@ -807,6 +860,7 @@ impl World {
             volume,
             disk,
             attr,
+            in_part,
             step: if has_store && attr == Attr::Rw { 0 } else { 2 },
         });
         true
@@ -831,7 +885,9 @@ impl World {
                     self.live.changing = None;
                     return true;
                 }
-                self.live.apart[disk] |= WRITTEN;
+                if broken != Broken::ServesWhileCopied {
+                    self.live.apart[disk] |= WRITTEN;
+                }
                 let entry = self.at(volume).unwrap();
                 if let Some(next) = self.table.with_writes(entry).unwrap() {
                     self.commit(next);
@@ -839,25 +895,28 @@ impl World {
             }
             1 if broken == Broken::CopiesNothing => (),
             1 => {
-                let has_all = !self.wrote[volume] || self.logs[volume] == Log::All;
-                self.disks[disk] = match self.disks[disk] {
-                    Content::Base if has_all && !self.wrote[volume] => Content::Base,
-                    Content::Base if has_all => Content::Own(volume),
-                    Content::Own(of) | Content::Older(of) if has_all && of == volume => {
-                        Content::Own(volume)
+                for half in if change.in_part { 1..HALVES } else { 0..HALVES } {
+                    // Elsewhere the disk has it.
+                    if self.view_at(volume, half).writes == Home::Overlay {
+                        self.copy_to_disk(volume, disk, half);
                     }
-                    _ => Content::Junk,
-                };
+                }
             }
             _ if !self.keeps_source(disk, change.attr) => {
                 self.live.changing = None;
                 return true;
             }
             _ => {
+                let lid = self.shape.lid(volume);
                 match self
                     .table
-                    .with_attr(&self.shape.lid(volume), change.attr, None)
+                    .with_attr(&lid, change.attr, range(change.in_part))
                 {
+                    Ok(Some(next)) if broken == Broken::DivertsTooEarly && change.in_part => {
+                        self.live.views[volume] = self.view(volume, &next);
+                        self.live.diverted[volume] = self.diverted(volume, &next);
+                        self.live.changing = None;
+                    }
                     Ok(Some(next)) => return self.durable(next, Effect::Attr(volume)),
                     _ => self.live.changing = None,
                 }
@@ -868,6 +927,21 @@ impl World {
             change.step += 1;
         }
         true
+    }
+
+    /// What a log has of a half is copied to the disk of its volume.
+    fn copy_to_disk(&mut self, volume: usize, disk: usize, half: usize) {
+        let wrote = self.wrote[volume][half];
+        let has_all = !wrote || self.logs[volume][half] == Log::All;
+        let content = &mut self.disks[disk][half];
+        *content = match *content {
+            Content::Base if has_all && !wrote => Content::Base,
+            Content::Base if has_all => Content::Own(volume),
+            Content::Own(of) | Content::Older(of) if has_all && of == volume => {
+                Content::Own(volume)
+            }
+            _ => Content::Junk,
+        };
     }
 
     fn remove(&mut self, entry: usize) -> bool {
@@ -883,7 +957,7 @@ impl World {
         }
         self.live.apart[entry] |= WRITTEN;
         self.live.apart[disk] |= WRITTEN;
-        self.leaves[entry] = self.shape.joins > 0 && self.wrote[entry];
+        self.leaves[entry] = self.shape.joins > 0 && self.wrote_any(entry);
         self.durable(next, Effect::Removed(entry))
     }
 
@@ -901,8 +975,8 @@ impl World {
         };
         if has_blocks {
             // It reads what it never wrote.
-            self.wrote[entry] = true;
-            self.logs[entry] = Log::Lacks;
+            self.wrote[entry] = [true; HALVES];
+            self.logs[entry] = [Log::Lacks; HALVES];
             self.leaves[entry] = false;
         }
         self.commit(next);

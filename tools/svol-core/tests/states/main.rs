@@ -224,6 +224,7 @@ fn shape(name: &'static str, entries: Entries) -> Shape {
         twins: None,
         shrinks: false,
         joins: 0,
+        in_parts: false,
         falls_silent: false,
         lids: OnceLock::new(),
     }
@@ -321,6 +322,15 @@ fn clones() -> Shape {
     }
 }
 
+fn in_parts() -> Shape {
+    Shape {
+        name: "in-parts",
+        copies_fail: false,
+        in_parts: true,
+        ..one_sibling()
+    }
+}
+
 fn silent() -> Shape {
     Shape {
         name: "silent",
@@ -389,6 +399,12 @@ fn what_joins() {
     see(clones(), 7);
 }
 
+/// Volumes are partly in place and partly diverted.
+#[test]
+fn what_is_in_parts() {
+    see(in_parts(), 9);
+}
+
 /// Disks do not answer.
 #[test]
 fn what_is_silent() {
@@ -405,13 +421,17 @@ fn every_state_of_larger_groups() {
     see(shrinking(), 14);
     see(joining(), ALL);
     see(clones(), 12);
+    see(in_parts(), ALL);
     see(silent(), ALL);
 }
+
+/// A group, and what is found there if it is broken.
+type Case = (fn() -> Shape, &'static [Broken]);
 
 /// Each order that the module keeps to is needed.
 #[test]
 fn what_is_broken_is_found() {
-    let cases: [(fn() -> Shape, &[Broken]); 4] = [
+    let cases: [Case; 5] = [
         (
             one_sibling,
             &[
@@ -428,6 +448,15 @@ fn what_is_broken_is_found() {
         ),
         (joining, &[Broken::UsesTooEarly, Broken::ComparesNothing]),
         (clones, &[Broken::InheritsBlocks]),
+        (
+            in_parts,
+            &[
+                Broken::CopiesNothing,
+                Broken::ServesWhileCopied,
+                Broken::DivertsTooEarly,
+                Broken::ComparesDiverted,
+            ],
+        ),
         (
             silent,
             &[

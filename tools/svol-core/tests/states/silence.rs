@@ -9,7 +9,7 @@
 
 use crate::{
     events::Broken,
-    world::{Content, Effect, Held, World, FAILED, FAILING, WRITTEN},
+    world::{Content, Effect, Held, World, FAILED, FAILING, HALVES, WRITTEN},
 };
 use svol_core::svol_core::route::{Home, VolumeView};
 
@@ -57,10 +57,10 @@ impl World {
             return false;
         };
         let content = self.disks[disk];
-        let is_right = !held.reads || content == Content::Base;
+        let is_right = !held.reads || content == [Content::Base; HALVES];
         assert!(is_right, "others have read {content:?} from {disk}");
         if held.is_late {
-            self.disks[disk] = Content::Junk;
+            self.disks[disk] = [Content::Junk; HALVES];
         }
         true
     }
@@ -105,8 +105,9 @@ impl World {
             _ => return,
         };
         let sources: Vec<_> = self.sources().collect();
+        let diverted = self.live.diverted[volume];
         assert!(
-            self.reads_right(volume, VolumeView { reads, ..view }, &sources),
+            self.reads_right(volume, VolumeView { reads, ..view }, diverted, &sources),
             "volume {volume} reads something else past its disk"
         );
     }

@@ -25,6 +25,10 @@ use svol_core::{
 pub(crate) const SECTORS: u64 = 1024;
 pub(crate) const MIDDLE: u64 = 512;
 
+/// A volume has two halves, the second of which may get an attribute of its own.
+pub(crate) const HALVES: usize = 2;
+pub(crate) type Halves<T> = [T; HALVES];
+
 /// The most entries of a shape.
 pub(crate) const MOST: usize = 7;
 
@@ -52,13 +56,15 @@ pub(crate) struct Shape {
     pub(crate) shrinks: bool,
     /// So many of its last entries are not in it at first, and may join it.
     pub(crate) joins: usize,
+    /// Whether halves of volumes may be diverted while others are in place.
+    pub(crate) in_parts: bool,
     /// Whether disks may stop answering.
     pub(crate) falls_silent: bool,
     /// The LIDs, once they are needed.
     pub(crate) lids: OnceLock<Vec<Id>>,
 }
 
-/// What a disk holds.
+/// What a disk holds in a half.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Content {
     Base,
@@ -71,7 +77,7 @@ pub(crate) enum Content {
     Junk,
 }
 
-/// What an increments volume has of a volume.
+/// What an increments volume has of a half of a volume.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Log {
     /// All that it wrote.
@@ -103,6 +109,8 @@ pub(crate) struct Changing {
     pub(crate) volume: usize,
     pub(crate) disk: usize,
     pub(crate) attr: Attr,
+    /// Only of the second half.
+    pub(crate) in_part: bool,
     pub(crate) step: u8,
 }
 
@@ -125,6 +133,8 @@ pub(crate) struct Live {
     /// The disks that serve reads of the base image while nothing keeps others from them.
     pub(crate) sources: [bool; MOST],
     pub(crate) views: [VolumeView; MOST],
+    /// Which halves are diverted while the other one is in place.
+    pub(crate) diverted: [Halves<bool>; MOST],
     /// Of a volume that has an owner in a store that was here when the table was loaded.
     pub(crate) modes: [Option<Mode>; MOST],
     /// It is loaded for writing.
@@ -149,10 +159,10 @@ pub(crate) struct World {
     pub(crate) shape: &'static Shape,
     pub(crate) table: GroupTable,
     pub(crate) live: Live,
-    pub(crate) disks: [Content; MOST],
-    pub(crate) logs: [Log; MOST],
+    pub(crate) disks: [Halves<Content>; MOST],
+    pub(crate) logs: [Halves<Log>; MOST],
     /// The volume has acknowledged data.
-    pub(crate) wrote: [bool; MOST],
+    pub(crate) wrote: [Halves<bool>; MOST],
     /// It left the group, and its store still has blocks of it.
     pub(crate) leaves: [bool; MOST],
 }
@@ -228,12 +238,12 @@ impl World {
         let table = GroupTable::new(&identity, &line, |_| SECTORS).unwrap();
         let mut samples = CoreVec::new();
         samples.try_push(Sample::take(0, b"base")).unwrap();
-        let mut disks = [Content::Junk; MOST];
+        let mut disks = [[Content::Junk; HALVES]; MOST];
         let table = table.activated(samples).unwrap();
         for (disk, volume) in disks.iter_mut().zip(table.volumes()) {
             // Others are to be filled.
             if volume.attr.is_volume() && volume.disk.is_some() {
-                *disk = Content::Base;
+                *disk = [Content::Base; HALVES];
             }
         }
         let mut world = Self {
@@ -241,8 +251,8 @@ impl World {
             live: Live::of(shape, &table),
             table,
             disks,
-            logs: [Log::All; MOST],
-            wrote: [false; MOST],
+            logs: [[Log::All; HALVES]; MOST],
+            wrote: [[false; HALVES]; MOST],
             leaves: [false; MOST],
         };
         world.forget();
@@ -341,6 +351,22 @@ impl World {
         numbered(self.shape, table, entry)
     }
 
+    /// The same for a half of it, as it is now.
+    pub(crate) fn view_at(&self, volume: usize, half: usize) -> VolumeView {
+        at_half(self.live.views[volume], self.live.diverted[volume][half])
+    }
+
+    /// Which halves of a volume a table has diverted while the other one is in place.
+    pub(crate) fn diverted(&self, number: usize, table: &GroupTable) -> Halves<bool> {
+        let entry = table.position(&self.shape.lid(number)).unwrap();
+        diverted(table, entry)
+    }
+
+    /// Whether a volume has written anything.
+    pub(crate) fn wrote_any(&self, volume: usize) -> bool {
+        self.wrote[volume].contains(&true)
+    }
+
     /// How many things are under way.
     pub(crate) fn in_flight(&self) -> usize {
         // A disk that is given up is one thing.
@@ -385,17 +411,21 @@ impl World {
         self.live = Live::of(self.shape, &self.table);
         for rebuild in self.table.rebuilds() {
             let (volume, target) = (self.number(rebuild.entry), self.number(rebuild.target));
-            let is_right = match self.disks[target] {
-                Content::Base | Content::Part(_) => true,
-                Content::Own(of) => of == volume,
-                // What it lacks is marked, and copied again.
-                Content::Older(of) => of == volume && lacks[volume],
-                Content::Junk => false,
-            };
-            self.disks[target] = match is_right && rebuild.cursor > 0 {
-                true => Content::Part(volume),
-                false => Content::Junk,
-            };
+            for half in 0..HALVES {
+                // What it lacks is marked, and copied again. In a diverted half, the store counts.
+                let may_be_older = lacks[volume] || self.live.diverted[volume][half];
+                let content = &mut self.disks[target][half];
+                let is_right = match *content {
+                    Content::Base | Content::Part(_) => true,
+                    Content::Own(of) => of == volume,
+                    Content::Older(of) => of == volume && may_be_older,
+                    Content::Junk => false,
+                };
+                *content = match is_right && rebuild.cursor > 0 {
+                    true => Content::Part(volume),
+                    false => Content::Junk,
+                };
+            }
         }
     }
 
@@ -411,8 +441,8 @@ impl World {
             let is_needed = self.table.is_needed_store(entry) && !is_new;
             for volume in 0..self.len() {
                 let is_new = self.store_of(volume) == Some(store) && !is_needed;
-                if is_new && self.wrote[volume] {
-                    self.logs[volume] = Log::Lacks;
+                for half in (0..HALVES).filter(|half| is_new && self.wrote[volume][*half]) {
+                    self.logs[volume][half] = Log::Lacks;
                 }
             }
             let next = self.table.with_stores_back(|other| other == entry).unwrap();
@@ -451,16 +481,17 @@ impl World {
             let is_left = matches!(self.live.effect, Some(Effect::Rebuilt(..)))
                 && self.live.views.iter().any(reads);
             if !is_asked && !is_worth && !is_left {
-                self.disks[number] = Content::Junk;
+                self.disks[number] = [Content::Junk; HALVES];
             }
             if self.at(number).is_none() {
                 let store = self.shape.store(number);
                 self.leaves[number] &= store.is_some_and(|store| self.at(store).is_some());
-                self.wrote[number] = false;
-                self.logs[number] = Log::All;
+                self.wrote[number] = [false; HALVES];
+                self.logs[number] = [Log::All; HALVES];
                 self.live.opened[number] = false;
                 self.live.modes[number] = None;
                 self.live.here[number] = false;
+                self.live.diverted[number] = [false; HALVES];
                 self.live.held[number] = None;
             }
             if fills.is_none() && self.target_of(number).is_none() {
@@ -500,7 +531,7 @@ impl World {
                         live.sources[number] && with_live,
                         live.opened[number] && with_live,
                         live.is_full[number] && with_live,
-                        self.wrote[number],
+                        self.wrote[number][0],
                     ];
                     let bits = bits.iter().fold(0, |all, bit| all * 2 + u8::from(*bit));
                     key.extend([volume.attr.code(), volume.health.code(), bits]);
@@ -531,14 +562,29 @@ impl World {
                     });
                 }
             }
-            key.push(self.logs[number] as u8);
-            key.push(match self.disks[number] {
-                Content::Base => 0,
-                Content::Junk => 1,
-                Content::Own(volume) => 0x10 + place(volume),
-                Content::Older(volume) => 0x20 + place(volume),
-                Content::Part(volume) => 0x30 + place(volume),
-            });
+            // Otherwise they are the same.
+            let halves = if self.shape.in_parts { HALVES } else { 1 };
+            for half in 0..halves {
+                key.push(self.logs[number][half] as u8);
+                key.push(match self.disks[number][half] {
+                    Content::Base => 0,
+                    Content::Junk => 1,
+                    Content::Own(volume) => 0x10 + place(volume),
+                    Content::Older(volume) => 0x20 + place(volume),
+                    Content::Part(volume) => 0x30 + place(volume),
+                });
+            }
+            if self.shape.in_parts {
+                let bits = |halves: Halves<bool>| u8::from(halves[0]) * 2 + u8::from(halves[1]);
+                let entry = self.at(number);
+                let known = entry.map_or([false; HALVES], |entry| diverted(&self.table, entry));
+                let now = if with_live {
+                    live.diverted[number]
+                } else {
+                    known
+                };
+                key.extend([known, now, self.wrote[number]].map(bits));
+            }
         }
         for rebuild in self.table.metadata().rebuilds.iter() {
             key.extend([of(Some(rebuild.lid)), of(Some(rebuild.target))]);
@@ -551,7 +597,8 @@ impl World {
         }
         if let Some(change) = &live.changing {
             let (volume, disk) = (place(change.volume), place(change.disk));
-            key.extend([0xf0, volume, disk, change.attr.code(), change.step]);
+            let in_part = u8::from(change.in_part);
+            key.extend([0xf0, volume, disk, change.attr.code(), change.step, in_part]);
         }
         let (kind, one, two) = match live.effect {
             None => return key,
@@ -584,6 +631,22 @@ fn numbered(shape: &Shape, table: &GroupTable, entry: usize) -> VolumeView {
     }
 }
 
+/// The same for a half, if that is diverted or not while the other one is in place.
+pub(crate) fn at_half(view: VolumeView, is_diverted: bool) -> VolumeView {
+    match is_diverted && view != VolumeView::NOWHERE {
+        true => VolumeView::DIVERTED,
+        false => view,
+    }
+}
+
+/// The halves of an entry that are diverted while the other one is in place.
+fn diverted(table: &GroupTable, entry: usize) -> Halves<bool> {
+    [0, MIDDLE].map(|at| {
+        let mut regions = table.regions(entry);
+        regions.any(|region| (region.start..region.start + region.len).contains(&at))
+    })
+}
+
 impl Live {
     /// As the module begins with a table.
     fn of(shape: &Shape, table: &GroupTable) -> Self {
@@ -591,6 +654,7 @@ impl Live {
             apart: [0; MOST],
             sources: [false; MOST],
             views: [VolumeView::NOWHERE; MOST],
+            diverted: [[false; HALVES]; MOST],
             modes: [None; MOST],
             opened: [false; MOST],
             here: [false; MOST],
@@ -607,6 +671,7 @@ impl Live {
         for (entry, volume) in table.volumes().iter().enumerate() {
             let view = numbered(shape, table, entry);
             live.views[number(entry)] = view;
+            live.diverted[number(entry)] = diverted(table, entry);
             live.here[number(entry)] = true;
             if table.store_of(entry).is_none() {
                 continue;

@@ -43,7 +43,8 @@ pub(crate) fn compare(members: &Members, disk: &Disk, samples: &[Sample]) -> Res
     compare_where(members, disk, samples, |_| true)
 }
 
-/// As [`compare`]; but the disk may hold anything where `is_base` denies that it has the base image.
+/// As [`compare`]; but the disk may hold anything where `is_base` denies that it has the base
+/// image.
 ///
 /// # Errors
 ///

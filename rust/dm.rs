@@ -13,7 +13,8 @@
 //! Device-mapper creates one target instance per table line and destroys it together with its
 //! table. Three things outlive a simple borrow of the instance, and all hold an [`anchor`]: an open
 //! [`Device`], an [`Event`] and a [`provider::Client`]. The destructor of an instance waits until
-//! the last of them is gone. Only then is the target no client any more, and the devices are closed.
+//! the last of them is gone. Only then is the target no client any more, and the devices are
+//! closed.
 //!
 //! I/O in flight is covered by device-mapper itself: it never destroys a table, nor calls
 //! [`Target::postsuspend`], while a bio of the table is in flight. [`Live`] is evidence that the

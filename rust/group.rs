@@ -276,8 +276,8 @@ impl Group {
         self.state.lock().is_live = false;
     }
 
-    /// If `wanted`, from now on returns writes of a volume that wait for space; else stops doing so.
-    /// Leaves a table alone that is suspended: nothing waits there. Does not sleep for I/O.
+    /// If `wanted`, from now on returns writes of a volume that wait for space; else stops doing
+    /// so. Leaves a table alone that is suspended: nothing waits there. Does not sleep for I/O.
     pub(crate) fn give_back(&self, lid: &Id, wanted: bool) {
         let state = self.state.lock();
         // Under the lock: a suspend stops the stores after it has taken it.

@@ -2,9 +2,9 @@
 
 //! Lines in the kernel log.
 //!
-//! A line starts with `dm_svol:`, then the group's ID (or `?` if there is none yet). What was refused
-//! is a notice; warnings are for failures of devices. Documentation/dm-svol.rst lists the lines that
-//! administrators should know.
+//! A line starts with `dm_svol:`, then the group's ID (or `?` if there is none yet). What was
+//! refused is a notice; warnings are for failures of devices. Documentation/dm-svol.rst lists the
+//! lines that administrators should know.
 
 /// Something the administrator should know, or did wrong.
 macro_rules! notice {

@@ -110,13 +110,13 @@ pub(crate) fn probe(members: &Members, device: usize) -> Result<CopyProbe> {
     members.probe(device, |read| CopyProbe::probe(read))
 }
 
-/// Writes a table's metadata to all live copies, one after the other; then updates the table to match
-/// what is on disk. Sleeps for I/O.
+/// Writes a table's metadata to all live copies, one after the other; then updates the table to
+/// match what is on disk. Sleeps for I/O.
 ///
-/// A copy that has no device, can't be written, or does not answer for long although another one can be
-/// written, is recorded as lost in the others: twice, so
-/// that both slots say so. This is the only place where that happens. `told` is the last event
-/// count that the stores were told: see [`Metadata::lose_copy`].
+/// A copy that has no device, can't be written, or does not answer for long although another one
+/// can be written, is recorded as lost in the others: twice, so that both slots say so. This is the
+/// only place where that happens. `told` is the last event count that the stores were told: see
+/// [`Metadata::lose_copy`].
 ///
 /// # Errors
 ///

@@ -62,9 +62,9 @@ impl Bufio {
     /// Passes a block to `change`, which returns whether it changed it. A changed block is written
     /// by the next [`Bufio::write_dirty`], or sooner. Sleeps for I/O if it is not in the cache.
     ///
-    /// Make all changes of a block at once: when this returns, the device may already be reading the
-    /// block. If it were changed again before the next [`Bufio::write_dirty`], a power cut could
-    /// leave a sector that is half of one version and half of the other.
+    /// Make all changes of a block at once: when this returns, the device may already be reading
+    /// the block. If it were changed again before the next [`Bufio::write_dirty`], a power cut
+    /// could leave a sector that is half of one version and half of the other.
     ///
     /// # Errors
     ///

@@ -62,8 +62,8 @@ pub(crate) const PIECE_SECTORS: u32 = 64;
 const _: () = assert!(PIECE == PIECE_SECTORS as usize * SECTOR);
 
 /// What an error of a device is to a caller. A device may answer that it lacks space or memory, or
-/// that it ran out of time, or does not support this any more; a caller could not tell that from its
-/// own lack of them, or its own fault, which say nothing about the device.
+/// that it ran out of time, or does not support this any more; a caller could not tell that from
+/// its own lack of them, or its own fault, which say nothing about the device.
 pub(super) fn of_device(_: Error) -> Error {
     EIO
 }

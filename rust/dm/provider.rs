@@ -417,8 +417,8 @@ impl<T: Send + Sync + 'static> Leave for Provider<T> {
     }
 }
 
-/// A target's membership in a provider. It belongs to the instance: bios may use the published value
-/// as long as the target lives, whatever the target does with its [`Client`].
+/// A target's membership in a provider. It belongs to the instance: bios may use the published
+/// value as long as the target lives, whatever the target does with its [`Client`].
 pub(super) struct Membership {
     provider: Arc<dyn Leave>,
     md: MappedDevice,

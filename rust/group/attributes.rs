@@ -9,10 +9,9 @@
 //! the disk, and flush it; make the new attribute durable; resume I/O. After a crash before the new
 //! attribute is durable, the volume is still diverted, and its disk serves nobody. A logged volume
 //! becomes diverted as soon as the increments volume is known to have all that the disk has. If a
-//! commit fails so that nobody knows which attribute a restart will find, the volume is logged: disk
-//! and increments volume then have all of it.
-//! Entries stay in both cases: where there is no entry, the disk holds the base image, even in
-//! regions that are diverted.
+//! commit fails so that nobody knows which attribute a restart will find, the volume is logged:
+//! disk and increments volume then have all of it. Entries stay in both cases: where there is no
+//! entry, the disk holds the base image, even in regions that are diverted.
 //!
 //! A range of a volume is changed in the same way. A volume with any part in place counts as in
 //! place, with regions that are diverted.
@@ -429,8 +428,8 @@ impl Group {
         let volume = change.bound.volumes.get(change.entry).ok_or(EINVAL)?;
         let done = match self.commit_or_doubt(&change.bound, &homes, next) {
             Ok(()) => Ok(()),
-            // A restart may read the disk, which then must have all that is written from now on. The
-            // store gets it, too, in case that it does not.
+            // A restart may read the disk, which then must have all that is written from now on.
+            // The store gets it, too, in case that it does not.
             Err(Failed {
                 error,
                 in_doubt: Some(next),

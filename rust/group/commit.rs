@@ -34,14 +34,15 @@ impl Group {
         boxed(with(table)?)
     }
 
-    /// Commits a table, and replaces the old one with it. `homes` is what `commits` protects: nobody
-    /// else changes the group meanwhile. Sleeps for I/O.
+    /// Commits a table, and replaces the old one with it. `homes` is what `commits` protects:
+    /// nobody else changes the group meanwhile. Sleeps for I/O.
     pub(super) fn commit(&self, bound: &Bound, homes: &Homes, next: KBox<GroupTable>) -> Result {
         self.commit_or_doubt(bound, homes, next)
             .map_err(|failed| failed.error)
     }
 
-    /// As [`Group::commit`], but tells whether a change that failed may yet be found after a restart.
+    /// As [`Group::commit`], but tells whether a change that failed may yet be found after a
+    /// restart.
     pub(super) fn commit_or_doubt(
         &self,
         bound: &Bound,

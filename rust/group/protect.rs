@@ -140,8 +140,8 @@ impl Group {
             volume.compared.is_over.set(true);
             log::warning!(
                 self.name(),
-                "{}: stays unprotected, {unread} blocks of 4 KiB of its disk can't be read; write them \
-                 and load the group's table again",
+                "{}: stays unprotected, {unread} blocks of 4 KiB of its disk can't be read; write \
+                 them and load the group's table again",
                 volume.lid
             );
             return Ok(());

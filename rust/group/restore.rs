@@ -153,8 +153,8 @@ impl Group {
         Ok(())
     }
 
-    /// Has the table begin anew soon with the same devices; if that is not possible now, it happens with
-    /// the next load of the group's table. Does not sleep for I/O.
+    /// Has the table begin anew soon with the same devices; if that is not possible now, it happens
+    /// with the next load of the group's table. Does not sleep for I/O.
     fn begin_anew(&self, bound: &Bound) {
         if !self.awaits_store(&bound.members) {
             return;

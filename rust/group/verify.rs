@@ -107,8 +107,8 @@ impl Group {
             volume.verified.is_over.set(true);
             log::warning!(
                 self.name(),
-                "{}: stays verifying, {unread} blocks of 4 KiB of its disk can't be read; write them and \
-                 load the group's table again",
+                "{}: stays verifying, {unread} blocks of 4 KiB of its disk can't be read; write \
+                 them and load the group's table again",
                 volume.lid
             );
             return Ok(());
@@ -177,8 +177,8 @@ impl Group {
         self.commit(bound, &homes, next)?;
         log::warning!(
             self.name(),
-            "{}: diverged, its disk differs from the base image, first at sector {sector}; it serves \
-             its own volume only",
+            "{}: diverged, its disk differs from the base image, first at sector {sector}; it \
+             serves its own volume only",
             comparing.volume.lid
         );
         Ok(())

@@ -87,8 +87,8 @@ impl Job for Writer {
 }
 
 impl Worker<Writer> {
-    /// Writes a generation, and waits at most `most_ms` milliseconds for the device; not at all if it
-    /// has not answered before. Returns the result, or `None` if there is none yet: see
+    /// Writes a generation, and waits at most `most_ms` milliseconds for the device; not at all if
+    /// it has not answered before. Returns the result, or `None` if there is none yet: see
     /// [`Worker::result`]. Sleeps.
     pub(super) fn write(&self, generation: Generation, most_ms: u64) -> Option<Result> {
         let was_busy = self.is_busy();
@@ -108,8 +108,8 @@ impl Worker<Writer> {
         }
     }
 
-    /// The result of the last generation, or `None` if there is none yet: `EIO` if the device failed.
-    /// Does not sleep.
+    /// The result of the last generation, or `None` if there is none yet: `EIO` if the device
+    /// failed. Does not sleep.
     pub(super) fn result(&self) -> Option<Result> {
         match (self.is_busy(), self.failed.is_set()) {
             (true, _) => None,
@@ -124,9 +124,9 @@ impl Worker<Writer> {
     }
 }
 
-/// Waits for devices that have not answered, each with its copy and its writer, and calls `note` with
-/// the results: `ETIMEDOUT` for those that do not answer for long after the first copy was written.
-/// As long as `note` returns that none was, waits without bound. Sleeps.
+/// Waits for devices that have not answered, each with its copy and its writer, and calls `note`
+/// with the results: `ETIMEDOUT` for those that do not answer for long after the first copy was
+/// written. As long as `note` returns that none was, waits without bound. Sleeps.
 pub(super) fn wait_for_late(
     late: &mut [Option<(usize, &Worker<Writer>)>],
     grace_ms: u64,

@@ -256,8 +256,8 @@ impl Worker<Store> {
     }
 
     /// What the entry of a slot says on disk, or is about to: entries get into the cache only when
-    /// their data is durable. The unit is written again by the next `write_dirty`, which has to follow:
-    /// dm-bufio forgets what it could not write as soon as that is read. May sleep for I/O.
+    /// their data is durable. The unit is written again by the next `write_dirty`, which has to
+    /// follow: dm-bufio forgets what it could not write as soon as that is read. May sleep for I/O.
     ///
     /// # Errors
     ///

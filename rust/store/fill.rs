@@ -8,9 +8,10 @@
 //! it, writes go only to the store. The fill and the writes take the same locks, and the cursor
 //! moves under them, so that nothing is missed.
 //!
-//! Nobody waits for a disk that does not answer. Such a write goes only to the store, and its region
-//! is pinned: pinned regions are copied again before the disk becomes the volume's own. A flush needs
-//! only the store, too, if another one follows before that. [`Owner::close_fill`] ends both.
+//! Nobody waits for a disk that does not answer. Such a write goes only to the store, and its
+//! region is pinned: pinned regions are copied again before the disk becomes the volume's own. A
+//! flush needs only the store, too, if another one follows before that. [`Owner::close_fill`] ends
+//! both.
 //!
 //! Regions are marked like those of a logged volume, even beyond the cursor: a mark is cleared only
 //! after disk and store were flushed. After a crash, marked regions below the durable cursor are
@@ -222,9 +223,9 @@ impl Owner {
         self.fill.is_closed.is_set()
     }
 
-    /// Whether a write of this range, or a flush, may leave out the disk that is being filled. If so,
-    /// the range is copied again before the disk becomes its own, and the disk flushed. For a write, to
-    /// be called under its write locks, when its regions are marked. Does not sleep.
+    /// Whether a write of this range, or a flush, may leave out the disk that is being filled. If
+    /// so, the range is copied again before the disk becomes its own, and the disk flushed. For a
+    /// write, to be called under its write locks, when its regions are marked. Does not sleep.
     fn may_skip(&self, range: Option<(u64, u32)>) -> bool {
         if self.is_fill_closed() {
             return false;
@@ -250,8 +251,8 @@ impl Owner {
     }
 
     /// The disk of this entry, which is or was being filled, may hold a write that failed in the
-    /// store. Its region is pinned, so it is copied again, but it may be too late for that: then it is
-    /// [`Owner::note_log_lacks`]. To be called before write locks are released. Does not sleep.
+    /// store. Its region is pinned, so it is copied again, but it may be too late for that: then it
+    /// is [`Owner::note_log_lacks`]. To be called before write locks are released. Does not sleep.
     pub(crate) fn note_fill_ahead(&self, disk: usize) {
         // A full barrier: either this sees that the disk is its own, or `end_fill` sees this.
         self.fill.ahead.raise();
@@ -536,13 +537,13 @@ impl Worker<Store> {
     }
 
     /// Has the worker wait for all writes of an owner that have begun, and make them durable in the
-    /// store. If some disk does not answer meanwhile, waits for about `patience_ms`. One caller at a
-    /// time. Sleeps for I/O.
+    /// store. If some disk does not answer meanwhile, waits for about `patience_ms`. One caller at
+    /// a time. Sleeps for I/O.
     ///
     /// # Errors
     ///
-    /// [`CopyError::Source`] if the store failed, [`CopyError::Late`] if a disk was not waited for any
-    /// longer.
+    /// [`CopyError::Source`] if the store failed, [`CopyError::Late`] if a disk was not waited for
+    /// any longer.
     pub(crate) fn sync_owner(&self, owner: &Owner, patience_ms: i64) -> Result<(), CopyError> {
         let began = Instant::<Monotonic>::now();
         let syncing = &owner.fill.syncing;
@@ -563,9 +564,9 @@ impl Worker<Store> {
         }
     }
 
-    /// As [`Worker::sync_owner`], and makes the same durable on its disk, or the one that is being filled
-    /// for it. That is done by the caller: the store's thread, which serves all owners, must not wait for
-    /// that disk. Sleeps for I/O.
+    /// As [`Worker::sync_owner`], and makes the same durable on its disk, or the one that is being
+    /// filled for it. That is done by the caller: the store's thread, which serves all owners, must
+    /// not wait for that disk. Sleeps for I/O.
     ///
     /// # Errors
     ///
@@ -627,8 +628,8 @@ impl Worker<Store> {
         Ok(())
     }
 
-    /// Copies again the regions that a write left different, since it failed or the disk did not get
-    /// it. Sleeps for I/O.
+    /// Copies again the regions that a write left different, since it failed or the disk did not
+    /// get it. Sleeps for I/O.
     ///
     /// # Errors
     ///

@@ -238,8 +238,8 @@ fn write_segment(
     members.io.flush(device).map_err(NotDurable::Flush)
 }
 
-/// Writes the sectors of entries with these ascending numbers, all free, in place of damaged ones that
-/// nothing relies on. Durable when it returns; sleeps for I/O.
+/// Writes the sectors of entries with these ascending numbers, all free, in place of damaged ones
+/// that nothing relies on. Durable when it returns; sleeps for I/O.
 ///
 /// # Errors
 ///

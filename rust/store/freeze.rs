@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Blocks that are frozen: writes that find one go to the worker's queue. So nobody else writes to a
-//! block of a diverted volume while the worker merges into it or frees it.
+//! Blocks that are frozen: writes that find one go to the worker's queue. So nobody else writes to
+//! a block of a diverted volume while the worker merges into it or frees it.
 
 use super::{
     Owner,

@@ -202,8 +202,8 @@ pub(crate) fn new_header(
 }
 
 /// Checks the device of an increments entry that is [to be opened](GroupTable::stores_to_open); if
-/// it holds no store, returns the header of the store to be made there first. Writes nothing; sleeps
-/// for I/O.
+/// it holds no store, returns the header of the store to be made there first. Writes nothing;
+/// sleeps for I/O.
 ///
 /// # Errors
 ///
@@ -472,8 +472,8 @@ impl Found {
         Ok(())
     }
 
-    /// Makes damaged entries of slots that the device did not have valid, before the header says that
-    /// it has them. If it still has not, they may stay as they are.
+    /// Makes damaged entries of slots that the device did not have valid, before the header says
+    /// that it has them. If it still has not, they may stay as they are.
     fn free_stale_entries(&mut self, members: &Members, device: &Device) -> Result {
         let numbers = &self.stale_entries;
         let has_slots = |number: &u32| layout::slot_of_entry(*number, 0) < self.layout.slots();

@@ -187,7 +187,8 @@ impl Worker<Store> {
             return durable.map(|()| left);
         }
         for region in idle {
-            // A write that was in flight may be about to be written again, or have failed on one side.
+            // A write that was in flight may be about to be written again, or have failed on one
+            // side.
             let (begin, end) = intents.extent(region);
             let sectors = u32::try_from(end.saturating_sub(begin)).unwrap_or(u32::MAX);
             if owner.has_redos(begin, sectors) {

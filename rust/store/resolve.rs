@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Brings the store of a logged volume in step with its disk after a crash, where marks say that the
-//! two may differ.
+//! Brings the store of a logged volume in step with its disk after a crash, where marks say that
+//! the two may differ.
 
 use super::{
     slow::{

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes to two devices that have to be done once more, since one of the devices refused them as they
-//! were.
+//! Writes to two devices that have to be done once more, since one of the devices refused them as
+//! they were.
 //!
 //! Until such a write has ended again, the devices may differ where it goes.
 
@@ -10,8 +10,8 @@ use crate::env::Word;
 /// The number of counters.
 const COUNTERS: usize = 16;
 
-/// The part of a volume that one counter stands for: 1 MiB, as a shift of sectors. Each counter stands for
-/// every 16th of them.
+/// The part of a volume that one counter stands for: 1 MiB, as a shift of sectors. Each counter
+/// stands for every 16th of them.
 const PART_SHIFT: u32 = 11;
 
 /// Counts such writes, by where they go.

@@ -67,8 +67,8 @@ pub fn is_telling(content: &[u8]) -> bool {
         .is_some_and(|first| content.iter().any(|byte| byte != first))
 }
 
-/// The parts of a group of `sectors` sectors that one sample is taken from each, in ascending order:
-/// [`MAX_SAMPLES`] of equal length, or all sub-blocks if there are no more.
+/// The parts of a group of `sectors` sectors that one sample is taken from each, in ascending
+/// order: [`MAX_SAMPLES`] of equal length, or all sub-blocks if there are no more.
 pub fn stretches(uuid: &[u8; 16], sectors: u64) -> impl Iterator<Item = Stretch> {
     let sub_blocks = sectors.checked_div(SUB_BLOCK_SECTORS).unwrap_or(0);
     let count = sub_blocks.min(u64::try_from(MAX_SAMPLES).unwrap_or(0));

@@ -52,8 +52,8 @@ impl Group {
                 if let (Some(lid), Some(target)) = (name(entry), name(rebuild.target)) {
                     log::notice!(
                         table.id(),
-                        "{lid}: the disk of {target} does not hold what was copied to it, and is filled \
-                         from its beginning"
+                        "{lid}: the disk of {target} does not hold what was copied to it, and is \
+                         filled from its beginning"
                     );
                 }
             } else if place

@@ -14,8 +14,8 @@ use crate::{
 };
 
 impl Group {
-    /// A restart may find a volume that moves on its old disk, or on the new one: what is written to one
-    /// of them could be lost, so nothing is, until that is settled.
+    /// A restart may find a volume that moves on its old disk, or on the new one: what is written
+    /// to one of them could be lost, so nothing is, until that is settled.
     pub(super) fn cut_off(&self, volume: &Volume) {
         let views = self.failures.views();
         volume.in_doubt.set(true);
@@ -24,14 +24,14 @@ impl Group {
         self.state.lock().wants_anew = true;
         log::warning!(
             self.name(),
-            "{}: a restart may find it on either disk; its I/O fails until the metadata can be written, or \
-             the table is loaded again",
+            "{}: a restart may find it on either disk; its I/O fails until the metadata can be \
+             written, or the table is loaded again",
             volume.lid
         );
     }
 
-    /// After [`Group::cut_off`], the volume does its I/O again if a later commit has ended its move, and it
-    /// has its old disk. Sleeps.
+    /// After [`Group::cut_off`], the volume does its I/O again if a later commit has ended its
+    /// move, and it has its old disk. Sleeps.
     pub(super) fn end_doubt(&self, bound: &Bound, entry: usize, volume: &Volume) {
         if !volume.in_doubt.is_set() {
             return;

@@ -112,16 +112,19 @@ impl fmt::Display for BindError {
             }
             Self::NotServed(lid) => write!(
                 f,
-                "LID {lid}: no disk is left that can serve it (\"-\" for what is gone and force_metadata start the \
-                 group without {lid})"
+                "LID {lid}: no disk is left that can serve it (\"-\" for what is gone and \
+                 force_metadata start the group without {lid})"
             ),
             Self::Lost(lid) => write!(
                 f,
-                "LID {lid}: its increments volume is missing (\"-\" for that and force_metadata start the \
-                 group without {lid})"
+                "LID {lid}: its increments volume is missing (\"-\" for that and force_metadata \
+                 start the group without {lid})"
             ),
             Self::SourceUnknown(lid) => {
-                write!(f, "init copy_from: {lid} is not an ro or rw volume of this line")
+                write!(
+                    f,
+                    "init copy_from: {lid} is not an ro or rw volume of this line"
+                )
             }
             Self::SourceNotHere(lid) => write!(f, "init copy_from: {lid} has no device"),
             Self::SourceIsWritten(lid) => {

@@ -48,8 +48,8 @@
 //!
 //! Whatever has to be confirmed is confirmed by an increments header that has seen the same event
 //! count (or one less: it is written after the metadata), or by `force_metadata`; not by one of an
-//! increments volume that has failed or can't be written, which is told of no events. Metadata older than what any
-//! increments header has seen is stale, and refused unless forced.
+//! increments volume that has failed or can't be written, which is told of no events. Metadata
+//! older than what any increments header has seen is stale, and refused unless forced.
 //!
 //! Force only overrides age. It never accepts a foreign, blank or contradicting copy as good: for
 //! that, the user gives `-` instead of the device.
@@ -290,7 +290,8 @@ pub struct SeenEvents {
 }
 
 impl SeenEvents {
-    /// Adds the count in the header of the increments volume `lid`; `newest` is the newest metadata.
+    /// Adds the count in the header of the increments volume `lid`; `newest` is the newest
+    /// metadata.
     pub fn add(&mut self, newest: &Metadata, lid: &Id, events: u64) {
         self.by_any = self.by_any.max(Some(events));
         // One that stays in use although it can't be written has a `failed_at`.
@@ -305,8 +306,8 @@ impl SeenEvents {
 /// Decides how a group starts.
 ///
 /// `probes` are the metadata devices in the order of the table line. `seen` is what the increments
-/// volumes of the group say, that of [`newest`]. `force` uses metadata even if nothing confirms that
-/// it is the newest.
+/// volumes of the group say, that of [`newest`]. `force` uses metadata even if nothing confirms
+/// that it is the newest.
 ///
 /// # Errors
 ///

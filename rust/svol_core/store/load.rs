@@ -110,7 +110,8 @@ pub enum Damage {
         /// What is wrong with it.
         error: SectorError,
     },
-    /// A sector of entries is not usable, but the device had no slots for them yet, so nothing is lost.
+    /// A sector of entries is not usable, but the device had no slots for them yet, so nothing is
+    /// lost.
     NoEntries {
         /// Where it is, in bytes.
         offset: u64,

@@ -625,7 +625,8 @@ fn catches_marks_cleared_under_a_write() {
     write_while_marks_are_cleared(|_| ());
 }
 
-/// Nobody changes what a repair relies on while that goes on, be it by waiting for it or by letting none begin.
+/// Nobody changes what a repair relies on while that goes on, be it by waiting for it or by letting
+/// none begin.
 fn change_while_a_disk_is_repaired(wait: fn(&RepairGate)) {
     check(3, move || {
         let shared = Arc::new((RepairGate::new(), Content::new()));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Stores that are read from devices with bad sectors: what has a second copy, or can be done without, is no
-//! reason to refuse them.
+//! Stores that are read from devices with bad sectors: what has a second copy, or can be done
+//! without, is no reason to refuse them.
 
 mod common;
 
@@ -84,7 +84,8 @@ fn header() -> Header {
 }
 
 impl Device {
-    /// One that is whole, with the owners 1 to 9, which are in two units of the table. None has marks.
+    /// One that is whole, with the owners 1 to 9, which are in two units of the table. None has
+    /// marks.
     fn new() -> Self {
         let mut device = Self {
             bytes: vec![0; layout().used_sectors() as usize * SECTOR_BYTES],

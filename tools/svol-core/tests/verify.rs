@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! New groups whose disks are compared: in any order of verdicts, writes, failures and starts, nobody
-//! is served by a disk that was not found to hold the base image.
+//! New groups whose disks are compared: in any order of verdicts, writes, failures and starts,
+//! nobody is served by a disk that was not found to hold the base image.
 
 mod common;
 

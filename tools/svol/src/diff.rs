@@ -124,7 +124,8 @@ fn warn_of_store(store: &Store<'_>, warnings: &mut Warnings) {
     }
 }
 
-/// What the increments cannot know is worth a word, and no alarm: few volumes ever write without them.
+/// What the increments cannot know is worth a word, and no alarm: few volumes ever write without
+/// them.
 fn note_in_place(volumes: &[Volume]) {
     let lids: Vec<_> = volumes
         .iter()

@@ -25,8 +25,8 @@ const INCREMENTS: &[u8] = b"dm-svolI";
 const ENTRIES: &[u8] = b"dmE1";
 
 impl Kind {
-    /// Looks for any magic where there could be one: one of them may be damaged. An error if there is
-    /// none that counts.
+    /// Looks for any magic where there could be one: one of them may be damaged. An error if there
+    /// is none that counts.
     pub(crate) fn of(device: &Device, path: &Path) -> Result<Self> {
         match find(|offset, buffer| device.read(offset, buffer)) {
             // As for the module, whatever comes behind the part that has to be blank.
@@ -56,8 +56,8 @@ impl Kind {
     }
 }
 
-/// The kind that the first magic stands for. Without any: the first place that cannot be read, since
-/// there one may be.
+/// The kind that the first magic stands for. Without any: the first place that cannot be read,
+/// since there one may be.
 fn find(read: impl Fn(u64, &mut [u8]) -> io::Result<()>) -> Result<Option<Kind>, (u64, io::Error)> {
     let headers = (0..COPIES).map(|copy| (Kind::Increments, header_offset(copy), INCREMENTS));
     let slots = (0..SLOTS).map(|slot| (Kind::Metadata, slot_offset(slot), METADATA));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All that can happen to a group, in steps as the module takes them: what comes before a change, the
-//! change, which is durable then, and what follows from it. Anything else may come in between, also a
-//! crash.
+//! All that can happen to a group, in steps as the module takes them: what comes before a change,
+//! the change, which is durable then, and what follows from it. Anything else may come in between,
+//! also a crash.
 //!
 //! Who changes an order in the module changes it here. What decides is the core.
 
@@ -811,7 +811,8 @@ impl World {
                 return false;
             }
         } else if let Some(old) = self.disk_of(volume) {
-            // Who reads the base image goes to the new one before that is durable: it has that, too.
+            // Who reads the base image goes to the new one before that is durable: it has that,
+            // too.
             if self.live.apart[target] & FAILING != 0 {
                 return false;
             }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The states of small groups, all of them: every event in every state, with two things under way at
-//! a time, and a restart between any two steps.
+//! The states of small groups, all of them: every event in every state, with two things under way
+//! at a time, and a restart between any two steps.
 //!
-//! Groups that have too many states are gone through as deep as time allows; with `--ignored`, to the
-//! end.
+//! Groups that have too many states are gone through as deep as time allows; with `--ignored`, to
+//! the end.
 
 #[path = "../common/mod.rs"]
 mod common;

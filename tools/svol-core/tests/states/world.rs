@@ -103,7 +103,8 @@ pub(crate) enum Effect {
     Removed(usize),
 }
 
-/// An attribute that is being changed: of which volume, on which disk, to what, and how far that is.
+/// An attribute that is being changed: of which volume, on which disk, to what, and how far that
+/// is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Changing {
     pub(crate) volume: usize,

@@ -425,7 +425,8 @@ impl<'w> Driver<'w> {
             .any(|(other, its_range)| other == owner && its_range.meets(range))
     }
 
-    /// Nobody writes the same sectors at once; those that begin while others end are waited for, too.
+    /// Nobody writes the same sectors at once; those that begin while others end are waited for,
+    /// too.
     fn end_overlapping(&mut self, owner: usize, range: Range) -> Done {
         while self.overlaps(owner, range) {
             self.wait_for_others()?;

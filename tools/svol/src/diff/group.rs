@@ -83,7 +83,8 @@ impl Group {
         Ok(())
     }
 
-    /// Whether the increments have all that a volume wrote, as far as the group knows. Warns if not.
+    /// Whether the increments have all that a volume wrote, as far as the group knows. Warns if
+    /// not.
     pub(super) fn vouches_for(&self, owner: &Owner, warnings: &mut Warnings) -> bool {
         let Some(metadata) = &self.metadata else {
             return false;
@@ -142,8 +143,8 @@ fn find<'a>(metadata: &'a Metadata, lid: &Id) -> Option<&'a VolumeRecord> {
     metadata.volumes.get(metadata.position(lid)?)
 }
 
-/// The generation that the group would start with. If something is wrong with it: a warning, and the
-/// best one there is.
+/// The generation that the group would start with. If something is wrong with it: a warning, and
+/// the best one there is.
 fn newest(mut probes: Vec<CopyProbe>, group: &Id, warnings: &mut Warnings) -> Option<Metadata> {
     // A copy that was not given.
     let copies = newest_head(&probes).map_or(0, |head| head.copies.count());

@@ -64,8 +64,8 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// What an error must not change of a group: its table, and the state in its status. What counts I/O and
-/// errors is left out.
+/// What an error must not change of a group: its table, and the state in its status. What counts
+/// I/O and errors is left out.
 fn snapshot(control: &Control, name: &str) -> Result<Vec<String>> {
     let ask = |ask| {
         let answer = control.status(name, ask).map_err(|e| Error::io(name, &e))?;

@@ -17,8 +17,8 @@ use crate::pattern::SECTOR;
 use crate::rng::Rng;
 use crate::sys::{Buffer, Mode};
 
-/// So many sectors at the beginning, unless told otherwise: every second operation goes there, so that
-/// threads meet.
+/// So many sectors at the beginning, unless told otherwise: every second operation goes there, so
+/// that threads meet.
 pub(super) const HOT: usize = 4096;
 
 /// Pause after an error: a dead device must not keep a CPU busy.

@@ -55,8 +55,8 @@ impl Found {
         table: &GroupTable,
         dead: &mut Dead,
     ) -> Result {
-        for known in self.owners.iter() {
-            let (Some(owner), Some(map)) = (&known.record.owner, &known.map) else {
+        for stored in self.owners.iter() {
+            let (Some(owner), Some(map)) = (&stored.record.owner, &stored.map) else {
                 continue;
             };
             let disk = self
@@ -78,7 +78,7 @@ impl Found {
                 disk,
                 end: members.sectors,
                 map,
-                intents: known.intents.as_ref(),
+                intents: stored.intents.as_ref(),
                 store: self.entry,
                 layout: &self.layout,
             };

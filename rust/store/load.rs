@@ -60,7 +60,6 @@ use crate::{
             Damage,
             Expected,
             Header,
-            Known,
             Layout,
             LoadError,
             OwnerRecord,
@@ -69,6 +68,7 @@ use crate::{
             Probe,
             Refusal,
             Source,
+            StoredOwner,
             OWNERS, //
         },
         table_line::Features, //
@@ -104,7 +104,7 @@ pub(crate) struct Found {
     heal: bool,
     pub(super) layout: Layout,
     slots: Slots,
-    pub(super) owners: KVec<Known>,
+    pub(super) owners: KVec<StoredOwner>,
     /// Owners with a copy that is damaged or out of date.
     stale_owners: Vec<u16>,
     /// Owners whose marks have to be written as they are in memory.
@@ -308,8 +308,8 @@ pub(crate) fn find(
         .map_err(|error| report(table, &expected)(Refusal::Layout(error)))?;
     let mut content = load(members, table, &expected, device, &header, &layout)?;
     let mut owners = KVec::with_capacity(content.owners.len(), GFP_KERNEL)?;
-    while let Some(known) = content.owners.pop() {
-        owners.push(known, GFP_KERNEL)?;
+    while let Some(stored) = content.owners.pop() {
+        owners.push(stored, GFP_KERNEL)?;
     }
     Ok(Found {
         entry,
@@ -444,12 +444,12 @@ impl Found {
         self.header.used_sectors = self.layout.used_sectors();
         format::write_header(members, device, &mut self.header)?;
         for number in self.stale_owners.iter() {
-            let known = self
+            let stored = self
                 .owners
                 .iter()
-                .find(|known| known.record.number == *number);
-            match known {
-                Some(Known { record, .. }) => {
+                .find(|stored| stored.record.number == *number);
+            match stored {
+                Some(StoredOwner { record, .. }) => {
                     format::write_owner(members, device, self.header.tag, record)?;
                 }
                 // It was never used. Nothing relies on it, so that the next start may try again.
@@ -461,8 +461,8 @@ impl Found {
         self.stale_owners = Vec::new();
         for number in self.stale_marks.iter() {
             let mut owners = self.owners.iter();
-            let known = owners.find(|known| known.record.number == *number);
-            if let Some(intents) = known.and_then(|known| known.intents.as_ref()) {
+            let stored = owners.find(|stored| stored.record.number == *number);
+            if let Some(intents) = stored.and_then(|stored| stored.intents.as_ref()) {
                 let (tag, regions) = (self.header.tag, intents.regions());
                 let is_marked = |region| intents.is_marked(region);
                 write_marks(members, device, tag, *number, regions, is_marked)?;
@@ -504,7 +504,7 @@ impl Found {
     fn mark_leavers(&mut self, members: &Members, table: &GroupTable) -> Result {
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
         for at in 0..self.owners.len() {
-            let Some(mut record) = self.owners.get(at).map(|known| known.record) else {
+            let Some(mut record) = self.owners.get(at).map(|stored| stored.record) else {
                 continue;
             };
             let Some(owner) = record.owner.as_mut().filter(|owner| !owner.removing) else {
@@ -516,8 +516,8 @@ impl Found {
             owner.removing = true;
             record.sequence = record.sequence.saturating_add(1);
             format::write_owner(members, device, self.header.tag, &record)?;
-            if let Some(known) = self.owners.get_mut(at) {
-                known.record = record;
+            if let Some(stored) = self.owners.get_mut(at) {
+                stored.record = record;
             }
         }
         Ok(())
@@ -555,13 +555,13 @@ impl Found {
         // A diverted volume that has, or may get, a disk of its own may become an in-place volume.
         let in_place =
             volume.attr == Attr::Rw || volume.disk.is_some() || volume.health != Health::InSync;
-        let number = match self.owners.iter().find(|known| known.is(&volume.lid)) {
-            Some(known) => {
-                let leaves = known.record.owner.is_some_and(|owner| owner.removing);
-                if !leaves && (!in_place || known.intents.is_some()) {
+        let number = match self.owners.iter().find(|stored| stored.is(&volume.lid)) {
+            Some(stored) => {
+                let leaves = stored.record.owner.is_some_and(|owner| owner.removing);
+                if !leaves && (!in_place || stored.intents.is_some()) {
                     return Ok(());
                 }
-                known.record.number
+                stored.record.number
             }
             None => self.free_number(table)?,
         };
@@ -598,23 +598,23 @@ impl Found {
             Some(map) => map,
             None => BlockMap::new(sectors, self.layout.block_shift())?,
         };
-        let known = Known {
+        let stored = StoredOwner {
             record,
             map: Some(map),
             intents,
         };
-        self.owners.push(known, GFP_KERNEL)?;
+        self.owners.push(stored, GFP_KERNEL)?;
         Ok(())
     }
 
     /// Takes out what is known of an owner number.
-    fn take_out(&mut self, number: u16) -> Known {
+    fn take_out(&mut self, number: u16) -> StoredOwner {
         self.owners
             .iter()
-            .position(|known| known.record.number == number)
+            .position(|stored| stored.record.number == number)
             .and_then(|at| self.owners.remove(at).ok())
             // It was never used.
-            .unwrap_or(Known {
+            .unwrap_or(StoredOwner {
                 record: OwnerRecord {
                     number,
                     sequence: 0,
@@ -638,7 +638,7 @@ impl Found {
         let is_used = |number: u16| {
             self.owners
                 .iter()
-                .any(|known| known.record.number == number && known.record.owner.is_some())
+                .any(|stored| stored.record.number == number && stored.record.owner.is_some())
         };
         (1..OWNERS).find(|number| !is_used(*number)).ok_or_else(|| {
             log::notice!(table.id(), "increments {}: too many owners", self.lid);
@@ -650,10 +650,10 @@ impl Found {
     fn open_owners(&mut self, table: &GroupTable) -> Result<KVec<Owner>> {
         let shift = self.layout.block_shift();
         let mut owners = KVec::with_capacity(self.owners.len(), GFP_KERNEL)?;
-        for known in core::mem::take(&mut self.owners) {
-            let owner = known.record.owner;
+        for stored in core::mem::take(&mut self.owners) {
+            let owner = stored.record.owner;
             let entry = owner.and_then(|owner| self.volume_of(table, &owner.lid));
-            Owner::open(known, table, entry, shift, &mut owners)?;
+            Owner::open(stored, table, entry, shift, &mut owners)?;
         }
         Ok(owners)
     }

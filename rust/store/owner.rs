@@ -32,8 +32,8 @@ use crate::{
         redos::Redos,
         route::Home,
         store::{
-            Known,
-            OwnerRecord, //
+            OwnerRecord,
+            StoredOwner, //
         },
         write_locks::WriteLocks, //
     },
@@ -158,17 +158,17 @@ impl Owner {
     /// `ENOMEM`.
     #[inline(never)]
     pub(super) fn open(
-        known: Known,
+        stored: StoredOwner,
         table: &GroupTable,
         entry: Option<usize>,
         shift: u32,
         owners: &mut KVec<Self>,
     ) -> Result {
-        let Known {
+        let StoredOwner {
             record,
             map,
             intents,
-        } = known;
+        } = stored;
         let (Some(owner), Some(map)) = (record.owner, map) else {
             return Ok(());
         };

@@ -54,9 +54,9 @@ pub use load::{
     Content,
     Damage,
     EntryError,
-    Known,
     LoadError,
-    Source, //
+    Source,
+    StoredOwner, //
 };
 pub use owner::{
     Owner,

@@ -201,8 +201,8 @@ impl<E: From<AllocError>> From<AllocError> for LoadError<E> {
     }
 }
 
-/// An owner number that is or was used, as found on the device.
-pub struct Known {
+/// What a store has of an owner number that is or was used, as read from its device.
+pub struct StoredOwner {
     /// What the table says about it.
     pub record: OwnerRecord,
     /// The blocks of the owner; none if the number was released.
@@ -211,7 +211,7 @@ pub struct Known {
     pub intents: Option<Intents>,
 }
 
-impl Known {
+impl StoredOwner {
     /// Whether it is the owner of this LID.
     pub fn is(&self, lid: &Id) -> bool {
         self.record.owner.is_some_and(|owner| owner.lid == *lid)
@@ -223,7 +223,7 @@ pub struct Content {
     /// The slots that are taken, and those that may be taken.
     pub slots: Slots,
     /// The owners.
-    pub owners: Vec<Known>,
+    pub owners: Vec<StoredOwner>,
     /// The numbers of owners with a copy that has to be rewritten before the next change. Some may
     /// never have been used.
     pub stale_owners: Vec<u16>,
@@ -322,7 +322,7 @@ impl Content {
             }
             None => (None, None),
         };
-        self.owners.try_push(Known {
+        self.owners.try_push(StoredOwner {
             record,
             map,
             intents,
@@ -403,8 +403,8 @@ impl Content {
         let owner = self
             .owners
             .iter()
-            .find(|known| known.record.number == record.owner);
-        let Some(map) = owner.and_then(|known| known.map.as_ref()) else {
+            .find(|stored| stored.record.number == record.owner);
+        let Some(map) = owner.and_then(|stored| stored.map.as_ref()) else {
             return Ok(Err(EntryError::NoOwner));
         };
         if record.bid >= map.blocks() {

@@ -13,8 +13,8 @@ use svol_core::{
     svol_core::{
         block_map::{BlockMap, Kind},
         store::{
-            judge, layout::min_device_sectors, Content, Damage, Expected, Header, Known, Layout,
-            Plan, Probe, Source,
+            judge, layout::min_device_sectors, Content, Damage, Expected, Header, Layout, Plan,
+            Probe, Source, StoredOwner,
         },
     },
 };
@@ -220,10 +220,10 @@ pub(crate) fn check_volumes(
     let mut all = Vec::new();
     for (owner, in_place) in owners.iter().enumerate() {
         let lid = Config::lid(owner);
-        let known = opened.content.owners.iter().find(|known| known.is(&lid));
+        let stored = opened.content.owners.iter().find(|stored| stored.is(&lid));
         let mut values = Vec::new();
         for (at, sector) in model.sectors.iter().enumerate() {
-            let over = match known.and_then(|known| known.map.as_ref()) {
+            let over = match stored.and_then(|stored| stored.map.as_ref()) {
                 Some(map) => read_overlay(devices, &opened.layout, map, *sector),
                 None => content(BASE, 0, *sector),
             };
@@ -236,7 +236,7 @@ pub(crate) fn check_volumes(
             values.push(model.check(owner, at, &here, false)?);
             // All that is left if the disk is lost too.
             model.check(owner, at, &over, true)?;
-            if here != over && !is_marked(known, *sector) {
+            if here != over && !is_marked(stored, *sector) {
                 return Err(format!(
                     "owner {owner}, sector {sector}: disk and store differ, and nothing says so"
                 ));
@@ -247,8 +247,8 @@ pub(crate) fn check_volumes(
     Ok(all)
 }
 
-fn is_marked(known: Option<&Known>, sector: u64) -> bool {
-    known
-        .and_then(|known| known.intents.as_ref())
+fn is_marked(stored: Option<&StoredOwner>, sector: u64) -> bool {
+    stored
+        .and_then(|stored| stored.intents.as_ref())
         .is_some_and(|intents| intents.is_marked(intents.span(sector, 1).0))
 }

@@ -7,14 +7,14 @@
 //! written, and in which order.
 
 mod disks;
-mod known;
+mod existing;
 mod new;
 mod stores;
 
-pub(crate) use known::check_line;
+pub(crate) use existing::check_line;
 
 use self::{
-    known::Known,
+    existing::Existing,
     new::New, //
 };
 use crate::{
@@ -58,7 +58,7 @@ pub(crate) enum Prepared {
     /// Of a group that is being created.
     New(New),
     /// Of an existing group.
-    Known(Known),
+    Existing(Existing),
 }
 
 impl Prepared {
@@ -66,7 +66,7 @@ impl Prepared {
     pub(crate) fn table(&self) -> &GroupTable {
         match self {
             Self::New(new) => new.table(),
-            Self::Known(known) => known.table(),
+            Self::Existing(existing) => existing.table(),
         }
     }
 }
@@ -111,7 +111,7 @@ pub(crate) fn prepare(line: &TableLine<DeviceNumber>, members: &Members) -> Resu
     match start {
         Ok(Start::Fresh) => New::prepare(line, members).map(Prepared::New),
         Ok(Start::Resume(plan)) => {
-            Known::prepare(line, members, &mut probes, plan).map(Prepared::Known)
+            Existing::prepare(line, members, &mut probes, plan).map(Prepared::Existing)
         }
         Err(refusal) => {
             log::notice!(line.group, "{refusal}");
@@ -133,7 +133,7 @@ pub(crate) fn start(
 ) -> Result<Started> {
     match prepared {
         Prepared::New(new) => new.start(line, members),
-        Prepared::Known(known) => known.start(line, members),
+        Prepared::Existing(existing) => existing.start(line, members),
     }
 }
 

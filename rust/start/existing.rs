@@ -51,8 +51,8 @@ use kernel::prelude::*;
 /// two events behind, while a store whose header was not updated because of a crash is one behind.
 const OPENINGS: u64 = 2;
 
-/// What is known of an existing group before it starts.
-pub(crate) struct Known {
+/// A group that exists already, before it starts.
+pub(crate) struct Existing {
     /// What its metadata says.
     chosen: KBox<Metadata>,
     plan: Resume,
@@ -72,7 +72,7 @@ struct Checked {
     dead: Dead,
 }
 
-impl Known {
+impl Existing {
     /// Reads what the metadata says, and checks the devices. Writes nothing; sleeps for I/O.
     #[inline(never)]
     pub(super) fn prepare(

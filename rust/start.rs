@@ -148,7 +148,7 @@ fn report_damage(line: &TableLine<DeviceNumber>, device: usize, probe: &CopyProb
 /// Moves a table to the heap, since stack space is scarce.
 // Not inlined, so that its stack frame does not add to those of its callers; likewise elsewhere.
 #[inline(never)]
-fn boxed(table: GroupTable) -> Result<KBox<GroupTable>> {
+fn box_table(table: GroupTable) -> Result<KBox<GroupTable>> {
     Ok(KBox::new(table, GFP_KERNEL)?)
 }
 

@@ -32,7 +32,7 @@
 use super::{
     claim::cut_off,
     commit::{
-        boxed,
+        box_next,
         Failed, //
     },
     rebuild::is_usable,
@@ -389,7 +389,7 @@ impl Group {
         let state = self.state.lock();
         let table = state.table.as_ref().filter(|_| state.is_live);
         let table = table.ok_or(EAGAIN)?;
-        let next = boxed(table.with_writes(change.entry)?)?;
+        let next = box_next(table.with_writes(change.entry)?)?;
         drop(state);
         if !change.bound.has_other_source(change.disk) {
             return Err(EBUSY);

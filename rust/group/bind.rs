@@ -5,7 +5,7 @@
 use super::{
     claim::may_write,
     commit::{
-        boxed,
+        box_next,
         commit_and_tell, //
     },
     Comparison,
@@ -315,7 +315,7 @@ impl Group {
         mut table: KBox<GroupTable>,
     ) -> Result<KBox<GroupTable>> {
         bound.resolve(|entry| {
-            let Some(mut next) = boxed(table.with_unprotected(entry)?)? else {
+            let Some(mut next) = box_next(table.with_unprotected(entry)?)? else {
                 return Ok(());
             };
             commit_and_tell(bound, homes, &mut next, table.head().events)?;

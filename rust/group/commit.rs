@@ -31,7 +31,7 @@ impl Group {
     {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
-        boxed(with(table)?)
+        box_next(with(table)?)
     }
 
     /// Commits a table, and replaces the old one with it. `homes` is what `commits` protects:
@@ -195,12 +195,13 @@ fn with_told_stores(bound: &Bound, table: &GroupTable) -> Result<Option<KBox<Gro
     if !table.has_kept_store() {
         return Ok(None);
     }
-    boxed(table.with_stores_told(is_told)?)
+    box_next(table.with_stores_told(is_told)?)
 }
 
-/// Moves a table to the heap. In a function of its own, since it is large for the stack.
+/// Moves the next table, if there is to be one, to the heap. In a function of its own, since a
+/// table is large for the stack.
 #[inline(never)]
-pub(super) fn boxed(table: Option<GroupTable>) -> Result<Option<KBox<GroupTable>>> {
+pub(super) fn box_next(table: Option<GroupTable>) -> Result<Option<KBox<GroupTable>>> {
     Ok(match table {
         Some(table) => Some(KBox::new(table, GFP_KERNEL)?),
         None => None,

@@ -17,7 +17,7 @@ use super::{
         Next,
         Rebuilds, //
     },
-    commit::boxed,
+    commit::box_next,
     protect,
     Group, //
 };
@@ -369,7 +369,7 @@ impl Group {
         if !fills && table.disk_of(entry) != Some(disk) {
             return Ok(());
         }
-        let Some(next) = boxed(table.with_failed_disk(disk)?)? else {
+        let Some(next) = box_next(table.with_failed_disk(disk)?)? else {
             return Ok(());
         };
         if table.is_served(entry) && !next.is_served(entry) {

@@ -5,7 +5,7 @@
 //! For the order, and what a crash leaves behind, see [`crate::svol_core::meta`].
 
 use super::{
-    commit::boxed,
+    commit::box_next,
     Group, //
 };
 use crate::{
@@ -114,7 +114,7 @@ impl Group {
         let copy = (0..copies.count())
             .find(|copy| !is_live(copy))
             .ok_or(ENOENT)?;
-        let next = boxed(table.with_copy(copy)?)?.ok_or(ENOENT)?;
+        let next = box_next(table.with_copy(copy)?)?.ok_or(ENOENT)?;
         Ok((copy, next))
     }
 

@@ -4,7 +4,7 @@
 //! increments volume that had failed.
 
 use super::{
-    commit::boxed,
+    commit::box_next,
     rebuild::{
         is_free,
         is_usable,
@@ -64,7 +64,7 @@ impl Group {
         let state = self.state.lock();
         let table = state.table.as_ref().ok_or(ENXIO)?;
         let found = table.position(lid);
-        let next = boxed(match found {
+        let next = box_next(match found {
             Some(entry) => table.with_readded(entry)?,
             None => None,
         })?;
@@ -145,7 +145,7 @@ impl Group {
         let Some(entry) = store.filter(|e| is_usable(&bound, *e) && !bound.has_io([*e])) else {
             return Ok(());
         };
-        let Some(next) = boxed(table.with_readded(entry)?)? else {
+        let Some(next) = box_next(table.with_readded(entry)?)? else {
             return Ok(());
         };
         drop(state);

@@ -4,7 +4,7 @@
 
 use super::{
     claim::may_write,
-    commit::boxed,
+    commit::box_next,
     Group, //
 };
 use crate::{
@@ -87,7 +87,7 @@ impl Group {
         let disk = table.disk_of(entry);
         let logged =
             matches!(table.view(entry), Some(view) if matches!(view.writes, Home::Logged(_)));
-        let next = boxed(if logged {
+        let next = box_next(if logged {
             table.with_writes(entry)?
         } else {
             table.with_unprotected(entry)?
@@ -152,7 +152,7 @@ impl Group {
             // The disk has failed meanwhile: what the increments volume lacks is lost.
             return Err(EIO);
         }
-        let next = boxed(table.with_unprotected(entry)?)?;
+        let next = box_next(table.with_unprotected(entry)?)?;
         drop(state);
         if let Some(next) = next {
             self.commit(bound, &homes, next)?;

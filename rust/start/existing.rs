@@ -3,7 +3,7 @@
 //! A group that exists already.
 
 use super::{
-    boxed,
+    box_table,
     commit,
     disks,
     new::Fresh,
@@ -123,7 +123,7 @@ impl Existing {
         if changed {
             table = commit(members, &homes, table, told)?;
         } else if is_lost || self.plan.heal {
-            table = commit(members, &homes, boxed(table.recommitted()?)?, told)?;
+            table = commit(members, &homes, box_table(table.recommitted()?)?, told)?;
         }
         if !to_open.is_empty() {
             table = stores::open_again(members, &homes, table, &mut stores, to_open)?;
@@ -205,7 +205,7 @@ fn record_opening(
     for _ in 0..OPENINGS {
         let told = table.head().events;
         stores::note_events(stores, members, table.id(), told)?;
-        table = commit(members, homes, boxed(table.opened()?)?, told)?;
+        table = commit(members, homes, box_table(table.opened()?)?, told)?;
     }
     stores::note_events(stores, members, table.id(), table.head().events)?;
     Ok(table)
@@ -314,5 +314,5 @@ fn bind(
     let sectors = disks::sectors(members);
     let readable = |entry: usize| (!dead.contains(entry)).then(|| sectors(entry));
     let bound = GroupTable::bind(line, chosen.try_clone()?, readable).map_err(report(line))?;
-    Ok((boxed(bound.table)?, bound.changed))
+    Ok((box_table(bound.table)?, bound.changed))
 }

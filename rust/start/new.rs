@@ -3,7 +3,7 @@
 //! A group that is loaded for the first time.
 
 use super::{
-    boxed,
+    box_table,
     commit,
     disks,
     report,
@@ -68,7 +68,8 @@ impl Fresh {
             stores::make(members, table, entry, header)?;
         }
         let told = table.head().events;
-        let table = commit(members, homes, boxed(table.activated(self.samples)?)?, told)?;
+        let next = box_table(table.activated(self.samples)?)?;
+        let table = commit(members, homes, next, told)?;
         let events = table.head().events;
         let mut found = stores::find(&table, members, events, true)?;
         stores::note_events(&mut found, members, table.id(), events)?;
@@ -98,7 +99,7 @@ impl New {
         random_bytes(&mut identity.uuid);
         let table =
             GroupTable::new(&identity, line, disks::sectors(members)).map_err(report(line))?;
-        let table = boxed(table)?;
+        let table = box_table(table)?;
         disks::check(&table, members)?;
         let fresh = Fresh::prepare(&table, members)?;
         Ok(Self { table, fresh })

@@ -3,7 +3,7 @@
 //! The increments stores of a group that starts.
 
 use super::{
-    boxed,
+    box_table,
     commit, //
 };
 use crate::{
@@ -141,7 +141,7 @@ pub(super) fn open_again(
     note_events(stores, members, table.id(), told)?;
     let is_open = |entry| opened.iter().any(|(open, _)| *open == entry);
     let table = match table.with_stores_back(is_open)? {
-        Some(next) => commit(members, homes, boxed(next)?, told)?,
+        Some(next) => commit(members, homes, box_table(next)?, told)?,
         None => table,
     };
     for (entry, is_new) in opened {
@@ -179,7 +179,7 @@ fn give_up_new(
     let told = table.head().events;
     note_events(stores, members, table.id(), told)?;
     match table.with_failed_disk(entry)? {
-        Some(next) => commit(members, homes, boxed(next)?, told),
+        Some(next) => commit(members, homes, box_table(next)?, told),
         None => Ok(table),
     }
 }

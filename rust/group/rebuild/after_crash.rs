@@ -12,7 +12,7 @@ use crate::{
     bound::Bound,
     group::{
         commit::{
-            boxed,
+            box_next,
             commit_and_tell, //
         },
         Group, //
@@ -62,7 +62,7 @@ impl Group {
                 continue;
             }
             // Start from the beginning; the metadata must not say otherwise later.
-            if let Some(mut next) = boxed(table.with_cursor(entry, 0)?)? {
+            if let Some(mut next) = box_next(table.with_cursor(entry, 0)?)? {
                 // Not an event, unless a metadata copy is lost.
                 commit_and_tell(bound, homes, &mut next, table.head().events)?;
                 table = next;

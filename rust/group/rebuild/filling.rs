@@ -24,7 +24,7 @@ use crate::{
             Rebuilds,
             PATIENCE_MS, //
         },
-        commit::boxed,
+        commit::box_next,
         Group, //
     },
     log,
@@ -531,7 +531,7 @@ impl Group {
         Ok(Rebuilt {
             old,
             old_serves: old.is_some_and(|old| table.is_source(old)),
-            next: boxed(table.with_rebuilt(entry)?)?.ok_or(ENXIO)?,
+            next: box_next(table.with_rebuilt(entry)?)?.ok_or(ENXIO)?,
         })
     }
 

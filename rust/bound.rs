@@ -267,17 +267,17 @@ impl Bound {
         self.members.flush(disk)
     }
 
-    /// If `wanted`, from now on returns writes of a volume that wait for space; else stops doing
-    /// so. Does not sleep.
-    pub(crate) fn give_back(&self, lid: &Id, wanted: bool) {
+    /// While a volume is being suspended, its writes do not wait for space: device-mapper gets them
+    /// back, and sends them again after the suspend. Does not sleep.
+    pub(crate) fn set_suspending(&self, lid: &Id, suspending: bool) {
         let place = self
             .volumes
             .iter()
             .position(|volume| volume.lid == *lid)
             .and_then(|volume| Place::of(self, volume));
         if let Some(place) = place {
-            place.owner().set_suspending(wanted);
-            if wanted {
+            place.owner().set_suspending(suspending);
+            if suspending {
                 place.store().kick();
             }
         }

@@ -276,13 +276,14 @@ impl Group {
         self.state.lock().is_live = false;
     }
 
-    /// If `wanted`, from now on returns writes of a volume that wait for space; else stops doing
-    /// so. Leaves a table alone that is suspended: nothing waits there. Does not sleep for I/O.
-    pub(crate) fn give_back(&self, lid: &Id, wanted: bool) {
+    /// As [`Bound::set_suspending`]. Leaves a table alone that is suspended: nothing waits there.
+    /// Does not sleep for I/O.
+    pub(crate) fn set_suspending(&self, lid: &Id, suspending: bool) {
         let state = self.state.lock();
         // Under the lock: a suspend stops the stores after it has taken it.
-        if let Some(bound) = state.bound.as_ref().filter(|_| state.is_live || !wanted) {
-            bound.give_back(lid, wanted);
+        let is_meant = state.is_live || !suspending;
+        if let Some(bound) = state.bound.as_ref().filter(|_| is_meant) {
+            bound.set_suspending(lid, suspending);
         }
     }
 

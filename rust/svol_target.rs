@@ -229,18 +229,18 @@ impl Target for SvolTarget {
     fn presuspend(&self, noflush: bool) {
         // Bios that wait for space would block the suspend.
         if noflush {
-            self.group().give_back(&self.lid, true);
+            self.group().set_suspending(&self.lid, true);
         }
     }
 
     fn presuspend_undo(&self) {
-        self.group().give_back(&self.lid, false);
+        self.group().set_suspending(&self.lid, false);
     }
 
     fn preresume(&self, live: &Live<'_>, flushes: &mut FlushBios<'_>) -> Result {
         let entry = match self.client.get(live) {
             Some(bound) => {
-                bound.give_back(&self.lid, false);
+                bound.set_suspending(&self.lid, false);
                 if self.writable {
                     self.group().prepare_writes(&bound, &self.lid)?;
                 }

@@ -179,12 +179,12 @@ fn write_kept(
         _ => owner.map.write_run(&store.slots, info.sector, sectors),
     };
     let WriteStep::Run(run) = step else {
-        owner.locks.give_back(info.sector, locked);
+        owner.locks.release(info.sector, locked);
         owner.grace.leave(ticket);
         return overlay::slowly(this, volume, place, bio);
     };
     // What does not fit in this bio comes again.
-    owner.locks.give_back(
+    owner.locks.release(
         info.sector.saturating_add(u64::from(run.sectors)),
         locked.saturating_sub(run.sectors),
     );
@@ -206,7 +206,7 @@ fn write_kept(
     match Bound::send_both(this, disk, info.sector, store.entry(), sector, None, bio) {
         Ok(mapped) => mapped,
         Err(mut bio) => {
-            owner.locks.give_back(info.sector, run.sectors);
+            owner.locks.release(info.sector, run.sectors);
             owner.grace.leave(ticket);
             *bio.data_mut() = InFlight::default();
             overlay::slowly(this, volume, place, bio)
@@ -284,7 +284,7 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
     if is_refused {
         owner.begin_redo(info.sector, info.sectors);
     }
-    owner.locks.give_back(info.sector, info.sectors);
+    owner.locks.release(info.sector, info.sectors);
     if let Some(ticket) = data.ticket() {
         owner.grace.leave(ticket);
     }
@@ -340,13 +340,13 @@ fn write(
     let run = match step {
         WriteStep::Run(run) => run,
         _ => {
-            owner.locks.give_back(info.sector, sectors);
+            owner.locks.release(info.sector, sectors);
             owner.grace.leave(ticket);
             return overlay::slowly(this, volume, place, bio);
         }
     };
     // What does not fit in this bio comes again.
-    owner.locks.give_back(
+    owner.locks.release(
         info.sector.saturating_add(u64::from(run.sectors)),
         sectors.saturating_sub(run.sectors),
     );
@@ -361,7 +361,7 @@ fn write(
     match Bound::send_both(this, disk, info.sector, store.entry(), sector, also, bio) {
         Ok(mapped) => mapped,
         Err(mut bio) => {
-            owner.locks.give_back(info.sector, run.sectors);
+            owner.locks.release(info.sector, run.sectors);
             owner.grace.leave(ticket);
             *bio.data_mut() = InFlight::default();
             overlay::slowly(this, volume, place, bio)
@@ -436,7 +436,7 @@ pub(crate) fn ended(
     if is_refused {
         owner.begin_redo(info.sector, info.sectors);
     }
-    owner.locks.give_back(info.sector, info.sectors);
+    owner.locks.release(info.sector, info.sectors);
     if let Some(ticket) = data.ticket() {
         owner.grace.leave(ticket);
     }

@@ -290,7 +290,7 @@ impl Bound {
         {
             sibling = Sibling::IsBusy;
         }
-        owner.locks.give_back(part.sector, taken);
+        owner.locks.release(part.sector, taken);
         disk.end();
         sibling
     }

@@ -344,7 +344,7 @@ impl<'a> SubBlock<'a> {
         } else {
             Ok(Outcome::Left)
         };
-        owner.locks.give_back(self.sector, taken);
+        owner.locks.release(self.sector, taken);
         outcome
     }
 

@@ -221,7 +221,7 @@ impl Comparing<'_> {
             _ => self.compare_locked(at, taken, here, base),
         };
         if let Some(place) = self.place {
-            place.owner().locks.give_back(at, taken);
+            place.owner().locks.release(at, taken);
         }
         match result {
             // The disk can't be read here, but perhaps a part can.

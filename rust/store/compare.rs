@@ -80,7 +80,7 @@ impl Worker<Store> {
             leave::STAYS => self.compare_locked(bound, volume, owner, range),
             _ => Err(CompareError::Gone),
         };
-        owner.locks.give_back(sector, sectors);
+        owner.locks.release(sector, sectors);
         result.map(|copied| Compared { sectors, copied })
     }
 

@@ -60,7 +60,7 @@ impl Slow<'_> {
             .and_then(|()| self.store.wait_for_ios(self.owner));
         if result.is_ok() {
             for slot in &slots {
-                self.store.slots.give_back(*slot);
+                self.store.slots.free(*slot);
             }
         } else {
             // Their entries may still be on disk, and no block may ever have two slots.

@@ -352,9 +352,9 @@ impl Slow<'_> {
             let disk = disk.filter(|disk| !skips(disk));
             self.owner
                 .locks
-                .give_back(rest.sector, locked.saturating_sub(sectors));
+                .release(rest.sector, locked.saturating_sub(sectors));
             let has_failed = self.write_part_kept(source.behind(done), part, disk);
-            self.owner.locks.give_back(part.sector, sectors);
+            self.owner.locks.release(part.sector, sectors);
             if has_failed? {
                 self.give_up_fill(disk)?;
             }
@@ -454,7 +454,7 @@ impl Worker<Store> {
         meanwhile: impl FnOnce(),
     ) -> Result<u32, CopyError> {
         let free = owner.locks.take(sector, sectors);
-        owner.locks.give_back(sector, free);
+        owner.locks.release(sector, free);
         if free == 0 {
             return Ok(0);
         }
@@ -474,7 +474,7 @@ impl Worker<Store> {
             let end = sector.saturating_add(u64::from(locked));
             let _ = reach.replace(sector, end);
         }
-        owner.locks.give_back(sector, locked);
+        owner.locks.release(sector, locked);
         result.map(|()| locked)
     }
 

@@ -59,10 +59,10 @@ impl Worker<Store> {
     }
 
     /// Releases some slots of volumes that leave. Sleeps for I/O.
-    pub(super) fn give_back(&self) {
+    pub(super) fn free_leavers(&self) {
         let mut again = 0;
         for owner in self.owners.iter().filter(|o| o.leaving.get() == LEAVES) {
-            match self.give_back_part(owner) {
+            match self.free_part(owner) {
                 Ok(true) => again = NEXT_MS,
                 Ok(false) => {
                     owner.leaving.set(LEFT);
@@ -85,14 +85,14 @@ impl Worker<Store> {
                 }
             }
         }
-        self.give_back_in.set(again);
+        self.free_again_in.set(again);
     }
 
     /// Returns whether there is more to do.
-    fn give_back_part(&self, owner: &Owner) -> Result<bool> {
+    fn free_part(&self, owner: &Owner) -> Result<bool> {
         let mut slots = KVec::with_capacity(PART, GFP_KERNEL)?;
         let mut bids = KVec::with_capacity(PART, GFP_KERNEL)?;
-        let first = owner.given_back.get();
+        let first = owner.freed.get();
         if first == 0 {
             // A comparison with its disk takes slots until it sees that the volume leaves.
             self.wait_for_ios(owner)?;
@@ -112,11 +112,11 @@ impl Worker<Store> {
                 owner.map.update(*bid, out);
             }
             for slot in &slots {
-                self.slots.give_back(*slot);
+                self.slots.free(*slot);
             }
             self.full.set(false);
         }
-        owner.given_back.set(next);
+        owner.freed.set(next);
         if next < owner.map.blocks() {
             return Ok(true);
         }

@@ -34,7 +34,7 @@ impl Slow<'_> {
             let part = Range { sectors, ..left };
             // Under the locks, which the fill of another disk takes, too.
             if self.owner.mode() == Mode::Store {
-                self.owner.locks.give_back(part.sector, sectors);
+                self.owner.locks.release(part.sector, sectors);
                 let kept = self.with(Writes::Kept);
                 return kept.write_kept(source.behind(done), left);
             }
@@ -49,7 +49,7 @@ impl Slow<'_> {
                     self.owner.note_log_lacks(disk);
                 }
             }
-            self.owner.locks.give_back(part.sector, sectors);
+            self.owner.locks.release(part.sector, sectors);
             match result {
                 Ok(sectors) => done = done.saturating_add(sectors),
                 Err(ENOSPC) if self.owner.mode() == Mode::Store => return Err(ENOSPC),

@@ -92,7 +92,7 @@ pub(crate) struct Owner {
     /// Whether it is leaving the group; see [`leave`].
     pub(super) leaving: Word,
     /// How many of its blocks have been freed already.
-    pub(super) given_back: Word,
+    pub(super) freed: Word,
 }
 
 /// The disk of an owner when the store is opened.
@@ -206,7 +206,7 @@ impl Owner {
             record,
             record_writes: Word::new(0),
             leaving: Word::new(if leaves { leave::LEAVES } else { leave::STAYS }),
-            given_back: Word::new(0),
+            freed: Word::new(0),
         };
         owners.push(owner, GFP_KERNEL)?;
         Ok(())

@@ -336,7 +336,7 @@ impl Slow<'_> {
                         is_free.then(|| entry.moved_to(Some(slot)))
                     };
                     if self.map().update(bid, put).is_none() {
-                        self.store.slots.give_back(slot);
+                        self.store.slots.free(slot);
                     }
                     Ok(())
                 }

@@ -182,8 +182,8 @@ impl Slots {
         false
     }
 
-    /// Releases a slot.
-    pub fn give_back(&self, slot: u32) {
+    /// Frees a slot. Does not sleep.
+    pub fn free(&self, slot: u32) {
         let Some((word, bit)) = self.word(slot) else {
             return;
         };
@@ -232,8 +232,8 @@ mod tests {
         slots.set_limit(1000);
         assert_eq!(slots.ready(), 50);
         assert!(slots.take_this(199) && !slots.take_this(199) && !slots.take_this(200));
-        slots.give_back(77);
-        slots.give_back(77);
+        slots.free(77);
+        slots.free(77);
         assert_eq!(slots.used(), 150);
         for _ in 0..50 {
             assert!(slots.take_any().is_ok());

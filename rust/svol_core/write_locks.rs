@@ -67,7 +67,7 @@ impl WriteLocks {
 
     /// Releases what [`WriteLocks::take`] took of these sectors: all of it, or all but a beginning
     /// that ends at a sub-block boundary. Does not sleep.
-    pub fn give_back(&self, sector: u64, sectors: u32) {
+    pub fn release(&self, sector: u64, sectors: u32) {
         let end = sector.saturating_add(u64::from(sectors));
         let mut at = sector;
         while at < end {
@@ -145,14 +145,14 @@ mod tests {
         assert_eq!(locks.take(7, 100), 0);
         // Up to it.
         assert_eq!(locks.take(8, 8), 8);
-        locks.give_back(4, 2);
+        locks.release(4, 2);
         assert_eq!(locks.take(0, 300), 8);
-        locks.give_back(8, 8);
-        locks.give_back(0, 8);
+        locks.release(8, 8);
+        locks.release(0, 8);
         assert_eq!(locks.take(0, 300), 300);
         assert_eq!(locks.take(296, 8), 0);
         assert_eq!(locks.take(304, 8), 8);
-        locks.give_back(128, 172);
+        locks.release(128, 172);
         assert_eq!(locks.take(120, 200), 0);
         assert_eq!(locks.take(128, 200), 176);
         Ok(())
@@ -162,7 +162,7 @@ mod tests {
     fn far_too_long() -> Result<(), AllocError> {
         let locks = WriteLocks::new(3)?;
         assert_eq!(locks.take(3, 100_000), 8 * 1024 - 3);
-        locks.give_back(3, 8 * 1024 - 3);
+        locks.release(3, 8 * 1024 - 3);
         assert_eq!(locks.take(0, 8), 8);
         Ok(())
     }

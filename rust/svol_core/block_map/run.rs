@@ -224,7 +224,7 @@ impl BlockMap {
             Some((_, entry)) => Ok(entry),
             None => {
                 // Another thread was faster.
-                slots.give_back(slot);
+                slots.free(slot);
                 let entry = self.get(bid);
                 if entry.is_frozen() {
                     Err(WriteStep::Frozen)

@@ -162,7 +162,7 @@ impl Store {
         // Here its entry goes on disk.
         wait(self);
         if let Some(slot) = slot {
-            self.slots.give_back(slot);
+            self.slots.free(slot);
         }
         self.set_frozen(bid, false);
     }
@@ -565,7 +565,7 @@ fn overlapping_writes_wait_for_each_other() {
                 for sub in sector / u64::from(SUB)..=last {
                     content[sub as usize].write();
                 }
-                locks.give_back(sector, taken);
+                locks.release(sector, taken);
             }
             taken
         };

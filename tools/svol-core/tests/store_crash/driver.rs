@@ -458,13 +458,13 @@ impl<'w> Driver<'w> {
         let logged = this.intents.is_some();
         let WriteStep::Run(run) = step else {
             if logged {
-                this.locks.give_back(range.sector, sectors);
+                this.locks.release(range.sector, sectors);
             }
             return Ok(0);
         };
         if logged {
             let rest = range.sector + u64::from(run.sectors);
-            this.locks.give_back(rest, sectors - run.sectors);
+            this.locks.release(rest, sectors - run.sectors);
         }
         let range = Range {
             sectors: run.sectors,
@@ -520,7 +520,7 @@ impl<'w> Driver<'w> {
             self.dirty = true;
         }
         if logged {
-            this.locks.give_back(range.sector, range.sectors);
+            this.locks.release(range.sector, range.sectors);
         }
         if needs_commit {
             self.waiting.push(Waiter {
@@ -654,7 +654,7 @@ impl<'w> Driver<'w> {
             }
             let part = Range { sectors, ..left };
             self.write(owner, true, source.behind(done), part)?;
-            self.owners[owner].locks.give_back(part.sector, sectors);
+            self.owners[owner].locks.release(part.sector, sectors);
             done += sectors;
         }
         Ok(())
@@ -783,7 +783,7 @@ impl<'w> Driver<'w> {
                     let put =
                         |entry: Entry| entry.slot().is_none().then(|| entry.moved_to(Some(slot)));
                     if map.update(bid, put).is_none() {
-                        self.slots.give_back(slot);
+                        self.slots.free(slot);
                     }
                     Ok(())
                 }
@@ -854,7 +854,7 @@ impl<'w> Driver<'w> {
         }
         let early = self.breaks(Rule::FreedBeforeReused);
         if early {
-            slots.iter().for_each(|slot| self.slots.give_back(*slot));
+            slots.iter().for_each(|slot| self.slots.free(*slot));
         }
         for slot in &slots {
             self.write_record(*slot, None);
@@ -864,7 +864,7 @@ impl<'w> Driver<'w> {
             self.wait_for_others()?;
         }
         if !early {
-            slots.iter().for_each(|slot| self.slots.give_back(*slot));
+            slots.iter().for_each(|slot| self.slots.free(*slot));
         }
         self.thaw(owner, bids);
         Ok(())

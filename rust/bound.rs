@@ -8,7 +8,12 @@ mod in_flight;
 mod map;
 mod sources;
 
-pub(crate) use in_flight::{EntryNo, InFlight, OnEnd};
+pub(crate) use in_flight::{
+    EntryNo,
+    InFlight,
+    OnEnd,
+    Role, //
+};
 pub(crate) use map::operation;
 
 use crate::{

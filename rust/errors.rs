@@ -44,7 +44,8 @@ use crate::{
     bound::{
         Bound,
         EntryNo,
-        InFlight, //
+        InFlight,
+        Role, //
     },
     dm::{
         Bio,
@@ -122,11 +123,10 @@ pub(crate) fn ended(
         }
     }
     if let Some(volume) = volume {
-        if data.is_log_flush {
-            return logged::flush_failed(this, volume, ended);
-        }
-        if data.fills && data.ticket().is_none() {
-            return logged::fill_flushed(this, volume, ended);
+        match data.role {
+            Role::LogFlush => return logged::flush_failed(this, volume, ended),
+            Role::FillFlush => return logged::fill_flushed(this, volume, ended),
+            Role::Plain | Role::Logged { .. } | Role::Kept { .. } => (),
         }
         if data.ticket().is_some() {
             return overlay::ended(this, volume, ended);

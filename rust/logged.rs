@@ -15,7 +15,8 @@ use crate::{
         Bound,
         EntryNo,
         InFlight,
-        OnEnd, //
+        OnEnd,
+        Role, //
     },
     dm::{
         current_cpu,
@@ -112,7 +113,9 @@ pub(crate) fn map(
             let data = bio.data_mut();
             data.volume = EntryNo::of(volume);
             // The disk has nothing of diverted regions, so users must see errors of this flush.
-            data.is_log_flush = !has_regions;
+            if !has_regions {
+                data.role = Role::LogFlush;
+            }
             overlay::flush(this, place, bio)
         }
         (Mode::Both | Mode::Behind, Op::Write) => write(this, volume, disk, place, bio),
@@ -141,7 +144,7 @@ pub(crate) fn map_kept(
             (_, Some(disk)) if !bound.skips_fill(place.owner(), disk, None) => {
                 let data = bio.data_mut();
                 data.volume = EntryNo::of(volume);
-                data.fills = true;
+                data.role = Role::FillFlush;
                 Bound::send(this, disk, 0, bio)
             }
             _ => bio.complete(),
@@ -194,9 +197,9 @@ fn write_kept(
     let data = bio.data_mut();
     data.volume = EntryNo::of(volume);
     data.on_end = OnEnd::Leave(ticket);
-    data.is_logged = true;
-    data.is_kept = true;
-    data.fills = disk.is_some();
+    data.role = Role::Kept {
+        fills: disk.is_some(),
+    };
     data.is_first = run.is_first;
     data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
     let sector = store.run_sector(&run);
@@ -243,13 +246,20 @@ fn without_disk(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, I
     end
 }
 
-/// A write of a volume that has no disk yet has completed.
-fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InFlight>) -> EndIo {
+/// A write of a volume that has no disk yet has completed; if it `fills`, also on the disk that is
+/// being filled.
+#[inline(never)]
+pub(crate) fn kept_ended(
+    this: InUse<'_, Bound>,
+    place: Place<'_>,
+    fills: bool,
+    mut ended: Ended<'_, InFlight>,
+) -> EndIo {
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
     let store_leg = Leg::of(&ended, STORE);
-    let disk_leg = match data.fills {
+    let disk_leg = match fills {
         true => Leg::of(&ended, DISK),
         false => Leg::Done,
     };
@@ -260,13 +270,13 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
         store.note_written(owner, info.sector, info.sectors);
     }
     if store_leg == Leg::Failed {
-        if data.fills {
+        if fills {
             // Only the error of the other leg was counted.
             this.count_error(store.entry(), false);
         }
         store.suspect();
     }
-    if data.fills && has_failed {
+    if fills && has_failed {
         // Disk and store may differ now: this must be copied again.
         if let Some(intents) = &owner.intents {
             intents.pin(info.sector, info.sectors);
@@ -277,7 +287,7 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
         // taken for complete.
         owner.note_fill_failed(disk);
     }
-    if let (true, Leg::Failed, Some(disk)) = (data.fills, store_leg, data.disk.get()) {
+    if let (true, Leg::Failed, Some(disk)) = (fills, store_leg, data.disk.get()) {
         owner.note_fill_ahead(disk);
         this.record_lacks(owner);
     }
@@ -293,7 +303,7 @@ fn kept_ended(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, InF
     }
     ended.data_mut().on_end = OnEnd::Nothing;
     match (in_store, on_disk) {
-        (false, true) if data.fills => {
+        (false, true) if fills => {
             // The clone's own status is that of the disk leg.
             let (end, parked) = ended.park(this);
             parked.end(Status::IOERR);
@@ -354,7 +364,9 @@ fn write(
     let data = bio.data_mut();
     data.volume = EntryNo::of(volume);
     data.on_end = OnEnd::Leave(ticket);
-    data.is_logged = true;
+    data.role = Role::Logged {
+        also: also.map_or(EntryNo::NONE, EntryNo::of),
+    };
     data.is_first = run.is_first;
     data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
     let sector = store.run_sector(&run);
@@ -385,17 +397,16 @@ pub(crate) fn flush_failed(
     end
 }
 
-/// Both halves of a write have completed.
+/// All legs of a write have completed: to disk, store, and the disk of the entry `also`, if its
+/// volume moves there.
 #[inline(never)]
 pub(crate) fn ended(
     this: InUse<'_, Bound>,
     volume: usize,
     place: Place<'_>,
+    also: Option<usize>,
     mut ended: Ended<'_, InFlight>,
 ) -> EndIo {
-    if ended.data().is_kept {
-        return kept_ended(this, place, ended);
-    }
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
@@ -422,7 +433,7 @@ pub(crate) fn ended(
         let bound: &Bound = &this;
         bound.forget_bad(disk, info.sector, info.sectors);
     }
-    if let Some(also) = data.also.get() {
+    if let Some(also) = also {
         // Noted before the locks are released and others may write there.
         if also_leg == Leg::Failed {
             this.count_error(also, false);
@@ -431,7 +442,6 @@ pub(crate) fn ended(
             // Whatever the user is told, the disks may differ.
             owner.note_move_lacks();
         }
-        ended.data_mut().also = EntryNo::NONE;
     }
     if is_refused {
         owner.begin_redo(info.sector, info.sectors);

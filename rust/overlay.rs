@@ -9,7 +9,8 @@ use crate::{
         Bound,
         EntryNo,
         InFlight,
-        OnEnd, //
+        OnEnd,
+        Role, //
     },
     dm::{
         current_cpu,
@@ -197,8 +198,10 @@ pub(crate) fn ended(
     let (Some(place), Some(ticket)) = (Place::of(bound, volume), data.ticket()) else {
         return ended.done();
     };
-    if data.is_logged {
-        return logged::ended(this, volume, place, ended);
+    match data.role {
+        Role::Logged { also } => return logged::ended(this, volume, place, also.get(), ended),
+        Role::Kept { fills } => return logged::kept_ended(this, place, fills, ended),
+        Role::Plain | Role::LogFlush | Role::FillFlush => (),
     }
     let ok = !ended.status().is_error();
     let info = ended.info();

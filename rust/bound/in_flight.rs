@@ -48,6 +48,24 @@ pub(crate) enum OnEnd {
     StoreFlush,
 }
 
+/// What a bio does for its volume, where its result is not simply that of one device.
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+pub(crate) enum Role {
+    /// Nothing of the kind.
+    #[default]
+    Plain,
+    /// It is a write to the disk and the store of a logged volume; and to the disk of the entry
+    /// `also`, if the volume moves there.
+    Logged { also: EntryNo },
+    /// It is a write of a volume that has no disk yet. It goes to the store, which alone counts,
+    /// and if it `fills`, to the disk that is being filled for the volume.
+    Kept { fills: bool },
+    /// It is the flush of a logged volume's store, and the disk has all the data.
+    LogFlush,
+    /// It is the flush of a disk that is being filled for its volume.
+    FillFlush,
+}
+
 /// Per-bio data.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct InFlight {
@@ -57,41 +75,41 @@ pub(crate) struct InFlight {
     pub(crate) volume: EntryNo,
     /// What has to be done when it comes back from a device.
     pub(crate) on_end: OnEnd,
+    /// What it does for its volume.
+    pub(crate) role: Role,
+
+    // Of a write to slots of a store:
     /// The block map changes when it completes.
     pub(crate) is_first: bool,
     /// It completes only after the next commit.
     pub(crate) needs_commit: bool,
-    /// It goes to both a disk and a store.
-    pub(crate) is_logged: bool,
-    /// It is the flush of a logged volume's store.
-    pub(crate) is_log_flush: bool,
-    /// The disk has its data, but the store failed.
-    pub(crate) has_no_log: bool,
+
+    // Of a read:
     /// It goes to its volume's own data, not to just any source of the base image.
     pub(crate) is_own: bool,
-    /// It has been sent, and waits for something before it completes.
-    pub(crate) is_sent: bool,
     /// The entry whose disk failed to read it. The first such entry; with `is_own`, the last one.
     pub(crate) first: EntryNo,
     /// The number of other ways to read it that were tried.
     pub(crate) tries: u16,
-    /// The entry to whose disk it also goes, since its volume moves there.
-    pub(crate) also: EntryNo,
-    /// As logged, but only the store counts: its disk is being filled, or it has none.
-    pub(crate) is_kept: bool,
-    /// It goes to a disk that is being filled.
-    pub(crate) fills: bool,
+
+    // What became of a write or flush that is parked now. Several may be true, one after the other:
+    /// It has been sent, and waits for something before it completes.
+    pub(crate) is_sent: bool,
+    /// The disk has its data, but the store failed.
+    pub(crate) has_no_log: bool,
     /// The store has its data, but the disk that is being filled failed.
     pub(crate) has_no_disk: bool,
-    /// It is written again, since a device refused it as it was.
+    /// A device refused it as it was, so it is written again.
     pub(crate) is_redone: bool,
-    /// If it is timed: when it was sent to its disk, in ticks of `Bound::ticks`.
-    pub(crate) sent: u32,
-    /// If it is timed: how many I/Os the disk had in flight then.
-    pub(crate) in_flight: u32,
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
     /// not wait.
     pub(crate) waits_since: u32,
+
+    // If it is timed, see [`OnEnd::Time`]:
+    /// When it was sent to its disk, in ticks of `Bound::ticks`.
+    pub(crate) sent: u32,
+    /// How many I/Os the disk had in flight then.
+    pub(crate) in_flight: u32,
 }
 
 impl InFlight {

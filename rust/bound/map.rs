@@ -231,9 +231,7 @@ impl Bound {
             },
             None => None,
         };
-        let data = bio.data_mut();
-        data.disk = EntryNo::of(entry);
-        data.also = also.map_or(EntryNo::NONE, EntryNo::of);
+        bio.data_mut().disk = EntryNo::of(entry);
         // Each device counts its own leg: otherwise one that hangs would make the others look so.
         bio.remap_to_all(pool, first, log, third)
     }

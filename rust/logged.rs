@@ -201,7 +201,7 @@ fn write_kept(
         fills: disk.is_some(),
     };
     data.is_first = run.is_first;
-    data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
+    data.needs_commit = info.is_fua() && store.needs_commit(&run);
     let sector = store.run_sector(&run);
     let Some(disk) = disk else {
         return Bound::send(this, store.entry(), sector, bio);
@@ -368,7 +368,7 @@ fn write(
         also: also.map_or(EntryNo::NONE, EntryNo::of),
     };
     data.is_first = run.is_first;
-    data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
+    data.needs_commit = info.is_fua() && store.needs_commit(&run);
     let sector = store.run_sector(&run);
     match Bound::send_both(this, disk, info.sector, store.entry(), sector, also, bio) {
         Ok(mapped) => mapped,

@@ -168,8 +168,7 @@ fn write(
     data.volume = EntryNo::of(volume);
     data.on_end = OnEnd::Leave(ticket);
     data.is_first = run.is_first;
-    // FUA data alone does not make the write durable.
-    data.needs_commit = info.is_fua() && (run.is_first || run.is_dirty || store.is_busy());
+    data.needs_commit = info.is_fua() && store.needs_commit(&run);
     Bound::send(this, store.entry(), store.run_sector(&run), bio)
 }
 

@@ -338,6 +338,12 @@ impl Store {
         self.changes.is_busy()
     }
 
+    /// Whether a write of this stretch is durable only after a commit, even if its data is.
+    #[inline]
+    pub(crate) fn needs_commit(&self, run: &WriteRun) -> bool {
+        run.is_first || run.is_dirty || self.is_busy()
+    }
+
     /// Volumes whose changes may be only in memory and nowhere else: those that are not logged, or
     /// not everywhere.
     pub(crate) fn unsettled(&self) -> impl Iterator<Item = &Owner> {

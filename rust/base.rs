@@ -55,33 +55,71 @@ pub(crate) fn compare_where(
     samples: &[Sample],
     is_base: impl Fn(&Sample) -> bool,
 ) -> Result<Comparison> {
-    let mut unread = Unread::default();
+    let mut unread = Unread::of(samples.len());
+    let differs = first_difference(members, disk, samples, is_base, &mut unread)?;
+    Ok(differs.map_or_else(|| unread.judge(), Comparison::Differs))
+}
+
+/// The first sector of the first sample that the disk does not hold, if `is_base` says that it has
+/// the base image there. Samples that can't be read are counted in `unread`; once that is hopeless,
+/// none are read any more. Sleeps for I/O.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn first_difference(
+    members: &Members,
+    disk: &Disk,
+    samples: &[Sample],
+    is_base: impl Fn(&Sample) -> bool,
+    unread: &mut Unread,
+) -> Result<Option<u64>> {
     for sample in samples {
         match read(members, disk, sample.sub_block) {
+            // Readability counts at every place: after a crash, the disk may have the base image at
+            // none of them.
             Ok(content) if !is_base(sample) || sample.matches(&content) => unread.looked_at(),
-            Ok(_) => return Ok(Comparison::Differs(sample.sector())),
+            Ok(_) => return Ok(Some(sample.sector())),
             Err(ENOMEM) => return Err(ENOMEM),
             Err(error) => unread.failed(sample.sector(), error),
         }
-        if let (true, Some(error)) = (unread.is_hopeless(samples.len()), unread.error) {
-            return Ok(Comparison::Unreadable(error));
+        if unread.is_hopeless() {
+            break;
         }
     }
-    Ok(unread.sector.map_or(Comparison::Same, Comparison::Partly))
+    Ok(None)
 }
 
 /// Counts the places of a disk that could not be read when the disk was checked. Single bad sectors
 /// say nothing about whose disk it is.
-#[derive(Default)]
 pub(crate) struct Unread {
+    /// How many places are looked at, if that is known from the beginning.
+    of: Option<usize>,
     looked_at: usize,
     failed: usize,
-    /// The first such place.
-    pub(crate) sector: Option<u64>,
-    error: Option<Error>,
+    /// The first place that failed, and its error.
+    first: Option<(u64, Error)>,
 }
 
 impl Unread {
+    /// None so far, of so many places.
+    pub(crate) fn of(places: usize) -> Self {
+        Self {
+            of: Some(places),
+            ..Self::new()
+        }
+    }
+
+    /// None so far. How many places will be looked at is not known yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            of: None,
+            looked_at: 0,
+            failed: 0,
+            first: None,
+        }
+    }
+
     /// Counts a place that could be read.
     pub(crate) fn looked_at(&mut self) {
         self.looked_at = self.looked_at.saturating_add(1);
@@ -90,25 +128,26 @@ impl Unread {
     /// Counts the place at this sector, which could not be read.
     pub(crate) fn failed(&mut self, sector: u64, error: Error) {
         self.failed = self.failed.saturating_add(1);
-        self.sector.get_or_insert(sector);
-        self.error.get_or_insert(error);
+        self.first.get_or_insert((sector, error));
     }
 
-    /// Whether at least half of `of` places can't be read.
-    fn is_hopeless(&self, of: usize) -> bool {
+    /// Whether it is certain that at least half of all places can't be read.
+    fn is_hopeless(&self) -> bool {
+        self.of.is_some_and(|of| self.has_failed_half(of))
+    }
+
+    fn has_failed_half(&self, of: usize) -> bool {
         self.failed > 0 && self.failed >= of.saturating_sub(self.failed)
     }
 
-    /// Called after the last place.
-    ///
-    /// # Errors
-    ///
-    /// That of the first such place, if at least half of all places could not be read.
-    pub(crate) fn judge(&self) -> Result {
+    /// What that says about a disk that differs nowhere: it can't be read if that failed at half of
+    /// all places, or more.
+    pub(crate) fn judge(&self) -> Comparison {
         let all = self.looked_at.saturating_add(self.failed);
-        match self.error {
-            Some(error) if self.is_hopeless(all) => Err(error),
-            _ => Ok(()),
+        match self.first {
+            None => Comparison::Same,
+            Some((_, error)) if self.has_failed_half(all) => Comparison::Unreadable(error),
+            Some((sector, _)) => Comparison::Partly(sector),
         }
     }
 }

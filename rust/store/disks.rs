@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     base::{
+        self,
         Comparison,
         Unread, //
     },
@@ -29,6 +30,7 @@ use crate::{
         intents::Intents,
         samples::{
             self,
+            Sample,
             SUB_BLOCK_BYTES,
             SUB_BLOCK_SECTORS, //
         },
@@ -151,35 +153,34 @@ impl Look<'_> {
     #[inline(never)]
     fn first_difference(&self) -> Result<Comparison> {
         let (members, table, map) = (self.members, self.table, self.map);
-        let device = &members.disk(self.disk).ok_or(ENXIO)?.device;
-        let has_base = table.reads_alone(self.volume).is_none();
-        let mut unread = Unread::default();
+        let disk = members.disk(self.disk).ok_or(ENXIO)?;
+        let device = &disk.device;
         if self.has_marks() {
             // What is compared after a crash is made durable first.
             if let Err(error) = members.io.flush(device) {
                 return Ok(Comparison::Unreadable(error));
             }
         }
-        let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
-        let known = samples::in_front_of(&table.metadata().samples, self.end);
-        for sample in known.iter().filter(|_| has_base) {
+        let mut unread = Unread::new();
+        let samples = match table.reads_alone(self.volume) {
+            None => samples::in_front_of(&table.metadata().samples, self.end),
+            Some(_) => &[],
+        };
+        let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
+        let is_base = |sample: &Sample| {
             let sector = sample.sector();
-            let sectors = u32::try_from(SUB_BLOCK_SECTORS)?;
-            let is_known =
-                map.read_run(sector, sectors).kind == Kind::Base && !self.is_open(sector);
-            match members.io.read(device, sector, &mut here) {
-                // Readability counts at every place: after a crash, all of them may be open.
-                Ok(()) if !is_known || sample.matches(&here) => unread.looked_at(),
-                Ok(()) => return Ok(Comparison::Differs(sector)),
-                Err(ENOMEM) => return Err(ENOMEM),
-                Err(error) => unread.failed(sector, error),
-            }
+            map.read_run(sector, sectors).kind == Kind::Base && !self.is_open(sector)
+        };
+        let differs = base::first_difference(members, disk, samples, is_base, &mut unread)?;
+        if let Some(sector) = differs {
+            return Ok(Comparison::Differs(sector));
         }
 
         // In diverted regions, the disk need not have what the store has. But wherever the store
         // has nothing, it has the base image, in these regions, too.
         let regions = table.make_regions(self.volume)?.ok_or(EINVAL)?;
         let store = &members.disk(self.store).ok_or(ENXIO)?.device;
+        let mut here = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
         let mut there = KVec::from_elem(0u8, SUB_BLOCK_BYTES, GFP_KERNEL)?;
         for bid in looks(map, self.end)? {
             let entry = map.get(bid);
@@ -207,10 +208,7 @@ impl Look<'_> {
                 Err(error) => unread.failed(sector, error),
             }
         }
-        Ok(match unread.judge() {
-            Ok(()) => unread.sector.map_or(Comparison::Same, Comparison::Partly),
-            Err(error) => Comparison::Unreadable(error),
-        })
+        Ok(unread.judge())
     }
 
     /// Whether a crash may have left disk and increments different here.

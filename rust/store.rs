@@ -15,6 +15,7 @@ mod commit;
 mod compare;
 mod discard;
 mod disks;
+mod errand;
 mod events;
 mod fail;
 mod fill;

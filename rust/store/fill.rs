@@ -18,7 +18,10 @@
 //! copied again.
 
 use super::{
-    in_place::NOT_ASKED,
+    errand::{
+        Errand,
+        Outcome, //
+    },
     patience::{
         LATER,
         LATER_MS, //
@@ -66,17 +69,6 @@ use kernel::{
 /// The cursor of a disk that needs no filling.
 const WHOLE: u64 = u64::MAX;
 
-/// The worker has been asked to make an owner's writes durable.
-const ASKED: u64 = 1;
-/// They are durable.
-const DONE: u64 = 2;
-/// The store failed.
-const STORE_FAILED: u64 = 3;
-/// The worker is at it.
-const BEGUN: u64 = 4;
-/// As [`ASKED`], but the worker has found that some disk does not answer.
-const LATE: u64 = 5;
-
 /// How far an owner's disk is filled.
 pub(super) struct Fill {
     /// How many sectors from the beginning hold what the volume holds. Advances under the write
@@ -93,8 +85,8 @@ pub(super) struct Fill {
     known_skips: Word,
     /// No more may be left out: the disk becomes the owner's own, or is.
     is_closed: Flag,
-    /// Whether somebody waits for [`Worker::sync_owners`], or its result.
-    syncing: Word,
+    /// What [`Worker::sync_owner`] asks the worker for.
+    syncing: Errand,
 }
 
 impl Fill {
@@ -111,7 +103,7 @@ impl Fill {
             skips: Word::new(0),
             known_skips: Word::new(0),
             is_closed: Flag::new(is_whole),
-            syncing: Word::new(NOT_ASKED),
+            syncing: Errand::new(),
         }
     }
 
@@ -545,22 +537,13 @@ impl Worker<Store> {
     /// [`CopyError::Source`] if the store failed, [`CopyError::Late`] if a disk was not waited for
     /// any longer.
     pub(crate) fn sync_owner(&self, owner: &Owner, patience_ms: i64) -> Result<(), CopyError> {
-        let began = Instant::<Monotonic>::now();
         let syncing = &owner.fill.syncing;
-        syncing.set(ASKED);
+        syncing.ask();
         self.ask();
-        loop {
-            match syncing.get() {
-                // The worker may begin once more just now; then it is waited for.
-                LATE if began.elapsed().as_millis() >= patience_ms
-                    && syncing.replace(LATE, NOT_ASKED).is_ok() =>
-                {
-                    return Err(CopyError::Late);
-                }
-                ASKED | BEGUN | LATE => fsleep(Delta::from_millis(1)),
-                DONE => return Ok(()),
-                _ => return Err(CopyError::Source(EIO)),
-            }
+        match syncing.wait(patience_ms) {
+            Outcome::Done => Ok(()),
+            Outcome::Failed => Err(CopyError::Source(EIO)),
+            Outcome::Late => Err(CopyError::Late),
         }
     }
 
@@ -584,19 +567,15 @@ impl Worker<Store> {
         let mut later = false;
         for owner in self.owners.iter() {
             let syncing = &owner.fill.syncing;
-            let is_asked = |how| syncing.replace(how, BEGUN).is_ok();
-            if !is_asked(ASKED) && !is_asked(LATE) {
+            if !syncing.begin() {
                 continue;
             }
             if self.wait_for_ios(owner).is_err() {
-                syncing.set(LATE);
+                syncing.put_off();
                 later = true;
                 continue;
             }
-            syncing.set(match self.commit() {
-                Err(_) => STORE_FAILED,
-                Ok(()) => DONE,
-            });
+            syncing.end(self.commit().is_ok());
         }
         if later {
             self.asked.set(true);

@@ -5,6 +5,7 @@
 //! Meanwhile the volume has no I/O in flight, and gets none.
 
 use super::{
+    errand::Outcome,
     Owner,
     Store, //
 };
@@ -19,25 +20,10 @@ use crate::{
         route::Home, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    time::{
-        delay::fsleep,
-        Delta, //
-    }, //
-};
+use kernel::prelude::*;
 
 /// How many sectors of the map are checked at once.
 const LOOK_SECTORS: u64 = 1 << 20;
-
-/// Nobody has requested to settle the owner.
-pub(super) const NOT_ASKED: u64 = 0;
-/// The worker is to settle it.
-const ASKED: u64 = 1;
-/// It is settled.
-const CLEARED: u64 = 2;
-/// It could not be settled.
-const LEFT: u64 = 3;
 
 impl Worker<Store> {
     /// Writes all that the store has of a volume's diverted parts, between two sectors, to the disk
@@ -109,30 +95,25 @@ impl Worker<Store> {
     ///
     /// `EIO` if the commit fails, or marks have to stay.
     pub(crate) fn settle_owner(&self, owner: &Owner) -> Result {
-        owner.clearing.set(ASKED);
+        owner.settling.ask();
         self.ask();
-        loop {
-            match owner.clearing.get() {
-                ASKED => fsleep(Delta::from_millis(1)),
-                CLEARED => return Ok(()),
-                _ => return Err(EIO),
-            }
+        match owner.settling.wait(i64::MAX) {
+            Outcome::Done => Ok(()),
+            Outcome::Failed | Outcome::Late => Err(EIO),
         }
     }
 
     /// Does what [`Worker::settle_owner`] waits for. Sleeps for I/O.
     pub(super) fn settle_owners(&self) {
-        for owner in self.owners.iter().filter(|o| o.clearing.get() == ASKED) {
+        for owner in self.owners.iter().filter(|owner| owner.settling.begin()) {
             // Also if no entry has changed: the disk must not get ahead of what was overwritten.
             // Twice: the first time, its regions still count as just written.
             let cleared = self
                 .commit()
                 .and_then(|()| self.clear_marks(owner))
                 .and_then(|_| self.clear_marks(owner));
-            owner.clearing.set(match cleared {
-                Ok(false) if !self.may_have_lost(owner) => CLEARED,
-                _ => LEFT,
-            });
+            let is_settled = matches!(cleared, Ok(false)) && !self.may_have_lost(owner);
+            owner.settling.end(is_settled);
         }
     }
 }

@@ -3,8 +3,8 @@
 //! A volume that keeps its changes in the store: what is known of it, and how it begins.
 
 use super::{
+    errand::Errand,
     fill::Fill,
-    in_place,
     leave,
     losses::Losses,
     moving::Move,
@@ -71,8 +71,8 @@ pub(crate) struct Owner {
     pub(super) moving: Move,
     /// Whether its entries must stay; see [`Owner::keep_entries`].
     keeps_entries: Flag,
-    /// Whether somebody waits for its marks to be cleared; see [`in_place`].
-    pub(super) clearing: Word,
+    /// See [`super::in_place`].
+    pub(super) settling: Errand,
     /// How many I/Os its disk had completed when idle marks were last looked for.
     pub(super) answers: Word,
     /// See [`super::patience`].
@@ -196,7 +196,7 @@ impl Owner {
             moving: start.moving,
             // A disk that is being filled for it may get what the store has of its regions.
             keeps_entries: Flag::new(is_written || has_regions),
-            clearing: Word::new(in_place::NOT_ASKED),
+            settling: Errand::new(),
             answers: Word::new(u64::MAX),
             disks: Disks::new(),
             losses: Losses::new(),

@@ -2,7 +2,10 @@
 
 //! Mapped devices load volumes of a group; only one at a time can load a given volume.
 
-use super::Group;
+use super::{
+    Group,
+    State, //
+};
 use crate::{
     bound::Bound,
     dm::DeviceNumber,
@@ -11,6 +14,7 @@ use crate::{
         attr::Attr,
         health::Health,
         id::Id,
+        meta::VolumeRecord,
         route::{
             Home,
             VolumeView, //
@@ -175,8 +179,149 @@ impl Writes {
     }
 }
 
+impl State {
+    /// Checks whether a mapped device can load a volume, see [`Group::claim`]. Does not sleep.
+    #[inline(never)]
+    fn check_claim(
+        &self,
+        lid: &Id,
+        number: DeviceNumber,
+        sectors: u64,
+        writable: bool,
+    ) -> Result<Claimed, Refusal> {
+        let Some(table) = &self.table else {
+            return Err(Refusal::new(
+                c"group dev: the group is not live",
+                EAGAIN,
+                Detail::NotLive,
+            ));
+        };
+        let found = table
+            .position(lid)
+            .filter(|_| self.leaving != Some(*lid))
+            .and_then(|entry| Some((table.volume(entry)?, table.view(entry)?)));
+        let Some((volume, view)) = found else {
+            return Err(Refusal::new(c"LID: no such entry", ENODEV, Detail::Unknown));
+        };
+        if self.added.iter().any(|added| added.lid == *lid) {
+            return Err(Refusal::new(
+                c"LID: in use after the next load of the group's table",
+                EAGAIN,
+                Detail::Added,
+            ));
+        }
+        check_use(volume, &view, sectors, table.head().sectors, writable)?;
+        self.check_others(lid, number, &view)?;
+        // If its disk or increments volume is gone, it may get another one.
+        let may_be_logged =
+            volume.rlid.is_some() && (volume.disk.is_some() || volume.health != Health::InSync);
+        Ok(Claimed {
+            may_be_logged,
+            writes: Writes::of(&view),
+        })
+    }
+
+    /// Checks that nobody else uses the mapped device or the volume in a way that this would
+    /// disturb.
+    fn check_others(
+        &self,
+        lid: &Id,
+        number: DeviceNumber,
+        view: &VolumeView,
+    ) -> Result<(), Refusal> {
+        let bound = self.bound.as_ref();
+        if bound.is_some_and(|bound| bound.members.has(number)) {
+            return Err(Refusal::new(
+                c"group dev: its group uses this device",
+                EBUSY,
+                Detail::Member,
+            ));
+        }
+        if self.changing == Some(*lid) {
+            return Err(Refusal::new(
+                c"LID: its attribute is being changed",
+                EAGAIN,
+                Detail::Changing,
+            ));
+        }
+        if let Some(why) = bound.and_then(|bound| cut_off(bound, lid, view)) {
+            return Err(Refusal::new(why.reason(), EIO, Detail::CutOff(why)));
+        }
+        let is_other = |claim: &&LidClaim| claim.lid == *lid && claim.number != number;
+        if let Some(other) = self.claims.iter().find(is_other) {
+            let detail = Detail::Taken(other.number);
+            return Err(Refusal::new(c"LID: already loaded", EBUSY, detail));
+        }
+        Ok(())
+    }
+
+    /// Counts one more target of a mapped device for a volume.
+    fn note_claim(
+        &mut self,
+        lid: &Id,
+        number: DeviceNumber,
+        writable: bool,
+    ) -> Result<(), Refusal> {
+        let writers = usize::from(writable);
+        match self.claims.iter_mut().find(|claim| claim.lid == *lid) {
+            Some(claim) => {
+                claim.targets = claim.targets.saturating_add(1);
+                claim.writers = claim.writers.saturating_add(writers);
+            }
+            None => self.claims.push(
+                LidClaim {
+                    lid: *lid,
+                    number,
+                    targets: 1,
+                    writers,
+                    lost: false,
+                    untold: false,
+                },
+                GFP_KERNEL,
+            )?,
+        }
+        Ok(())
+    }
+}
+
+/// Checks that an entry is a volume which can be used by a target of `sectors` sectors, for writing
+/// if it is `writable`.
+fn check_use(
+    volume: &VolumeRecord,
+    view: &VolumeView,
+    sectors: u64,
+    group_sectors: u64,
+    writable: bool,
+) -> Result<(), Refusal> {
+    if !volume.attr.is_volume() {
+        let detail = Detail::NoVolume(volume.attr);
+        return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
+    }
+    if sectors > group_sectors {
+        let detail = Detail::TooLong(sectors, group_sectors);
+        return Err(Refusal::new(
+            c"length: longer than the group",
+            EINVAL,
+            detail,
+        ));
+    }
+    if writable && !may_write(view) {
+        let why = match (volume.attr, volume.rlid) {
+            (Attr::Ro, None) => "it is a read-only volume",
+            (Attr::Ro, Some(_)) => "its increments volume is gone",
+            _ if volume.health == Health::Degraded => "its disk is gone",
+            (_, Some(_)) => "its increments volume is gone",
+            _ => "it has no increments volume, and allow_unprotected is not given",
+        };
+        let detail = Detail::ReadOnly(why);
+        return Err(Refusal::new(c"LID: needs a read-only table", EROFS, detail));
+    }
+    Ok(())
+}
+
 impl Group {
-    /// Loads a volume for a mapped device.
+    /// Loads a volume for a mapped device: a target of `sectors` sectors, for writing if it is
+    /// `writable`. Only one mapped device at a time can load it. Does not sleep for I/O.
     ///
     /// # Errors
     ///
@@ -189,104 +334,9 @@ impl Group {
         writable: bool,
     ) -> Result<Claimed, Refusal> {
         let mut state = self.state.lock();
-        let Some(table) = &state.table else {
-            return Err(Refusal::new(
-                c"group dev: the group is not live",
-                EAGAIN,
-                Detail::NotLive,
-            ));
-        };
-        let found = table
-            .position(lid)
-            .filter(|_| state.leaving != Some(*lid))
-            .and_then(|entry| Some((table.volume(entry)?, table.view(entry)?)));
-        let Some((volume, view)) = found else {
-            return Err(Refusal::new(c"LID: no such entry", ENODEV, Detail::Unknown));
-        };
-        if state.added.iter().any(|added| added.lid == *lid) {
-            return Err(Refusal::new(
-                c"LID: in use after the next load of the group's table",
-                EAGAIN,
-                Detail::Added,
-            ));
-        }
-        if !volume.attr.is_volume() {
-            let detail = Detail::NoVolume(volume.attr);
-            return Err(Refusal::new(c"LID: not a volume", EINVAL, detail));
-        }
-        let writes = Writes::of(&view);
-        // If its disk or increments volume is gone, it may get another one.
-        let may_be_logged =
-            volume.rlid.is_some() && (volume.disk.is_some() || volume.health != Health::InSync);
-        let group_sectors = table.head().sectors;
-        if sectors > group_sectors {
-            let detail = Detail::TooLong(sectors, group_sectors);
-            return Err(Refusal::new(
-                c"length: longer than the group",
-                EINVAL,
-                detail,
-            ));
-        }
-        if writable && !may_write(&view) {
-            let why = match (volume.attr, volume.rlid) {
-                (Attr::Ro, None) => "it is a read-only volume",
-                (Attr::Ro, Some(_)) => "its increments volume is gone",
-                _ if volume.health == Health::Degraded => "its disk is gone",
-                (_, Some(_)) => "its increments volume is gone",
-                _ => "it has no increments volume, and allow_unprotected is not given",
-            };
-            let detail = Detail::ReadOnly(why);
-            return Err(Refusal::new(c"LID: needs a read-only table", EROFS, detail));
-        }
-
-        let bound = state.bound.as_ref();
-        if bound.is_some_and(|bound| bound.members.has(number)) {
-            return Err(Refusal::new(
-                c"group dev: its group uses this device",
-                EBUSY,
-                Detail::Member,
-            ));
-        }
-        let cut_off = bound.and_then(|bound| cut_off(bound, lid, &view));
-        if state.changing == Some(*lid) {
-            return Err(Refusal::new(
-                c"LID: its attribute is being changed",
-                EAGAIN,
-                Detail::Changing,
-            ));
-        }
-        if let Some(why) = cut_off {
-            return Err(Refusal::new(why.reason(), EIO, Detail::CutOff(why)));
-        }
-        if let Some(other) = state
-            .claims
-            .iter()
-            .find(|claim| claim.lid == *lid && claim.number != number)
-        {
-            let detail = Detail::Taken(other.number);
-            return Err(Refusal::new(c"LID: already loaded", EBUSY, detail));
-        }
-        match state.claims.iter_mut().find(|claim| claim.lid == *lid) {
-            Some(claim) => {
-                claim.targets = claim.targets.saturating_add(1);
-                claim.writers = claim.writers.saturating_add(usize::from(writable));
-            }
-            None => state.claims.push(
-                LidClaim {
-                    lid: *lid,
-                    number,
-                    targets: 1,
-                    writers: usize::from(writable),
-                    lost: false,
-                    untold: false,
-                },
-                GFP_KERNEL,
-            )?,
-        }
-        Ok(Claimed {
-            may_be_logged,
-            writes,
-        })
+        let claimed = state.check_claim(lid, number, sectors, writable)?;
+        state.note_claim(lid, number, writable)?;
+        Ok(claimed)
     }
 
     /// The mapped device that has loaded a volume.

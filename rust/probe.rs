@@ -8,6 +8,7 @@
 use crate::{
     dm::{
         device_number,
+        Device,
         DeviceNumber,
         IoClient,
         LegPool,
@@ -57,6 +58,16 @@ struct Which<'a, D> {
     role: DeviceRole,
 }
 
+impl<D> Which<'_, D> {
+    /// The attribute of its entry; none if it is a metadata device.
+    fn attr(&self) -> Option<Attr> {
+        match self.role {
+            DeviceRole::Meta(_) => None,
+            DeviceRole::Volume(i) => self.line.volumes.get(i).map(|volume| volume.attr),
+        }
+    }
+}
+
 impl<D> fmt::Display for Which<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.role {
@@ -69,6 +80,113 @@ impl<D> fmt::Display for Which<'_, D> {
                 }
             }
         }
+    }
+}
+
+/// A device that the line names, and that is to be opened.
+struct Named<'a> {
+    which: Which<'a, &'a [u8]>,
+    path: &'a [u8],
+    /// See [`Which::attr`].
+    attr: Option<Attr>,
+}
+
+impl Named<'_> {
+    /// Logs why the line is refused: `reason` is for the caller of the ioctl, `detail` for the log.
+    fn refuse(
+        &self,
+        reason: &'static CStr,
+        error: Error,
+        detail: fmt::Arguments<'_>,
+    ) -> SetupError {
+        let which = &self.which;
+        log::notice!(which.line.group, "{which}: {}: {detail}", Quoted(self.path));
+        SetupError::new(reason, error)
+    }
+
+    fn cant_open(&self, error: Error) -> SetupError {
+        let errno = error.to_errno();
+        self.refuse(
+            unusable(self.attr),
+            error,
+            format_args!("can't open: error {errno}"),
+        )
+    }
+
+    /// Finds out its number, and checks that neither another group uses it nor this line, of which
+    /// `members` have been opened so far. May sleep for whatever serves the path.
+    fn number(
+        &self,
+        setup: &Setup<'_>,
+        registry: &Registry,
+        members: &Members,
+    ) -> Result<DeviceNumber, SetupError> {
+        let number = device_number(self.path).map_err(|error| self.cant_open(error))?;
+        if let Some((_, role)) = members.numbers().find(|(n, _)| *n == number) {
+            let other = Which { role, ..self.which };
+            return Err(self.refuse(
+                named_before(self.attr),
+                EINVAL,
+                format_args!("the same device as {other}"),
+            ));
+        }
+        if let Err(group) = registry.check_device(setup.number(), number) {
+            return Err(self.refuse(
+                busy(self.attr),
+                EBUSY,
+                format_args!("in use by the group {group}"),
+            ));
+        }
+        Ok(number)
+    }
+
+    /// Whether it is the disk of a read-only volume. Only repair and rebuild ever write to that, so
+    /// it may be read-only, too.
+    fn may_be_read_only(&self) -> bool {
+        self.attr == Some(Attr::Ro)
+    }
+
+    /// Opens it; returns it, and whether it may be written to. May sleep for it.
+    fn open(&self, setup: &mut Setup<'_>) -> Result<(Device, bool), SetupError> {
+        let opened = match setup.device(self.path, Mode::ReadWrite) {
+            Err(_) if self.may_be_read_only() => {
+                let device = setup.device(self.path, Mode::Read);
+                device.map(|device| (device, false))
+            }
+            device => device.map(|device| (device, true)),
+        };
+        opened.map_err(|error| match error {
+            EBUSY => self.refuse(busy(self.attr), EBUSY, format_args!("in use")),
+            error => self.cant_open(error),
+        })
+    }
+
+    /// Checks that it is as the group needs it, by what the kernel knows of it.
+    fn check(&self, device: &Device) -> Result<(), SetupError> {
+        let needed = match self.attr {
+            None => meta::MIN_DEVICE_SECTORS,
+            Some(Attr::Increments) => MIN_INCREMENTS_SECTORS,
+            Some(_) => self.which.line.sectors,
+        };
+        if device.sectors() < needed {
+            return Err(self.refuse(
+                too_small(self.attr),
+                EINVAL,
+                format_args!("{} sectors, needs {needed}", device.sectors()),
+            ));
+        }
+        let block = device.logical_block_size();
+        if block > MAX_LOGICAL_BLOCK || needed.checked_rem(u64::from(block >> 9)) != Some(0) {
+            return Err(self.refuse(
+                bad_block_size(self.attr),
+                EINVAL,
+                format_args!("logical blocks of {block} bytes"),
+            ));
+        }
+        if !self.may_be_read_only() && device.is_read_only() {
+            return Err(self.refuse(unusable(self.attr), EACCES, format_args!("read-only")));
+        }
+        Ok(())
     }
 }
 
@@ -100,81 +218,14 @@ pub(crate) fn open(
 
     let opened = line.map_devices(|path, role| -> Result<DeviceNumber, SetupError> {
         let which = Which { line, role };
-        let refuse = |reason, error, detail: fmt::Arguments<'_>| {
-            log::notice!(line.group, "{which}: {}: {detail}", Quoted(path));
-            Err(SetupError::new(reason, error))
+        let named = Named {
+            attr: which.attr(),
+            which,
+            path,
         };
-        let attr = match role {
-            DeviceRole::Meta(_) => None,
-            DeviceRole::Volume(i) => line.volumes.get(i).map(|v| v.attr),
-        };
-
-        let cant_open = |error: Error| {
-            let errno = error.to_errno();
-            refuse(
-                unusable(attr),
-                error,
-                format_args!("can't open: error {errno}"),
-            )
-        };
-
-        let number = match device_number(path) {
-            Ok(number) => number,
-            Err(error) => return cant_open(error),
-        };
-        if let Some((_, role)) = members.numbers().find(|(n, _)| *n == number) {
-            let other = Which { line, role };
-            return refuse(
-                named_before(attr),
-                EINVAL,
-                format_args!("the same device as {other}"),
-            );
-        }
-        if let Err(group) = registry.check_device(setup.number(), number) {
-            return refuse(
-                busy(attr),
-                EBUSY,
-                format_args!("in use by the group {group}"),
-            );
-        }
-
-        // Only repair and rebuild ever write to the disk of a read-only volume, so the disk may be
-        // read-only, too.
-        let is_ro = attr == Some(Attr::Ro);
-        let device = match setup.device(path, Mode::ReadWrite) {
-            Err(_) if is_ro => setup.device(path, Mode::Read).map(|device| (device, false)),
-            device => device.map(|device| (device, true)),
-        };
-        let (device, is_writable) = match device {
-            Ok(opened) => opened,
-            Err(EBUSY) => return refuse(busy(attr), EBUSY, format_args!("in use")),
-            Err(error) => return cant_open(error),
-        };
-
-        let needed = match attr {
-            None => meta::MIN_DEVICE_SECTORS,
-            Some(Attr::Increments) => MIN_INCREMENTS_SECTORS,
-            Some(_) => line.sectors,
-        };
-        if device.sectors() < needed {
-            return refuse(
-                too_small(attr),
-                EINVAL,
-                format_args!("{} sectors, needs {needed}", device.sectors()),
-            );
-        }
-        let block = device.logical_block_size();
-        if block > MAX_LOGICAL_BLOCK || needed.checked_rem(u64::from(block >> 9)) != Some(0) {
-            return refuse(
-                bad_block_size(attr),
-                EINVAL,
-                format_args!("logical blocks of {block} bytes"),
-            );
-        }
-        if !is_ro && device.is_read_only() {
-            return refuse(unusable(attr), EACCES, format_args!("read-only"));
-        }
-
+        let number = named.number(setup, registry, &members)?;
+        let (device, is_writable) = named.open(setup)?;
+        named.check(&device)?;
         match role {
             DeviceRole::Meta(i) => {
                 if let Some(slot) = members.meta.get_mut(i) {
@@ -183,7 +234,7 @@ pub(crate) fn open(
             }
             DeviceRole::Volume(i) => {
                 if let Some(slot) = members.disks.get_mut(i) {
-                    let is_data = attr != Some(Attr::Increments);
+                    let is_data = named.attr != Some(Attr::Increments);
                     *slot = Some(Disk::new(device, is_data, is_writable)?);
                 }
             }
@@ -217,11 +268,7 @@ pub(crate) fn check_loops(
                 line.group,
                 "{which}: {number} is the volume {lid} of this group"
             );
-            let attr = match role {
-                DeviceRole::Meta(_) => None,
-                DeviceRole::Volume(i) => line.volumes.get(i).map(|volume| volume.attr),
-            };
-            return Err(SetupError::new(busy(attr), EBUSY));
+            return Err(SetupError::new(busy(which.attr()), EBUSY));
         }
     }
     Ok(())

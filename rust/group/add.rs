@@ -61,24 +61,7 @@ impl Group {
             }
         };
         if let Some(number) = dev {
-            if number == self.number || self.has_device(members, number) {
-                return Err(request.refuse(
-                    format_args!("device {number}: the group uses it already"),
-                    EBUSY,
-                ));
-            }
-            if let Some(lid) = self.loaded_on(number) {
-                return Err(request.refuse(
-                    format_args!("device {number}: it is the volume {lid} of this group"),
-                    EBUSY,
-                ));
-            }
-            if let Err(id) = registry.check_device(self.number, number) {
-                return Err(request.refuse(
-                    format_args!("device {number}: in use by the group {id}"),
-                    EBUSY,
-                ));
-            }
+            self.check_new_device(registry, members, &request, number)?;
         }
         let mut state = self.state.lock();
         if state.tables > 1 {
@@ -131,6 +114,36 @@ impl Group {
             "{}: added, in use when the group's table is loaded with it",
             new.lid
         );
+        Ok(())
+    }
+
+    /// Checks that nobody uses the device of a new entry yet: this group, one of its volumes, or
+    /// another group. Does not sleep for I/O.
+    fn check_new_device(
+        &self,
+        registry: &Registry,
+        members: &Members,
+        request: &Request<'_>,
+        number: DeviceNumber,
+    ) -> Result {
+        if number == self.number || self.has_device(members, number) {
+            return Err(request.refuse(
+                format_args!("device {number}: the group uses it already"),
+                EBUSY,
+            ));
+        }
+        if let Some(lid) = self.loaded_on(number) {
+            return Err(request.refuse(
+                format_args!("device {number}: it is the volume {lid} of this group"),
+                EBUSY,
+            ));
+        }
+        if let Err(id) = registry.check_device(self.number, number) {
+            return Err(request.refuse(
+                format_args!("device {number}: in use by the group {id}"),
+                EBUSY,
+            ));
+        }
         Ok(())
     }
 

@@ -146,7 +146,7 @@ struct State {
     /// An entry that is about to leave the group: it can't be loaded.
     leaving: Option<Id>,
     /// An entry is about to join the group.
-    is_joined: bool,
+    is_joining: bool,
     /// A volume whose attribute is being changed: it can't be loaded until that is done.
     changing: Option<Id>,
 }
@@ -171,7 +171,7 @@ impl Group {
                 is_outdated: false,
                 wants_anew: false,
                 leaving: None,
-                is_joined: false,
+                is_joining: false,
                 changing: None,
             }),
             changes <- Changes::worker(),

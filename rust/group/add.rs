@@ -93,10 +93,10 @@ impl Group {
         }
         let next = KBox::new(next, GFP_KERNEL)?;
         state.added.reserve(1, GFP_KERNEL)?;
-        state.is_joined = true;
+        state.is_joining = true;
         drop(state);
         let result = self.commit(&bound, &homes, next);
-        self.state.lock().is_joined = false;
+        self.state.lock().is_joining = false;
         result.inspect_err(|error| {
             let errno = error.to_errno();
             request.refuse(format_args!("not added: error {errno}"), *error);

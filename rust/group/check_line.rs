@@ -24,7 +24,7 @@ impl Group {
     #[inline(never)]
     pub(crate) fn check_line(&self, line: &TableLine<DeviceNumber>, members: &Members) -> Result {
         let state = self.state.lock();
-        if state.leaving.is_some() || state.is_joined {
+        if state.leaving.is_some() || state.is_joining {
             drop(state);
             log::notice!(line.group, "an entry joins or leaves the group just now");
             return Err(EAGAIN);

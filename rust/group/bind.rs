@@ -75,6 +75,15 @@ struct Begun {
     bound: Arc<Bound>,
 }
 
+/// What a new table has replaced.
+struct Replaced {
+    /// To be dropped without locks.
+    bound: Option<Arc<Bound>>,
+    table: Option<KBox<GroupTable>>,
+    /// Whether users have to hear of the difference.
+    is_news: bool,
+}
+
 impl Group {
     /// Makes a table live, short of letting bios through. Called by its `preresume`; sleeps for
     /// I/O.
@@ -132,17 +141,38 @@ impl Group {
         self.provider.publish(live, bound.clone())?;
         *commits = homes;
 
+        let replaced = self.replace_table(table, bound.clone(), openings);
+        _old = replaced.bound;
+        bound.go_on();
+        self.start_rebuilds(bound.clone(), &line.features);
+        if replaced.is_news {
+            members.event.raise();
+            if let Some(old) = replaced.table {
+                self.announce(&bound, &old);
+            }
+        }
+        Ok(())
+    }
+
+    /// The group has this table from now on. `openings` is how much its event count rose just
+    /// because the stores were opened. Under `commits`; does not sleep for I/O.
+    #[inline(never)]
+    fn replace_table(&self, table: KBox<GroupTable>, bound: Arc<Bound>, openings: u64) -> Replaced {
         let mut state = self.state.lock();
-        let events = table.head().events;
-        state.identity = Some((table.head().group, table.head().uuid));
-        let news = state
+        let head = table.head();
+        let events = head.events;
+        state.identity = Some((head.group, head.uuid));
+        let has_new_events = state
             .events
             .replace(events)
             .is_some_and(|before| before.saturating_add(openings) != events);
-        _old = state.bound.replace(bound.clone());
         let is_news = |old: &KBox<GroupTable>| table.is_news(old);
-        let news = news || state.table.as_ref().is_some_and(is_news);
-        let old_table = state.table.replace(table);
+        let is_news = has_new_events || state.table.as_ref().is_some_and(is_news);
+        let replaced = Replaced {
+            bound: state.bound.replace(bound),
+            table: state.table.replace(table),
+            is_news,
+        };
         let old_added = core::mem::take(&mut state.added);
         state.is_live = true;
         state.is_outdated = false;
@@ -153,15 +183,7 @@ impl Group {
         }
         drop(state);
         drop(old_added);
-        bound.go_on();
-        self.start_rebuilds(bound.clone(), &line.features);
-        if news {
-            members.event.raise();
-            if let Some(old) = old_table {
-                self.announce(&bound, &old);
-            }
-        }
-        Ok(())
+        replaced
     }
 
     /// Starts from what was prepared: what a start writes. Whatever happens, `new` holds the new
@@ -356,6 +378,7 @@ impl Group {
         Ok(())
     }
 
+    /// Opens the stores of a table, and makes what its fast path needs. Sleeps for I/O.
     #[inline(never)]
     fn make_bound(
         self: &Arc<Self>,

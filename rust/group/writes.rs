@@ -64,14 +64,12 @@ impl Group {
             // It was removed from the group, so its I/O fails.
             return Ok(None);
         };
-        if table
-            .view(entry)
-            .is_some_and(|view| matches!(view.writes, Home::Overlay | Home::Kept))
-        {
+        let view = table.view(entry);
+        if view.is_some_and(|view| matches!(view.writes, Home::Overlay | Home::Kept)) {
             // Only the store will be written.
             return Ok(None);
         }
-        if !table.view(entry).is_some_and(|view| may_write(&view)) {
+        if !view.is_some_and(|view| may_write(&view)) {
             if !table.is_served(entry) {
                 // It can't write anywhere, and its users should see that.
                 return Ok(None);
@@ -85,8 +83,7 @@ impl Group {
             return Err(EROFS);
         }
         let disk = table.disk_of(entry);
-        let logged =
-            matches!(table.view(entry), Some(view) if matches!(view.writes, Home::Logged(_)));
+        let logged = view.is_some_and(|view| matches!(view.writes, Home::Logged(_)));
         let next = box_next(if logged {
             table.with_writes(entry)?
         } else {

@@ -21,8 +21,8 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The result of comparing a disk with samples.
-pub(crate) enum Comparison {
+/// What comparing a disk with samples has shown.
+pub(crate) enum Verdict {
     /// All as expected.
     Same,
     /// As expected where it can be read: most samples can be read, but the one at this sector
@@ -39,7 +39,7 @@ pub(crate) enum Comparison {
 /// # Errors
 ///
 /// `ENOMEM`.
-pub(crate) fn compare(members: &Members, disk: &Disk, samples: &[Sample]) -> Result<Comparison> {
+pub(crate) fn compare(members: &Members, disk: &Disk, samples: &[Sample]) -> Result<Verdict> {
     compare_where(members, disk, samples, |_| true)
 }
 
@@ -54,10 +54,10 @@ pub(crate) fn compare_where(
     disk: &Disk,
     samples: &[Sample],
     is_base: impl Fn(&Sample) -> bool,
-) -> Result<Comparison> {
+) -> Result<Verdict> {
     let mut unread = Unread::of(samples.len());
     let differs = first_difference(members, disk, samples, is_base, &mut unread)?;
-    Ok(differs.map_or_else(|| unread.judge(), Comparison::Differs))
+    Ok(differs.map_or_else(|| unread.judge(), Verdict::Differs))
 }
 
 /// The first sector of the first sample that the disk does not hold, if `is_base` says that it has
@@ -142,12 +142,12 @@ impl Unread {
 
     /// What that says about a disk that differs nowhere: it can't be read if that failed at half of
     /// all places, or more.
-    pub(crate) fn judge(&self) -> Comparison {
+    pub(crate) fn judge(&self) -> Verdict {
         let all = self.looked_at.saturating_add(self.failed);
         match self.first {
-            None => Comparison::Same,
-            Some((_, error)) if self.has_failed_half(all) => Comparison::Unreadable(error),
-            Some((sector, _)) => Comparison::Partly(sector),
+            None => Verdict::Same,
+            Some((_, error)) if self.has_failed_half(all) => Verdict::Unreadable(error),
+            Some((sector, _)) => Verdict::Partly(sector),
         }
     }
 }

@@ -42,7 +42,7 @@ use super::{
 use crate::{
     base::{
         self,
-        Comparison, //
+        Verdict, //
     },
     bound::Bound,
     dm::{
@@ -349,14 +349,14 @@ impl Group {
         let map = &place.owner().map;
         let is_base = |sample: &Sample| map.read_run(sample.sector(), sectors).kind == Kind::Base;
         match base::compare_where(members, disk, &samples, is_base)? {
-            Comparison::Same | Comparison::Partly(_) => Ok(()),
-            Comparison::Differs(sector) => Err(request.refuse(
+            Verdict::Same | Verdict::Partly(_) => Ok(()),
+            Verdict::Differs(sector) => Err(request.refuse(
                 format_args!(
                     "its disk does not hold the base image, see sector {sector}: wrong disk?"
                 ),
                 EINVAL,
             )),
-            Comparison::Unreadable(error) => Err(request.refuse("its disk can't be read", error)),
+            Verdict::Unreadable(error) => Err(request.refuse("its disk can't be read", error)),
         }
     }
 

@@ -5,7 +5,7 @@
 use crate::{
     base::{
         self,
-        Comparison, //
+        Verdict, //
     },
     dead::Dead,
     dm::DeviceNumber,
@@ -176,32 +176,32 @@ pub(super) fn check_samples(table: &GroupTable, members: &Members, dead: &mut De
         };
         let samples = &table.metadata().samples;
         match base::compare(members, disk, samples)? {
-            Comparison::Unreadable(error) => dead.add(table, entry, error)?,
+            Verdict::Unreadable(error) => dead.add(table, entry, error)?,
             found => expect_same(table, entry, found)?,
         }
     }
     Ok(())
 }
 
-fn expect_same(table: &GroupTable, entry: usize, found: Comparison) -> Result {
+fn expect_same(table: &GroupTable, entry: usize, found: Verdict) -> Result {
     let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
     match found {
-        Comparison::Same => Ok(()),
-        Comparison::Partly(sector) => {
+        Verdict::Same => Ok(()),
+        Verdict::Partly(sector) => {
             log::notice!(
                 table.id(),
                 "disk of {lid}: sector {sector} can't be read; all other samples match the base image"
             );
             Ok(())
         }
-        Comparison::Differs(sector) => {
+        Verdict::Differs(sector) => {
             log::notice!(
                 table.id(),
                 "disk of {lid}: does not hold the base image, see sector {sector}: wrong disk?"
             );
             Err(EINVAL)
         }
-        Comparison::Unreadable(error) => {
+        Verdict::Unreadable(error) => {
             let errno = error.to_errno();
             log::notice!(table.id(), "disk of {lid}: can't be read: error {errno}");
             Err(error)

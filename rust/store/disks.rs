@@ -12,8 +12,8 @@ use super::{
 use crate::{
     base::{
         self,
-        Comparison,
-        Unread, //
+        Unread,
+        Verdict, //
     },
     dead::Dead,
     log,
@@ -85,9 +85,9 @@ impl Found {
                 layout: &self.layout,
             };
             match look.first_difference()? {
-                Comparison::Same | Comparison::Partly(_) => (),
-                Comparison::Unreadable(error) => dead.add(table, disk, error)?,
-                Comparison::Differs(sector) => {
+                Verdict::Same | Verdict::Partly(_) => (),
+                Verdict::Unreadable(error) => dead.add(table, disk, error)?,
+                Verdict::Differs(sector) => {
                     log::notice!(
                         table.id(),
                         "disk of {}: does not hold what its increments say, see sector {sector}: wrong disk?",
@@ -114,7 +114,7 @@ impl Store {
         table: &GroupTable,
         owner: &Owner,
         rebuild: &Rebuild,
-    ) -> Result<Comparison> {
+    ) -> Result<Verdict> {
         let look = Look {
             members: &self.members,
             table,
@@ -151,14 +151,14 @@ impl Look<'_> {
     /// Compares samples of the disk: those of the base image, unless the disk is known to hold
     /// something else or its content is not known yet; and those of what the store has.
     #[inline(never)]
-    fn first_difference(&self) -> Result<Comparison> {
+    fn first_difference(&self) -> Result<Verdict> {
         let (members, table, map) = (self.members, self.table, self.map);
         let disk = members.disk(self.disk).ok_or(ENXIO)?;
         let device = &disk.device;
         if self.has_marks() {
             // What is compared after a crash is made durable first.
             if let Err(error) = members.io.flush(device) {
-                return Ok(Comparison::Unreadable(error));
+                return Ok(Verdict::Unreadable(error));
             }
         }
         let mut unread = Unread::new();
@@ -173,7 +173,7 @@ impl Look<'_> {
         };
         let differs = base::first_difference(members, disk, samples, is_base, &mut unread)?;
         if let Some(sector) = differs {
-            return Ok(Comparison::Differs(sector));
+            return Ok(Verdict::Differs(sector));
         }
 
         // In diverted regions, the disk need not have what the store has. But wherever the store
@@ -203,7 +203,7 @@ impl Look<'_> {
             }
             match members.io.read(device, sector, &mut here) {
                 Ok(()) if *here == *there => unread.looked_at(),
-                Ok(()) => return Ok(Comparison::Differs(sector)),
+                Ok(()) => return Ok(Verdict::Differs(sector)),
                 Err(ENOMEM) => return Err(ENOMEM),
                 Err(error) => unread.failed(sector, error),
             }

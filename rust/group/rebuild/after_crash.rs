@@ -7,7 +7,7 @@ use super::kept_place;
 use crate::{
     base::{
         self,
-        Comparison, //
+        Verdict, //
     },
     bound::Bound,
     group::{
@@ -102,5 +102,5 @@ fn holds_copied(
             base::compare(&bound.members, disk, samples)?
         }
     };
-    Ok(matches!(found, Comparison::Same))
+    Ok(matches!(found, Verdict::Same))
 }

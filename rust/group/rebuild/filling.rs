@@ -10,7 +10,7 @@ use super::{
 use crate::{
     base::{
         self,
-        Comparison, //
+        Verdict, //
     },
     bound::{
         Bound,
@@ -444,8 +444,8 @@ impl Filling<'_> {
         let members = &self.bound.members;
         let disk = members.disk(self.due.rebuild.target).ok_or(Halt::Target)?;
         match base::compare(members, disk, &samples) {
-            Ok(Comparison::Same) => Ok(()),
-            Ok(Comparison::Differs(sector)) => {
+            Ok(Verdict::Same) => Ok(()),
+            Ok(Verdict::Differs(sector)) => {
                 log::warning!(
                     group.name(),
                     "{}: the disk of {} does not hold what was written to it, see sector {sector}",
@@ -454,7 +454,7 @@ impl Filling<'_> {
                 );
                 Err(Halt::Target)
             }
-            Ok(Comparison::Partly(_) | Comparison::Unreadable(_)) => Err(Halt::Target),
+            Ok(Verdict::Partly(_) | Verdict::Unreadable(_)) => Err(Halt::Target),
             Err(error) => Err(Halt::Later(error)),
         }
     }

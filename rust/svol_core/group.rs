@@ -31,7 +31,7 @@ pub use add::{
 pub use attributes::AttrError;
 pub use bind::{
     BindError,
-    Bound, //
+    BoundTable, //
 };
 pub use fail::{
     FailError,

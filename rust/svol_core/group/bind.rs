@@ -32,7 +32,7 @@ use core::fmt;
 
 /// A group table that matches a line.
 #[derive(Debug, PartialEq)]
-pub struct Bound {
+pub struct BoundTable {
     /// The group table.
     pub table: GroupTable,
     /// Whether it differs from the stored metadata, so that it has to be committed before the group
@@ -227,7 +227,7 @@ impl GroupTable {
         line: &TableLine<D>,
         mut metadata: Metadata,
         disk_sectors: impl Fn(usize) -> Option<u64>,
-    ) -> Result<Bound, BindError> {
+    ) -> Result<BoundTable, BindError> {
         check_shape(line, &metadata)?;
         metadata.volumes = in_line_order(line, &metadata)?;
 
@@ -281,7 +281,7 @@ impl GroupTable {
                 return Err(table.why_not_served(entry));
             }
         }
-        Ok(Bound { table, changed })
+        Ok(BoundTable { table, changed })
     }
 
     fn is_increments(&self, entry: usize) -> bool {

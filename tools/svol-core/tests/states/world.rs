@@ -11,7 +11,7 @@ use svol_core::{
     env::Vec as CoreVec,
     svol_core::{
         attr::Attr,
-        group::{Bound, GroupTable, NewEntry},
+        group::{BoundTable, GroupTable, NewEntry},
         id::Id,
         log_mode::{self, Mode},
         meta::{Header, Identity, Metadata, HEADER_BYTES},
@@ -397,7 +397,7 @@ impl World {
     }
 
     /// What a start makes of the metadata; without the device of one entry, if any.
-    pub(crate) fn restarted(&self, missing: Option<usize>) -> Option<Bound> {
+    pub(crate) fn restarted(&self, missing: Option<usize>) -> Option<BoundTable> {
         let is_here = |number: usize| Some(number) != missing;
         let text = self.shape.line(is_here, |number| self.at(number).is_some());
         let text = text + self.shape.features;

@@ -27,7 +27,7 @@ mod writes;
 
 pub(crate) use claim::{
     Refusal,
-    Writes, //
+    WritePath, //
 };
 pub(crate) use comparison::Comparison;
 pub(crate) use status::Name;

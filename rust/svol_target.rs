@@ -31,7 +31,7 @@ use crate::{
     },
     group::{
         Refusal,
-        Writes, //
+        WritePath, //
     },
     log,
     registry::{
@@ -71,7 +71,7 @@ pub(crate) struct SvolTarget {
     /// The table is loaded for writing.
     writable: bool,
     /// Where its writes go.
-    writes: Writes,
+    writes: WritePath,
     /// Its writes may go to a disk and a store at once, now or later.
     may_be_logged: bool,
     /// Length of this target in sectors.
@@ -177,10 +177,10 @@ impl Target for SvolTarget {
         if writable {
             setup.take_write_zeroes();
             match volume.writes {
-                Writes::InPlace => setup.take_discards(),
-                Writes::Diverted => setup.take_all_discards(),
+                WritePath::InPlace => setup.take_discards(),
+                WritePath::Diverted => setup.take_all_discards(),
                 // The disk and the store might disagree on what a discarded range holds.
-                Writes::Logged | Writes::Nowhere => (),
+                WritePath::Logged | WritePath::Nowhere => (),
             }
         }
         Ok(Self {
@@ -299,7 +299,7 @@ impl Target for SvolTarget {
             bound.members.raise_limits(limits);
         }
         if self.writable {
-            if let (Writes::Diverted, Some(bytes)) = (self.writes, self.group().block_bytes()) {
+            if let (WritePath::Diverted, Some(bytes)) = (self.writes, self.group().block_bytes()) {
                 limits.set_discards(bytes, DISCARD_SECTORS);
             }
             if self.may_be_logged {

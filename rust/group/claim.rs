@@ -150,14 +150,14 @@ impl Refusal {
 /// A claimed volume.
 pub(crate) struct Claimed {
     /// Where its writes go.
-    pub(crate) writes: Writes,
+    pub(crate) writes: WritePath,
     /// It is logged, or may become so while it is loaded.
     pub(crate) may_be_logged: bool,
 }
 
-/// Where the writes of a volume go.
+/// Where the writes of a volume go when it is loaded. This decides how it takes discards.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Writes {
+pub(crate) enum WritePath {
     /// The volume is not written.
     Nowhere,
     /// To its disk.
@@ -168,7 +168,7 @@ pub(crate) enum Writes {
     Logged,
 }
 
-impl Writes {
+impl WritePath {
     pub(super) fn of(view: &VolumeView) -> Self {
         match view.writes {
             Home::Disk(_) => Self::InPlace,
@@ -217,7 +217,7 @@ impl State {
             volume.rlid.is_some() && (volume.disk.is_some() || volume.health != Health::InSync);
         Ok(Claimed {
             may_be_logged,
-            writes: Writes::of(&view),
+            writes: WritePath::of(&view),
         })
     }
 

@@ -96,6 +96,15 @@ impl View {
     pub(crate) fn set(&self, _: &Views<'_>, view: VolumeView) {
         self.0.set(view);
     }
+
+    /// Changes where reads go. Does not sleep.
+    pub(crate) fn set_reads(&self, views: &Views<'_>, reads: Home) {
+        let view = VolumeView {
+            reads,
+            ..self.get()
+        };
+        self.set(views, view);
+    }
 }
 
 /// An entry as seen by mapping.

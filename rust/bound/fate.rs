@@ -88,13 +88,7 @@ impl Bound {
         disk.fate.begin_failure(asked);
         for (volume, owner) in self.owners_on(entry) {
             if owner.advance(&views, Event::DiskFails) == Some(Mode::Held) {
-                volume.view.set(
-                    &views,
-                    VolumeView {
-                        reads: Home::Overlay,
-                        ..volume.view.get()
-                    },
-                );
+                volume.view.set_reads(&views, Home::Overlay);
             }
         }
         failures.kick();
@@ -185,13 +179,7 @@ impl Bound {
         disk.fate.fail();
         for (volume, owner) in self.owners_on(entry) {
             // The view first: whoever sees the new mode must not read the disk.
-            volume.view.set(
-                &views,
-                VolumeView {
-                    reads: Home::Overlay,
-                    ..volume.view.get()
-                },
-            );
+            volume.view.set_reads(&views, Home::Overlay);
             if owner.advance(&views, Event::FailureIsDurable).is_some() {
                 // From now on, uncommitted data is nowhere else, and another disk may be filled.
                 owner.leave_move();
@@ -322,13 +310,7 @@ impl Bound {
         disk.fate.keep();
         for (volume, owner) in self.owners_on(entry) {
             // The view first: without its log, the volume must not be read from the log.
-            volume.view.set(
-                views,
-                VolumeView {
-                    reads: Home::Disk(entry),
-                    ..volume.view.get()
-                },
-            );
+            volume.view.set_reads(views, Home::Disk(entry));
             // From now on, its errors reach its users.
             owner.disk_is_kept();
             let _ = owner.advance(views, Event::DiskIsKept { unprotected });

@@ -259,6 +259,7 @@ impl Content {
         Ok(content)
     }
 
+    /// Reads both copies of the owner table, and the marks of the owners.
     #[inline(never)]
     fn read_owners<S: Source>(
         &mut self,
@@ -282,6 +283,7 @@ impl Content {
         Ok(())
     }
 
+    /// Takes one owner from the copies of its sector; `None` for one that can't be read.
     #[inline(never)]
     fn read_owner<S: Source>(
         &mut self,
@@ -330,6 +332,7 @@ impl Content {
         Ok(())
     }
 
+    /// Reads the entries of all segments, and puts them into the maps of their owners.
     #[inline(never)]
     fn read_entries<S: Source>(
         &mut self,
@@ -337,60 +340,76 @@ impl Content {
         layout: &Layout,
         source: &mut S,
     ) -> Result<(), LoadError<S::Error>> {
-        let mask = entries::mask_of(header.block_sectors);
         let known = known_slots(header, layout);
         let mut buffer = Vec::try_zeroed(SEGMENT_ENTRY_BYTES)?;
         for segment in 0..header.segments {
-            let begin = layout.segment_offset(segment);
-            let first = segment.saturating_mul(SEGMENT_ENTRY_SECTORS);
-            let needed = bytes_of(known.saturating_sub(slot_of_entry(first, 0)));
-            let mut is_whole = true;
-            match source.read(begin, &mut buffer) {
-                Err(error) if S::is_of_device(&error) && needed < buffer.len() => {
-                    let needed = buffer.get_mut(..needed).unwrap_or(&mut []);
-                    source.read(begin, needed).map_err(LoadError::Source)?;
-                    is_whole = false;
-                }
-                other => other.map_err(LoadError::Source)?,
-            }
-            let mut at = 0;
-            for (number, sector) in (first..).zip(buffer.chunks_exact(SECTOR_BYTES)) {
-                let offset = layout.entry_offset(number);
-                let is_read = is_whole || at < needed;
-                // Once is enough.
-                let is_news = is_read || at == needed;
-                at = at.saturating_add(SECTOR_BYTES);
-                let Some(sector) = sector.first_chunk() else {
-                    continue;
-                };
-                let checked = match is_read {
-                    true => entries::check(sector, header.tag, number, mask),
-                    false => Err(SectorError::Unreadable),
-                };
-                if let Err(error) = checked {
-                    if slot_of_entry(number, 0) < known {
-                        return Err(LoadError::Damage(Damage::Entries { offset, error }));
-                    }
-                    if is_news {
-                        source.note(&Damage::NoEntries { offset, error });
-                    }
-                    self.stale_entries.try_push(number)?;
-                    continue;
-                }
-                for (index, record) in entries::records(sector) {
-                    let slot = slot_of_entry(number, index);
-                    self.take_entry(slot, &record)?.map_err(|error| {
-                        LoadError::Damage(Damage::Entry {
-                            offset,
-                            slot,
-                            error,
-                        })
-                    })?;
-                }
-            }
+            self.read_segment(header, layout, known, segment, &mut buffer, source)?;
             source.progress(segment.saturating_add(1), header.segments);
         }
         self.slots.set_limit(layout.slots_of(header.segments));
+        Ok(())
+    }
+
+    /// Reads the entries of one segment. Those of slots behind the first `known` ones, which the
+    /// device did not have until now, need be neither readable nor valid: then they are stale.
+    #[inline(never)]
+    fn read_segment<S: Source>(
+        &mut self,
+        header: &Header,
+        layout: &Layout,
+        known: u32,
+        segment: u32,
+        buffer: &mut [u8],
+        source: &mut S,
+    ) -> Result<(), LoadError<S::Error>> {
+        let mask = entries::mask_of(header.block_sectors);
+        let begin = layout.segment_offset(segment);
+        let first = segment.saturating_mul(SEGMENT_ENTRY_SECTORS);
+        let needed = bytes_of(known.saturating_sub(slot_of_entry(first, 0)));
+        let mut is_whole = true;
+        match source.read(begin, buffer) {
+            Err(error) if S::is_of_device(&error) && needed < buffer.len() => {
+                let needed = buffer.get_mut(..needed).unwrap_or(&mut []);
+                source.read(begin, needed).map_err(LoadError::Source)?;
+                is_whole = false;
+            }
+            other => other.map_err(LoadError::Source)?,
+        }
+        let mut at = 0;
+        for (number, sector) in (first..).zip(buffer.chunks_exact(SECTOR_BYTES)) {
+            let offset = layout.entry_offset(number);
+            let is_read = is_whole || at < needed;
+            // Once is enough.
+            let is_news = is_read || at == needed;
+            at = at.saturating_add(SECTOR_BYTES);
+            let Some(sector) = sector.first_chunk() else {
+                continue;
+            };
+            let checked = match is_read {
+                true => entries::check(sector, header.tag, number, mask),
+                false => Err(SectorError::Unreadable),
+            };
+            if let Err(error) = checked {
+                if slot_of_entry(number, 0) < known {
+                    return Err(LoadError::Damage(Damage::Entries { offset, error }));
+                }
+                if is_news {
+                    source.note(&Damage::NoEntries { offset, error });
+                }
+                self.stale_entries.try_push(number)?;
+                continue;
+            }
+            for (index, record) in entries::records(sector) {
+                let slot = slot_of_entry(number, index);
+                self.take_entry(slot, &record)?.map_err(|error| {
+                    LoadError::Damage(Damage::Entry {
+                        offset,
+                        slot,
+                        error,
+                    })
+                })?;
+            }
+        }
         Ok(())
     }
 

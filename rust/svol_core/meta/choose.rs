@@ -414,17 +414,24 @@ struct Good<'a> {
     doubt: Doubt,
 }
 
-/// A copy by itself.
+/// What a copy is, whatever the other one is.
 #[derive(Clone, Copy)]
 enum Verdict<'a> {
+    /// It has a valid generation.
     Good(Good<'a>),
+    /// A new group has claimed the device, and has not written a generation yet.
     Claimed(&'a Metadata),
+    /// It holds nothing.
     Blank,
+    /// It holds something else.
     Foreign,
+    /// It is of a format with this version, which is not known here.
     Version(u32),
+    /// It is missing, damaged, or can't be read.
     Gone(Gone),
 }
 
+/// Judges a copy by itself. If one of its slots is of another version, nothing else counts.
 fn judge(probe: &CopyProbe) -> Verdict<'_> {
     let CopyProbe::Present(slots) = probe else {
         return Verdict::Gone(Gone::Missing);
@@ -502,6 +509,7 @@ struct Newest<'a> {
     good: Good<'a>,
 }
 
+/// The newest generation of the group on all copies.
 fn find_newest<'a>(group: &Id, probes: &'a [CopyProbe]) -> Option<Newest<'a>> {
     probes
         .iter()
@@ -522,6 +530,7 @@ fn find_newest<'a>(group: &Id, probes: &'a [CopyProbe]) -> Option<Newest<'a>> {
         })
 }
 
+/// By what copies are compared: the greatest is the newest one.
 fn rank(newest: &Newest<'_>) -> (u64, bool) {
     let good = &newest.good;
     (good.metadata.head.sequence, good.doubt == Doubt::None)
@@ -586,6 +595,10 @@ struct Judged {
     heal: bool,
 }
 
+/// Judges the copy that is not the newest one: whether the group may start with it, and what is to
+/// be done with it. One that the newest generation calls lost is ignored, unless it is a good one
+/// of this group. `confirmed` says that increments volumes prove the newest generation to be that,
+/// or that this is forced; otherwise the group does not start without the copy.
 fn judge_other(
     group: &Id,
     newest: &Newest<'_>,

@@ -199,6 +199,8 @@ pub fn judge_again(
     judge(probe, &again)
 }
 
+/// Judges a store by its header: first whose it is, then whether the device has all of it, then
+/// whether it has seen the events that it must have seen.
 fn judge_header(header: &Header, expected: &Expected) -> Result<Plan, Refusal> {
     // Check first whose store it is: for somebody else's store, nothing else matters.
     if header.group != expected.group {

@@ -158,6 +158,9 @@ pub(crate) fn map_kept(
     }
 }
 
+/// A write of a volume without a disk: takes its write locks, and sends what has slots to the
+/// store, up to the cursor also to the disk that is being filled. Locks and ticket are held until
+/// [`kept_ended`]. What needs the store's worker is left to that.
 fn write_kept(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -320,6 +323,9 @@ pub(crate) fn kept_ended(
     }
 }
 
+/// A write to disk and store: takes its write locks, and sends what has slots to both, and to the
+/// disk to which its volume moves, up to the cursor. Locks and ticket are held until [`ended`].
+/// What needs the store's worker is left to that.
 fn write(
     this: InUse<'_, Bound>,
     volume: usize,

@@ -140,6 +140,8 @@ pub(crate) fn commit(
     result
 }
 
+/// As [`commit`], without the table: writes generations until one is on all copies that it says are
+/// live.
 #[inline(never)]
 fn commit_metadata(
     members: &Members,
@@ -225,6 +227,8 @@ impl Written {
     }
 }
 
+/// Writes one generation to all live copies, those without a worker by itself. A copy whose device
+/// is late is left to its worker, and waited for only until the others are done and a bit longer.
 #[inline(never)]
 fn write_live(
     members: &Members,

@@ -114,6 +114,7 @@ pub(crate) fn flushed(this: InUse<'_, Bound>, volume: usize, ended: Ended<'_, In
     }
 }
 
+/// Reads the longest stretch that is in one place: a slot, or the base image, or zeroes.
 fn read(
     this: InUse<'_, Bound>,
     volume: usize,
@@ -143,6 +144,8 @@ fn read(
     }
 }
 
+/// Writes the longest stretch that has slots. Nobody waits for other writes of the same sub-blocks:
+/// there is only one copy of this data, so any order is right.
 fn write(
     this: InUse<'_, Bound>,
     volume: usize,

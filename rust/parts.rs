@@ -125,6 +125,7 @@ impl Bound {
         }
     }
 
+    /// Reads a volume, region by region: where it is in place, its own disk may have the data, too.
     fn read_volume(&self, volume: usize, part: Part, buffer: &mut KVec<u8>) -> Result {
         let served = self.volumes.get(volume).ok_or(EIO)?;
         let mut rest = part;
@@ -162,6 +163,7 @@ impl Bound {
             .ok_or(EIO)
     }
 
+    /// Reads a part of the base image as a whole, or if no disk can do that, in smaller parts.
     fn read_base_parts(&self, part: Part, buffer: &mut KVec<u8>) -> Result {
         if self.read_base_whole(Of::Base, part, buffer).is_ok() {
             return Ok(());
@@ -257,6 +259,8 @@ impl Bound {
         }
     }
 
+    /// Reads a part of the base image from the disk of this in-place volume, if it never wrote
+    /// there. Takes its write locks meanwhile, if they are free; does not wait for them.
     fn try_clean_sibling(&self, volume: usize, part: Part, buffer: &mut KVec<u8>) -> Sibling {
         let writes = self
             .volumes
@@ -335,6 +339,8 @@ impl Bound {
         Ok(())
     }
 
+    /// Reads a stretch of one kind: as a whole from increments or siblings, then from the volume's
+    /// own `disk`; if neither can read all of it, in smaller parts.
     fn read_run_parts(
         &self,
         of: Of,

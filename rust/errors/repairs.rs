@@ -217,6 +217,8 @@ enum Outcome {
 }
 
 impl Repairs {
+    /// Repairs a stretch sub-block by sub-block. For each, the live table is looked up again, so
+    /// that a suspend waits for one of them at most. Sleeps for I/O.
     fn repair(&self, stretch: Stretch) {
         let end = stretch.sector.saturating_add(u64::from(stretch.sectors));
         let mut at = stretch.sector & !(SUB_BLOCK_SECTORS - 1);

@@ -98,6 +98,7 @@ enum Next {
     None,
 }
 
+/// Sends a read where it is tried next, or ends it. May sleep until a disk has room for it.
 fn retry(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
     let sector = parked.info().sector;
     match next(&parked) {
@@ -124,6 +125,9 @@ fn retry(worker: &Retries, mut parked: Parked<Bound, InFlight>) {
     }
 }
 
+/// Finds out where a read is tried next. First, if only its volume's own data will do: wherever the
+/// volume has that by now, since its disk may have failed or been replaced meanwhile. Then the
+/// sources of the base image, one after the other; at last, part by part. Does not sleep.
 fn next(parked: &Parked<Bound, InFlight>) -> Next {
     let data = parked.data();
     let bound = parked.keep();

@@ -77,10 +77,12 @@ impl Silences {
 }
 
 impl Watch {
+    /// How long from one look at the disks to the next.
     fn every_ms(&self) -> u32 {
         (self.after_ms / LOOKS).clamp(MIN_EVERY_MS, MAX_EVERY_MS)
     }
 
+    /// Looks at all disks once: which have become silent, or have answered again.
     fn look(&mut self) {
         let now = elapsed_ms(self.start);
         let (after, every) = (u64::from(self.after_ms), u64::from(self.every_ms()));

@@ -288,6 +288,9 @@ impl Group {
         result
     }
 
+    /// Pauses the volume, brings disk and store in the state that the new attribute needs, and
+    /// commits. In the worker, with no locks held, so that it may wait for the volume's I/O.
+    /// Sleeps.
     #[inline(never)]
     fn make_change(&self, change: &Change) -> Result {
         let paused = match change.number {

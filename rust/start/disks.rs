@@ -183,6 +183,7 @@ pub(super) fn check_samples(table: &GroupTable, members: &Members, dead: &mut De
     Ok(())
 }
 
+/// Refuses the line if a disk does not hold the base image, or can't be read; the log says so.
 fn expect_same(table: &GroupTable, entry: usize, found: Verdict) -> Result {
     let lid = table.volume(entry).map_or(*table.id(), |volume| volume.lid);
     match found {

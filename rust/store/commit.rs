@@ -175,6 +175,8 @@ impl Worker<Store> {
         result
     }
 
+    /// Writes all dirty entries, [`BATCH`] at a time. After an error, those of the round that
+    /// failed are dirty again. Takes `batch`, and under it `entries`; sleeps for I/O.
     fn commit_rounds(&self) -> Result {
         self.commits.add(1);
         let mut batch = self.batch.lock();
@@ -216,6 +218,8 @@ impl Worker<Store> {
         }
     }
 
+    /// Makes one round durable: first the data of its entries, then the entries. Sorts them. Sleeps
+    /// for I/O.
     fn write_changes(&self, batch: &mut [Change]) -> Result {
         // The data that the entries refer to.
         self.or_lose(self.members.flush(self.disk()?))?;

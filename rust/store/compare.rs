@@ -84,6 +84,8 @@ impl Worker<Store> {
         result.map(|copied| Compared { sectors, copied })
     }
 
+    /// As [`Worker::compare`], under the write locks of the range; returns how many sub-blocks were
+    /// copied to the store. Sleeps for I/O of the disk, the store and a source.
     #[inline(never)]
     fn compare_locked(
         &self,

@@ -183,6 +183,7 @@ pub(super) fn clear_owner(
     write_owner_sector(members, device, number, &[0; SECTOR_BYTES])
 }
 
+/// Writes the sector of an owner number to both copies of the table. Sleeps for I/O.
 fn write_owner_sector(
     members: &Members,
     device: &Device,

@@ -70,6 +70,8 @@ impl Worker<Store> {
         self.members.flush(to)
     }
 
+    /// Copies sectors of the store's device, from `from` on, to a disk, from `to` on. Counts only
+    /// the writes: the disk must not be taken for free while there may be one.
     fn copy_stretch(&self, disk: usize, from: u64, to: u64, sectors: u32) -> Result {
         let store = self.device()?;
         let device = self.members.disk(disk).ok_or(ENXIO)?;

@@ -426,6 +426,8 @@ impl Found {
         }
     }
 
+    /// Writes the header with this event count, and everything of which the device has an old or
+    /// damaged copy. Sleeps for I/O.
     fn bring_up_to(&mut self, members: &Members, events: u64) -> Result {
         let is_whole = self.stale_owners.is_empty()
             && self.stale_marks.is_empty()
@@ -501,6 +503,7 @@ impl Found {
             .inspect_err(|error| self.say_not_written(table.id(), *error))
     }
 
+    /// Records that owners are leaving which the group does not have any more. Sleeps for I/O.
     fn mark_leavers(&mut self, members: &Members, table: &GroupTable) -> Result {
         let device = &members.disk(self.entry).ok_or(ENXIO)?.device;
         for at in 0..self.owners.len() {

@@ -42,7 +42,7 @@ use kernel::prelude::*;
 
 /// What happens next to a bio.
 pub(super) enum Then {
-    /// It is done; a durable write is answered by the commit that follows.
+    /// It is done, in the store at least; a durable write is answered by the commit that follows.
     End,
     /// It is done, and none of it is in the store.
     Answer,
@@ -142,6 +142,9 @@ impl<'a> Slow<'a> {
         }
     }
 
+    /// As [`Slow::work_on`], for a volume with a disk: depending on its mode, and on what became of
+    /// the bio so far, writes to both, to one of them, or has the disk alone get it. If the disk is
+    /// failing, first waits until its fate is decided.
     fn work_on_logged(
         &self,
         disk: usize,
@@ -197,6 +200,7 @@ impl<'a> Slow<'a> {
         }
     }
 
+    /// As [`Slow::work_on`], for a volume whose writes go to the store alone.
     fn work_on_diverted(&self, parked: &Parked<Bound, InFlight>, range: Range) -> Result<Then> {
         match parked.info().op {
             Op::Write => match self.try_at_once(range, parked.info().is_fua()) {

@@ -206,7 +206,7 @@ pub(crate) struct Bound {
     /// When it was made.
     pub(crate) made: Instant<Monotonic>,
     /// A disk that does not answer for this many milliseconds gets no new reads.
-    pub(crate) slow_after: u32,
+    pub(crate) slow_after_ms: u32,
     /// Whether failures that no error shows are decided here, and not by a user.
     pub(crate) failover: Failover,
     /// For reads of the group's own device.

@@ -34,8 +34,8 @@ pub(crate) use {
     repairs::Repairs,
     retries::Retries,
     silence::{
-        give_up_after,
-        grace_after,
+        give_up_after_ms,
+        grace_after_ms,
         Silences, //
     }, //
 };

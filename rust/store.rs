@@ -145,7 +145,7 @@ pub(crate) struct Store {
     /// Whether the worker has something to do for a single owner.
     asked: Flag,
     /// Milliseconds until more slots of leaving volumes are freed; 0 if there are none.
-    free_again_in: Word,
+    free_again_in_ms: Word,
     /// Whether the store itself has left the group.
     retired: Flag,
     /// The state of its device.
@@ -196,7 +196,7 @@ impl Job for Store {
             worker.sync_owners();
         }
         worker.clear_idle_marks();
-        if is_asked || worker.free_again_in.get() != 0 {
+        if is_asked || worker.free_again_in_ms.get() != 0 {
             worker.free_leavers();
         }
         worker.come_again();
@@ -246,9 +246,9 @@ impl Worker<Store> {
 
     /// Schedules the next run for work that is due by a certain time.
     fn come_again(&self) {
-        let free_again_in = self.free_again_in.get();
-        if free_again_in > 0 {
-            self.kick_within(u32::try_from(free_again_in).unwrap_or(u32::MAX));
+        let free_again_in_ms = self.free_again_in_ms.get();
+        if free_again_in_ms > 0 {
+            self.kick_within(u32::try_from(free_again_in_ms).unwrap_or(u32::MAX));
         }
         if !self.queues.lock().full.is_empty() {
             self.kick_within(full::LOOK_MS);

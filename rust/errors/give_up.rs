@@ -19,7 +19,7 @@ use crate::{
         JobClass,
         Worker, //
     },
-    errors::grace_after,
+    errors::grace_after_ms,
     log,
     overlay::Place,
     store::Store,
@@ -145,7 +145,7 @@ impl Bound {
         }
         let lid = self.volumes.get(entry).map(|disk| disk.lid);
         if let (Some(lid), true) = (lid, is_silent() && self.begin_failure(entry, false)) {
-            let after_ms = self.give_up_after();
+            let after_ms = self.give_up_after_ms();
             log::warning!(
                 self.group.name(),
                 "disk of {lid}: no answer for {after_ms} ms, given up"
@@ -185,7 +185,7 @@ impl Bound {
                 && !repairs.is_at_work(|disk| self.is_logged_in(disk, store))
         };
         if is_needed && self.stays_silent(entry) && may_still() {
-            let (lid, after_ms) = (store.lid(), self.give_up_after());
+            let (lid, after_ms) = (store.lid(), self.give_up_after_ms());
             log::warning!(
                 self.group.name(),
                 "increments {lid}: no answer for {after_ms} ms, given up"
@@ -201,7 +201,7 @@ impl Bound {
         };
         let (_, answers) = disk.progress();
         let begin = Instant::<Monotonic>::now();
-        let wait_ms = grace_after(self.slow_after);
+        let wait_ms = grace_after_ms(self.slow_after_ms);
         while elapsed_ms(begin) < wait_ms {
             fsleep(POLL);
             let (in_flight, now) = disk.progress();

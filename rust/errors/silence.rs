@@ -46,7 +46,7 @@ const MAX_EVERY_MS: u32 = 1000;
 const GIVE_UP: u64 = 5;
 const MIN_GIVE_UP_MS: u64 = 10_000;
 
-/// The bounds of [`grace_after`].
+/// The bounds of [`grace_after_ms`].
 const MIN_GRACE_MS: u32 = 1000;
 const MAX_GRACE_MS: u32 = 5000;
 
@@ -87,7 +87,7 @@ impl Watch {
         let now = elapsed_ms(self.start);
         let (after, every) = (u64::from(self.after_ms), u64::from(self.every_ms()));
         let is_auto = self.bound.failover == Failover::Auto;
-        let give_up_after = self.bound.give_up_after();
+        let give_up_after_ms = self.bound.give_up_after_ms();
         for (entry, silence) in self.disks.iter_mut().enumerate() {
             let Some(disk) = self.bound.members.disk(entry) else {
                 continue;
@@ -97,7 +97,7 @@ impl Watch {
                 disk.bad.set_silent(silent);
                 say(&self.bound, entry, self.after_ms, silent);
             }
-            if is_auto && silence.is_silent_for(give_up_after) {
+            if is_auto && silence.is_silent_for(give_up_after_ms) {
                 self.bound.group.give_ups().ask(entry);
             }
         }
@@ -105,23 +105,23 @@ impl Watch {
 }
 
 impl Bound {
-    /// See [`give_up_after`].
-    pub(super) fn give_up_after(&self) -> u64 {
-        give_up_after(self.slow_after)
+    /// See [`give_up_after_ms`].
+    pub(super) fn give_up_after_ms(&self) -> u64 {
+        give_up_after_ms(self.slow_after_ms)
     }
 }
 
 /// After how many milliseconds a device that does not answer is given up, if it is.
-pub(crate) fn give_up_after(slow_after: u32) -> u64 {
-    u64::from(slow_after)
+pub(crate) fn give_up_after_ms(slow_after_ms: u32) -> u64 {
+    u64::from(slow_after_ms)
         .saturating_mul(GIVE_UP)
         .max(MIN_GIVE_UP_MS)
 }
 
 /// How long a device may answer after the others have, in milliseconds: `slow_after`, within
 /// bounds. When all of them stood still, one of them has to be the first that goes on.
-pub(crate) fn grace_after(slow_after: u32) -> u64 {
-    u64::from(slow_after.clamp(MIN_GRACE_MS, MAX_GRACE_MS))
+pub(crate) fn grace_after_ms(slow_after_ms: u32) -> u64 {
+    u64::from(slow_after_ms.clamp(MIN_GRACE_MS, MAX_GRACE_MS))
 }
 
 fn say(bound: &Bound, entry: usize, after_ms: u32, silent: bool) {
@@ -154,7 +154,7 @@ impl Worker<Silences> {
             }
         }
         let watch = Watch {
-            after_ms: bound.slow_after,
+            after_ms: bound.slow_after_ms,
             start: Instant::now(),
             disks,
             bound,

@@ -436,11 +436,11 @@ impl Group {
             volumes,
             stores,
             tellers,
-            writers: Writers::new(members, line.features.slow_after)?,
+            writers: Writers::new(members, line.features.slow_after_ms)?,
             sources,
             max_errors: line.features.max_errors,
             made: Instant::now(),
-            slow_after: line.features.slow_after,
+            slow_after_ms: line.features.slow_after_ms,
             failover: line.features.failover,
             selector: new_selector(policy)?,
         })

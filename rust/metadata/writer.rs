@@ -16,8 +16,8 @@ use crate::{
     },
     env::Word,
     errors::{
-        give_up_after,
-        grace_after, //
+        give_up_after_ms,
+        grace_after_ms, //
     },
     members::Members,
     svol_core::flag::Flag, //
@@ -181,7 +181,7 @@ impl Writers {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(members: &Arc<Members>, slow_after: u32) -> Result<Self> {
+    pub(crate) fn new(members: &Arc<Members>, slow_after_ms: u32) -> Result<Self> {
         let mut writers = KVec::with_capacity(members.meta.len(), GFP_KERNEL)?;
         for (device, opened) in members.meta.iter().enumerate() {
             let writer = match opened {
@@ -192,8 +192,8 @@ impl Writers {
         }
         Ok(Self {
             writers,
-            patience_ms: give_up_after(slow_after),
-            grace_ms: grace_after(slow_after),
+            patience_ms: give_up_after_ms(slow_after_ms),
+            grace_ms: grace_after_ms(slow_after_ms),
         })
     }
 

@@ -85,7 +85,7 @@ impl Worker<Store> {
                 }
             }
         }
-        self.free_again_in.set(again);
+        self.free_again_in_ms.set(again);
     }
 
     /// Returns whether there is more to do.

@@ -724,7 +724,7 @@ impl Found {
             due: Deadline::new(),
             // Some owners may have begun to leave before.
             asked: Flag::new(true),
-            free_again_in: Word::new(0),
+            free_again_in_ms: Word::new(0),
             retired: Flag::new(false),
             failure: Failure::new(),
             unformatted: Flag::new(false),

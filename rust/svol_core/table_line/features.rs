@@ -96,7 +96,7 @@ pub struct Features {
     /// `rebuild_rate`: the maximum rate of a rebuild, in KiB/s; 0 for no limit.
     pub rebuild_rate: u32,
     /// `slow_after`: a disk that has not answered for this long gets no new I/O, in milliseconds.
-    pub slow_after: u32,
+    pub slow_after_ms: u32,
     /// `read_policy`: how a source for a base read is chosen.
     pub read_policy: ReadPolicy,
     /// `allow_unprotected`: in-place volumes may be written without a log.
@@ -117,7 +117,7 @@ impl Features {
         max_errors: 20,
         failover: Failover::Auto,
         rebuild_rate: 0,
-        slow_after: 2000,
+        slow_after_ms: 2000,
         read_policy: ReadPolicy::Adaptive,
         allow_unprotected: false,
         force_metadata: false,
@@ -169,8 +169,8 @@ impl Features {
         if self.rebuild_rate != default.rebuild_rate {
             write!(out, " rebuild_rate {}", self.rebuild_rate)?;
         }
-        if self.slow_after != default.slow_after {
-            write!(out, " slow_after {}", self.slow_after)?;
+        if self.slow_after_ms != default.slow_after_ms {
+            write!(out, " slow_after {}", self.slow_after_ms)?;
         }
         if self.read_policy != default.read_policy {
             write!(out, " read_policy {}", self.read_policy)?;
@@ -211,7 +211,7 @@ pub(super) struct Given {
     max_errors: Option<u32>,
     failover: Option<Failover>,
     rebuild_rate: Option<u32>,
-    slow_after: Option<u32>,
+    slow_after_ms: Option<u32>,
     read_policy: Option<ReadPolicy>,
     allow_unprotected: Option<bool>,
     force_metadata: Option<bool>,
@@ -261,7 +261,7 @@ impl Given {
                 let ms = value(words, P::SlowAfterMissing, P::SlowAfterBad, |text| {
                     parse_u32(text).filter(|ms| Features::SLOW_AFTER.contains(ms))
                 })?;
-                set(&mut self.slow_after, name, ms)
+                set(&mut self.slow_after_ms, name, ms)
             }
             b"read_policy" => {
                 let (missing, bad) = (P::ReadPolicyMissing, P::ReadPolicyBad);
@@ -302,7 +302,7 @@ impl Given {
             max_errors: self.max_errors.unwrap_or(default.max_errors),
             failover: self.failover.unwrap_or(default.failover),
             rebuild_rate: self.rebuild_rate.unwrap_or(default.rebuild_rate),
-            slow_after: self.slow_after.unwrap_or(default.slow_after),
+            slow_after_ms: self.slow_after_ms.unwrap_or(default.slow_after_ms),
             read_policy: self.read_policy.unwrap_or(default.read_policy),
             allow_unprotected: self.allow_unprotected.unwrap_or(default.allow_unprotected),
             force_metadata: self.force_metadata.unwrap_or(default.force_metadata),

@@ -70,27 +70,7 @@ impl Slow<'_> {
         for region in intents.marked() {
             let (begin, end) = intents.extent(region);
             let end = end.min(self.bound.members.sectors);
-            let mut at = begin;
-            while at < end {
-                let sectors = u64::from(PIECE_SECTORS).min(end.saturating_sub(at));
-                let regions = &self.bound.volumes.get(self.volume).ok_or(EIO)?.regions;
-                let (stretch, sectors) = regions.cut(at, u32::try_from(sectors)?);
-                if stretch.is_diverted {
-                    // The disk need not have what the store has.
-                    at = at.saturating_add(u64::from(sectors));
-                    continue;
-                }
-                let range = Range {
-                    sector: at,
-                    sectors,
-                };
-                let count = match self.resolve_range(disk, range)? {
-                    Some(count) => count,
-                    None => self.resolve_parts(disk, range)?,
-                };
-                differ = differ.saturating_add(count);
-                at = at.saturating_add(u64::from(sectors));
-            }
+            differ = differ.saturating_add(self.resolve_between(disk, begin, end)?);
             if !intents.is_open(begin, 1) {
                 intents.unpin(region);
             }
@@ -112,6 +92,34 @@ impl Slow<'_> {
             self.store.lid()
         );
         Ok(())
+    }
+
+    /// Brings the store in step with the disk between two sectors, except where the volume is
+    /// diverted. Returns how many sub-blocks were copied to the store.
+    #[inline(never)]
+    fn resolve_between(&self, disk: usize, begin: u64, end: u64) -> Result<u64> {
+        let regions = &self.bound.volumes.get(self.volume).ok_or(EIO)?.regions;
+        let mut differ = 0u64;
+        let mut at = begin;
+        while at < end {
+            let sectors = u64::from(PIECE_SECTORS).min(end.saturating_sub(at));
+            let (stretch, sectors) = regions.cut(at, u32::try_from(sectors)?);
+            let range = Range {
+                sector: at,
+                sectors,
+            };
+            at = at.saturating_add(u64::from(sectors));
+            if stretch.is_diverted {
+                // The disk need not have what the store has.
+                continue;
+            }
+            let count = match self.resolve_range(disk, range)? {
+                Some(count) => count,
+                None => self.resolve_parts(disk, range)?,
+            };
+            differ = differ.saturating_add(count);
+        }
+        Ok(differ)
     }
 
     /// As [`Slow::resolve_range`], sub-block by sub-block. Where the disk can't be read, the store

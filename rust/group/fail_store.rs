@@ -59,16 +59,7 @@ impl Group {
             }
             Err(error) => {
                 drop(state);
-                let (entry, known) = (store.entry(), store.known_events());
-                let kept = match asked {
-                    true => None,
-                    false => self.next_table(|table| table.with_kept_store(entry, known))?,
-                };
-                store.keep();
-                if let Some(kept) = kept {
-                    // If it is not on record, there was no event that the store could miss, either.
-                    let _ = self.commit(bound, &homes, kept);
-                }
+                self.keep_store(bound, &homes, store, asked)?;
                 drop(homes);
                 if asked || store.say_once() {
                     log::warning!(group, "increments {lid}: failed, but stays in use: {error}");
@@ -99,6 +90,33 @@ impl Group {
         match asked {
             true => log::info!(group, "increments {lid}: failed by command{fates}"),
             false => log::warning!(group, "increments {lid}: failed{fates}"),
+        }
+        Ok(())
+    }
+
+    /// A store stays in use although its device has failed. Unless a user has `asked` for that,
+    /// records since which event. Under `commits`; sleeps for metadata I/O.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`; nothing has changed then.
+    #[inline(never)]
+    fn keep_store(
+        &self,
+        bound: &Bound,
+        homes: &Homes,
+        store: &Worker<Store>,
+        asked: bool,
+    ) -> Result {
+        let (entry, known) = (store.entry(), store.known_events());
+        let kept = match asked {
+            true => None,
+            false => self.next_table(|table| table.with_kept_store(entry, known))?,
+        };
+        store.keep();
+        if let Some(kept) = kept {
+            // If it is not on record, there was no event that the store could miss, either.
+            let _ = self.commit(bound, homes, kept);
         }
         Ok(())
     }

@@ -72,6 +72,34 @@ impl Leg {
     }
 }
 
+/// How a write ended that went to disk and store, and perhaps to the disk to which its volume
+/// moves.
+struct Legs {
+    disk: Leg,
+    store: Leg,
+    also: Leg,
+}
+
+impl Legs {
+    fn of(ended: &Ended<'_, InFlight>) -> Self {
+        Self {
+            disk: Leg::of(ended, DISK),
+            store: Leg::of(ended, STORE),
+            also: Leg::of(ended, ALSO),
+        }
+    }
+
+    /// Whether disk or store failed.
+    fn has_failed(&self) -> bool {
+        [self.disk, self.store].contains(&Leg::Failed)
+    }
+
+    /// Whether any device refused it as it is.
+    fn is_refused(&self) -> bool {
+        [self.disk, self.store, self.also].contains(&Leg::Refused)
+    }
+}
+
 /// Sends a bio other than a read on its way; `disk` is the entry of the volume's disk.
 #[inline(never)]
 pub(crate) fn map(
@@ -404,7 +432,7 @@ pub(crate) fn flush_failed(
 }
 
 /// All legs of a write have completed: to disk, store, and the disk of the entry `also`, if its
-/// volume moves there.
+/// volume moves there. Does not sleep.
 #[inline(never)]
 pub(crate) fn ended(
     this: InUse<'_, Bound>,
@@ -416,55 +444,23 @@ pub(crate) fn ended(
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
-    let (disk_leg, store_leg) = (Leg::of(&ended, DISK), Leg::of(&ended, STORE));
-    let also_leg = Leg::of(&ended, ALSO);
-    let (on_disk, in_store) = (disk_leg == Leg::Done, store_leg == Leg::Done);
-    let has_failed = [disk_leg, store_leg].contains(&Leg::Failed);
-    let is_refused = [disk_leg, store_leg, also_leg].contains(&Leg::Refused);
-    if store_leg == Leg::Failed {
-        this.count_error(store.entry(), false);
-        store.suspect();
-    }
-    if in_store && disk_leg != Leg::Refused && data.is_first {
-        store.note_written(owner, info.sector, info.sectors);
-    }
-    if let Some(intents) = owner.intents.as_ref().filter(|_| has_failed) {
-        // Disk and store may differ now, and only a comparison can tell.
-        intents.pin(info.sector, info.sectors);
-    }
-    if let (Leg::Failed, Some(disk)) = (store_leg, data.disk.get()) {
-        owner.note_log_lacks(disk);
-    }
-    if let (true, Some(disk)) = (on_disk, data.disk.get()) {
-        let bound: &Bound = &this;
-        bound.forget_bad(disk, info.sector, info.sectors);
-    }
-    if let Some(also) = also {
-        // Noted before the locks are released and others may write there.
-        if also_leg == Leg::Failed {
-            this.count_error(also, false);
-            owner.note_move_failed();
-        } else if has_failed {
-            // Whatever the user is told, the disks may differ.
-            owner.note_move_lacks();
-        }
-    }
-    if is_refused {
-        owner.begin_redo(info.sector, info.sectors);
-    }
+    let legs = Legs::of(&ended);
+    note_legs(&this, place, also, &ended, &legs);
     owner.locks.release(info.sector, info.sectors);
     if let Some(ticket) = data.ticket() {
         owner.grace.leave(ticket);
     }
-    if let (Leg::Failed, Some(disk)) = (disk_leg, data.disk.get()) {
-        if in_store && !is_refused {
+
+    let (on_disk, in_store) = (legs.disk == Leg::Done, legs.store == Leg::Done);
+    if let (Leg::Failed, Some(disk)) = (legs.disk, data.disk.get()) {
+        if in_store && !legs.is_refused() {
             // The volume goes on without the disk, but the bio completes only when that is durable.
             return errors::hold_done(this, volume, disk, ended);
         }
         let bound: &Bound = &this;
         bound.begin_failure(disk, false);
     }
-    if is_refused {
+    if legs.is_refused() {
         // If the store failed, besides: the write that follows need not have to do with that.
         this.record_lacks(owner);
         return redo(this, EntryNo::of(volume), store, ended);
@@ -485,6 +481,49 @@ pub(crate) fn ended(
         return end;
     }
     ended.done()
+}
+
+/// Notes what a write to disk and store has changed there. To be called while it still has its
+/// locks and its ticket: before others may write there, and before marks may be taken back.
+fn note_legs(
+    bound: &Bound,
+    place: Place<'_>,
+    also: Option<usize>,
+    ended: &Ended<'_, InFlight>,
+    legs: &Legs,
+) {
+    let (store, owner) = (place.store(), place.owner());
+    let (data, info) = (ended.data(), ended.info());
+    let disk = data.disk.get();
+    if legs.store == Leg::Failed {
+        bound.count_error(store.entry(), false);
+        store.suspect();
+    }
+    if legs.store == Leg::Done && legs.disk != Leg::Refused && data.is_first {
+        store.note_written(owner, info.sector, info.sectors);
+    }
+    if let Some(intents) = owner.intents.as_ref().filter(|_| legs.has_failed()) {
+        // Disk and store may differ now, and only a comparison can tell.
+        intents.pin(info.sector, info.sectors);
+    }
+    if let (Leg::Failed, Some(disk)) = (legs.store, disk) {
+        owner.note_log_lacks(disk);
+    }
+    if let (Leg::Done, Some(disk)) = (legs.disk, disk) {
+        bound.forget_bad(disk, info.sector, info.sectors);
+    }
+    if let Some(also) = also {
+        if legs.also == Leg::Failed {
+            bound.count_error(also, false);
+            owner.note_move_failed();
+        } else if legs.has_failed() {
+            // Whatever the user is told, the disks may differ.
+            owner.note_move_lacks();
+        }
+    }
+    if legs.is_refused() {
+        owner.begin_redo(info.sector, info.sectors);
+    }
 }
 
 /// Has the store's worker write all of it again, from memory of its own, as a new write: a device

@@ -7,6 +7,7 @@ use crate::{
         Bound,
         InFlight, //
     },
+    clock,
     dm::{
         Bio,
         DeviceNumber,
@@ -142,13 +143,21 @@ impl Target for GroupTarget {
 
     fn preresume(&self, live: &Live<'_>, _flushes: &mut FlushBios<'_>) -> Result {
         let number = self.group.number();
-        self.group
-            .registry()
-            .claim(number, &self.line.group, &self.members)
-            .map_err(|conflict| self.report(&conflict))?;
-        // A volume may have been loaded on one of the devices since the table was.
-        probe::check_loops(&self.line, &self.members, &self.group).map_err(|_| EBUSY)?;
-        self.group.bind(live, &self.line, &self.members)?;
+        let begin = || -> Result {
+            self.group
+                .registry()
+                .claim(number, &self.line.group, &self.members)
+                .map_err(|conflict| self.report(&conflict))?;
+            // A volume may have been loaded on one of the devices since the table was.
+            probe::check_loops(&self.line, &self.members, &self.group).map_err(|_| EBUSY)?;
+            self.group.bind(live, &self.line, &self.members)
+        };
+        // An error would leave all volumes suspended, maybe without anybody who knows.
+        clock::wait_for_memory(begin).inspect_err(|error| {
+            if *error == ENOMEM {
+                self.group.say_halted(*error);
+            }
+        })?;
         self.group.watch_disks();
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::{
         Bound,
         InFlight, //
     },
+    clock,
     dm::{
         load,
         provider::Client,
@@ -242,7 +243,8 @@ impl Target for SvolTarget {
             Some(bound) => {
                 bound.set_suspending(&self.lid, false);
                 if self.writable {
-                    self.group().prepare_writes(&bound, &self.lid)?;
+                    // An error leaves it suspended, maybe without anybody who knows.
+                    clock::wait_for_memory(|| self.group().prepare_writes(&bound, &self.lid))?;
                 }
                 let entry = bound.position(&self.lid, self.sectors);
                 if self.may_be_logged {

@@ -137,7 +137,12 @@ impl Group {
             bound,
         } = self
             .begin(line, members, prepared, &mut new)
-            .inspect_err(|error| self.say_halted(*error))?;
+            .inspect_err(|error| {
+                // Without memory it is tried again.
+                if *error != ENOMEM {
+                    self.say_halted(*error);
+                }
+            })?;
         self.provider.publish(live, bound.clone())?;
         *commits = homes;
 
@@ -219,9 +224,9 @@ impl Group {
         })
     }
 
-    /// The start failed after it began to write: there is no going back to the table of before. If
-    /// nobody asked for this start, nobody knows that it has to be repeated.
-    fn say_halted(&self, error: Error) {
+    /// The start failed after it began to write, or for lack of memory: there is no going back to
+    /// the table of before. If nobody asked for this start, nobody knows that it has to be repeated.
+    pub(crate) fn say_halted(&self, error: Error) {
         let errno = error.to_errno();
         log::warning!(
             self.name(),

@@ -90,6 +90,7 @@ test_load() {
 # A table becomes live: the first one of the group, and again and again.
 test_resume() {
 	memory_group
+	log_mark
 	dmsetup create G0 --notable
 	starve_some 'resume G0' --before "load G0 $(group_table)" --before 'suspend G0'
 	dmsetup mknodes
@@ -100,6 +101,8 @@ test_resume() {
 	check_clones
 	starve 'suspend G0' --undo 'resume G0'
 	starve 'resume G0' --before 'suspend G0'
+	# It waits for memory.
+	assert_not_logged 'did not start'
 	memory_is_well
 }
 

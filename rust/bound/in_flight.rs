@@ -101,6 +101,8 @@ pub(crate) struct InFlight {
     pub(crate) has_no_disk: bool,
     /// A device refused it as it was, so it is written again.
     pub(crate) is_redone: bool,
+    /// How many of its sectors the store's worker has done: it takes several turns for many zeroes.
+    pub(crate) done: u32,
     /// When it began to wait for space, in milliseconds since the store was opened; 0 if it does
     /// not wait.
     pub(crate) waits_since: u32,

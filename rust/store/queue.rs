@@ -127,26 +127,33 @@ impl Worker<Store> {
     /// Does what a bio wants, or as much of it as can be done now. Sleeps for I/O.
     pub(super) fn work_on(&self, mut parked: Parked<Bound, InFlight>) {
         let info = parked.info();
-        let range = Range {
+        let all = Range {
             sector: info.sector,
             sectors: info.sectors,
         };
-        let then = {
-            let slow = Slow::of(
-                self,
-                parked.keep(),
-                parked.data().volume,
-                info.op,
-                info.sector,
-            );
-            slow.ok_or(EIO)
-                .and_then(|slow| slow.work_on(&parked, range))
+        let left = all.behind(parked.data().done);
+        let volume = parked.data().volume;
+        let (then, now) = match Slow::of(self, parked.keep(), volume, info.op, info.sector) {
+            Some(slow) => {
+                let now = slow.turn(info.op, left);
+                (slow.work_on(&parked, now), now)
+            }
+            None => (Err(EIO), left),
         };
         let is_over = !matches!(then, Err(LATER | ENOMEM));
         if is_over && parked.data().is_redone {
             redo::end(&mut parked, then.is_ok());
         }
         match then {
+            Ok(then @ (Then::End | Then::Answer)) if now.sectors < left.sectors => {
+                let data = parked.data_mut();
+                data.done = data.done.saturating_add(now.sectors);
+                match then {
+                    // Without its log, it need not wait for the store's device any more.
+                    Then::Answer => self.work_on(parked),
+                    _ => self.push_slow(parked),
+                }
+            }
             Ok(Then::Submit(entry, sector, data)) => {
                 *parked.data_mut() = data;
                 Bound::submit(parked, entry, sector);

@@ -40,6 +40,9 @@ use crate::{
 };
 use kernel::prelude::*;
 
+/// The most sectors that are zeroed in one turn, a power of two: 4 MiB.
+const ZERO_SECTORS: u64 = 1 << 13;
+
 /// What happens next to a bio.
 pub(super) enum Then {
     /// It is done, in the store at least; a durable write is answered by the commit that follows.
@@ -127,6 +130,18 @@ impl<'a> Slow<'a> {
         &self.owner.map
     }
 
+    /// What is done of a range before others get their turn: of many zeroes, a part.
+    pub(super) fn turn(&self, op: Op, left: Range) -> Range {
+        let is_logged = matches!(self.writes, Writes::Logged(_));
+        if op != Op::WriteZeroes || (is_logged && self.owner.is_unlogged()) {
+            return left;
+        }
+        // Up to a place where no sub-block is cut.
+        let turn = ZERO_SECTORS.saturating_sub(left.sector & (ZERO_SECTORS - 1));
+        let sectors = u32::try_from(turn).unwrap_or(u32::MAX).min(left.sectors);
+        Range { sectors, ..left }
+    }
+
     /// Does what a bio wants in this range, or finds out where all of it goes. Sleeps for I/O.
     pub(super) fn work_on(&self, parked: &Parked<Bound, InFlight>, range: Range) -> Result<Then> {
         if parked.data().has_no_disk {
@@ -177,6 +192,10 @@ impl<'a> Slow<'a> {
                     }
                 })?;
             }
+            // The worker has begun: it does the rest, too.
+            Op::WriteZeroes if self.owner.is_unlogged() && parked.data().done > 0 => {
+                self.zero_disk(range.sector, range.sectors)?;
+            }
             Op::Write | Op::WriteZeroes if self.owner.is_unlogged() => {
                 let data = InFlight {
                     is_own: true,
@@ -203,6 +222,10 @@ impl<'a> Slow<'a> {
     /// As [`Slow::work_on`], for a volume whose writes go to the store alone.
     fn work_on_diverted(&self, parked: &Parked<Bound, InFlight>, range: Range) -> Result<Then> {
         match parked.info().op {
+            // The device would refuse it as it is.
+            Op::Write if parked.data().is_redone => {
+                self.write(Source::new(Content::Bio(parked)), range)?;
+            }
             Op::Write => match self.try_at_once(range, parked.info().is_fua()) {
                 Some(then) => return Ok(then),
                 None => self.write(Source::new(Content::Bio(parked)), range)?,

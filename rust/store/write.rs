@@ -195,7 +195,7 @@ impl Slow<'_> {
         Ok(())
     }
 
-    fn zero_disk(&self, sector: u64, sectors: u32) -> Result {
+    pub(super) fn zero_disk(&self, sector: u64, sectors: u32) -> Result {
         let Some(disk) = self.own_disk() else {
             return Ok(());
         };

@@ -75,6 +75,11 @@ has_in_flight() { # device number
 	[ $((reads + writes)) -ge "$2" ]
 }
 
+# It was written since.
+has_writes() { # device number-of-writes-before
+	[ "$(disk_stat "$1" writes)" -gt "$2" ]
+}
+
 # A queue limit of a block device.
 disk_limit() { # device limit
 	cat "$(disk_sys "$1")/queue/$2"

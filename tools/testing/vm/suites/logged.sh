@@ -406,6 +406,43 @@ test_write_zeroes() {
 	check_clones
 }
 
+# Others get their turn while many zeroes are written.
+test_many_zeroes() {
+	local pid before
+	need_target delay
+	disks_are_loops
+	load_module
+	logged_disks 1 20 28
+	dm_linear disk5 "$DISK"
+	group_move L5 /dev/mapper/disk5
+	G_FEATURES+=(slow_after 60000)
+	group_create
+	clones_create
+	takes_zeroes L5 || fail 'the volume does not take zeroes'
+	steps L5 write:0+8 flush
+	steps C1 write:0+8 flush
+	wait_settled "$STORE"
+	# It knows only zeroes that are data, and takes three seconds for any number of them.
+	dm_change disk5 "0 $G_LEN delay $DISK 0 0 $DISK 0 3000" --noflush
+	before=$(disk_stat "$STORE" writes)
+	blkdiscard -z -l $((16 << 20)) /dev/mapper/L5 &
+	pid=$!
+	# It begins with marks.
+	wait_until 20 has_writes "$STORE" "$before" || fail 'nothing is zeroed'
+	steps C1 write:17+1
+	nap 0.5
+	! has_ended "$pid" || fail 'C1 had to wait until all was zeroed'
+	wait "$pid" || fail 'the zeroes are not written'
+	dm_change disk5 "0 $G_LEN linear $DISK 0" --noflush
+	# So that what it may hold is on record.
+	steps L5 zero:0+32768
+	read_status
+	assert_status L5.health=in-sync L5.protection=protected
+	check_clones
+	clones_restart
+	check_clones
+}
+
 # All devices of the group in one record, and power cuts at each of its marks.
 test_replay() {
 	load_module

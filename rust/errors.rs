@@ -73,9 +73,19 @@ use crate::{
     },
 };
 
-/// The reaction to how an I/O ended.
-pub(crate) fn judge(op: Op, status: Status) -> Reaction {
-    let answer = match status.failure() {
+/// The reaction to how an I/O failed on the disk of an entry; with several legs, to how this one
+/// did. Does not sleep.
+pub(crate) fn judge(
+    bound: &Bound,
+    ended: &Ended<'_, InFlight>,
+    leg: usize,
+    entry: Option<usize>,
+) -> Reaction {
+    let is_unaligned = || {
+        let disk = entry.and_then(|entry| bound.members.disk(entry));
+        disk.is_some_and(|disk| !ended.is_aligned_for(&disk.device))
+    };
+    let answer = match ended.leg_status(leg).failure() {
         Failure::Unsupported => Answer::Unsupported,
         Failure::Invalid => Answer::Invalid,
         Failure::Again => Answer::Again,
@@ -84,9 +94,12 @@ pub(crate) fn judge(op: Op, status: Status) -> Reaction {
         Failure::Target => Answer::Target,
         Failure::Medium => Answer::Medium,
         Failure::Gone => Answer::Gone,
+        // What the block layer calls invalid, dm-crypt, for one, calls an I/O error. Users can't know
+        // better: a volume has the limits of the disks that were there when it was loaded.
+        Failure::Other if is_unaligned() => Answer::Unaligned,
         Failure::Other => Answer::Other,
     };
-    fault::judge(crate::bound::operation(op), answer)
+    fault::judge(crate::bound::operation(ended.info().op), answer)
 }
 
 /// A bio came back with an error from the disk of an entry; if it had two legs, the first failed.
@@ -105,10 +118,11 @@ pub(crate) fn ended(
     if ended.status().failure() == Failure::Unsupported && ended.could_not_wait() {
         return would_wait(this, ended);
     }
-    let reaction = judge(op, ended.status());
+    let reaction = judge(bound, &ended, 0, Some(entry));
     // A device that is suspended only for a moment refuses read-ahead: no reason to give it up.
     let is_hint = op == Op::Read && ended.info().is_hint();
-    if reaction != Reaction::PassOn && !is_hint {
+    let is_error = reaction.is_of_disk() && !is_hint;
+    if is_error {
         bound.count_error(entry, op == Op::Read);
         match bound.store_at(entry) {
             // It may have lost writes, and later flushes would not report that.
@@ -133,15 +147,18 @@ pub(crate) fn ended(
         }
     }
     match (op, reaction) {
-        (Op::Read, Reaction::Elsewhere | Reaction::Fail) => {
+        (Op::Read, Reaction::Otherwise) if bound.has_in_parts(volume, data.is_own) => {
+            retry_in_parts(this, volume, ended)
+        }
+        (Op::Read, Reaction::Otherwise | Reaction::Elsewhere | Reaction::Fail) => {
             if !bound.has_elsewhere(volume, entry, data.is_own) {
                 return ended.done();
             }
-            if !is_hint && (reaction == Reaction::Fail || bound.has_too_many(entry)) {
+            if is_error && (reaction == Reaction::Fail || bound.has_too_many(entry)) {
                 bound.begin_failure(entry, false);
             }
             let info = ended.info();
-            if !is_hint && reaction == Reaction::Elsewhere {
+            if is_error && reaction == Reaction::Elsewhere {
                 let repairs = bound.group.repairs();
                 repairs.push(entry, info.sector, info.sectors);
             }
@@ -236,15 +253,16 @@ pub(crate) fn read_elsewhere<'a>(
     Ok(mapped)
 }
 
-/// Reads part by part what could not be read elsewhere, either.
+/// Reads part by part, into memory of our own, what could not be read elsewhere, either, or what a
+/// disk does not read into the memory that it was given.
 #[cold]
 pub(crate) fn retry_in_parts(
     this: InUse<'_, Bound>,
-    volume: usize,
+    volume: Option<usize>,
     mut ended: Ended<'_, InFlight>,
 ) -> EndIo {
     let bound: &Bound = &this;
-    ended.data_mut().volume = EntryNo::of(volume);
+    ended.data_mut().volume = volume.map_or(EntryNo::NONE, EntryNo::of);
     let (end, parked) = ended.park(this);
     bound.group.retries().parts().push(parked);
     end
@@ -351,6 +369,12 @@ impl Bound {
     /// one until it failed, and nobody writes to it.
     fn holds_base(&self, entry: usize) -> bool {
         !self.fate(entry).is_kept_away() && self.sources.has(entry)
+    }
+
+    /// Whether all that a read may find can be read part by part. `is_own` says that it went to the
+    /// volume's own data: that of a volume without increments can't be.
+    fn has_in_parts(&self, volume: Option<usize>, is_own: bool) -> bool {
+        !is_own || volume.is_some_and(|volume| Place::of(self, volume).is_some())
     }
 
     /// Whether a read that failed on the disk of `entry` may find its data elsewhere. `is_own` says

@@ -52,6 +52,21 @@ void dmr_copy_to_bio(struct bio *bio, size_t offset, const void *from, size_t le
 	}
 }
 
+/* As bio_split_io_at() looks at the memory of a bio, here from begin on. */
+bool dmr_bio_is_aligned(struct bio *bio, const struct bvec_iter *begin,
+			struct block_device *bdev)
+{
+	unsigned int mask = bdev_dma_alignment(bdev);
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	__bio_for_each_bvec(bv, bio, iter, *begin) {
+		if ((bv.bv_offset | bv.bv_len) & mask)
+			return false;
+	}
+	return true;
+}
+
 sector_t dmr_bdev_nr_sectors(struct block_device *bdev)
 {
 	return bdev_nr_sectors(bdev);

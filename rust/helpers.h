@@ -46,6 +46,8 @@ void dmr_bio_set_dev(struct bio *bio, struct block_device *bdev);
 void dmr_zero_fill_bio(struct bio *bio);
 void dmr_copy_from_bio(struct bio *bio, size_t offset, void *to, size_t len);
 void dmr_copy_to_bio(struct bio *bio, size_t offset, const void *from, size_t len);
+bool dmr_bio_is_aligned(struct bio *bio, const struct bvec_iter *begin,
+			struct block_device *bdev);
 sector_t dmr_bdev_nr_sectors(struct block_device *bdev);
 unsigned int dmr_bdev_logical_block_size(struct block_device *bdev);
 bool dmr_bdev_read_only(struct block_device *bdev);

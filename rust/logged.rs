@@ -7,7 +7,7 @@
 //! and then a page of the block map.
 //!
 //! The two devices get the same pages, and one of them may refuse what the other one takes: because
-//! of where in memory the pages are, say. Then neither has failed, and the store's worker writes
+//! of where in memory the content is, say. Then neither has failed, and the store's worker writes
 //! all of it again, from memory of its own: see [`redo`].
 
 use crate::{
@@ -26,18 +26,15 @@ use crate::{
         InUse,
         Mapped,
         Op,
-        Status,
-        Worker, //
+        Status, //
     },
     errors,
     overlay::{
         self,
         Place, //
     },
-    store::Store,
     svol_core::{
         block_map::WriteStep,
-        fault::Reaction,
         log_mode::Mode, //
     }, //
 };
@@ -60,14 +57,14 @@ enum Leg {
 }
 
 impl Leg {
-    fn of(ended: &Ended<'_, InFlight>, leg: usize) -> Self {
-        let status = ended.leg_status(leg);
-        if !status.is_error() {
+    /// That of a leg to the disk of an entry.
+    fn of(bound: &Bound, ended: &Ended<'_, InFlight>, leg: usize, entry: Option<usize>) -> Self {
+        if !ended.leg_status(leg).is_error() {
             return Self::Done;
         }
-        match errors::judge(Op::Write, status) {
-            Reaction::PassOn => Self::Refused,
-            Reaction::Elsewhere | Reaction::Fail => Self::Failed,
+        match errors::judge(bound, ended, leg, entry).is_of_disk() {
+            false => Self::Refused,
+            true => Self::Failed,
         }
     }
 }
@@ -81,11 +78,16 @@ struct Legs {
 }
 
 impl Legs {
-    fn of(ended: &Ended<'_, InFlight>) -> Self {
+    fn of(
+        bound: &Bound,
+        place: Place<'_>,
+        also: Option<usize>,
+        ended: &Ended<'_, InFlight>,
+    ) -> Self {
         Self {
-            disk: Leg::of(ended, DISK),
-            store: Leg::of(ended, STORE),
-            also: Leg::of(ended, ALSO),
+            disk: Leg::of(bound, ended, DISK, ended.data().disk.get()),
+            store: Leg::of(bound, ended, STORE, Some(place.store().entry())),
+            also: Leg::of(bound, ended, ALSO, also),
         }
     }
 
@@ -282,6 +284,7 @@ fn without_disk(this: InUse<'_, Bound>, place: Place<'_>, mut ended: Ended<'_, I
 #[inline(never)]
 pub(crate) fn kept_ended(
     this: InUse<'_, Bound>,
+    volume: usize,
     place: Place<'_>,
     fills: bool,
     mut ended: Ended<'_, InFlight>,
@@ -289,9 +292,10 @@ pub(crate) fn kept_ended(
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
-    let store_leg = Leg::of(&ended, STORE);
+    let bound: &Bound = &this;
+    let store_leg = Leg::of(bound, &ended, STORE, Some(store.entry()));
     let disk_leg = match fills {
-        true => Leg::of(&ended, DISK),
+        true => Leg::of(bound, &ended, DISK, data.disk.get()),
         false => Leg::Done,
     };
     let (on_disk, in_store) = (disk_leg == Leg::Done, store_leg == Leg::Done);
@@ -330,7 +334,7 @@ pub(crate) fn kept_ended(
         owner.grace.leave(ticket);
     }
     if is_refused {
-        return redo(this, data.volume, store, ended);
+        return push_redo(this, volume, place, ended);
     }
     ended.data_mut().on_end = OnEnd::Nothing;
     match (in_store, on_disk) {
@@ -444,7 +448,7 @@ pub(crate) fn ended(
     let (store, owner) = (place.store(), place.owner());
     let data = *ended.data();
     let info = ended.info();
-    let legs = Legs::of(&ended);
+    let legs = Legs::of(&this, place, also, &ended);
     note_legs(&this, place, also, &ended, &legs);
     owner.locks.release(info.sector, info.sectors);
     if let Some(ticket) = data.ticket() {
@@ -463,7 +467,7 @@ pub(crate) fn ended(
     if legs.is_refused() {
         // If the store failed, besides: the write that follows need not have to do with that.
         this.record_lacks(owner);
-        return redo(this, EntryNo::of(volume), store, ended);
+        return push_redo(this, volume, place, ended);
     }
     if on_disk && !in_store {
         // The volume goes on without the store, but the bio completes only when that is durable.
@@ -527,22 +531,35 @@ fn note_legs(
 }
 
 /// Has the store's worker write all of it again, from memory of its own, as a new write: a device
-/// refused it as it was. Until then the devices may differ there, see [`Owner::begin_redo`], which
-/// comes first. What fails then has failed.
+/// refused it as it was. What fails then has failed. Not for a write that still holds locks.
+#[cold]
+pub(crate) fn redo(
+    this: InUse<'_, Bound>,
+    volume: usize,
+    place: Place<'_>,
+    ended: Ended<'_, InFlight>,
+) -> EndIo {
+    let info = ended.info();
+    place.owner().begin_redo(info.sector, info.sectors);
+    push_redo(this, volume, place, ended)
+}
+
+/// As [`redo`]. Until the write is done, the devices may differ there, see [`Owner::begin_redo`],
+/// which comes first.
 ///
 /// [`Owner::begin_redo`]: crate::store::Owner::begin_redo
-fn redo(
+fn push_redo(
     this: InUse<'_, Bound>,
-    volume: EntryNo,
-    store: &Worker<Store>,
+    volume: usize,
+    place: Place<'_>,
     mut ended: Ended<'_, InFlight>,
 ) -> EndIo {
     *ended.data_mut() = InFlight {
-        volume,
+        volume: EntryNo::of(volume),
         is_redone: true,
         ..InFlight::default()
     };
     let (end, parked) = ended.park(this);
-    store.push_slow(parked);
+    place.store().push_slow(parked);
     end
 }

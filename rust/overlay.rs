@@ -27,9 +27,12 @@ use crate::{
         Owner,
         Store, //
     },
-    svol_core::block_map::{
-        Kind,
-        WriteStep, //
+    svol_core::{
+        block_map::{
+            Kind,
+            WriteStep, //
+        },
+        fault::Reaction, //
     },
 };
 
@@ -202,11 +205,13 @@ pub(crate) fn ended(
     };
     match data.role {
         Role::Logged { also } => return logged::ended(this, volume, place, also.get(), ended),
-        Role::Kept { fills } => return logged::kept_ended(this, place, fills, ended),
+        Role::Kept { fills } => return logged::kept_ended(this, volume, place, fills, ended),
         Role::Plain | Role::LogFlush | Role::FillFlush => (),
     }
     let ok = !ended.status().is_error();
     let info = ended.info();
+    let disk = data.disk.get();
+    let is_refused = !ok && errors::judge(bound, &ended, 0, disk) == Reaction::Otherwise;
     if ok && data.is_first {
         place
             .store
@@ -219,13 +224,23 @@ pub(crate) fn ended(
         place.store.wait_for_commit(parked);
         return end;
     }
+    if is_refused {
+        // The device is well, but wants other memory.
+        return match info.op {
+            Op::Read => {
+                ended.data_mut().on_end = OnEnd::Nothing;
+                errors::retry_in_parts(this, Some(volume), ended)
+            }
+            _ => logged::redo(this, volume, place, ended),
+        };
+    }
     if !ok && info.op == Op::Read && (data.first != EntryNo::NONE || data.is_own) {
         ended.data_mut().on_end = OnEnd::Nothing;
         return match data.first {
             // Its own disk was not tried, since it does not answer; now it has to be.
             EntryNo::NONE => errors::retry_after(this, volume, place.store.entry(), ended),
             // Neither the disk nor the slot has all of it.
-            _ => errors::retry_in_parts(this, volume, ended),
+            _ => errors::retry_in_parts(this, Some(volume), ended),
         };
     }
     ended.done()

@@ -135,7 +135,7 @@ impl BioInfo {
     }
 }
 
-const SECTOR_SHIFT: u32 = bindings::SECTOR_SHIFT;
+pub(super) const SECTOR_SHIFT: u32 = bindings::SECTOR_SHIFT;
 const REQ_OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
 pub(super) const REQ_NOWAIT: u32 = 1 << bindings::req_flag_bits___REQ_NOWAIT;
 const REQ_POLLED: u32 = 1 << bindings::req_flag_bits___REQ_POLLED;

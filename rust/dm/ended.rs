@@ -7,13 +7,16 @@ use super::{
     bio::{
         rewind,
         BioInfo,
+        Op,
         Status,
-        REQ_NOWAIT, //
+        REQ_NOWAIT,
+        SECTOR_SHIFT, //
     },
     cell::{
         Cell,
         Ending, //
     },
+    device::Device,
     live::InUse,
     parked::Parked, //
 };
@@ -104,6 +107,22 @@ impl<P> Ended<'_, P> {
     pub(crate) fn could_not_wait(&self) -> bool {
         // SAFETY: Ours by the type invariants, and no device has it any more.
         unsafe { (*self.bio.as_ptr()).bi_opf & REQ_NOWAIT != 0 }
+    }
+
+    /// Whether its content is aligned in memory as a device wants that (`dma_alignment`); `true` if
+    /// it has none. Does not sleep.
+    pub(crate) fn is_aligned_for(&self, device: &Device) -> bool {
+        let head = &self.cell().head;
+        if !matches!(head.info.op, Op::Read | Op::Write) {
+            return true;
+        }
+        let mut begin = head.iter;
+        // It may have been mapped in part.
+        begin.bi_size = head.info.sectors << SECTOR_SHIFT;
+        // SAFETY: Ours by the type invariants, and no device has it any more. It is a read or write,
+        // and its memory is that of the user's bio, which has not ended; `begin` is where it was
+        // mapped. The device is open.
+        unsafe { bindings::dmr_bio_is_aligned(self.bio.as_ptr(), &begin, device.bdev()) }
     }
 
     /// The target's data of this bio.

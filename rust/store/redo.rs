@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes of logged volumes that a device refused as they were, and that the worker does once more; see
+//! Writes that a device refused as they were, and that the worker does once more; see
 //! [`crate::logged`].
 //!
-//! Until such a write has ended, disk and store may differ where it goes, although its write locks are
-//! free: no marks are taken back there, and nobody takes what the disk has for the base image.
+//! Until such a write of a logged volume has ended, disk and store may differ where it goes,
+//! although its write locks are free: no marks are taken back there, and nobody takes what the disk
+//! has for the base image.
 
 use super::Owner;
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     },
     dm::Parked,
     overlay::Place,
+    svol_core::route::Home,
 };
 
 impl Owner {
@@ -39,7 +41,11 @@ pub(super) fn end(parked: &mut Parked<Bound, InFlight>, is_done: bool) {
         return;
     };
     let owner = place.owner();
-    if !is_done {
+    // A diverted write never went to the disk.
+    let is_diverted = volume
+        .and_then(|volume| bound.volumes.get(volume))
+        .is_some_and(|volume| volume.view_at(info.sector).writes == Home::Overlay);
+    if !is_done && !is_diverted {
         // One of the two may have it since the first time.
         if let Some(intents) = &owner.intents {
             intents.pin(info.sector, info.sectors);

@@ -9,8 +9,11 @@ use super::route::Op;
 pub enum Answer {
     /// It does not support the operation; maybe because the device behind it is gone.
     Unsupported,
-    /// No disk supports the operation.
+    /// The request is not as it has to be for this disk.
     Invalid,
+    /// It did not say why it failed the request, the content of which is not aligned in memory as
+    /// this disk wants it.
+    Unaligned,
     /// It would have had to wait, but was asked not to.
     Again,
     /// It would have taken longer than the user allows.
@@ -32,17 +35,33 @@ pub enum Answer {
 pub enum Reaction {
     /// The user gets the answer: it says nothing about the disk.
     PassOn,
+    /// The same is done with other memory: the disk does not take the request as it is, which says
+    /// nothing about the disk.
+    Otherwise,
     /// The data is read elsewhere. The disk may have lost only this data; this counts as an error.
     Elsewhere,
     /// The disk can no longer be relied on.
     Fail,
 }
 
+impl Reaction {
+    /// Whether the answer counts as an error of the disk.
+    pub fn is_of_disk(self) -> bool {
+        matches!(self, Self::Elsewhere | Self::Fail)
+    }
+}
+
 /// How to react to an answer for an operation.
 pub fn judge(op: Op, answer: Answer) -> Reaction {
-    if matches!(answer, Answer::Invalid | Answer::Again | Answer::Late) {
-        // The problem is the request, not the disk.
-        return Reaction::PassOn;
+    // The problem is the request, not the disk.
+    match answer {
+        Answer::Invalid | Answer::Unaligned if matches!(op, Op::Read | Op::Write) => {
+            return Reaction::Otherwise;
+        }
+        Answer::Invalid | Answer::Unaligned | Answer::Again | Answer::Late => {
+            return Reaction::PassOn;
+        }
+        _ => (),
     }
     match op {
         Op::Read if answer == Answer::Gone => Reaction::Fail,
@@ -99,9 +118,10 @@ impl ErrorCount {
 mod tests {
     use super::*;
 
-    const ANSWERS: [Answer; 9] = [
+    const ANSWERS: [Answer; 10] = [
         Answer::Unsupported,
         Answer::Invalid,
+        Answer::Unaligned,
         Answer::Again,
         Answer::Late,
         Answer::Conflict,
@@ -116,6 +136,7 @@ mod tests {
         use Reaction::{
             Elsewhere,
             Fail,
+            Otherwise,
             PassOn, //
         };
         // In the order of `ANSWERS`.
@@ -123,34 +144,38 @@ mod tests {
             (
                 Op::Read,
                 [
-                    Elsewhere, PassOn, PassOn, PassOn, Elsewhere, Elsewhere, Elsewhere, Fail,
-                    Elsewhere,
+                    Elsewhere, Otherwise, Otherwise, PassOn, PassOn, Elsewhere, Elsewhere,
+                    Elsewhere, Fail, Elsewhere,
                 ],
             ),
             (
                 Op::Write,
-                [Fail, PassOn, PassOn, PassOn, Fail, Fail, Fail, Fail, Fail],
+                [
+                    Fail, Otherwise, Otherwise, PassOn, PassOn, Fail, Fail, Fail, Fail, Fail,
+                ],
             ),
             (
                 Op::Flush,
-                [Fail, PassOn, PassOn, PassOn, Fail, Fail, Fail, Fail, Fail],
+                [
+                    Fail, PassOn, PassOn, PassOn, PassOn, Fail, Fail, Fail, Fail, Fail,
+                ],
             ),
             (
                 Op::WriteZeroes,
                 [
-                    PassOn, PassOn, PassOn, PassOn, Fail, PassOn, Fail, Fail, Fail,
+                    PassOn, PassOn, PassOn, PassOn, PassOn, Fail, PassOn, Fail, Fail, Fail,
                 ],
             ),
             (
                 Op::Discard,
                 [
-                    PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, Fail, PassOn,
+                    PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, Fail, PassOn,
                 ],
             ),
             (
                 Op::Other,
                 [
-                    PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, Fail, PassOn,
+                    PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, PassOn, Fail, PassOn,
                 ],
             ),
         ];

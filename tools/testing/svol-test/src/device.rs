@@ -93,6 +93,20 @@ impl Device {
         whole(sys::write_at(&self.file, from, at, mode)?, from.len())
     }
 
+    /// As [`Self::read`], with each sector in a vector and a page of its own.
+    pub(crate) fn read_scattered(&self, into: &mut [u8], at: u64, mode: Mode) -> io::Result<()> {
+        let mut pages = sys::Buffer::new(into.len() / SECTOR * PAGE);
+        let mut parts: Vec<&mut [u8]> = pages
+            .chunks_exact_mut(PAGE)
+            .map(|page| &mut page[..SECTOR])
+            .collect();
+        let done = sys::read_all_at(&self.file, &mut parts, at, mode)?;
+        for (page, sector) in pages.chunks_exact(PAGE).zip(into.chunks_exact_mut(SECTOR)) {
+            sector.copy_from_slice(&page[..SECTOR]);
+        }
+        whole(done, into.len())
+    }
+
     /// As [`Self::write`], with each sector in a vector and a page of its own: devices that take
     /// whole pages can't take it as it is.
     pub(crate) fn write_scattered(&self, from: &[u8], at: u64, mode: Mode) -> io::Result<()> {

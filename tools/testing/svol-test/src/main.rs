@@ -64,7 +64,7 @@ const COMMANDS: &[Command] = &[
                    [--buffered | --scattered] [--after-crash] [--allow-errors]",
         purpose: "do what the words say, one by one: write, dsync, zero, punch, discard and \
                   check, each with :<sector>+<count> or for the whole device, and flush; \
-                  scattered: each sector that is written is in a page of its own",
+                  scattered: each sector is read and written in a page of its own",
         run: cmd::steps::run,
     },
     Command {

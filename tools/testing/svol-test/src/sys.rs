@@ -103,6 +103,27 @@ pub(crate) fn read_at(file: &File, into: &mut [u8], at: u64, mode: Mode) -> io::
     check(unsafe { libc::preadv2(file.as_raw_fd(), &iov, 1, at, mode.flags()) })
 }
 
+/// `preadv2` into several buffers, one vector for each.
+pub(crate) fn read_all_at(
+    file: &File,
+    into: &mut [&mut [u8]],
+    at: u64,
+    mode: Mode,
+) -> io::Result<usize> {
+    let vectors: Vec<libc::iovec> = into
+        .iter_mut()
+        .map(|part| libc::iovec {
+            iov_base: part.as_mut_ptr().cast(),
+            iov_len: part.len(),
+        })
+        .collect();
+    let count = libc::c_int::try_from(vectors.len())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let at = offset(at)?;
+    // SAFETY: The vectors name writable slices that do not overlap, and outlive the call.
+    check(unsafe { libc::preadv2(file.as_raw_fd(), vectors.as_ptr(), count, at, mode.flags()) })
+}
+
 /// `pwritev2` from one buffer.
 pub(crate) fn write_at(file: &File, from: &[u8], at: u64, mode: Mode) -> io::Result<usize> {
     let iov = libc::iovec {

@@ -22,11 +22,11 @@ dm_create_all() { # "name,,,,table"...
 }
 
 # Encryption with a fixed key.
-dm_crypt() { # name device
+dm_crypt() { # name device [optional parameters, after their number]
 	local key
 	key=$(printf '%064d' 7)
 	dmsetup create "$1" \
-		--table "0 $(blockdev --getsz "$2") crypt aes-xts-plain64 $key 0 $2 0"
+		--table "0 $(blockdev --getsz "$2") crypt aes-xts-plain64 $key 0 $2 0 ${*:3}"
 }
 
 # Loads a table and makes it live, as a user changes a table.

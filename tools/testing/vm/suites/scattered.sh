@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Writes that a device refuses as they are, although it is well: each sector comes from a page of its own, and
-# the device, which has blocks of 4 KiB, takes nothing but whole pages.
+# I/O that a device refuses as it is, although it is well: each sector has a page of its own, and the device,
+# which has blocks of 4 KiB, takes nothing but whole pages. Some say that the request is invalid; those that
+# encrypt fail it.
 # Smoke: the_store_refuses
 
 # shellcheck source=../lib.sh
@@ -72,8 +73,9 @@ refused() { # "DISK|STORE..."
 	scatter_unharmed write:0+8 write:0+8 write:64+64 write:1000+640 write:2000+640 dsync:4096+64 dsync:8+8 flush
 	# Into one block together with others.
 	steps L5 write:8192+8 write:8216+8 flush
-	scatter_unharmed write:8200+8 write:8192+64 flush
+	scatter_unharmed write:8200+8 write:8192+64 flush check
 	check_without_disk L5
+	scatter check
 	scatter write:0+8 write:8+64 write:6000+640 dsync:72+64 flush
 	steps L5 check write:16+64 flush check
 	read_status
@@ -108,7 +110,7 @@ test_durable() {
 }
 
 # L5 gets the spare, and is written in front of the cursor and behind it.
-fills_spare() {
+gets_spare() {
 	dmsetup message G0 0 rebuild_rate 512
 	dmsetup message G0 0 restore L5 onto S0
 	wait_until 60 progress_is "$1" 8 || fail "it does not get on: ${ST[line]}"
@@ -123,6 +125,10 @@ fills_spare() {
 	assert_status L5.protection=protected L5.write_errors=0 S0.write_errors=0 ST.write_errors=0 \
 		ST.health=in-sync
 	assert_same "$SPARE" /dev/mapper/L5
+}
+
+fills_spare() {
+	gets_spare "$1"
 	check_without_disk S0
 }
 
@@ -214,10 +220,6 @@ test_the_store_fails() {
 	steps L5 check
 }
 
-has_writes() { # disk number-of-them-before
-	[ "$(disk_stat "$1" writes)" -gt "$2" ]
-}
-
 # The power goes after the disk has a write that the store has refused, before that is done again: what L5 holds
 # then does not depend on its disk.
 test_power_cut_before_it_is_done() {
@@ -270,4 +272,114 @@ test_everything_is_refused() {
 	wait_health L5 degraded
 	assert_status L5.protection=protected
 	steps L5 check
+}
+
+# A disk that encrypts blocks of 4 KiB.
+new_encrypted() { # variable MiB
+	new_disk ENCRYPTED "$2" blocksize=4096
+	dm_linear below_encrypted "$ENCRYPTED"
+	dm_crypt encrypted /dev/mapper/below_encrypted 1 sector_size:4096
+	printf -v "$1" /dev/mapper/encrypted
+	assert_eq 'the alignment of what is encrypted' "$(disk_limit /dev/mapper/encrypted dma_alignment)" 4095
+}
+
+# L5, which knows nothing of that.
+knows_nothing() {
+	assert_eq 'the alignment of L5' "$(disk_limit /dev/mapper/L5 dma_alignment)" 511
+}
+
+# ST fails, and an encrypted disk takes its place.
+encrypts_store() {
+	need_target crypt
+	refusing_group ''
+	steps L5 write:0+256 write:4096+64 flush
+	new_encrypted STORE 24
+	blank_disk "$STORE"
+	expect_warnings
+	dmsetup message G0 0 fail ST
+	wait_health ST failed
+	group_move ST "$STORE"
+	dm_change G0 "$(group_table)"
+	readd ST
+	wait_protected L5
+	knows_nothing
+}
+
+test_an_encrypted_store() {
+	encrypts_store
+	scatter_unharmed write:0+8 write:0+8 write:64+64 write:2000+640 dsync:4096+64 dsync:8+8 flush check
+	check_without_disk L5
+	# There is only the increments volume now.
+	scatter check write:0+8 write:8+64 write:6000+640 dsync:72+64 flush check
+	steps L5 check
+	read_status
+	assert_status L5.health=degraded ST.health=in-sync ST.write_errors=0 ST.read_errors=0
+}
+
+test_an_encrypted_store_of_diverted_blocks() {
+	encrypts_store
+	dmsetup message G0 0 set_attr L5 ro 0 4096
+	scatter_unharmed write:0+8 write:0+8 write:64+64 write:2000+640 write:3840+512 dsync:8+8 flush check
+	steps L5 check
+	check_without_disk L5
+	scatter check
+	clones_restart
+	check_clones
+}
+
+# An encrypted disk fails for another reason: it gets the same once more, and then it has failed.
+test_an_encrypted_store_fails() {
+	encrypts_store
+	expect_disk_errors
+	# All but the headers.
+	dm_change_part below_encrypted "$ENCRYPTED" 4224 20000 error --noflush
+	scatter write:0+8 write:64+8 flush check
+	read_status
+	assert_status L5.health=in-sync L5.protection=unprotected
+	steps L5 check
+}
+
+# L5 gets an encrypted disk that joined the group after L5 was loaded, and lives there.
+gets_encrypted_spare() {
+	gets_spare L5
+	knows_nothing
+	scatter check write:0+64 write:5000+640 dsync:8+8 flush check
+	steps L5 check
+	read_status
+	assert_status L5.health=in-sync L5.protection=protected L5.disk=S0 S0.read_errors=0 S0.write_errors=0
+	dmsetup message G0 0 fail ST
+	wait_health ST failed
+	# Nobody does writes again without it.
+	scatter write:0+8 --allow-errors
+	scatter check
+	read_status
+	assert_status L5.health=in-sync L5.protection=unprotected S0.read_errors=0 S0.write_errors=0
+}
+
+encrypted_spare_group() {
+	need_target crypt
+	refusing_disks ''
+	group_drop S0
+	# Reads that are refused are no errors.
+	G_FEATURES+=(max_errors 3)
+	group_create
+	clones_create
+	expect_warnings
+	new_encrypted SPARE 8
+	"$SVOL_TEST" fill --seed 77 "$SPARE"
+	dmsetup message G0 0 add S0 spare "$SPARE" -
+	G_VOLUMES+=("S0 spare $SPARE -")
+	dm_change G0 "$(group_table)"
+	scatter_unharmed write:0+2048 flush
+}
+
+test_a_rebuild_onto_an_encrypted_disk() {
+	encrypted_spare_group
+	check_without_disk L5
+	gets_encrypted_spare
+}
+
+test_a_move_to_an_encrypted_disk() {
+	encrypted_spare_group
+	gets_encrypted_spare
 }

@@ -32,7 +32,10 @@ impl Stepper {
         let (ticket, done, end) = match what {
             "check" => {
                 let ticket = history.begin_read();
-                let done = self.device.read(data, place, Mode::Plain);
+                let done = match self.scattered {
+                    true => self.device.read_scattered(data, place, Mode::Plain),
+                    false => self.device.read(data, place, Mode::Plain),
+                };
                 if done.is_err() {
                     history.drop_read(ticket);
                 }

@@ -162,7 +162,7 @@ pub(crate) fn ended(
                 let repairs = bound.group.repairs();
                 repairs.push(entry, info.sector, info.sectors);
             }
-            let volume = volume.map_or(EntryNo::NONE, EntryNo::of);
+            let volume = EntryNo::of_any(volume);
             retry(this, volume, entry, ended)
         }
         (Op::Flush, Reaction::Fail) => match volume {
@@ -262,7 +262,7 @@ pub(crate) fn retry_in_parts(
     mut ended: Ended<'_, InFlight>,
 ) -> EndIo {
     let bound: &Bound = &this;
-    ended.data_mut().volume = volume.map_or(EntryNo::NONE, EntryNo::of);
+    ended.data_mut().volume = EntryNo::of_any(volume);
     let (end, parked) = ended.park(this);
     bound.group.retries().parts().push(parked);
     end

@@ -403,7 +403,7 @@ fn write(
     data.volume = EntryNo::of(volume);
     data.on_end = OnEnd::Leave(ticket);
     data.role = Role::Logged {
-        also: also.map_or(EntryNo::NONE, EntryNo::of),
+        also: EntryNo::of_any(also),
     };
     data.is_first = run.is_first;
     data.needs_commit = info.is_fua() && store.needs_commit(&run);

@@ -27,6 +27,12 @@ impl EntryNo {
         Self(u16::try_from(entry & 0xffff).map_or(0, |entry| entry.wrapping_add(1)))
     }
 
+    /// The entry with this index, if there is one.
+    #[inline]
+    pub(crate) fn of_any(entry: Option<usize>) -> Self {
+        entry.map_or(Self::NONE, Self::of)
+    }
+
     /// Its index.
     #[inline]
     pub(crate) fn get(self) -> Option<usize> {

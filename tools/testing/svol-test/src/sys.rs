@@ -92,15 +92,13 @@ fn offset(at: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))
 }
 
+fn count_of(vectors: &[libc::iovec]) -> io::Result<libc::c_int> {
+    libc::c_int::try_from(vectors.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
 /// `preadv2` into one buffer.
 pub(crate) fn read_at(file: &File, into: &mut [u8], at: u64, mode: Mode) -> io::Result<usize> {
-    let iov = libc::iovec {
-        iov_base: into.as_mut_ptr().cast(),
-        iov_len: into.len(),
-    };
-    let at = offset(at)?;
-    // SAFETY: The vector names one writable slice that outlives the call.
-    check(unsafe { libc::preadv2(file.as_raw_fd(), &iov, 1, at, mode.flags()) })
+    read_all_at(file, &mut [into], at, mode)
 }
 
 /// `preadv2` into several buffers, one vector for each.
@@ -117,8 +115,7 @@ pub(crate) fn read_all_at(
             iov_len: part.len(),
         })
         .collect();
-    let count = libc::c_int::try_from(vectors.len())
-        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let count = count_of(&vectors)?;
     let at = offset(at)?;
     // SAFETY: The vectors name writable slices that do not overlap, and outlive the call.
     check(unsafe { libc::preadv2(file.as_raw_fd(), vectors.as_ptr(), count, at, mode.flags()) })
@@ -126,14 +123,7 @@ pub(crate) fn read_all_at(
 
 /// `pwritev2` from one buffer.
 pub(crate) fn write_at(file: &File, from: &[u8], at: u64, mode: Mode) -> io::Result<usize> {
-    let iov = libc::iovec {
-        iov_base: from.as_ptr().cast_mut().cast(),
-        iov_len: from.len(),
-    };
-    let at = offset(at)?;
-    // SAFETY: The vector names one readable slice that outlives the call, and
-    // a write only reads from it.
-    check(unsafe { libc::pwritev2(file.as_raw_fd(), &iov, 1, at, mode.flags()) })
+    write_all_at(file, &[from], at, mode)
 }
 
 /// `pwritev2` from several buffers, one vector for each.
@@ -145,8 +135,7 @@ pub(crate) fn write_all_at(file: &File, from: &[&[u8]], at: u64, mode: Mode) -> 
             iov_len: part.len(),
         })
         .collect();
-    let count = libc::c_int::try_from(vectors.len())
-        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let count = count_of(&vectors)?;
     let at = offset(at)?;
     // SAFETY: The vectors name readable slices that outlive the call, and a
     // write only reads from them.

@@ -52,20 +52,23 @@ disk_sys() { # device
 	fi
 }
 
-# A counter of a block device by name, as Documentation/block/stat.rst has them.
-disk_stat() { # device reads|read_sectors|writes|write_sectors|discards|flushes
-	local field fields
-	case $2 in
-	reads) field=0 ;;
-	read_sectors) field=2 ;;
-	writes) field=4 ;;
-	write_sectors) field=6 ;;
-	discards) field=11 ;;
-	flushes) field=15 ;;
-	*) fail "no counter $2" ;;
-	esac
+# Counters of a block device by name, as Documentation/block/stat.rst has them: all of one moment, in one line.
+disk_stat() { # device reads|read_sectors|writes|write_sectors|discards|flushes...
+	local counter field fields found=()
 	read -ra fields <"$(disk_sys "$1")/stat"
-	echo "${fields[field]}"
+	for counter in "${@:2}"; do
+		case $counter in
+		reads) field=0 ;;
+		read_sectors) field=2 ;;
+		writes) field=4 ;;
+		write_sectors) field=6 ;;
+		discards) field=11 ;;
+		flushes) field=15 ;;
+		*) fail "no counter $counter" ;;
+		esac
+		found+=("${fields[field]}")
+	done
+	echo "${found[*]}"
 }
 
 # At least so many I/Os of a block device are on their way.

@@ -94,15 +94,19 @@ test_block_sizes() {
 # What one write of C1 costs at the store: COST is "writes sectors reads". Fails if a commit, which
 # begins with a flush, came in between.
 cost_of_write() { # step
-	local stat before after
+	local counters=(writes write_sectors reads flushes) before after i
 	steps C1 flush
-	stat=$(disk_sys "$STORE")/stat
-	# All counters at once, by the places that disk_stat knows: the timer of the commit does not wait for more.
-	read -ra before <"$stat"
+	# All at once: the timer of the commit does not wait for more.
+	before=$(disk_stat "$STORE" "${counters[@]}")
 	steps C1 "$1"
-	read -ra after <"$stat"
-	COST=($((after[4] - before[4])) $((after[6] - before[6])) $((after[0] - before[0])))
-	[ "${after[15]}" = "${before[15]}" ]
+	after=$(disk_stat "$STORE" "${counters[@]}")
+	read -ra before <<<"$before"
+	read -ra after <<<"$after"
+	COST=()
+	for i in 0 1 2; do
+		COST[i]=$((after[i] - before[i]))
+	done
+	[ "${after[3]}" = "${before[3]}" ]
 }
 
 costs() { # sector

@@ -168,7 +168,7 @@ test_messages() {
 	if [ "${ST[state]}" != clean ]; then
 		# One of the messages wanted that.
 		assert_status state=degraded
-		assert_logged '^dm_svol: G0: disk of [A-Z0-9]+: failed by command'
+		assert_logged '^dm_svol: G0: (disk of|increments) [A-Z0-9]+: failed by command'
 	fi
 	assert_eq 'the line' "$(dmsetup table G0)" "$line"
 }

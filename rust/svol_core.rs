@@ -23,6 +23,7 @@ pub mod entry_set;
 pub mod fate;
 pub mod fault;
 pub mod flag;
+pub mod flush_request;
 pub mod freq;
 pub mod grace;
 pub mod group;

@@ -162,9 +162,27 @@ impl Group {
         all
     }
 
+    /// Flushes the disks that volumes move to, where their stores need that to clear marks. Sleeps
+    /// for I/O.
+    fn flush_moves(&self, bound: &Bound) {
+        let places = (0..bound.volumes.len()).filter_map(|entry| Place::of(bound, entry));
+        for owner in places.map(|place| place.owner()) {
+            let wanted = owner.moving_to().zip(owner.wanted_move_flush());
+            let Some((target, request)) = wanted.filter(|(target, _)| !is_hung(bound, *target))
+            else {
+                continue;
+            };
+            match bound.flush_disk(target) {
+                Ok(()) => owner.note_move_flushed(request),
+                Err(_) => owner.note_move_failed(),
+            }
+        }
+    }
+
     /// Does part of the worker's work.
     pub(super) fn go_on_rebuilding(&self, worker: &Worker<Rebuilds>, bound: &Bound) -> Next {
         let is_moving_still = !self.end_moves(bound);
+        self.flush_moves(bound);
         // Under `commits`: a rebuild that is already durable may not have taken effect everywhere.
         let commits = self.commits.lock();
         let state = self.state.lock();
@@ -449,6 +467,12 @@ pub(super) fn is_free(bound: &Bound, entry: usize) -> bool {
     is_usable(bound, entry)
         && !bound.is_read_still(entry)
         && !owners.any(|owner| owner.moves_to(entry))
+}
+
+/// Whether a disk does not answer something. After a long flush of our own it counts as silent for
+/// a while, but has nothing in flight.
+fn is_hung(bound: &Bound, disk: usize) -> bool {
+    bound.is_silent(disk) && bound.has_io([disk])
 }
 
 /// Whether the disk of an entry is here and can be written.

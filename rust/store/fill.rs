@@ -69,6 +69,11 @@ use kernel::{
 /// The cursor of a disk that needs no filling.
 const WHOLE: u64 = u64::MAX;
 
+/// A cursor that may be within a sub-block: locks are for whole ones.
+pub(super) fn whole_sub_blocks(cursor: u64) -> u64 {
+    cursor & !(SUB_BLOCK_SECTORS - 1)
+}
+
 /// How far an owner's disk is filled.
 pub(super) struct Fill {
     /// How many sectors from the beginning hold what the volume holds. Advances under the write
@@ -95,8 +100,7 @@ impl Fill {
         Self {
             reach: Word::new(match is_whole {
                 true => WHOLE,
-                // Locks are for whole sub-blocks.
-                false => cursor & !(SUB_BLOCK_SECTORS - 1),
+                false => whole_sub_blocks(cursor),
             }),
             failed: EntrySet::new(),
             ahead: Flag::new(false),
@@ -148,11 +152,6 @@ impl Owner {
     pub(crate) fn filled_up_to(&self) -> Option<u64> {
         let reach = self.target().map(|(_, reach)| reach.get());
         reach.filter(|reach| *reach != WHOLE)
-    }
-
-    /// How many sectors from the beginning of the disk that is being filled are done.
-    pub(crate) fn reach(&self) -> u64 {
-        self.fill.reach.get()
     }
 
     /// Begins to fill the disk of this entry for it, from the beginning.
@@ -640,7 +639,12 @@ impl Worker<Store> {
     }
 
     /// Copies a region again, as far as it is below the cursor.
-    fn copy_region(&self, bound: &Bound, owner: &Owner, region: u32) -> Result<(), CopyError> {
+    pub(super) fn copy_region(
+        &self,
+        bound: &Bound,
+        owner: &Owner,
+        region: u32,
+    ) -> Result<(), CopyError> {
         /// The longest wait for a write, in milliseconds.
         const MOST_WAIT_MS: i64 = 3000;
 
@@ -648,7 +652,8 @@ impl Worker<Store> {
             return Ok(());
         };
         let (begin, end) = intents.extent(region);
-        let end = end.min(bound.members.sectors).min(owner.reach());
+        let reach = owner.target().map_or(0, |(_, reach)| reach.get());
+        let end = end.min(bound.members.sectors).min(reach);
         let mut buffer = KVec::new();
         let mut at = begin;
         let mut waits_since = Instant::<Monotonic>::now();

@@ -5,7 +5,8 @@
 //! A mark is durable before the first write of its region. It is cleared when the region has not
 //! been written for a while: first in memory, so that no new write finds it; then the writes that
 //! did find it end, the disk is flushed, and the store is committed; only then is the mark cleared
-//! on disk.
+//! on disk. While the volume moves, the disk that it moves to is flushed, too: see
+//! [`super::moving`].
 
 use super::{
     fail,
@@ -46,7 +47,7 @@ use kernel::{
 };
 
 /// How long a region keeps its mark after its last write: between this and twice this, in
-/// milliseconds.
+/// milliseconds. Once more as long while the volume moves.
 pub(super) const IDLE_MS: u32 = 5000;
 
 /// Writes an owner's marks, as given by `is_marked`, to all of its sectors of the map. Durable when
@@ -156,6 +157,9 @@ impl Worker<Store> {
             return Ok(false);
         }
         let (losses, lost) = (owner.disk_losses(), self.changes.losses());
+        // If so, that came after the writes that had begun before the last call. Regions that are
+        // idle now were not written since, unless a write is about to touch them.
+        let is_moved = owner.moving.flush.take();
         let mut idle = KVec::new();
         let mut left = intents.take_idle(|region| {
             if idle.push(region, GFP_KERNEL).is_err() {
@@ -186,7 +190,20 @@ impl Worker<Store> {
             }
             return durable.map(|()| left);
         }
+        let moves = owner.has_begun_to_move();
+        let is_moved = is_moved && !owner.does_move_lack();
+        if moves {
+            owner.moving.flush.ask();
+        }
+        let mut any = owner.has_old_marks.is_set();
         for region in idle {
+            if moves && (!is_moved || intents.is_touched(region)) {
+                // It is still marked on disk.
+                intents.mark_ahead(region);
+                left = true;
+                continue;
+            }
+            any = true;
             // A write that was in flight may be about to be written again, or have failed on one
             // side.
             let (begin, end) = intents.extent(region);
@@ -196,6 +213,9 @@ impl Worker<Store> {
                 left = true;
             }
             left |= intents.mark_if_pinned(region);
+        }
+        if !any {
+            return Ok(left);
         }
         let result = self.write_marks_of(owner, |region| intents.is_marked(region));
         // After a failure, some marks are on disk and some are not. Writes mark their regions
@@ -226,6 +246,7 @@ impl Worker<Store> {
         for owner in self.owners.iter() {
             // Twice: the first time, they still count as just written.
             for _ in 0..2 {
+                self.flush_move(owner);
                 match self.clear_marks(owner) {
                     Ok(_) | Err(LATER) => (),
                     Err(error) => self.say_marks_stay(owner, error),

@@ -7,10 +7,17 @@
 //! misses is no error of the volume, and no flush has to reach it. At the end the volume's I/O is
 //! held, the new disk is flushed if it lacks nothing, and replaces the old one.
 //!
-//! The progress is kept only in memory: after a start, the move starts over.
+//! From time to time that disk is flushed, and the metadata records the cursor. After a crash, the
+//! move goes on there, once the regions in front of it that have marks have been copied again. So
+//! a mark is cleared only after that disk was flushed, too, and not if the disk lacks something.
+//! Meanwhile the worker that fills it does that: it may wait for the disk, the store's worker may
+//! not.
 
 use super::{
-    fill::CopyError,
+    fill::{
+        whole_sub_blocks,
+        CopyError, //
+    },
     slow::Slow,
     write::{
         Range,
@@ -24,7 +31,11 @@ use crate::{
     dm::Worker,
     env::Word,
     errors::Views,
-    members::EntryCell, //
+    members::EntryCell,
+    svol_core::{
+        flush_request::FlushRequest,
+        intents::Intents, //
+    }, //
 };
 use kernel::prelude::*;
 
@@ -42,15 +53,23 @@ pub(super) struct Move {
     reach: Word,
     /// Why the move can't end well: [`LACKS`], [`FAILED`], or 0.
     flaw: Word,
+    /// What the store's worker needs before it clears marks.
+    pub(super) flush: FlushRequest,
 }
 
 impl Move {
-    /// For an owner that moves to the disk of this entry, or stays.
-    pub(super) fn new(target: Option<usize>) -> Self {
+    /// For an owner that stays.
+    pub(super) fn none() -> Self {
+        Self::new(None, 0)
+    }
+
+    /// For an owner that moves to the disk of this entry, if any, which is filled up to `cursor`.
+    pub(super) fn new(target: Option<usize>, cursor: u64) -> Self {
         Self {
             target: EntryCell::new(target),
-            reach: Word::new(0),
+            reach: Word::new(whole_sub_blocks(cursor)),
             flaw: Word::new(0),
+            flush: FlushRequest::new(),
         }
     }
 
@@ -66,6 +85,12 @@ impl Owner {
         self.moving.reach.set(0);
         self.moving.flaw.set(0);
         self.moving.target.set(Some(target));
+    }
+
+    /// As [`Owner::begin_move`], after a crash: the disk does not hold what was copied to it.
+    pub(crate) fn restart_move(&self) {
+        self.moving.reach.set(0);
+        self.moving.flaw.set(0);
     }
 
     /// The entry of the disk to which it moves, or which may still get writes that began while it
@@ -104,6 +129,26 @@ impl Owner {
     /// Does not sleep.
     pub(crate) fn note_move_lacks(&self) {
         let _ = self.moving.flaw.replace(0, LACKS);
+    }
+
+    /// Whether something on the disk that it moves to may count after a crash. Does not sleep.
+    pub(super) fn has_begun_to_move(&self) -> bool {
+        let moves = self.moving_to().is_some();
+        moves && (self.moving.reach.get() > 0 || self.does_move_lack())
+    }
+
+    /// The flush of the disk that it moves to that is wanted, if any; see
+    /// [`Owner::note_move_flushed`]. Does not sleep.
+    pub(crate) fn wanted_move_flush(&self) -> Option<u64> {
+        self.moving
+            .flush
+            .pending()
+            .filter(|_| !self.does_move_lack())
+    }
+
+    /// That flush was made. Does not sleep.
+    pub(crate) fn note_move_flushed(&self, request: u64) {
+        self.moving.flush.meet(request);
     }
 
     /// Whether the disk that it moves to failed.
@@ -169,6 +214,58 @@ impl Slow<'_> {
 }
 
 impl Worker<Store> {
+    /// After a crash, when disk and store of a volume are the same again: copies the regions that
+    /// have marks to the disk that it moves to, too. Nobody uses the volume meanwhile. Durable when
+    /// it returns; sleeps for I/O.
+    ///
+    /// # Errors
+    ///
+    /// Those of the devices. [`Worker::move_is_resolved`] is to be called in any case.
+    #[inline(never)]
+    pub(crate) fn move_again(&self, bound: &Bound, owner: &Owner) -> Result<(), CopyError> {
+        let (Some((target, _)), Some(intents)) = (owner.moving.target(), &owner.intents) else {
+            return Ok(());
+        };
+        for region in intents.marked() {
+            self.copy_region(bound, owner, region)?;
+        }
+        bound.flush_disk(target).map_err(CopyError::Target)
+    }
+
+    /// The regions that a crash left marked need not stay so any more: the disk that the volume
+    /// moves to has them, or is filled from its beginning, and that is durable. Does not sleep.
+    pub(crate) fn move_is_resolved(&self, owner: &Owner) {
+        let Some(intents) = &owner.intents else {
+            return;
+        };
+        for region in intents.marked() {
+            if !intents.is_open(intents.extent(region).0, 1) {
+                intents.unpin(region);
+            }
+        }
+        self.has_marks.set(true);
+    }
+
+    /// Flushes the disk that an owner moves to, if marks wait for that, while its volume is not in
+    /// use. Sleeps for I/O.
+    pub(super) fn flush_move(&self, owner: &Owner) {
+        let has_marks = |intents: &Intents| intents.marked().next().is_some();
+        if owner.does_move_lack() || !owner.intents.as_ref().is_some_and(has_marks) {
+            return;
+        }
+        let Some(disk) = owner.moving_to().and_then(|disk| self.members.disk(disk)) else {
+            return;
+        };
+        let flush = &owner.moving.flush;
+        flush.take();
+        flush.ask();
+        match (flush.pending(), self.members.flush(disk)) {
+            (Some(request), Ok(())) => flush.meet(request),
+            (None, Ok(())) => (),
+            (_, Err(_)) => owner.note_move_failed(),
+        }
+    }
+
     /// A volume does not move after all, or not in the same way: nothing more is written to the
     /// other disk for it when this returns `true`. If a disk does not answer, it has to be called
     /// again. Sleeps for I/O.

@@ -111,6 +111,7 @@ impl Start {
     fn new(table: &GroupTable, entry: Option<usize>) -> Self {
         let writes = entry.and_then(|entry| Some(table.view(entry)?.writes));
         let rebuild = entry.and_then(|entry| table.rebuild_of(entry));
+        let cursor = rebuild.map_or(0, |rebuild| rebuild.cursor);
         match writes {
             Some(Home::Logged(disk)) => {
                 let volume = table.volume(disk);
@@ -118,7 +119,7 @@ impl Start {
                 Self {
                     disk: Some(disk),
                     fill: Fill::new(true, 0),
-                    moving: Move::new(rebuild.map(|rebuild| rebuild.target)),
+                    moving: Move::new(rebuild.map(|rebuild| rebuild.target), cursor),
                     // What the log lacks is found by comparing it with the disk, in the background.
                     mode: match is_unprotected {
                         true => Mode::Behind,
@@ -127,20 +128,17 @@ impl Start {
                     are_marks_due: !is_unprotected,
                 }
             }
-            Some(Home::Kept) => {
-                let cursor = rebuild.map_or(0, |rebuild| rebuild.cursor);
-                Self {
-                    disk: rebuild.map(|rebuild| rebuild.target),
-                    fill: Fill::new(false, cursor),
-                    moving: Move::new(None),
-                    mode: Mode::Store,
-                    are_marks_due: cursor > 0,
-                }
-            }
+            Some(Home::Kept) => Self {
+                disk: rebuild.map(|rebuild| rebuild.target),
+                fill: Fill::new(false, cursor),
+                moving: Move::none(),
+                mode: Mode::Store,
+                are_marks_due: cursor > 0,
+            },
             _ => Self {
                 disk: None,
                 fill: Fill::new(false, 0),
-                moving: Move::new(None),
+                moving: Move::none(),
                 mode: Mode::Both,
                 are_marks_due: false,
             },

@@ -65,13 +65,15 @@ impl Slow<'_> {
             // Data that is read now must not get lost later.
             self.bound.flush_disk(disk)?;
         }
+        let is_moved = self.owner.has_begun_to_move();
         let mut regions = 0u32;
         let mut differ = 0u64;
         for region in intents.marked() {
             let (begin, end) = intents.extent(region);
             let end = end.min(self.bound.members.sectors);
             differ = differ.saturating_add(self.resolve_between(disk, begin, end)?);
-            if !intents.is_open(begin, 1) {
+            // Otherwise they are still to be copied to the disk that the volume moves to.
+            if !is_moved && !intents.is_open(begin, 1) {
                 intents.unpin(region);
             }
             regions = regions.saturating_add(1);
@@ -80,11 +82,13 @@ impl Slow<'_> {
             return Ok(());
         }
         self.store.commit()?;
-        // The first time, they still count as just written.
-        intents.take_idle(|_| ());
-        intents.take_idle(|_| ());
-        self.store
-            .write_marks_of(self.owner, |region| intents.is_marked(region))?;
+        if !is_moved {
+            // The first time, they still count as just written.
+            intents.take_idle(|_| ());
+            intents.take_idle(|_| ());
+            self.store
+                .write_marks_of(self.owner, |region| intents.is_marked(region))?;
+        }
         log::info!(
             self.store.group(),
             "{}: {regions} regions compared after a crash, {differ} sub-blocks copied to increments {}",

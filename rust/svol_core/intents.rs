@@ -4,7 +4,7 @@
 //! a crash.
 //!
 //! A region's mark is on disk before its first write, and is cleared only when all its writes have
-//! ended and are durable on both devices. A write that finds its regions marked proceeds at once;
+//! ended and are durable on both devices; and on a third one, if the volume moves to that. A write that finds its regions marked proceeds at once;
 //! whoever sets or clears marks does the I/O.
 
 use super::vec::try_words;
@@ -86,6 +86,13 @@ impl Intents {
             }
         }
         all
+    }
+
+    /// Whether a region was written since the last [`Intents::take_idle`].
+    pub fn is_touched(&self, region: u32) -> bool {
+        place(region)
+            .and_then(|(word, bit)| Some(self.touched.get(word)?.get() & bit != 0))
+            .unwrap_or(false)
     }
 
     /// Whether the mark of a region is on disk.

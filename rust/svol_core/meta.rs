@@ -288,7 +288,8 @@ pub struct RebuildRecord {
     pub lid: Id,
     /// The entry whose disk is being filled.
     pub target: Id,
-    /// How many sectors from the beginning of that disk hold, durably, what the volume holds.
+    /// How many sectors from the beginning of that disk hold, durably, what the volume holds, except
+    /// where its increments volume has marks.
     pub cursor: u64,
 }
 

@@ -3,7 +3,10 @@
 //! After a crash, rebuilds go on where the metadata says that they were, if what was copied is
 //! still there.
 
-use super::kept_place;
+use super::{
+    kept_place,
+    place_in_place, //
+};
 use crate::{
     base::{
         self,
@@ -20,6 +23,7 @@ use crate::{
     log,
     metadata::Homes,
     overlay::Place,
+    store::CopyError,
     svol_core::{
         group::{
             GroupTable,
@@ -46,7 +50,8 @@ impl Group {
             let Some(rebuild) = rebuild.filter(|rebuild| rebuild.cursor > 0) else {
                 continue;
             };
-            let place = kept_place(bound, entry);
+            let kept = kept_place(bound, entry);
+            let place = kept.or_else(|| place_in_place(bound, entry));
             if !holds_copied(bound, &table, &rebuild, place)? {
                 let name = |entry: usize| bound.volumes.get(entry).map(|volume| volume.lid);
                 if let (Some(lid), Some(target)) = (name(entry), name(rebuild.target)) {
@@ -56,9 +61,7 @@ impl Group {
                          filled from its beginning"
                     );
                 }
-            } else if place
-                .is_none_or(|place| place.store().fill_again(bound, place.owner()).is_ok())
-            {
+            } else if copy_again(bound, kept, place)? {
                 continue;
             }
             // Start from the beginning; the metadata must not say otherwise later.
@@ -67,14 +70,41 @@ impl Group {
                 commit_and_tell(bound, homes, &mut next, table.head().events)?;
                 table = next;
             }
-            if let Some(place) = place {
-                place.owner().restart_fill();
+            match (kept, place) {
+                (Some(place), _) => place.owner().restart_fill(),
+                (None, Some(place)) => {
+                    place.owner().restart_move();
+                    place.store().move_is_resolved(place.owner());
+                }
+                (None, None) => (),
             }
             if let Some(volume) = bound.volumes.get(entry) {
                 volume.copied.set(0);
             }
         }
         Ok(table)
+    }
+}
+
+/// Copies again what a crash may have left different on the disk that is being filled: for a volume
+/// that is `kept` in its store, or one that moves and has its changes in this `place`. Returns
+/// whether that succeeded. Sleeps for I/O.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+fn copy_again(bound: &Bound, kept: Option<Place<'_>>, place: Option<Place<'_>>) -> Result<bool> {
+    let copied = match (kept, place) {
+        (Some(place), _) => place.store().fill_again(bound, place.owner()),
+        (None, Some(place)) => place
+            .store()
+            .move_again(bound, place.owner())
+            .inspect(|()| place.store().move_is_resolved(place.owner())),
+        (None, None) => Ok(()),
+    };
+    match copied {
+        Err(CopyError::Source(ENOMEM) | CopyError::Target(ENOMEM)) => Err(ENOMEM),
+        other => Ok(other.is_ok()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Fills a disk for a volume, chunk by chunk, until it becomes the volume's own.
 
 use super::{
+    is_hung,
     table_disk,
     to_fill,
     Due, //
@@ -130,6 +131,7 @@ impl Filling<'_> {
         // After a start, less than a sub-block at the end may count as copied and yet be behind it.
         self.keep_to_reach();
         while self.volume.copied.get() < end {
+            self.bound.group.flush_moves(self.bound);
             self.check()?;
             self.keep_to_reach();
             self.worker
@@ -148,10 +150,6 @@ impl Filling<'_> {
                     return Err(Halt::Busy);
                 }
                 before = now;
-                if self.due.is_in_place {
-                    // So that little is left to do at the end.
-                    self.flush_target()?;
-                }
                 self.checkpoint()?;
                 let _ = self.bound.group.end_moves(self.bound);
                 if self.has_to_make_way() {
@@ -207,11 +205,9 @@ impl Filling<'_> {
         }
     }
 
-    /// Whether the disk does not answer something. After a long flush of our own it counts as silent for
-    /// a while, but has nothing in flight.
+    /// See [`is_hung`].
     fn is_target_hung(&self) -> bool {
-        let target = self.due.rebuild.target;
-        self.bound.is_silent(target) && self.bound.has_io([target])
+        is_hung(self.bound, self.due.rebuild.target)
     }
 
     fn has_failed(&self) -> bool {
@@ -294,26 +290,35 @@ impl Filling<'_> {
         // Read it before the flush, which may not cover what is copied later.
         let cursor = self.volume.copied.get();
         match self.place {
+            // What is being written to it is marked.
+            Some(_) if self.due.is_in_place => self.flush_target()?,
             Some(place) => place.store().sync_both(place.owner(), PATIENCE_MS)?,
             None => self.flush_target()?,
         }
-        match self.has_failed() {
-            true => Err(Halt::Target),
+        if self.has_failed() {
+            return Err(Halt::Target);
+        }
+        match self.lacks_write() {
+            true => Err(Halt::Differs),
             false => Ok(cursor),
         }
     }
 
     /// Flushes the disk that is being filled. Sleeps for I/O.
     fn flush_target(&self) -> Result<(), Halt> {
-        let target = self.due.rebuild.target;
-        Ok(self.bound.flush_disk(target).map_err(CopyError::Target)?)
+        let flushed = self.bound.flush_disk(self.due.rebuild.target);
+        if let (Err(_), Some(place)) = (flushed, self.place.filter(|_| self.due.is_in_place)) {
+            // A later flush that succeeds does not bring back what was lost.
+            place.owner().note_move_failed();
+        }
+        Ok(flushed.map_err(CopyError::Target)?)
     }
 
     /// Makes durable how far the disk is filled.
     #[inline(never)]
     pub(super) fn checkpoint(&self) -> Result<(), Halt> {
-        if self.due.is_in_place {
-            return Ok(());
+        if self.due.is_in_place && self.is_target_hung() {
+            return Err(Halt::Busy);
         }
         let cursor = self.make_durable()?;
         self.bound

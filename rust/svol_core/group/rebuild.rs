@@ -6,8 +6,7 @@
 //! which volume; the disk is filled, and from time to time the metadata records how far; the volume
 //! gets the disk. Until then it is served by its siblings and its increments. A volume that moves
 //! is served as before, and its old disk is free at the end; if that disk fails meanwhile, the
-//! volume becomes one whose disk is gone. The progress of a move is not recorded if the volume is
-//! written in place: the move starts over when the group is loaded again.
+//! volume becomes one whose disk is gone.
 
 use super::{
     change,
@@ -299,9 +298,8 @@ impl GroupTable {
     }
 
     /// The group after `cursor` sectors of the disk that is being filled for a volume are durable.
-    /// This is no change of state: the event count stays. `None` if there is no such rebuild,
-    /// nothing is new, or a volume that is written in place moves: its new disk would miss writes
-    /// made before the group is in use again.
+    /// This is no change of state: the event count stays. `None` if there is no such rebuild, or
+    /// nothing is new.
     ///
     /// # Errors
     ///
@@ -309,8 +307,7 @@ impl GroupTable {
     pub fn with_cursor(&self, entry: usize, cursor: u64) -> Result<Option<Self>, AllocError> {
         let mut next = self.recommitted()?;
         let cursor = cursor.min(self.head().sectors);
-        let moves = |volume: &&VolumeRecord| volume.attr == Attr::Rw && volume.disk.is_some();
-        let Some(lid) = self.volume(entry).filter(|v| !moves(v)).map(|v| v.lid) else {
+        let Some(lid) = self.volume(entry).map(|volume| volume.lid) else {
             return Ok(None);
         };
         let mut rebuilds = next.metadata.rebuilds.iter_mut();

@@ -165,10 +165,7 @@ impl Metadata {
                 .any(|user| user.disk == Some(target.lid) && !is_own(user));
             let is_free =
                 target.attr != Attr::Increments && !target.state.failed && !target.state.pristine;
-            // For a moving volume that is written in place, the cursor is not recorded.
-            let is_known = volume.attr == Attr::Ro || volume.disk.is_none();
-            let most = if is_known { self.head.sectors } else { 0 };
-            let fits = rebuild.cursor <= most;
+            let fits = rebuild.cursor <= self.head.sectors;
             if before.iter().any(meets) || !waits || is_used || !is_free || !fits {
                 return Err(Invalid::Rebuild);
             }

@@ -25,6 +25,7 @@ use svol_core::{
         block_map::{BlockMap, Entry, Kind, WriteStep},
         changes::{Changes, Told},
         deadline::Deadline,
+        flush_request::FlushRequest,
         grace::{Grace, Ticket},
         intents::Intents,
         repair_gate::RepairGate,
@@ -609,20 +610,83 @@ fn write_while_marks_are_cleared(wait: fn(&Grace)) {
 
 #[test]
 fn no_mark_is_cleared_under_a_write() {
-    write_while_marks_are_cleared(|grace| {
-        for _ in 0..2 {
-            grace.turn();
-            while !grace.is_over() {
-                thread::yield_now();
-            }
-        }
-    });
+    write_while_marks_are_cleared(wait_for_writers);
 }
 
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn catches_marks_cleared_under_a_write() {
     write_while_marks_are_cleared(|_| ());
+}
+
+/// Waits until nobody relies on what was before.
+fn wait_for_writers(grace: &Grace) {
+    for _ in 0..2 {
+        grace.turn();
+        while !grace.is_over() {
+            thread::yield_now();
+        }
+    }
+}
+
+/// A write goes to a disk with a cache, which another worker flushes when it is asked to. Its mark is
+/// cleared only if it was flushed.
+fn write_while_a_flush_is_asked_for(wait: fn(&Grace)) {
+    check(2, move || {
+        let marks = (Intents::new(1, 11).unwrap(), Grace::new(2));
+        marks.0.mark_ahead(0);
+        let disk = (AtomicU64::new(0), AtomicU64::new(0));
+        let shared = Arc::new((marks, FlushRequest::new(), disk));
+        let others = [shared.clone(), shared.clone()];
+        let [one, other] = others;
+        let writer = thread::spawn(move || {
+            let ((intents, grace), _, (cache, _)) = &*one;
+            let ticket: Ticket = grace.enter(1);
+            if intents.touch(0, 8) {
+                cache.store(1, SeqCst);
+            }
+            grace.leave(ticket);
+        });
+        let flusher = thread::spawn(move || {
+            let (_, flush, (cache, medium)) = &*other;
+            if let Some(request) = flush.pending() {
+                medium.store(cache.load(SeqCst), SeqCst);
+                flush.meet(request);
+            }
+        });
+        let ((intents, grace), flush, (cache, medium)) = &*shared;
+        let mut is_cleared = false;
+        for _ in 0..3 {
+            let is_flushed = flush.take();
+            let mut is_idle = false;
+            intents.take_idle(|_| is_idle = true);
+            if !is_idle {
+                continue;
+            }
+            wait(grace);
+            flush.ask();
+            is_cleared |= is_flushed && !intents.is_touched(0);
+            if !is_cleared {
+                intents.mark_ahead(0);
+            }
+        }
+        writer.join().unwrap();
+        flusher.join().unwrap();
+        if is_cleared {
+            assert_eq!(cache.load(SeqCst), medium.load(SeqCst), "not flushed");
+        }
+    });
+}
+
+#[test]
+fn no_mark_is_cleared_before_a_flush() {
+    write_while_a_flush_is_asked_for(wait_for_writers);
+}
+
+#[test]
+#[should_panic(expected = "not flushed")]
+fn catches_a_flush_asked_for_too_early() {
+    write_while_a_flush_is_asked_for(|_| ());
 }
 
 /// Nobody changes what a repair relies on while that goes on, be it by waiting for it or by letting

@@ -598,12 +598,12 @@ impl World {
             assert!(!self.sources().any(|s| s == disk), "others read it");
         }
         let is_kept = view.writes == Home::Kept;
+        let is_filled = is_kept || to_disk.is_some();
         let target = match self.live.effect {
             Some(Effect::Rebuilt(of, target)) if of == volume => Some(target),
             _ => self.target_of(volume),
         };
-        let target =
-            target.filter(|_| is_kept || (to_disk.is_some() && broken != Broken::LeavesBehind));
+        let target = target.filter(|_| is_filled && (is_kept || broken != Broken::LeavesBehind));
         // Nobody waits for a disk that is being filled, unless it is to be the volume's own next.
         let may_skip = !matches!(self.live.effect, Some(Effect::Rebuilt(of, _)) if of == volume);
         let skipped = target.filter(|target| may_skip && self.is_silent(*target));
@@ -628,7 +628,7 @@ impl World {
                 Content::Base if is_written => Content::Own(volume),
                 Content::Base if skipped == Some(disk) => Content::Older(volume),
                 Content::Own(of) if of == volume && !is_written => Content::Older(volume),
-                Content::Part(of) if of == volume && is_kept && !is_written && !lacks => {
+                Content::Part(of) if of == volume && is_filled && !is_written && !lacks => {
                     Content::Junk
                 }
                 other => other,
@@ -750,10 +750,6 @@ impl World {
             return false;
         };
         let entry = self.at(volume).unwrap();
-        if self.moves_in_place(volume) {
-            // How far that is is not written down.
-            return false;
-        }
         match self.table.with_cursor(entry, MIDDLE).unwrap() {
             Some(next) if !self.live.is_full[volume] => {
                 self.disks[target] = [Content::Part(volume); HALVES];

@@ -40,7 +40,7 @@ fill_spare() {
 }
 
 # A way for a covered disk to behave.
-cover_table() { # name linear|error|reads|writes|flaps|dust
+cover_table() { # name linear|error|reads|writes|drops|flaps|dust
 	local disk=${COVER[$1]} size
 	size=$(blockdev --getsz "$disk")
 	case $2 in
@@ -48,6 +48,7 @@ cover_table() { # name linear|error|reads|writes|flaps|dust
 	error) echo "0 $size error" ;;
 	reads) echo "0 $size flakey $disk 0 0 1000 1 error_reads" ;;
 	writes) echo "0 $size flakey $disk 0 0 1000 1 error_writes" ;;
+	drops) echo "0 $size flakey $disk 0 0 1000 1 drop_writes" ;;
 	flaps) echo "0 $size flakey $disk 0 1 1" ;;
 	dust) echo "0 $size dust $disk 0 512" ;;
 	*) fail "no way to behave: $2" ;;

@@ -30,7 +30,8 @@ new_disk() { # variable MiB [attribute=value...]
 }
 
 # Sets an attribute of an existing disk: "power 0" pulls its plug, which also
-# loses what is in its volatile cache (cache_size) but not what is on the disk.
+# loses what is in its volatile cache (cache_size) but not what is on the disk. The cache has only pages
+# that the disk does not have: what is written over something that was flushed is durable at once.
 disk_set() { # disk attribute value
 	echo "$3" >"$NULLB/${1##*/}/$2"
 }

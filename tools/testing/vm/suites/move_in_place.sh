@@ -19,10 +19,10 @@ start_writing() {
 }
 
 # A move of LV2 that takes a while begins.
-begins_slowly() {
-	dmsetup message G0 0 rebuild_rate 512
+begins_slowly() { # [blocks]
+	dmsetup message G0 0 rebuild_rate $(((${1:-8} + 8) * 32))
 	dmsetup message G0 0 restore LV2
-	wait_until 60 progress_is LV2 8 || fail "the move does not get on: ${ST[line]}"
+	wait_until 60 progress_is LV2 "${1:-8}" || fail "the move does not get on: ${ST[line]}"
 	# Also a slow machine comes back to it before it is over.
 	dmsetup message G0 0 rebuild_rate 64
 	assert_status state=clean redundancy=1 LV2.health=in-sync LV2.disk=LV2 LV2.protection=protected \
@@ -180,11 +180,11 @@ test_refused() {
 	check_refusals messages
 }
 
-# It begins anew after a load of the table and a crash, and goes on after a suspend.
+# It goes on where it was after a suspend, a load of the table, and a stop.
 test_life_goes_on_meanwhile() {
 	local before
 	in_place_group 16
-	begins_slowly
+	begins_slowly 64
 	before=${ST[LV2.blocks]%/*}
 	dmsetup suspend G0
 	dmsetup resume G0
@@ -192,12 +192,19 @@ test_life_goes_on_meanwhile() {
 	G_FEATURES+=(rebuild_rate 64)
 	dm_change G0 "$(group_table)"
 	assert_io_flows /dev/mapper/LV2
-	read_status
+	progress_is LV2 "$before" || fail "${ST[line]}"
 	assert_status LV2.disk=LV2 LV2.health=in-sync S0.health=rebuilding
+	# In front of where it is.
 	stop_load LV2
+	"$SVOL_TEST" random-io /dev/mapper/LV2 --seed "$SEED" --threads 2 --max 2048 --ops 100 --write 70 \
+		--rng "$SVOL_SEED" --state lv2
+	log_mark
 	down9
 	up9
+	progress_is LV2 "$before" || fail "${ST[line]}"
 	assert_status LV2.disk=LV2 LV2.health=in-sync S0.health=rebuilding
+	# It was stopped as it should be.
+	assert_not_logged 'compared after a crash'
 	start_writing
 	goes_fast
 	wait_lives_on LV2 S0
@@ -233,6 +240,61 @@ test_power_cuts_meanwhile() {
 	done
 	goes_fast
 	wait_until 60 has_settled || fail "${ST[line]}"
+	steps LV2 check
+}
+
+progress_is_recorded() {
+	local text
+	dd if="$META" of=meta.img bs=1M count=2 iflag=direct status=none
+	text=$("$SVOL" dump meta.img)
+	grep -qE 'rebuild of LV2 onto S0: [1-9]' <<<"$text"
+}
+
+# It goes on where it was, and what was written in front of that gets to the new disk, which lost it.
+test_goes_on_after_power_cuts() {
+	local i
+	covered9 16 cache_size=8
+	expect_power_cuts
+	fill_spare
+	G_FEATURES+=(rebuild_rate 64)
+	steps LV2 write:0+300 write:9000+300 flush
+	begins_slowly 64
+	for i in 1 2 3; do
+		# One is long ago; its mark has been taken back by then.
+		steps LV2 "write:$((i * 900))+$((i * 7))" flush
+		nap $((i > 1 ? 20 : 1))
+		wait_until 60 progress_is_recorded || fail 'its progress is not recorded'
+		# As a cache that is lost: null_blk keeps what is written to where it has something already.
+		cover_is spare drops
+		steps LV2 "write:$((i * 100))+300" "write:$((i * 1300))+$((i * 3))" flush
+		log_mark
+		power_off "${G_DISKS[@]}"
+		power_return9
+		progress_is LV2 32 || fail "it does not go on: ${ST[line]}"
+		assert_status LV2.disk=LV2 LV2.health=in-sync LV2.protection=protected S0.health=rebuilding
+		assert_logged 'LV2: [0-9]+ regions compared after a crash'
+		steps LV2 check
+	done
+	goes_fast
+	wait_lives_on LV2 S0
+	steps LV2 check
+}
+
+# Another disk has come in its place.
+test_another_target() {
+	covered9 16
+	fill_spare
+	G_FEATURES+=(rebuild_rate 64)
+	steps LV2 write:0+300 flush
+	begins_slowly 64
+	down9
+	fill_spare
+	log_mark
+	up9
+	assert_logged 'LV2: the disk of S0 does not hold what was copied to it'
+	assert_status LV2.disk=LV2 LV2.protection=protected S0.health=rebuilding
+	goes_fast
+	wait_lives_on LV2 S0
 	steps LV2 check
 }
 

@@ -100,7 +100,12 @@ mod tests {
         assert_eq!(health(&moving, 2), Some(Health::InSync));
         assert_eq!((moving.redundancy(), sources(&moving)), (1, 0b11));
         assert_eq!(moving.view(2), table.view(2));
-        assert!(moving.with_cursor(2, 512)?.is_none());
+        let moving = moving.with_cursor(2, 512)?.ok_or(Failed)?;
+        assert!(moving.metadata().check().is_ok());
+        assert_eq!(
+            moving.rebuild_of(2).map(|rebuild| rebuild.cursor),
+            Some(512)
+        );
         let moved = moving.with_rebuilt(2)?.ok_or(Failed)?;
         assert!(moved.metadata().check().is_ok());
         assert_eq!((moved.disk_of(2), sources(&moved)), (Some(3), 0b11));

@@ -290,10 +290,11 @@ impl Filling<'_> {
         // Read it before the flush, which may not cover what is copied later.
         let cursor = self.volume.copied.get();
         match self.place {
-            // What is being written to it is marked.
-            Some(_) if self.due.is_in_place => self.flush_target()?,
-            Some(place) => place.store().sync_both(place.owner(), PATIENCE_MS)?,
-            None => self.flush_target()?,
+            Some(place) if !self.due.is_in_place => {
+                place.store().sync_both(place.owner(), PATIENCE_MS)?;
+            }
+            // What is being written to it meanwhile, if it is in place, is marked.
+            _ => self.flush_target()?,
         }
         if self.has_failed() {
             return Err(Halt::Target);
